@@ -1,0 +1,113 @@
+/**
+ * hash-slot-router: decides, before a command touches the store, whether this node serves it.
+ *
+ * Promises: this node never runs a command on a key whose slot another node owns; the answers are Redis' own words, since clients parse them.
+ * Commands without keys are served anywhere. With this plugin off, a node is a plain single-node store.
+ *
+ * 1. No key: serve.
+ * 2. Keys in more than one slot: CROSSSLOT.
+ * 3. The slot is nobody's: CLUSTERDOWN.
+ * 4. It is this node's: serve.
+ * 5. Else MOVED, with the address that the owner announces.
+ *
+ * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
+ * entry for each slot, made anew when the map changes.
+ */
+import type { Call } from "../src/call.ts";
+import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
+import { Verdict } from "../src/contracts/commands.ts";
+import { routerService } from "../src/contracts/routing.ts";
+import { type ClusterMap, topologyService } from "../src/contracts/topology.ts";
+import { definePlugin } from "../src/plugin.ts";
+
+/** What is done with commands on a slot; indexes above `MOVED` are places in the list of errors. */
+const SERVE = 0;
+const UNASSIGNED = 1;
+const MOVED = 2;
+
+const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
+
+/** For each slot what to do, and the address of each owner. */
+interface Routes {
+  readonly actionOfSlot: Uint16Array;
+  /** `host:port` of owners; the entry for action `MOVED + n` is at n. */
+  readonly addresses: readonly string[];
+}
+
+/**
+ * Makes the table for a map, as one node sees it.
+ *
+ * @param self The node's id. It serves the slots of the shard whose primary it is.
+ */
+export function makeRoutes(map: ClusterMap, self: string): Routes {
+  const addressOf = new Map(map.nodes.map((node) => [node.id, `${node.host}:${node.port}`]));
+  const addresses: string[] = [];
+  const actionOfSlot = new Uint16Array(SLOT_COUNT).fill(UNASSIGNED);
+  for (const shard of map.shards) {
+    if (shard.primary === self) {
+      for (const { first, last } of shard.slots) actionOfSlot.fill(SERVE, first, last + 1);
+      continue;
+    }
+    addresses.push(addressOf.get(shard.primary) ?? "");
+    const action = MOVED + addresses.length - 1;
+    for (const { first, last } of shard.slots) actionOfSlot.fill(action, first, last + 1);
+  }
+  return { actionOfSlot, addresses };
+}
+
+export default definePlugin({
+  name: "hash-slot-router",
+  summary: "Sends clients to the node that owns a key's slot.",
+  requires: { topology: topologyService },
+  provides: { router: routerService },
+  setup(context) {
+    const { topology } = context.requires;
+    let routes = makeRoutes(topology.map, topology.self.id);
+    let movedCount = 0;
+    context.on(context.hooks.mapChanged, ({ map }) => {
+      routes = makeRoutes(map, topology.self.id);
+    });
+
+    const refuse = (call: Call, slot: number, action: number): Verdict => {
+      if (action === UNASSIGNED) {
+        call.reply.error("CLUSTERDOWN Hash slot not served");
+      } else {
+        movedCount += 1;
+        call.reply.error(`MOVED ${slot} ${routes.addresses[action - MOVED] ?? ""}`);
+      }
+      return Verdict.rejected;
+    };
+
+    context.on(
+      context.hooks.commandBefore,
+      (call) => {
+        if (!call.hasKey) return undefined;
+        const { command } = call;
+        const { slot } = call.key;
+        const last = command.lastKeyOf(call.count);
+        for (let index = command.firstKey + command.keyStep; index <= last; index += command.keyStep) {
+          if (keySlot(call.bytes, call.start(index), call.end(index)) !== slot) {
+            call.reply.error(CROSS_SLOT_ERROR);
+            return Verdict.rejected;
+          }
+        }
+        const action = routes.actionOfSlot[slot] as number;
+        return action === SERVE ? undefined : refuse(call, slot, action);
+      },
+      { order: "pre" },
+    );
+    context.on(context.hooks.info, () => ({ section: "stats", fields: { moved_redirects: movedCount } }));
+    context.on(context.hooks.info, () => ({ section: "cluster", fields: { cluster_enabled: 1 } }));
+    context.on(context.hooks.statisticsReset, () => {
+      movedCount = 0;
+    });
+    return {
+      router: {
+        crossSlotError: CROSS_SLOT_ERROR,
+        get movedCount() {
+          return movedCount;
+        },
+      },
+    };
+  },
+});

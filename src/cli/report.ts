@@ -1,0 +1,19 @@
+/** How the command line says no: one sentence, exit code 2; and what to do with an error that nobody foresaw. */
+import pc from "picocolors";
+import { StartError, messageOf } from "../errors.ts";
+
+/**
+ * Prints why it cannot go on, and exits.
+ *
+ * @param thrown What was thrown: a `StartError` is a sentence for the person who typed the command; anything else is a bug, shown with its stack.
+ */
+export function failStart(thrown: unknown): never {
+  if (thrown instanceof StartError) {
+    process.stderr.write(`${pc.red("error:")} ${messageOf(thrown)}\n`);
+    process.exit(2);
+  }
+  process.stderr.write(
+    `${pc.red("fault:")} ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
+  );
+  process.exit(1);
+}

@@ -1,0 +1,143 @@
+/**
+ * `bun start`: a local cluster, each node a process of its own, on consecutive ports.
+ *
+ * The nodes' output is shown with the node's name before each line. All stop together: on SIGINT or SIGTERM, or when this process ends. When one
+ * dies by itself, it says so and the others go on.
+ */
+import { fileURLToPath } from "node:url";
+import { Command } from "commander";
+import pc from "picocolors";
+import { StartError } from "../errors.ts";
+import { divideSlots, formatSlotRange } from "../protocol/cluster-map.ts";
+import { failStart } from "./report.ts";
+
+/** How long nodes may take to stop in order before they are ended: longer than one takes for replies that nobody reads. */
+const STOP_LIMIT_MS = 5000;
+
+/** Makes the subcommand. */
+export function startCommand(): Command {
+  return new Command("start")
+    .description("Runs a local cluster: several nodes, the slots divided among them.")
+    .option("--nodes <count>", "how many nodes", "3")
+    .option("--port <port>", "the first node's port; the others follow", "7001")
+    .action(async (flags: { readonly nodes: string; readonly port: string }) => {
+      try {
+        await run(wholeNumber("--nodes", flags.nodes, 1, 100), flags.port);
+      } catch (thrown) {
+        failStart(thrown);
+      }
+    });
+}
+
+function wholeNumber(flag: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (/^[0-9]+$/.test(text) && value >= least && value <= most) return value;
+  throw new StartError(`Flag ${flag} is "${text}", but it must be a whole number from ${least} to ${most}.`);
+}
+
+async function run(count: number, portText: string): Promise<void> {
+  const firstPort = wholeNumber("--port", portText, 1, 65535 - 10_000 - count + 1);
+  const nodes = divideSlots(count).map((range, index) => ({
+    name: `node-${index + 1}`,
+    host: "127.0.0.1",
+    port: firstPort + index,
+    slots: [formatSlotRange(range)],
+  }));
+  const main = fileURLToPath(new URL("../main.ts", import.meta.url));
+  let isStopping = false;
+  let exitCode = 0;
+  const children = nodes.map((node, index) => {
+    const child = Bun.spawn(
+      [
+        process.execPath,
+        main,
+        "node",
+        "--name",
+        node.name,
+        "--host",
+        node.host,
+        "--port",
+        String(node.port),
+        "--log-level",
+        "warn",
+      ],
+      {
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+        env: { ...process.env, BUNCH_TOPOLOGY_NODES: JSON.stringify(nodes) },
+      },
+    );
+    const colour = COLOURS[index % COLOURS.length] ?? String;
+    const prefix = colour(`${node.name} |`);
+    const ready = Promise.withResolvers<void>();
+    const output = Promise.all([
+      eachLine(child.stdout, (line) => {
+        // The node's own first line: from here on it answers.
+        if (line.includes("listens on")) ready.resolve();
+        process.stdout.write(`${prefix} ${line}\n`);
+      }),
+      eachLine(child.stderr, (line) => process.stderr.write(`${prefix} ${line}\n`)),
+    ]);
+    const exited = child.exited.then(async (code) => {
+      await output;
+      if (isStopping) return;
+      exitCode = 1;
+      const how = child.signalCode === null ? `exit code ${code}` : `signal ${child.signalCode}`;
+      process.stderr.write(
+        `${prefix} ${pc.red(`the node has died (${how}); its slots ${node.slots.join(", ")} are not served`)}\n`,
+      );
+      ready.reject(new StartError(`Node ${node.name} did not start: see its output above.`));
+    });
+    ready.promise.catch(() => undefined);
+    return { child, exited, ready: ready.promise };
+  });
+
+  const stop = (): void => {
+    if (isStopping) {
+      for (const { child } of children) child.kill("SIGKILL");
+      return;
+    }
+    isStopping = true;
+    for (const { child } of children) child.kill("SIGTERM");
+    setTimeout(() => {
+      for (const { child } of children) child.kill("SIGKILL");
+    }, STOP_LIMIT_MS).unref();
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  // Whatever ends this process, no node is left behind.
+  process.on("exit", () => {
+    for (const { child } of children) if (child.exitCode === null) child.kill("SIGKILL");
+  });
+
+  try {
+    await Promise.all(children.map(({ ready }) => ready));
+  } catch (thrown) {
+    stop();
+    await Promise.all(children.map(({ exited }) => exited));
+    if (isStopping && !(thrown instanceof StartError)) process.exit(0);
+    throw thrown;
+  }
+  process.stdout.write(`\n${pc.green(`${count} ${count === 1 ? "node" : "nodes"}, all 16384 slots served.`)} Try:\n`);
+  process.stdout.write(
+    `  redis-cli -c -p ${firstPort} set foo bar\n  redis-cli -c -p ${firstPort + count - 1} get foo\n`,
+  );
+  process.stdout.write("Ctrl-C stops them all.\n\n");
+  await Promise.all(children.map(({ exited }) => exited));
+  process.exit(exitCode);
+}
+
+const COLOURS: readonly ((text: string) => string)[] = [pc.cyan, pc.yellow, pc.magenta, pc.green, pc.blue];
+
+/** Calls back for each line of a stream, the last one too if it does not end in a newline. */
+async function eachLine(stream: ReadableStream<Uint8Array>, callback: (line: string) => void): Promise<void> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) callback(line);
+  }
+  if (rest !== "") callback(rest);
+}

@@ -1,0 +1,128 @@
+/**
+ * Commands are data.
+ *
+ * One table says what commands there are: their names, arity, keys, flags, what they are for and what they do. Routing, access control,
+ * `COMMAND`, `COMMAND DOCS`, `COMMAND GETKEYS`, the statistics and the written documentation all read it. A plugin adds to it with
+ * `context.command`. The words are those of Redis' own `COMMAND` reply, so that clients which read it are served.
+ */
+import type { Call } from "../call.ts";
+
+/** What `COMMAND INFO` says of a command. Those that steer the dispatcher are explained; the others only inform clients. */
+export type CommandFlag =
+  /** May change keys. */
+  | "write"
+  /** Reads keys, changes none. */
+  | "readonly"
+  /** Refused when memory has run out (`maxmemory`) and nothing can be evicted. */
+  | "denyoom"
+  /** Allowed before the password was given. */
+  | "no_auth"
+  /** Not allowed within MULTI. */
+  | "no_multi"
+  /** Left out of the slow log: it may carry passwords, or is slow by nature. */
+  | "skip_slowlog"
+  | "admin"
+  | "noscript"
+  | "loading"
+  | "stale"
+  | "fast"
+  | "skip_monitor"
+  | "asking"
+  | "blocking"
+  | "pubsub"
+  | "no_async_loading"
+  | "no_mandatory_keys"
+  | "allow_busy"
+  | "may_replicate"
+  | "movablekeys";
+
+/** The access-control categories of Redis, without their `@`. `fast`, `slow`, `read`, `write`, `admin`, `dangerous` follow from the flags and are not named here. */
+export type CommandCategory =
+  | "bitmap"
+  | "connection"
+  | "keyspace"
+  | "string"
+  | "transaction"
+  | "scripting"
+  | "dangerous"
+  | "hash"
+  | "list"
+  | "set"
+  | "sortedset"
+  | "pubsub"
+  | "stream"
+  | "geo"
+  | "hyperloglog"
+  | "blocking";
+
+/** The groups of `COMMAND DOCS`. */
+export type CommandGroup =
+  | "bitmap"
+  | "cluster"
+  | "connection"
+  | "generic"
+  | "scripting"
+  | "server"
+  | "string"
+  | "transactions"
+  | "hash"
+  | "list"
+  | "set"
+  | "sorted-set"
+  | "module";
+
+/** Where some of a command's keys are, and what it does to them (as Redis' key specifications: RO, RW, OW, RM; ACCESS, UPDATE, INSERT, DELETE ...). */
+export interface KeySpecification {
+  /** Index of the first key; the command's name is 0. */
+  readonly first: number;
+  /** Index of the last key. Negative counts from the end: -1 is the last argument. */
+  readonly last: number;
+  /** From one key to the next: 1, or 2 where values stand between. */
+  readonly step: number;
+  readonly flags: readonly string[];
+}
+
+export interface CommandSpecification {
+  /** Lower case. Of a subcommand: its own name alone. */
+  readonly name: string;
+  /** Number of arguments, the name (and subcommand) included; negative: at least so many. */
+  readonly arity: number;
+  readonly flags: readonly CommandFlag[];
+  readonly keys?: readonly KeySpecification[];
+  readonly categories?: readonly CommandCategory[];
+  readonly group: CommandGroup;
+  /** One sentence. */
+  readonly summary: string;
+  /** In big O. */
+  readonly complexity: string;
+  /** The version of Redis that has had it since; of commands that Redis does not have, `bunch` and our version. */
+  readonly since: string;
+  /** Redis' command tips, such as `nondeterministic_output`. */
+  readonly tips?: readonly string[];
+  /**
+   * Does it, and writes one reply to `call.reply`. Runs to its end without interruption. A command that cannot answer at once takes
+   * `call.defer()`. Of a container of subcommands: called when no subcommand was named or known.
+   */
+  readonly run: (call: Call) => void;
+  readonly subcommands?: readonly CommandSpecification[];
+}
+
+/** What is decided of a command before it runs, by a handler of `commandBefore` that has written the reply, or not. */
+export const Verdict = {
+  /** The handler wrote an error reply: the command was refused, and nothing was applied. */
+  rejected: 1,
+  /** The handler wrote the reply in the command's stead (`QUEUED`). */
+  answered: 2,
+  /** Not yet: whoever holds it calls `client.release()` later, and it is decided anew. Nothing was written. */
+  held: 3,
+  /** The command took `call.defer()`: its reply comes later, and the client's next command waits for it. */
+  deferred: 4,
+} as const;
+export type Verdict = (typeof Verdict)[keyof typeof Verdict];
+
+/** What a write did, as the command that does the same on any node at any time: absolute expiry, no chance. */
+export interface Effect {
+  readonly slot: number;
+  /** The command's name first. The arrays are the receiver's to keep. */
+  readonly parts: readonly Uint8Array[];
+}

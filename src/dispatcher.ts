@@ -1,0 +1,292 @@
+/**
+ * The dispatcher: takes a command from a client's arguments to its reply.
+ *
+ * What is checked, in Redis' order, before a command runs:
+ * 1. it is known, and so is its subcommand;
+ * 2. it has as many arguments as it takes;
+ * 3. the client has given the password, or the command is one of those that need none;
+ * 4. the hook `commandBefore`: where the key lives (router), whether there is memory (eviction), whether all clients wait (CLIENT PAUSE);
+ * 5. the client's own interceptor, which queues commands after MULTI.
+ *
+ * On the path of every command: no allocation, one reading of the clock (the end of a command is the start of the next).
+ */
+import { Fault, assert } from "./assert.ts";
+import { Call } from "./call.ts";
+import type { Client } from "./client.ts";
+import type { ArgumentList } from "./codec/resp-parser.ts";
+import type { ReplyWriter } from "./codec/resp-writer.ts";
+import { type Command, CommandBits, CommandIndex } from "./command-table.ts";
+import { Verdict } from "./contracts/commands.ts";
+import type { Keyspace } from "./contracts/keyspace.ts";
+import { messageOf } from "./errors.ts";
+import type { Hooks } from "./hooks.ts";
+import type { Clock, Log } from "./world.ts";
+
+const MINUS = 0x2d;
+
+/** Commands of commands, such as EXEC over its queue; nothing nests deeper than that. */
+const MAX_DEPTH = 4;
+
+export class Dispatcher {
+  readonly commands = new CommandIndex();
+  /** The store, if a plugin provides one: expiry and effects follow its clock and its count of changes. */
+  keyspace: Keyspace | undefined;
+  /** A command that takes at least so long is told to `commandSlow`; negative: none is. */
+  slowThresholdMicroseconds = -1;
+  /** Commands that ran since the start, or since `CONFIG RESETSTAT`. */
+  commandCount = 0;
+  /** Error replies by their first word, such as `WRONGTYPE`. Bounded: words beyond `MAX_ERROR_WORDS` count as `OTHER`. */
+  readonly errorCounts = new Map<string, number>();
+  /** Error replies in all. */
+  errorCount = 0;
+
+  readonly #hooks: Hooks;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #fault: (error: unknown) => void;
+  readonly #calls: Call[] = [];
+  #depth = 0;
+  // When the present command began: monotonic milliseconds.
+  #beganAtMs = 0;
+
+  /** @param fault Stops the node. Gets broken invariants. */
+  constructor(hooks: Hooks, clock: Clock, log: Log, fault: (error: unknown) => void) {
+    this.#hooks = hooks;
+    this.#clock = clock;
+    this.#log = log;
+    this.#fault = fault;
+  }
+
+  /**
+   * Begins a turn: a run of commands that see the same time. Call it once for what came in one piece, before `dispatch`.
+   *
+   * @returns Monotonic milliseconds.
+   */
+  beginTurn(): number {
+    this.#beganAtMs = this.#clock.monotonicMs();
+    if (this.keyspace !== undefined) this.keyspace.nowMs = this.#clock.wallMs();
+    return this.#beganAtMs;
+  }
+
+  /** Monotonic milliseconds at the end of the last command, or at the start of the turn. */
+  get nowMs(): number {
+    return this.#beganAtMs;
+  }
+
+  /**
+   * Runs one command, or refuses it.
+   *
+   * @returns `undefined`, `rejected` or `answered` when a reply was written; `held` or `deferred` when it was not: see `Verdict`.
+   */
+  dispatch(client: Client, args: ArgumentList, reply: ReplyWriter): Verdict | undefined {
+    const command = this.#examine(client, args, reply);
+    if (command === undefined) return Verdict.rejected;
+    const call = this.#prepare(command, client, args, reply);
+    client.lastCommandName = command.fullName;
+    client.commandCount += 1;
+    const mark = reply.length;
+    let verdict: Verdict | undefined;
+    try {
+      verdict = this.#hooks.commandBefore.ask(call);
+      if (verdict === undefined && client.intercept !== undefined) verdict = client.intercept(call);
+    } catch (thrown) {
+      this.#failed(command, thrown, reply, mark);
+      verdict = Verdict.rejected;
+    }
+    if (verdict !== undefined) {
+      if (verdict === Verdict.rejected) this.#rejected(command, client, reply, mark);
+      return verdict;
+    }
+    return this.#run(call, command);
+  }
+
+  /**
+   * Runs one command within another (EXEC over its queue). All checks but the hook and the interceptor were made before; see `examine`.
+   */
+  dispatchNested(client: Client, args: ArgumentList, reply: ReplyWriter): void {
+    const command = this.#examine(client, args, reply);
+    if (command === undefined) return;
+    const call = this.#prepare(command, client, args, reply);
+    call.isNested = true;
+    this.#run(call, command);
+  }
+
+  /**
+   * Asks what would keep a command from running, without running it: EXEC asks for all of its queue before it runs any.
+   *
+   * @returns `undefined` if nothing would; else the verdict, with the error written to `reply`.
+   */
+  ask(client: Client, args: ArgumentList, reply: ReplyWriter): Verdict | undefined {
+    const command = this.#examine(client, args, reply);
+    if (command === undefined) return Verdict.rejected;
+    const call = this.#prepare(command, client, args, reply);
+    call.isNested = true;
+    return this.#hooks.commandBefore.ask(call);
+  }
+
+  /** Finds the command that arguments name, or its container's subcommand. */
+  lookUp(args: ArgumentList): Command | undefined {
+    const command = this.commands.find(args.bytes, args.start(0), args.end(0));
+    if (command?.subcommands === undefined || args.count < 2) return command;
+    return command.subcommands.find(args.bytes, args.start(1), args.end(1)) ?? command;
+  }
+
+  /** Sets all statistics of commands back to zero. */
+  resetStatistics(): void {
+    this.commandCount = 0;
+    this.errorCount = 0;
+    this.errorCounts.clear();
+    for (const command of this.commands) command.resetStatistics();
+  }
+
+  #run(call: Call, command: Command): Verdict | undefined {
+    const { reply } = call;
+    const mark = reply.length;
+    const changesBefore = this.keyspace === undefined ? 0 : this.keyspace.changes;
+    this.#depth += 1;
+    try {
+      command.run(call);
+    } catch (thrown) {
+      this.#failed(command, thrown, reply, mark);
+    }
+    this.#depth -= 1;
+    this.commandCount += 1;
+    command.callCount += 1;
+    const nowMs = this.#clock.monotonicMs();
+    const microseconds = (nowMs - this.#beganAtMs) * 1000;
+    this.#beganAtMs = nowMs;
+    command.totalMicroseconds += microseconds;
+    if (call.deferred === undefined && reply.bytes[mark] === MINUS && reply.length > mark) {
+      command.failedCount += 1;
+      this.#countError(reply, mark);
+    }
+    if (this.slowThresholdMicroseconds >= 0 && microseconds >= this.slowThresholdMicroseconds) {
+      this.#hooks.commandSlow.notify({ call, microseconds });
+    }
+    if ((command.bits & CommandBits.write) !== 0 && this.#hooks.effect.isHeard) this.#tellEffects(call, changesBefore);
+    return call.deferred === undefined ? undefined : Verdict.deferred;
+  }
+
+  /** Steps 1 to 3. @returns The command, or `undefined` with the error written. */
+  #examine(client: Client, args: ArgumentList, reply: ReplyWriter): Command | undefined {
+    const { bytes } = args;
+    const mark = reply.length;
+    let command = this.commands.find(bytes, args.start(0), args.end(0));
+    if (command === undefined) {
+      this.#unknown(client, args, reply);
+      this.#countError(reply, mark);
+      client.onRejected?.();
+      return undefined;
+    }
+    if (command.subcommands !== undefined && args.count > 1) {
+      const subcommand = command.subcommands.find(bytes, args.start(1), args.end(1));
+      if (subcommand === undefined) {
+        const name = textOf(bytes, args.start(1), Math.min(args.end(1), args.start(1) + 128));
+        reply.error(`ERR unknown subcommand '${name}'. Try ${command.specification.name.toUpperCase()} HELP.`);
+        this.#rejected(command, client, reply, mark);
+        return undefined;
+      }
+      command = subcommand;
+    }
+    if (!command.takes(args.count)) {
+      reply.error(`ERR wrong number of arguments for '${command.fullName}' command`);
+      this.#rejected(command, client, reply, mark);
+      return undefined;
+    }
+    if (!client.isAuthenticated && (command.bits & CommandBits.noAuth) === 0) {
+      reply.error("NOAUTH Authentication required.");
+      this.#rejected(command, client, reply, mark);
+      return undefined;
+    }
+    return command;
+  }
+
+  #prepare(command: Command, client: Client, args: ArgumentList, reply: ReplyWriter): Call {
+    assert(this.#depth < MAX_DEPTH, "commands do not nest without end");
+    let call = this.#calls[this.#depth];
+    if (call === undefined) {
+      call = new Call(command, client, args, reply);
+      this.#calls.push(call);
+    } else {
+      call.prepare(command, client, args, reply);
+    }
+    call.isNested = false;
+    if (command.firstKey !== 0 && command.firstKey < args.count && this.keyspace !== undefined) {
+      call.locate(this.keyspace, command.firstKey);
+    }
+    return call;
+  }
+
+  #tellEffects(call: Call, changesBefore: number): void {
+    if (this.keyspace === undefined || this.keyspace.changes === changesBefore) return;
+    const slot = call.hasKey ? call.key.slot : -1;
+    if (call.effects !== undefined) {
+      for (const parts of call.effects) this.#hooks.effect.notify({ slot, parts });
+      return;
+    }
+    const parts: Uint8Array[] = [];
+    for (let index = 0; index < call.count; index += 1) parts.push(call.copy(index));
+    this.#hooks.effect.notify({ slot, parts });
+  }
+
+  #rejected(command: Command, client: Client, reply: ReplyWriter, mark: number): void {
+    command.rejectedCount += 1;
+    this.#countError(reply, mark);
+    client.onRejected?.();
+  }
+
+  #countError(reply: ReplyWriter, mark: number): void {
+    if (reply.length === mark) return;
+    this.errorCount += 1;
+    let end = mark + 1;
+    while (end < reply.length && (reply.bytes[end] as number) > 0x20 && end - mark < MAX_ERROR_WORD_LENGTH) end += 1;
+    let word = textOf(reply.bytes, mark + 1, end);
+    if (!this.errorCounts.has(word) && this.errorCounts.size >= MAX_ERROR_WORDS) word = "OTHER";
+    this.errorCounts.set(word, (this.errorCounts.get(word) ?? 0) + 1);
+  }
+
+  /** A command threw. A broken invariant stops the node; memory that could not be had, or a mistake in a plugin, is that command's error. */
+  #failed(command: Command, thrown: unknown, reply: ReplyWriter, mark: number): void {
+    if (thrown instanceof Fault) {
+      this.#fault(thrown);
+      throw thrown;
+    }
+    reply.rewind(mark);
+    if (thrown instanceof RangeError) {
+      reply.error("OOM the machine has no memory left for this command");
+      this.#log.error("command out of memory", { command: command.fullName, reason: thrown.message });
+      return;
+    }
+    reply.error(`ERR command '${command.fullName}' of plugin "${command.plugin}" failed: ${messageOf(thrown)}`);
+    this.#log.error("command failed", { command: command.fullName, plugin: command.plugin, reason: messageOf(thrown) });
+  }
+
+  #unknown(client: Client, args: ArgumentList, reply: ReplyWriter): void {
+    const name = textOf(args.bytes, args.start(0), Math.min(args.end(0), args.start(0) + 128));
+    // What a browser sends when a page makes it talk to a Redis port. Going on would run the lines of its body as commands.
+    if (/^(post|host:)$/i.test(name)) {
+      this.#log.warn("possible cross-protocol attack: the connection was closed", {
+        remote: client.transport.remoteAddress,
+        line: name,
+      });
+      client.transport.kill();
+      return;
+    }
+    let shown = "";
+    for (let index = 1; index < args.count && shown.length < 128; index += 1) {
+      const start = args.start(index);
+      shown += `'${textOf(args.bytes, start, Math.min(args.end(index), start + 128 - shown.length))}' `;
+    }
+    reply.error(`ERR unknown command '${name}', with args beginning with: ${shown}`);
+  }
+}
+
+/** Distinct first words of errors that are counted: scripts and plugins can make up words without end. */
+const MAX_ERROR_WORDS = 128;
+const MAX_ERROR_WORD_LENGTH = 32;
+
+function textOf(bytes: Uint8Array, start: number, end: number): string {
+  let text = "";
+  for (let at = start; at < end; at += 1) text += String.fromCharCode(bytes[at] as number);
+  return text;
+}

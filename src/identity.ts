@@ -1,0 +1,97 @@
+/**
+ * Who a node is: 40 hexadecimal digits that stay the same for its life, whatever its address.
+ *
+ * With a data directory the id is made once and kept there. Without one it is derived from the node's name, so that a node which comes back
+ * under its name is known again; without a name it is new at each start.
+ */
+import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
+import { StartError } from "./errors.ts";
+import type { Disk, Random } from "./world.ts";
+
+/** The file in a data directory that says whose it is. */
+const IDENTITY_FILE = "node.json";
+/** Of the data directory's layout. A node refuses one that it does not know. */
+const FORMAT = 1;
+
+interface Identity {
+  readonly format: number;
+  readonly id: string;
+  readonly name: string | null;
+}
+
+/** @returns 40 random hexadecimal digits. */
+export function randomId(random: Random): string {
+  return Buffer.from(random.bytes(20)).toString("hex");
+}
+
+/** The id of a node that has a name and nothing else. */
+export function idOfName(name: string): string {
+  return createHash("sha1").update(`bunch node ${name}`).digest("hex");
+}
+
+/**
+ * Finds out who the node is, and claims the data directory for it when that is new.
+ *
+ * @param dataDirectory Its path, for messages; `undefined`: there is none.
+ * @param name The node's name, if it was given one.
+ * @throws {StartError} If the directory is another node's, of another format, or somebody else's.
+ */
+export async function identify(
+  disk: Disk,
+  random: Random,
+  dataDirectory: string | undefined,
+  name: string | undefined,
+): Promise<string> {
+  if (dataDirectory === undefined) return name === undefined ? randomId(random) : idOfName(name);
+  const stored = await disk.read(IDENTITY_FILE);
+  if (stored === undefined) {
+    const others = await disk.list(".");
+    if (others.some((file) => !file.startsWith(`${IDENTITY_FILE}.`))) {
+      throw new StartError(
+        `Cannot use data directory "${dataDirectory}": it holds files (${others.slice(0, 3).join(", ")}) and no ${IDENTITY_FILE}, so it is not a node's; name an empty or a new directory`,
+      );
+    }
+    const id = name === undefined ? randomId(random) : idOfName(name);
+    const identity: Identity = { format: FORMAT, id, name: name ?? null };
+    // Written beside and renamed, so that a crash leaves either no identity or a whole one.
+    const draft = `${IDENTITY_FILE}.new`;
+    await disk.remove(draft);
+    await disk.append(draft, new TextEncoder().encode(`${JSON.stringify(identity)}\n`));
+    await disk.sync(draft);
+    await disk.rename(draft, IDENTITY_FILE);
+    return id;
+  }
+  const identity = parse(new TextDecoder().decode(stored));
+  if (identity === undefined) {
+    throw new StartError(
+      `Cannot use data directory "${dataDirectory}": its ${IDENTITY_FILE} is damaged; restore it, or name another directory`,
+    );
+  }
+  if (identity.format !== FORMAT) {
+    throw new StartError(
+      `Cannot use data directory "${dataDirectory}": it has format ${identity.format}, and this version reads format ${FORMAT}`,
+    );
+  }
+  if (name !== undefined && identity.name !== null && identity.name !== name) {
+    throw new StartError(
+      `Cannot use data directory "${dataDirectory}": it belongs to node "${identity.name}", and this node is named "${name}"; name its own directory, or leave --name out`,
+    );
+  }
+  return identity.id;
+}
+
+function parse(text: string): Identity | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "object" || value === null || !("format" in value) || typeof value.format !== "number")
+      return undefined;
+    if (!("id" in value) || typeof value.id !== "string") return undefined;
+    // Of another format only the number is known to be there.
+    if (value.format === FORMAT && !/^[0-9a-f]{40}$/.test(value.id)) return undefined;
+    const name = "name" in value && typeof value.name === "string" ? value.name : null;
+    return { format: value.format, id: value.id, name };
+  } catch {
+    return undefined;
+  }
+}

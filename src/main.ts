@@ -1,0 +1,24 @@
+#!/usr/bin/env bun
+/** The command line: `bun run node`, `bun start`. Each subcommand is a file in `cli/`. */
+import { Command } from "commander";
+import { nodeCommand } from "./cli/node-command.ts";
+import { startCommand } from "./cli/start-command.ts";
+import { BUNCH_VERSION } from "./node.ts";
+
+/** What was asked for cannot be: a bad flag, a bad setting, a taken port. */
+const EXIT_USAGE = 2;
+
+const program = new Command("bunch")
+  .description("A clustered in-memory key-value store that any Redis Cluster client talks to.")
+  .version(BUNCH_VERSION)
+  .addCommand(nodeCommand())
+  .addCommand(startCommand());
+
+for (const command of [program, ...program.commands]) {
+  command.exitOverride((error) => {
+    // Help and version are answers, all else is a mistake, which commander has explained on standard error.
+    process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);
+  });
+  command.showSuggestionAfterError(true);
+}
+await program.parseAsync(process.argv);

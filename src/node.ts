@@ -1,0 +1,240 @@
+/**
+ * A node: a world, settings and plugins, put together.
+ *
+ * `createNode` is what the command line, programs that embed a node, and the simulator all use. A node by itself does nothing: it has hooks,
+ * a command table, a table of clients, and everything else is plugins' work.
+ *
+ * Life: created (plugins are set up) -> started (ports are open, timers run) -> stopping -> stopped. A fault, a broken invariant, stops it from
+ * anywhere: it never serves on with broken state.
+ */
+import { Fault } from "./assert.ts";
+import { ClientTable } from "./client.ts";
+import { Command } from "./command-table.ts";
+import { type Config, type ConfigLayer, type CoreSettings, readObject, resolveConfig } from "./config.ts";
+import { keyspaceService } from "./contracts/keyspace.ts";
+import { defaultPlugins } from "./default-plugins.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { StartError, messageOf } from "./errors.ts";
+import { Hook, type HookOrder } from "./hook.ts";
+import { Hooks } from "./hooks.ts";
+import { identify, randomId } from "./identity.ts";
+import { type BootRecord, orderPlugins, setUpPlugins, withinLimit } from "./loader.ts";
+import { LocalConnection } from "./local-connection.ts";
+import { ParameterTable } from "./parameter-table.ts";
+import type { NodeFacts, Plugin, PluginHost } from "./plugin.ts";
+import type { ServiceToken } from "./service.ts";
+import type { Timer, World } from "./world.ts";
+
+/** Shown in `INFO` and `HELLO`. */
+export const BUNCH_VERSION = "0.1.0";
+
+export interface NodeOptions {
+  readonly world: World;
+  /** Settings, as a configuration file has them. */
+  readonly config?: Config;
+  /** More settings, weaker ones first: environment, flags. All win over `config`. */
+  readonly layers?: readonly ConfigLayer[];
+  /** Plugins of your own, beside the default ones and those in `config.use`. */
+  readonly plugins?: readonly Plugin[];
+  /** Called once, when the node has stopped by itself: a fault, or a command (`SHUTDOWN`). */
+  readonly onStopped?: (fault: Error | undefined) => void;
+}
+
+/** A plugin in the boot tree, with what it has hung into the node. */
+export interface BootTreeEntry extends BootRecord {
+  readonly hooks: readonly { readonly hook: string; readonly order: HookOrder }[];
+  readonly commands: readonly string[];
+}
+
+type State = "created" | "started" | "stopping" | "stopped";
+
+export class Node {
+  readonly facts: NodeFacts;
+  readonly core: CoreSettings;
+  readonly hooks: Hooks;
+  readonly clients = new ClientTable();
+  readonly dispatcher: Dispatcher;
+  readonly parameters = new ParameterTable();
+  readonly world: World;
+
+  #state: State = "created";
+  readonly #services = new Map<ServiceToken<unknown>, unknown>();
+  readonly #timers = new Set<Timer>();
+  #bootRecords: readonly BootRecord[] = [];
+  #stopping: Promise<void> | undefined;
+  readonly #onStopped: ((fault: Error | undefined) => void) | undefined;
+
+  private constructor(world: World, core: CoreSettings, id: string, onStopped: NodeOptions["onStopped"]) {
+    this.world = world;
+    this.core = core;
+    this.facts = { id, version: BUNCH_VERSION, runId: randomId(world.random), startedAtMs: world.clock.monotonicMs() };
+    this.#onStopped = onStopped;
+    this.hooks = new Hooks((error) => {
+      if (error instanceof Fault) this.#fault(error);
+      else world.log.error("plugin failed", { reason: error.message });
+    });
+    this.dispatcher = new Dispatcher(this.hooks, world.clock, world.log, (error) => this.#fault(error));
+  }
+
+  /** Makes a node and sets its plugins up. See `createNode`. */
+  static async create(options: NodeOptions): Promise<Node> {
+    const { world, config = {} } = options;
+    const known = [...defaultPlugins, ...(config.use ?? []), ...(options.plugins ?? [])];
+    const resolved = resolveConfig(known, [readObject(config, "the configuration"), ...(options.layers ?? [])]);
+    const ordered = orderPlugins(resolved.plugins, resolved.off);
+    const id = await identify(world.disk, world.random, resolved.core.dataDir, resolved.core.name);
+    const node = new Node(world, resolved.core, id, options.onStopped);
+    const hostOf = (plugin: Plugin): PluginHost => node.#host(plugin, resolved.settings.get(plugin.name));
+    node.#bootRecords = await setUpPlugins(ordered, hostOf, world.clock, resolved.core.pluginTimeoutMs);
+    node.dispatcher.keyspace = node.service(keyspaceService);
+    return node;
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** What a token's provider gives, if there is one. */
+  service<Service>(token: ServiceToken<Service>): Service | undefined {
+    // The map is only filled by `provide`, which takes a token and a service of its type.
+    return this.#services.get(token) as Service | undefined;
+  }
+
+  /** Every plugin in the order in which it was set up, with what it has hung into the node. */
+  bootTree(): readonly BootTreeEntry[] {
+    const hooks = Object.values(this.hooks).filter((value): value is Hook<unknown> => value instanceof Hook);
+    return this.#bootRecords.map((record) => ({
+      ...record,
+      hooks: hooks.flatMap((hook) =>
+        hook.handlers
+          .filter((handler) => handler.plugin === record.plugin)
+          .map(({ order }) => ({ hook: hook.name, order })),
+      ),
+      commands: [...this.dispatcher.commands]
+        .filter((command) => command.plugin === record.plugin)
+        .map((command) => command.fullName),
+    }));
+  }
+
+  /**
+   * Starts: ports open, timers run.
+   *
+   * @throws {StartError} If a plugin cannot start; those that had started are stopped again.
+   */
+  async start(): Promise<void> {
+    if (this.#state !== "created") throw new StartError(`Cannot start a node that is ${this.#state}`);
+    this.#state = "started";
+    try {
+      await this.hooks.start.run(undefined, this.#limit("start"));
+      await this.hooks.ready.run(undefined, this.#limit("start"));
+    } catch (thrown) {
+      await this.stop();
+      throw thrown;
+    }
+  }
+
+  /**
+   * Stops in order: nothing new is taken, what was begun is finished, ports close. Every plugin is asked, whatever goes wrong in others.
+   *
+   * @returns When everything has stopped. The same promise for each call.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  /**
+   * Opens a connection from within the process: commands as any client sends them, without a socket.
+   *
+   * @example
+   * ```ts
+   * const connection = node.connect();
+   * await connection.execute("SET", "greeting", "hello");
+   * ```
+   */
+  connect(): LocalConnection {
+    return new LocalConnection(this.dispatcher, this.clients, this.world.clock);
+  }
+
+  async #stop(): Promise<void> {
+    this.#state = "stopping";
+    for (const error of await this.hooks.stop.runReversed(undefined, this.#limit("stop"))) {
+      this.world.log.error("plugin failed to stop", { reason: error.message });
+    }
+    for (const timer of this.#timers) timer.cancel();
+    this.#timers.clear();
+    this.#state = "stopped";
+  }
+
+  #fault(error: unknown): void {
+    if (this.#state === "stopping" || this.#state === "stopped") return;
+    this.world.log.error("fault: a broken invariant stops the node", {
+      reason: messageOf(error),
+      stack: error instanceof Error ? error.stack : undefined,
+    });
+    const fault = error instanceof Error ? error : new Fault(messageOf(error));
+    void this.stop().then(() => this.#onStopped?.(fault));
+  }
+
+  #limit(doing: string): (plugin: string, work: Promise<void>) => Promise<void> {
+    return (plugin, work) => withinLimit(this.world.clock, this.core.pluginTimeoutMs, plugin, doing, work);
+  }
+
+  #host(plugin: Plugin, settings: unknown): PluginHost {
+    const { clock } = this.world;
+    return {
+      node: this.facts,
+      world: this.world,
+      hooks: this.hooks,
+      clients: this.clients,
+      dispatcher: this.dispatcher,
+      parameters: this.parameters,
+      core: this.core,
+      settings,
+      on: (hook, run, options) => hook.add(plugin.name, run, options?.order),
+      command: (specification) => {
+        const command = new Command(specification, plugin.name);
+        this.dispatcher.commands.add(command);
+        this.hooks.commandAdded.notify(command);
+      },
+      parameter: (parameter) => this.parameters.add(parameter, plugin.name),
+      every: (periodMs, callback) => {
+        const timer = clock.every(periodMs, () => {
+          try {
+            callback();
+          } catch (thrown) {
+            if (thrown instanceof Fault) this.#fault(thrown);
+            else this.world.log.error("plugin failed in a timer", { plugin: plugin.name, reason: messageOf(thrown) });
+          }
+        });
+        this.#timers.add(timer);
+        return timer;
+      },
+      fault: (error) => this.#fault(error),
+      shutdown: () => {
+        void this.stop().then(() => this.#onStopped?.(undefined));
+      },
+      find: (token) => this.service(token),
+      provide: (token, service) => void this.#services.set(token, service),
+    };
+  }
+}
+
+/**
+ * Makes a node: reads the settings, finds out who the node is, sets its plugins up. `start` starts it.
+ *
+ * @param options World, settings, plugins.
+ * @returns The node, created and not yet started.
+ * @throws {ConfigError} If a setting is unknown or bad.
+ * @throws {StartError} If a plugin misses what it requires, or the data directory is another node's.
+ * @example
+ * ```ts
+ * const node = await createNode({ world: createBunWorld(), config: { port: 0 } });
+ * await node.start();
+ * await node.connect().execute("SET", "greeting", "hello");
+ * await node.stop();
+ * ```
+ */
+export function createNode(options: NodeOptions): Promise<Node> {
+  return Node.create(options);
+}

@@ -1,0 +1,190 @@
+/**
+ * Plugins: how a feature becomes part of a node.
+ *
+ * A plugin is one file with one default export, made by `definePlugin`. It says what it is called, which services it requires, uses and
+ * provides, and what can be set; `setup` then gets all of that, typed, and hangs the plugin's handlers and commands into the node. The
+ * compiler refuses a plugin that asks for a service which it did not declare, or does not return one that it promised; the loader refuses
+ * one whose requirements nobody meets.
+ */
+import { type Static, type TObject, Type } from "@sinclair/typebox";
+import type { ClientTable } from "./client.ts";
+import type { CommandSpecification } from "./contracts/commands.ts";
+import type { CoreSettings } from "./config.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+import type { Hook, HookOrder } from "./hook.ts";
+import type { Hooks } from "./hooks.ts";
+import type { Parameter, ParameterTable } from "./parameter-table.ts";
+import type { ServiceOf, ServiceToken } from "./service.ts";
+import type { Timer, World } from "./world.ts";
+
+/** Services by the names that a plugin gives them for itself. */
+export type Tokens = Readonly<Record<string, ServiceToken<unknown>>>;
+
+/** What stands behind tokens. */
+export type Services<Needed extends Tokens> = { readonly [Name in keyof Needed]: ServiceOf<Needed[Name]> };
+
+/** What stands behind tokens that nobody may provide. */
+export type OptionalServices<Needed extends Tokens> = {
+  readonly [Name in keyof Needed]: ServiceOf<Needed[Name]> | undefined;
+};
+
+/** What `setup` must return: an implementation for each service that was promised, and nothing if there is none. */
+export type Provided<Promised extends Tokens> = keyof Promised extends never ? void : Services<Promised>;
+
+/** Facts about the node that do not change while it runs. */
+export interface NodeFacts {
+  /** 40 hexadecimal digits. */
+  readonly id: string;
+  readonly version: string;
+  /** Another 40 digits, new at each start (`run_id` in Redis). */
+  readonly runId: string;
+  /** `monotonicMs` of the start. */
+  readonly startedAtMs: number;
+}
+
+/** What a plugin has of its node, whatever it declared. */
+export interface NodeContext {
+  readonly node: NodeFacts;
+  readonly world: World;
+  readonly hooks: Hooks;
+  readonly clients: ClientTable;
+  readonly dispatcher: Dispatcher;
+  readonly parameters: ParameterTable;
+  /** The settings of the node itself. */
+  readonly core: CoreSettings;
+  /** Adds a handler to a hook, in this plugin's name. @returns A function that takes it away again. */
+  on<Run>(hook: Hook<Run>, run: Run, options?: { readonly order?: HookOrder }): () => void;
+  /** Adds a command. */
+  command(specification: CommandSpecification): void;
+  /** Adds a parameter of `CONFIG GET` and `SET`. */
+  parameter(parameter: Parameter): void;
+  /** As `world.clock.every`; ends by itself when the node stops. */
+  every(periodMs: number, callback: () => void): Timer;
+  /** Stops the node at once: an invariant is broken. */
+  fault(error: unknown): void;
+  /** Stops the node in order, as SIGTERM does. */
+  shutdown(): void;
+}
+
+/** What `setup` gets. */
+export interface PluginContext<
+  Required extends Tokens,
+  Used extends Tokens,
+  Settings extends TObject,
+> extends NodeContext {
+  /** The services that the plugin requires. */
+  readonly requires: Services<Required>;
+  /** Those that it uses if they are there. */
+  readonly uses: OptionalServices<Used>;
+  /** The plugin's settings, checked, defaults filled in. */
+  readonly settings: Static<Settings>;
+}
+
+/** What the loader gives to a plugin: everything, by token. */
+export interface PluginHost extends NodeContext {
+  readonly settings: unknown;
+  find<Service>(token: ServiceToken<Service>): Service | undefined;
+  provide<Service>(token: ServiceToken<Service>, service: Service): void;
+}
+
+/** A plugin, as the loader sees it. Made by `definePlugin`. */
+export interface Plugin<Name extends string = string, Settings extends TObject = TObject> {
+  readonly name: Name;
+  readonly summary: string;
+  readonly requires: readonly ServiceToken<unknown>[];
+  readonly uses: readonly ServiceToken<unknown>[];
+  readonly provides: readonly ServiceToken<unknown>[];
+  readonly settings: Settings;
+  /** Whether it is on unless somebody turns it off. */
+  readonly isOnByDefault: boolean;
+  boot(host: PluginHost): Promise<void>;
+}
+
+/** What a plugin says of itself. */
+export interface PluginDefinition<
+  Name extends string,
+  Required extends Tokens,
+  Used extends Tokens,
+  Promised extends Tokens,
+  Settings extends TObject,
+> {
+  /** Kebab-case, as the file. Names it in errors, in settings, in `--disable`. */
+  readonly name: Name;
+  /** One sentence. */
+  readonly summary: string;
+  /** Services without which it does not load. */
+  readonly requires?: Required;
+  /** Services that it works with if they are there. They are set up before it. */
+  readonly uses?: Used;
+  /** Services that it provides. */
+  readonly provides?: Promised;
+  /** Its settings: a TypeBox object in which each property has a `description`, and a `default` or is optional. */
+  readonly settings?: Settings;
+  /** False for a plugin that must be asked for. Default: true. */
+  readonly isOnByDefault?: boolean;
+  /** Wires it. Ports are opened, timers started in the hook `start`, not here. */
+  readonly setup: (
+    context: PluginContext<Required, Used, Settings>,
+  ) => Provided<Promised> | Promise<Provided<Promised>>;
+}
+
+// The type of "none" for each of the four, so that a plugin which leaves one out gets an empty object instead of an index signature.
+type None = Readonly<Record<never, never>>;
+const noSettings = Type.Object({});
+
+/**
+ * Defines a plugin.
+ *
+ * @param definition What it is called, needs, provides, and does.
+ * @returns The plugin: the file's default export.
+ * @example
+ * ```ts
+ * export default definePlugin({
+ *   name: "greeter",
+ *   summary: "Adds GREET, which greets.",
+ *   setup(context) {
+ *     context.command({
+ *       name: "greet", arity: 2, flags: ["fast"], group: "connection", summary: "Greets by name.", complexity: "O(1)", since: "bunch 0.1.0",
+ *       run: (call) => call.reply.bulkText(`Hello, ${call.text(1)}!`),
+ *     });
+ *   },
+ * });
+ * ```
+ */
+export function definePlugin<
+  const Name extends string,
+  Required extends Tokens = None,
+  Used extends Tokens = None,
+  Promised extends Tokens = None,
+  Settings extends TObject = typeof noSettings,
+>(definition: PluginDefinition<Name, Required, Used, Promised, Settings>): Plugin<Name, Settings> {
+  const required: Tokens = definition.requires ?? {};
+  const used: Tokens = definition.uses ?? {};
+  const promised: Tokens = definition.provides ?? {};
+  // Only a definition without settings leaves the type parameter at its default, which is what `noSettings` is.
+  const settings = (definition.settings ?? noSettings) as Settings;
+  return {
+    name: definition.name,
+    summary: definition.summary,
+    requires: Object.values(required),
+    uses: Object.values(used),
+    provides: Object.values(promised),
+    settings,
+    isOnByDefault: definition.isOnByDefault ?? true,
+    async boot(host) {
+      const pick = (tokens: Tokens): Record<string, unknown> =>
+        Object.fromEntries(Object.entries(tokens).map(([name, token]) => [name, host.find(token)]));
+      // The loader has seen to it that each required service is there, and that the settings fit their schema: what the types say is so.
+      const context = {
+        ...host,
+        requires: pick(required) as Services<Required>,
+        uses: pick(used) as OptionalServices<Used>,
+        settings: host.settings as Static<Settings>,
+      };
+      const provided: unknown = await definition.setup(context);
+      for (const [name, token] of Object.entries(promised)) {
+        host.provide(token, (provided as Readonly<Record<string, unknown>>)[name]);
+      }
+    },
+  };
+}

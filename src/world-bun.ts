@@ -1,0 +1,485 @@
+/**
+ * The real world: clock, chance, sockets, files and log on Bun. The one module of the core that names Bun, Node's I/O or timers; all that it
+ * does is to hand calls on, so that what is worth testing lies elsewhere.
+ */
+import { lookup } from "node:dns/promises";
+import { mkdir, open, readFile, readdir, rename, rm, truncate } from "node:fs/promises";
+import { arch, platform, release, totalmem } from "node:os";
+import { dirname, join } from "node:path";
+import type { Socket as BunSocket, TCPSocketListener } from "bun";
+import {
+  type BindOptions,
+  type Clock,
+  type ConnectOptions,
+  type DatagramSocket,
+  type Disk,
+  type ListenOptions,
+  type Listener,
+  type Log,
+  type LogFields,
+  type Machine,
+  type Network,
+  NetworkError,
+  type NetworkErrorCode,
+  type Random,
+  type Stream,
+  type StreamHandler,
+  type Timer,
+  type World,
+} from "./world.ts";
+
+export interface BunWorldOptions {
+  /** Directory of the node's files. Without one there is no disk: any use of it is an error. */
+  readonly dataDirectory?: string;
+  /** The least level that is logged. Default: `info`. */
+  readonly logLevel?: LogLevel;
+  /** Where log lines go. Default: standard error. */
+  readonly writeLine?: (line: string) => void;
+}
+
+export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
+
+/** Opens the doors on the real machine. */
+export function createBunWorld(options: BunWorldOptions = {}): World {
+  return {
+    clock: new BunClock(),
+    random: new BunRandom(),
+    network: new BunNetwork(),
+    disk: options.dataDirectory === undefined ? new NoDisk() : new BunDisk(options.dataDirectory),
+    log: new LineLog(options.logLevel ?? "info", options.writeLine ?? ((line) => process.stderr.write(`${line}\n`))),
+    machine: new BunMachine(),
+  };
+}
+
+class BunClock implements Clock {
+  monotonicMs(): number {
+    return performance.now();
+  }
+
+  wallMs(): number {
+    return Date.now();
+  }
+
+  after(delayMs: number, callback: () => void): Timer {
+    const timer = setTimeout(callback, delayMs);
+    return { cancel: () => clearTimeout(timer) };
+  }
+
+  every(periodMs: number, callback: () => void): Timer {
+    const timer = setInterval(callback, periodMs);
+    return { cancel: () => clearInterval(timer) };
+  }
+
+  soon(callback: () => void): void {
+    setImmediate(callback);
+  }
+}
+
+class BunRandom implements Random {
+  below(bound: number): number {
+    return Math.floor(Math.random() * bound);
+  }
+
+  fraction(): number {
+    return Math.random();
+  }
+
+  bytes(count: number): Uint8Array {
+    return crypto.getRandomValues(new Uint8Array(count));
+  }
+}
+
+/** One socket: the handler that it answers to, and the stream that the handler sees. */
+class BunStream implements Stream {
+  readonly remoteAddress: string;
+  readonly localAddress: string;
+  handler: StreamHandler | undefined;
+  isClosed = false;
+  readonly #socket: BunSocket<BunStream | undefined>;
+  // While one of the stream's own methods runs, Bun may report the end from within it; the contract says that nobody is called then.
+  #isInCall = false;
+
+  constructor(socket: BunSocket<BunStream | undefined>) {
+    this.#socket = socket;
+    this.remoteAddress = formatAddress(socket.remoteAddress, socket.remotePort);
+    this.localAddress = formatAddress(socket.localAddress, socket.localPort);
+  }
+
+  write(bytes: Uint8Array, start: number, end: number): number {
+    if (this.isClosed || end === start) return 0;
+    this.#isInCall = true;
+    const taken = this.#socket.write(bytes, start, end - start);
+    this.#isInCall = false;
+    return taken < 0 ? 0 : taken;
+  }
+
+  pause(): void {
+    if (!this.isClosed) this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.isClosed) this.#socket.resume();
+  }
+
+  end(): void {
+    if (this.isClosed) return;
+    this.#isInCall = true;
+    this.#socket.end();
+    this.#isInCall = false;
+  }
+
+  destroy(): void {
+    if (this.isClosed) return;
+    this.#isInCall = true;
+    this.#socket.terminate();
+    this.#isInCall = false;
+  }
+
+  /** The socket is gone. */
+  closed(reason: string | undefined): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    if (this.#isInCall) setImmediate(() => this.handler?.closed(this, reason));
+    else this.handler?.closed(this, reason);
+  }
+}
+
+function formatAddress(host: string | undefined, port: number | undefined): string {
+  const name = host ?? "";
+  return name.includes(":") ? `[${name}]:${port ?? 0}` : `${name}:${port ?? 0}`;
+}
+
+class BunNetwork implements Network {
+  listen(options: ListenOptions): Promise<Listener> {
+    let listener: TCPSocketListener<BunStream | undefined>;
+    try {
+      listener = Bun.listen<BunStream | undefined>({
+        hostname: options.host,
+        port: options.port,
+        // A second process on the port must fail, and not share it.
+        exclusive: true,
+        socket: {
+          open(socket) {
+            const stream = new BunStream(socket);
+            socket.data = stream;
+            stream.handler = options.accept(stream);
+          },
+          data(socket, bytes) {
+            const stream = socket.data;
+            stream?.handler?.data(stream, bytes);
+          },
+          drain(socket) {
+            const stream = socket.data;
+            stream?.handler?.writable(stream);
+          },
+          close: (socket, error) => socket.data?.closed(error === undefined ? undefined : error.message),
+          error: (socket, error) => socket.data?.closed(error.message),
+          // The other side sends no more: what it is owed was written, so this side closes too.
+          end(socket) {
+            socket.end();
+          },
+        },
+      });
+    } catch (thrown) {
+      return Promise.reject(networkError(thrown, options.host, options.port));
+    }
+    return Promise.resolve({ port: listener.port, close: () => listener.stop() });
+  }
+
+  connect(options: ConnectOptions): Stream {
+    const stream = new OutgoingStream(options.handler);
+    Bun.connect<BunStream | undefined>({
+      hostname: options.host,
+      port: options.port,
+      socket: {
+        open(socket) {
+          const inner = new BunStream(socket);
+          socket.data = inner;
+          stream.opened(inner);
+        },
+        data: (_socket, bytes) => options.handler.data(stream, bytes),
+        drain: () => options.handler.writable(stream),
+        close: (_socket, error) => stream.closed(error === undefined ? undefined : error.message),
+        error: (_socket, error) => stream.closed(error.message),
+        connectError: (_socket, error) => stream.closed(error.message),
+        end(socket) {
+          socket.end();
+        },
+      },
+    }).catch((thrown: unknown) => stream.closed(thrown instanceof Error ? thrown.message : String(thrown)));
+    return stream;
+  }
+
+  async bind(options: BindOptions): Promise<DatagramSocket> {
+    try {
+      const socket = await Bun.udpSocket({
+        hostname: options.host,
+        port: options.port,
+        socket: { data: (_socket, bytes, port, host) => options.received(bytes, host, port) },
+      });
+      const resolved = new Map<string, string>();
+      return {
+        port: socket.port,
+        send: (bytes, host, port) => {
+          const address = resolved.get(host) ?? host;
+          if (/^[0-9.]+$|:/.test(address)) socket.send(bytes, port, address);
+          else
+            void lookup(host).then(
+              ({ address: found }) => resolved.set(host, found),
+              () => undefined,
+            );
+        },
+        close: () => socket.close(),
+      };
+    } catch (thrown) {
+      throw networkError(thrown, options.host, options.port);
+    }
+  }
+}
+
+/** A stream that is there before its socket is. */
+class OutgoingStream implements Stream {
+  readonly #handler: StreamHandler;
+  #inner: BunStream | undefined;
+  #isClosed = false;
+
+  constructor(handler: StreamHandler) {
+    this.#handler = handler;
+  }
+
+  get remoteAddress(): string {
+    return this.#inner?.remoteAddress ?? "";
+  }
+
+  get localAddress(): string {
+    return this.#inner?.localAddress ?? "";
+  }
+
+  opened(inner: BunStream): void {
+    if (this.#isClosed) {
+      inner.destroy();
+      return;
+    }
+    this.#inner = inner;
+    inner.handler = {
+      data: () => undefined,
+      writable: () => undefined,
+      closed: (_stream, reason) => this.closed(reason),
+    };
+    this.#handler.opened?.(this);
+  }
+
+  write(bytes: Uint8Array, start: number, end: number): number {
+    return this.#inner?.write(bytes, start, end) ?? 0;
+  }
+
+  pause(): void {
+    this.#inner?.pause();
+  }
+
+  resume(): void {
+    this.#inner?.resume();
+  }
+
+  end(): void {
+    if (this.#inner === undefined) this.destroy();
+    else this.#inner.end();
+  }
+
+  destroy(): void {
+    if (this.#inner !== undefined) this.#inner.destroy();
+    else setImmediate(() => this.closed(undefined));
+  }
+
+  closed(reason: string | undefined): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (this.#inner !== undefined) this.#inner.isClosed = true;
+    this.#handler.closed(this, reason);
+  }
+}
+
+function networkError(thrown: unknown, host: string, port: number): NetworkError {
+  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
+  const [kind, words]: [NetworkErrorCode, string] =
+    code === "EADDRINUSE"
+      ? ["address-in-use", "another process listens there; stop it, or choose another port"]
+      : code === "EADDRNOTAVAIL" || code === "ENOTFOUND"
+        ? ["address-not-available", "this machine has no such address"]
+        : code === "EACCES"
+          ? ["not-permitted", "the system does not permit it; choose a port above 1023"]
+          : ["failed", thrown instanceof Error ? thrown.message : String(thrown)];
+  return new NetworkError(kind, `Cannot listen on ${host}:${port}: ${words}`);
+}
+
+/** Files under one directory. */
+class BunDisk implements Disk {
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  async read(path: string): Promise<Uint8Array | undefined> {
+    try {
+      return await readFile(join(this.#directory, path));
+    } catch (thrown) {
+      if (isMissing(thrown)) return undefined;
+      throw thrown;
+    }
+  }
+
+  async append(path: string, bytes: Uint8Array): Promise<void> {
+    const target = join(this.#directory, path);
+    await mkdir(dirname(target), { recursive: true });
+    const file = await open(target, "a");
+    try {
+      await file.writeFile(bytes);
+    } finally {
+      await file.close();
+    }
+  }
+
+  async sync(path: string): Promise<void> {
+    const file = await open(join(this.#directory, path), "r+");
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await this.#syncDirectory(path);
+  }
+
+  async truncate(path: string, length: number): Promise<void> {
+    await truncate(join(this.#directory, path), length);
+    await this.sync(path);
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await rename(join(this.#directory, from), join(this.#directory, to));
+    await this.#syncDirectory(to);
+  }
+
+  async remove(path: string): Promise<void> {
+    await rm(join(this.#directory, path), { force: true });
+    await this.#syncDirectory(path);
+  }
+
+  async list(directory: string): Promise<readonly string[]> {
+    try {
+      return (await readdir(join(this.#directory, directory))).toSorted();
+    } catch (thrown) {
+      if (isMissing(thrown)) return [];
+      throw thrown;
+    }
+  }
+
+  /** A name is durable only when the directory that holds it is. */
+  async #syncDirectory(path: string): Promise<void> {
+    try {
+      const directory = await open(dirname(join(this.#directory, path)), "r");
+      try {
+        await directory.sync();
+      } finally {
+        await directory.close();
+      }
+    } catch (thrown) {
+      if (!isMissing(thrown)) throw thrown;
+    }
+  }
+}
+
+function isMissing(thrown: unknown): boolean {
+  return thrown instanceof Error && "code" in thrown && thrown.code === "ENOENT";
+}
+
+/** The disk of a node without a data directory. Whoever keeps files asks for the setting first. */
+class NoDisk implements Disk {
+  read(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
+  list(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
+  append(path: string): Promise<void> {
+    return this.#refuse(path);
+  }
+
+  sync(path: string): Promise<void> {
+    return this.#refuse(path);
+  }
+
+  truncate(path: string): Promise<void> {
+    return this.#refuse(path);
+  }
+
+  rename(path: string): Promise<void> {
+    return this.#refuse(path);
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#refuse(path);
+  }
+
+  #refuse(path: string): Promise<void> {
+    return Promise.reject(new Error(`Cannot keep "${path}": the node has no data directory (setting "dataDir")`));
+  }
+}
+
+const LEVELS: Readonly<Record<LogLevel, number>> = { debug: 0, info: 1, warn: 2, error: 3, silent: 4 };
+
+/** One line an event: time, level, event, fields as name=value. */
+class LineLog implements Log {
+  readonly #least: number;
+  readonly #writeLine: (line: string) => void;
+
+  constructor(level: LogLevel, writeLine: (line: string) => void) {
+    this.#least = LEVELS[level];
+    this.#writeLine = writeLine;
+  }
+
+  debug(event: string, fields?: LogFields): void {
+    this.#line("debug", event, fields);
+  }
+
+  info(event: string, fields?: LogFields): void {
+    this.#line("info", event, fields);
+  }
+
+  warn(event: string, fields?: LogFields): void {
+    this.#line("warn", event, fields);
+  }
+
+  error(event: string, fields?: LogFields): void {
+    this.#line("error", event, fields);
+  }
+
+  #line(level: LogLevel, event: string, fields: LogFields = {}): void {
+    if (LEVELS[level] < this.#least) return;
+    const shown = Object.entries(fields).flatMap(([name, value]) =>
+      value === undefined ? [] : [`${name}=${typeof value === "string" ? JSON.stringify(value) : String(value)}`],
+    );
+    this.#writeLine([new Date().toISOString(), level.padEnd(5), event, ...shown].join(" "));
+  }
+}
+
+class BunMachine implements Machine {
+  readonly processId = process.pid;
+  readonly system = `${platform()} ${release()} ${arch()}`;
+  readonly runtime = `bun ${Bun.version}`;
+
+  cpuSeconds(): { user: number; system: number } {
+    const { user, system } = process.cpuUsage();
+    return { user: user / 1e6, system: system / 1e6 };
+  }
+
+  residentBytes(): number {
+    return process.memoryUsage.rss();
+  }
+
+  totalMemoryBytes(): number {
+    return totalmem();
+  }
+}
