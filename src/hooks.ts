@@ -46,6 +46,8 @@ export class Hooks {
   readonly clientOpened: NotifyHook<Client>;
   /** Notify. Whoever carries clients, after one went. */
   readonly clientClosed: NotifyHook<Client>;
+  /** Notify. `RESET`, before the client is set back to how it came: forget what it began (MULTI, WATCH). */
+  readonly clientReset: NotifyHook<Client>;
   /** Collect. `INFO`, each time it is asked. */
   readonly info: CollectHook<void, InfoSection>;
   /** Notify. `CONFIG RESETSTAT`. */
@@ -66,6 +68,7 @@ export class Hooks {
     this.connectionBefore = new FirstHook("connectionBefore");
     this.clientOpened = new NotifyHook("clientOpened", report);
     this.clientClosed = new NotifyHook("clientClosed", report);
+    this.clientReset = new NotifyHook("clientReset", report);
     this.info = new CollectHook("info");
     this.statisticsReset = new NotifyHook("statisticsReset", report);
     this.mapChanged = new NotifyHook("mapChanged", report);
