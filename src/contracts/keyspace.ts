@@ -156,7 +156,7 @@ export interface Keyspace {
    * How many watch each slot's changes. While a slot's number is not 0, `onChange` is called after every change of one of its keys.
    * Whoever watches adds one and takes it away again.
    */
-  readonly slotWatchers: Uint16Array;
+  readonly slotWatchers: Uint32Array;
   /** Called as `slotWatchers` says, with the key that was changed, stored or removed. */
   onChange: (key: KeyReference) => void;
   /** Called just before an expired key is removed, with the key: the removal is an effect that replicas must get. */
