@@ -39,7 +39,10 @@ export default definePlugin({
     const authenticate = (call: Call, user: string, password: Uint8Array): string | undefined => {
       const isRight = core.password === undefined || isSamePassword(password, core.password);
       if (user !== "default" || !isRight) {
-        context.world.log.warn("wrong password", { remote: call.client.transport.remoteAddress, user: user.slice(0, 64) });
+        context.world.log.warn("wrong password", {
+          remote: call.client.transport.remoteAddress,
+          user: user.slice(0, 64),
+        });
         return WRONG_PASSWORD;
       }
       call.client.isAuthenticated = true;

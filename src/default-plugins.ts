@@ -1,12 +1,25 @@
 /** The plugins that every node has unless they are turned off: the one place where `src/` knows of `plugins/`. */
+import clients from "../plugins/clients.ts";
+import connection from "../plugins/connection.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
 import resp from "../plugins/resp.ts";
+import strings from "../plugins/strings.ts";
 import topology from "../plugins/topology.ts";
+import transactions from "../plugins/transactions.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** In the order in which they are set up, as far as their needs leave it open. */
-export const defaultPlugins = [keyspace, topology, hashSlotRouter, resp] as const satisfies readonly Plugin[];
+export const defaultPlugins = [
+  keyspace,
+  topology,
+  hashSlotRouter,
+  strings,
+  connection,
+  clients,
+  transactions,
+  resp,
+] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */
 export type DefaultPlugin = (typeof defaultPlugins)[number];

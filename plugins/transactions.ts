@@ -1,0 +1,299 @@
+/**
+ * transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+ *
+ * Promises: the commands of a transaction run one after another with nothing between them, or, if a watched key has changed or one of them was
+ * refused when it was queued, none of them runs. Keys of a transaction live in one slot wherever slots matter.
+ *
+ * How: MULTI sets the client's interceptor, which queues copies of arguments. WATCH notes keys by slot; the keyspace tells changes of slots
+ * that are watched, and of no others. EXEC asks `commandBefore` about every queued command before it runs the first one, so that a map
+ * that changed meanwhile refuses the whole.
+ */
+import type { Call } from "../src/call.ts";
+import type { Client } from "../src/client.ts";
+import type { ArgumentList } from "../src/codec/argument-list.ts";
+import { CommandBits } from "../src/command-table.ts";
+import { Verdict } from "../src/contracts/commands.ts";
+import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { routerService } from "../src/contracts/routing.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { KeyReference } from "../src/store/key-reference.ts";
+
+/** What a client between MULTI and EXEC has. */
+interface Transaction {
+  readonly queue: ArgumentList[];
+  /** One of the commands was refused: EXEC will be, too. */
+  isTainted: boolean;
+  /** Bytes of the queued arguments. */
+  bytes: number;
+}
+
+/** A key that a client watches. */
+interface WatchedKey {
+  readonly slot: number;
+  readonly name: string;
+  readonly bytes: Uint8Array;
+  /** It had expired already when WATCH saw it: that it is gone later is no change. */
+  readonly wasThere: boolean;
+}
+
+/** What a client that watches keys has. */
+interface Watch {
+  readonly keys: Map<string, WatchedKey>;
+  /** One of them has changed. */
+  isDirty: boolean;
+}
+
+/** What one client may queue: a transaction is in memory twice while it runs, and nobody else is served meanwhile. */
+const MAX_QUEUE_BYTES = 1024 ** 3;
+
+export default definePlugin({
+  name: "transactions",
+  summary: "MULTI and EXEC, with WATCH.",
+  requires: { keyspace: keyspaceService },
+  uses: { router: routerService },
+  setup(context) {
+    const { keyspace } = context.requires;
+    const { router } = context.uses;
+    const { dispatcher, hooks } = context;
+    const transactions = new Map<Client, Transaction>();
+    const watches = new Map<Client, Watch>();
+    /** Clients that watch a key, by the key's bytes as text. */
+    const watchersOf = new Map<string, Set<Client>>();
+    const scratch = new KeyReference();
+
+    keyspace.onChange = (key) => {
+      for (const client of watchersOf.get(key.toString()) ?? []) {
+        const watch = watches.get(client);
+        if (watch !== undefined) watch.isDirty = true;
+      }
+    };
+
+    const unwatch = (client: Client): void => {
+      const watch = watches.get(client);
+      if (watch === undefined) return;
+      watches.delete(client);
+      for (const [name, { slot }] of watch.keys) {
+        keyspace.slotWatchers[slot] = (keyspace.slotWatchers[slot] as number) - 1;
+        const clients = watchersOf.get(name);
+        clients?.delete(client);
+        if (clients?.size === 0) watchersOf.delete(name);
+      }
+    };
+    const discard = (client: Client): void => {
+      transactions.delete(client);
+      client.intercept = undefined;
+      client.onRejected = undefined;
+      client.listFields.delete("multi");
+      client.listFields.delete("flags");
+    };
+    const forget = (client: Client): void => {
+      discard(client);
+      unwatch(client);
+    };
+    context.on(hooks.clientClosed, forget);
+    context.on(hooks.clientReset, forget);
+
+    /** Whether a watched key is no longer what it was: changed, or expired without anybody having removed it. */
+    const hasChanged = (watch: Watch): boolean => {
+      if (watch.isDirty) return true;
+      for (const { bytes, wasThere } of watch.keys.values()) {
+        keyspace.refer(scratch, bytes, 0, bytes.length);
+        if (wasThere && keyspace.peek(scratch) === 0) return true;
+      }
+      return false;
+    };
+
+    /** The interceptor between MULTI and EXEC. */
+    const queueCommand = (call: Call): Verdict | undefined => {
+      const { client, command, reply } = call;
+      const name = command.fullName;
+      if (
+        name === "exec" ||
+        name === "discard" ||
+        name === "multi" ||
+        name === "watch" ||
+        name === "quit" ||
+        name === "reset"
+      )
+        return undefined;
+      const transaction = transactions.get(client);
+      if (transaction === undefined) return undefined;
+      if ((command.bits & CommandBits.noMulti) !== 0) {
+        reply.error("ERR Command not allowed inside a transaction");
+        return Verdict.rejected;
+      }
+      const args = call.args.clone();
+      transaction.bytes += args.bytes.length + args.offsets.byteLength;
+      if (transaction.bytes > MAX_QUEUE_BYTES) {
+        reply.error(`ERR the transaction is larger than ${MAX_QUEUE_BYTES} bytes`);
+        return Verdict.rejected;
+      }
+      transaction.queue.push(args);
+      client.listFields.set("multi", String(transaction.queue.length));
+      reply.simple("QUEUED");
+      return Verdict.answered;
+    };
+
+    /** Whether all keys of a transaction are in one slot. */
+    const isOneSlot = (queue: readonly ArgumentList[]): boolean => {
+      let slot = -1;
+      for (const args of queue) {
+        const command = dispatcher.lookUp(args);
+        if (command === undefined || command.firstKey === 0) continue;
+        const last = command.lastKeyOf(args.count);
+        for (let index = command.firstKey; index <= last; index += command.keyStep) {
+          keyspace.refer(scratch, args.bytes, args.start(index), args.end(index));
+          if (slot >= 0 && scratch.slot !== slot) return false;
+          slot = scratch.slot;
+        }
+      }
+      return true;
+    };
+
+    const flags = ["noscript", "loading", "stale", "fast", "allow_busy"] as const;
+    const group = "transactions";
+    const categories = ["transaction"] as const;
+
+    context.command({
+      name: "multi",
+      arity: 1,
+      flags,
+      group,
+      categories,
+      summary: "Begins a transaction: the commands that follow are queued.",
+      complexity: "O(1)",
+      since: "1.2.0",
+      run(call) {
+        const { client } = call;
+        if (transactions.has(client)) {
+          call.reply.error("ERR MULTI calls can not be nested");
+          return;
+        }
+        const transaction: Transaction = { queue: [], isTainted: false, bytes: 0 };
+        transactions.set(client, transaction);
+        client.intercept = queueCommand;
+        client.onRejected = () => {
+          transaction.isTainted = true;
+        };
+        client.listFields.set("multi", "0");
+        client.listFields.set("flags", "x");
+        call.reply.ok();
+      },
+    });
+    context.command({
+      name: "discard",
+      arity: 1,
+      flags,
+      group,
+      categories,
+      summary: "Ends a transaction, running none of it.",
+      complexity: "O(N), N being the queued commands",
+      since: "2.0.0",
+      run(call) {
+        if (!transactions.has(call.client)) {
+          call.reply.error("ERR DISCARD without MULTI");
+          return;
+        }
+        forget(call.client);
+        call.reply.ok();
+      },
+    });
+    context.command({
+      name: "exec",
+      arity: 1,
+      flags: ["noscript", "loading", "stale", "skip_slowlog"],
+      group,
+      categories,
+      summary: "Runs the queued commands, all or none.",
+      complexity: "Of the queued commands.",
+      since: "1.2.0",
+      run(call) {
+        const { client, reply } = call;
+        const transaction = transactions.get(client);
+        if (transaction === undefined) {
+          reply.error("ERR EXEC without MULTI");
+          return;
+        }
+        const watch = watches.get(client);
+        const isStale = watch !== undefined && hasChanged(watch);
+        forget(client);
+        if (transaction.isTainted) {
+          reply.error("EXECABORT Transaction discarded because of previous errors.");
+          return;
+        }
+        const { queue } = transaction;
+        if (router !== undefined && !isOneSlot(queue)) {
+          reply.error(router.crossSlotError);
+          return;
+        }
+        const mark = reply.length;
+        for (const args of queue) {
+          const verdict = dispatcher.ask(client, args, reply);
+          if (verdict === undefined) continue;
+          // What was written is the reason, such as MOVED: the answer to EXEC as a whole.
+          if (reply.length === mark) reply.error("EXECABORT Transaction discarded because a command could not run.");
+          return;
+        }
+        if (isStale) {
+          reply.nullArray();
+          return;
+        }
+        reply.array(queue.length);
+        for (const args of queue) {
+          dispatcher.dispatchNested(client, args, reply);
+          // HELLO within a transaction changes it for the replies that follow.
+          reply.protocol = client.protocol;
+        }
+      },
+    });
+    context.command({
+      name: "watch",
+      arity: -2,
+      flags: ["noscript", "loading", "stale", "fast", "allow_busy", "no_multi"],
+      keys: [{ first: 1, last: -1, step: 1, flags: ["RO"] }],
+      group,
+      categories,
+      summary: "Makes the next EXEC run only if the keys have not changed until then.",
+      complexity: "O(1) for each key",
+      since: "2.2.0",
+      run(call) {
+        const { client } = call;
+        if (transactions.has(client)) {
+          call.reply.error("ERR WATCH inside MULTI is not allowed");
+          return;
+        }
+        let watch = watches.get(client);
+        if (watch === undefined) {
+          watch = { keys: new Map(), isDirty: false };
+          watches.set(client, watch);
+        }
+        for (let index = 1; index < call.count; index += 1) {
+          const key = call.keyAt(keyspace, index, scratch);
+          const name = key.toString();
+          if (watch.keys.has(name)) continue;
+          const wasThere = keyspace.peek(key) !== 0;
+          watch.keys.set(name, { slot: key.slot, name, bytes: call.copy(index), wasThere });
+          const clients = watchersOf.get(name) ?? new Set();
+          clients.add(client);
+          watchersOf.set(name, clients);
+          keyspace.slotWatchers[key.slot] = (keyspace.slotWatchers[key.slot] as number) + 1;
+        }
+        call.reply.ok();
+      },
+    });
+    context.command({
+      name: "unwatch",
+      arity: 1,
+      flags,
+      group,
+      categories,
+      summary: "Forgets all watched keys.",
+      complexity: "O(N), N being the watched keys",
+      since: "2.2.0",
+      run(call) {
+        unwatch(call.client);
+        call.reply.ok();
+      },
+    });
+  },
+});
