@@ -30,7 +30,7 @@ describe("globMatch", () => {
     ["h[a-b]llo", "hbllo", true],
     ["h[b-a]llo", "hallo", true],
     ["[a-]", "^", true],
-    ["[a-]x", "^", false],
+    ["[a-]x", "x", true],
     ["[]", "a", false],
     ["[]", "]", false],
     ["[^]", "a", true],
