@@ -1,229 +1,158 @@
 /**
- * Numbers as Redis reads and writes them: integers of 64 bits, and the floating-point numbers of INCRBYFLOAT.
+ * Whole numbers as commands write them: bytes in, numbers out, and back.
  *
- * Integers are read strictly, as Redis does: no blanks, no plus sign, no leading zeros. INCRBYFLOAT calculates in C's `long double`, 80 bits with a
- * mantissa of 64, and prints 17 digits after the point; so that results are the same to the last digit, that arithmetic is done here on whole
- * numbers of any size.
+ * Redis' integers have 64 bits; JavaScript's numbers hold 53 without loss. Nearly all that ever come are small, so there is
+ * a way for these that allocates nothing (`parseInteger`, `writeInteger`), which also tells when the other one, with
+ * bigints, is needed. `float.ts` does the same for fractions.
  */
 
 const ZERO = 0x30;
 const NINE = 0x39;
 const MINUS = 0x2d;
-const INT64_MAX = 2n ** 63n - 1n;
-const INT64_MIN = -(2n ** 63n);
-/** Digits that a number of 64 bits can have. */
-const MAX_DIGITS = 19;
-/** Digits that always make a safe integer. */
+/** Numbers of up to this many digits are below 2^53: the sum is exact at each step. */
 const SAFE_DIGITS = 15;
+/** 2^63 - 1 has 19. */
+const INTEGER_64_DIGITS = 19;
+
+/** The largest integer of a command or value. */
+export const INTEGER_64_MAX = 2n ** 63n - 1n;
+/** The smallest integer of a command or value. */
+export const INTEGER_64_MIN = -(2n ** 63n);
 
 /**
- * Reads a whole number that JavaScript can hold exactly.
+ * Reads a decimal integer, as strictly as Redis: an optional minus and digits, with no plus, no zeros in front, no spaces
+ * and no `-0`; within 64 bits.
  *
- * @returns The number, or NaN if the bytes are none, or one beyond 2^53 (`parseInt64` reads those).
+ * @param bytes Holds the digits.
+ * @param start Where they begin.
+ * @param end Where they end, exclusive.
+ * @returns The number if it is a safe integer; `Infinity` or `-Infinity` if it is an integer of 64 bits beyond that, which
+ * `parseInteger64` reads; `NaN` if it is no such integer.
+ * @example
+ * ```ts
+ * const count = parseInteger(input, start, end);
+ * if (Number.isNaN(count)) return "value is not an integer or out of range";
+ * ```
  */
-export function parseSafeInteger(bytes: Uint8Array, start: number, end: number): number {
-  let at = start;
-  const isNegative = at < end && bytes[at] === MINUS;
-  if (isNegative) at += 1;
+export function parseInteger(bytes: Uint8Array, start: number, end: number): number {
+  const isNegative = start < end && bytes[start] === MINUS;
+  let at = isNegative ? start + 1 : start;
   const digits = end - at;
-  if (digits === 0 || digits > 16) return Number.NaN;
+  if (digits <= 0) return Number.NaN;
+  if (digits > SAFE_DIGITS) return parseLong(bytes, start, end);
   if (bytes[at] === ZERO) return digits === 1 && !isNegative ? 0 : Number.NaN;
   let value = 0;
-  for (; at < end; at += 1) {
-    const byte = bytes[at] as number;
-    if (byte < ZERO || byte > NINE) return Number.NaN;
-    value = 10 * value + (byte - ZERO);
+  for (; at < end; at++) {
+    const digit = (bytes[at] as number) - ZERO;
+    if (digit < 0 || digit > 9) return Number.NaN;
+    value = value * 10 + digit;
   }
-  if (digits > SAFE_DIGITS && value > Number.MAX_SAFE_INTEGER) return Number.NaN;
   return isNegative ? -value : value;
 }
 
+/** As `parseInteger`, for what is too long for its loop. */
+function parseLong(bytes: Uint8Array, start: number, end: number): number {
+  const value = parseInteger64(bytes, start, end);
+  if (value === undefined) return Number.NaN;
+  const asNumber = Number(value);
+  if (Number.isSafeInteger(asNumber)) return asNumber;
+  return value < 0n ? -Infinity : Infinity;
+}
+
 /**
- * Reads a whole number of 64 bits.
+ * Reads what `parseInteger` reads, up to 64 bits.
  *
- * @returns The number, or `undefined` if the bytes are none, or one that does not fit.
+ * @param bytes Holds the digits.
+ * @param start Where they begin.
+ * @param end Where they end, exclusive.
+ * @returns The number, or `undefined` if it is no such integer.
  */
-export function parseInt64(bytes: Uint8Array, start: number, end: number): bigint | undefined {
-  let at = start;
-  const isNegative = at < end && bytes[at] === MINUS;
-  if (isNegative) at += 1;
-  const digits = end - at;
-  if (digits === 0 || digits > MAX_DIGITS) return undefined;
-  if (bytes[at] === ZERO) return digits === 1 && !isNegative ? 0n : undefined;
-  let text = isNegative ? "-" : "";
-  for (; at < end; at += 1) {
+export function parseInteger64(bytes: Uint8Array, start: number, end: number): bigint | undefined {
+  const isNegative = start < end && bytes[start] === MINUS;
+  const first = isNegative ? start + 1 : start;
+  const digits = end - first;
+  if (digits <= 0 || digits > INTEGER_64_DIGITS) return undefined;
+  if (bytes[first] === ZERO) return digits === 1 && !isNegative ? 0n : undefined;
+  let text = "";
+  for (let at = first; at < end; at++) {
     const byte = bytes[at] as number;
     if (byte < ZERO || byte > NINE) return undefined;
     text += String.fromCharCode(byte);
   }
-  const value = BigInt(text);
-  return value > INT64_MAX || value < INT64_MIN ? undefined : value;
-}
-
-/** Whether a sum or any other number fits 64 bits. */
-export function isInt64(value: bigint): boolean {
-  return value <= INT64_MAX && value >= INT64_MIN;
+  const value = isNegative ? -BigInt(text) : BigInt(text);
+  return value > INTEGER_64_MAX || value < INTEGER_64_MIN ? undefined : value;
 }
 
 /**
- * Writes a safe integer in digits.
+ * Says how many bytes `writeInteger` will write.
  *
- * @param target Has room for 17 bytes from `at` on.
- * @returns How many bytes were written.
+ * @param value A safe integer.
+ * @returns 1 to 17.
+ */
+export function integerLength(value: number): number {
+  let rest = value < 0 ? -value : value;
+  let length = value < 0 ? 2 : 1;
+  while (rest >= 1e7) {
+    // Few numbers come here; the quotient's fraction does no harm to the comparisons.
+    rest /= 1e7;
+    length += 7;
+  }
+  for (let power = 10; rest >= power; power *= 10) length++;
+  return length;
+}
+
+/**
+ * Writes a decimal integer.
+ *
+ * @param target Takes the digits; must have room for them.
+ * @param at Where to begin.
+ * @param value A safe integer.
+ * @returns Where the digits end.
+ * @example
+ * ```ts
+ * end = writeInteger(reply, end, -42); // "-42"
+ * ```
  */
 export function writeInteger(target: Uint8Array, at: number, value: number): number {
-  let place = at;
+  const end = at + integerLength(value);
   let rest = value;
-  if (rest < 0) {
-    target[place++] = MINUS;
-    rest = -rest;
+  if (value < 0) {
+    target[at] = MINUS;
+    rest = -value;
   }
-  let digits = 1;
-  for (let bound = 10; bound <= rest; bound *= 10) digits += 1;
-  for (let digit = place + digits - 1; digit >= place; digit -= 1) {
-    const quotient = rest < 0x7fffffff ? (rest / 10) | 0 : Math.floor(rest / 10);
-    target[digit] = ZERO + (rest - 10 * quotient);
-    rest = quotient;
+  let position = end;
+  // Below 2^31 the engine divides whole numbers; the rare larger ones go there in steps of seven digits.
+  while (rest >= 0x7fffffff) {
+    const upper = Math.floor(rest / 1e7);
+    let lower = (rest - upper * 1e7) | 0;
+    for (let digit = 0; digit < 7; digit++) {
+      const quotient = (lower / 10) | 0;
+      position--;
+      target[position] = ZERO + lower - quotient * 10;
+      lower = quotient;
+    }
+    rest = upper;
   }
-  return place + digits - at;
-}
-
-/** A finite `long double`: mantissa * 2^exponent, the mantissa of at most 64 bits. */
-interface LongDouble {
-  readonly mantissa: bigint;
-  readonly exponent: number;
-}
-
-/** What INCRBYFLOAT's arithmetic has to say instead of a number. */
-export type FloatError = "not a float" | "not finite";
-
-const MANTISSA_BITS = 64;
-/** Decimal exponents beyond this are infinite, or zero, in 80 bits. */
-const MAX_DECIMAL_EXPONENT = 4933;
-/** The longest text that is read as a number (Redis: MAX_LONG_DOUBLE_CHARS). */
-const MAX_FLOAT_CHARACTERS = 5 * 1024 - 1;
-/** Largest binary exponent of the leading bit. */
-const MAX_BINARY_EXPONENT = 16383;
-const FRACTION_DIGITS = 17;
-
-/**
- * Adds two decimal numbers as Redis' INCRBYFLOAT does.
- *
- * @param left The value, as text.
- * @param right The increment, as text.
- * @returns The sum as Redis writes it, or what is wrong with which of the two.
- */
-export function addFloats(
-  left: string,
-  right: string,
-): string | { readonly error: FloatError; readonly isLeft: boolean } {
-  const a = parseFloat80(left);
-  if (typeof a === "string") return { error: a, isLeft: true };
-  const b = parseFloat80(right);
-  if (typeof b === "string") return { error: b, isLeft: false };
-  const exponent = Math.min(a.exponent, b.exponent);
-  const sum = round({
-    mantissa: (a.mantissa << BigInt(a.exponent - exponent)) + (b.mantissa << BigInt(b.exponent - exponent)),
-    exponent,
-  });
-  if (sum === undefined) return { error: "not finite", isLeft: false };
-  return formatFloat80(sum);
+  let small = rest | 0;
+  do {
+    const quotient = (small / 10) | 0;
+    position--;
+    target[position] = ZERO + small - quotient * 10;
+    small = quotient;
+  } while (small !== 0);
+  return end;
 }
 
 /**
- * Checks a text as Redis checks the numbers of INCRBYFLOAT.
+ * Writes a decimal integer of any size.
  *
- * @returns What is wrong, or `undefined`.
+ * @param target Takes the digits; must have room for them (20 bytes hold any of 64 bits).
+ * @param at Where to begin.
+ * @param value The number.
+ * @returns Where the digits end.
  */
-export function checkFloat(text: string): FloatError | undefined {
-  const value = parseFloat80(text);
-  return typeof value === "string" ? value : undefined;
-}
-
-function parseFloat80(text: string): LongDouble | FloatError {
-  if (text.length > MAX_FLOAT_CHARACTERS) return "not a float";
-  if (/^[+-]?inf(inity)?$/i.test(text)) return "not finite";
-  const match = /^([+-]?)(?:([0-9]+)\.?([0-9]*)|\.([0-9]+))(?:e([+-]?[0-9]+))?$/i.exec(text);
-  if (match === null) return parseHexFloat(text);
-  const [, sign, whole = "", fraction = match[4] ?? "", , power = "0"] = match;
-  const digits = (whole + (match[4] ?? fraction)).replace(/^0+/, "");
-  if (digits === "") return { mantissa: 0n, exponent: 0 };
-  const decimalExponent = Number(power) - (match[4] ?? fraction).length;
-  const leading = decimalExponent + digits.length;
-  if (leading > MAX_DECIMAL_EXPONENT + 1 || leading < -MAX_DECIMAL_EXPONENT - 20) return "not a float";
-  const magnitude = BigInt(digits);
-  const value =
-    decimalExponent >= 0
-      ? round({ mantissa: magnitude * 10n ** BigInt(decimalExponent), exponent: 0 })
-      : divide(magnitude, 10n ** BigInt(-decimalExponent));
-  // Out of range is what strtold reports as an error.
-  if (value === undefined) return "not a float";
-  return sign === "-" ? { mantissa: -value.mantissa, exponent: value.exponent } : value;
-}
-
-/** C reads hexadecimal numbers too: 0x1.8p3. */
-function parseHexFloat(text: string): LongDouble | FloatError {
-  const match = /^([+-]?)0x([0-9a-f]*)\.?([0-9a-f]*)(?:p([+-]?[0-9]{1,6}))?$/i.exec(text);
-  if (match === null) return "not a float";
-  const [, sign, whole = "", fraction = "", power = "0"] = match;
-  if (whole + fraction === "") return "not a float";
-  const magnitude = BigInt(`0x${whole}${fraction}`);
-  const value = round({ mantissa: magnitude, exponent: Number(power) - 4 * fraction.length });
-  if (value === undefined) return "not a float";
-  return sign === "-" ? { mantissa: -value.mantissa, exponent: value.exponent } : value;
-}
-
-function bitLength(value: bigint): number {
-  return value === 0n ? 0 : value.toString(2).length;
-}
-
-/** Rounds to a mantissa of 64 bits, halves to even. `undefined`: too large for 80 bits. */
-function round(value: LongDouble): LongDouble | undefined {
-  const isNegative = value.mantissa < 0n;
-  let mantissa = isNegative ? -value.mantissa : value.mantissa;
-  let { exponent } = value;
-  const excess = bitLength(mantissa) - MANTISSA_BITS;
-  if (excess > 0) {
-    const shift = BigInt(excess);
-    const rest = mantissa & ((1n << shift) - 1n);
-    const half = 1n << (shift - 1n);
-    mantissa >>= shift;
-    if (rest > half || (rest === half && (mantissa & 1n) === 1n)) mantissa += 1n;
-    exponent += excess;
-  }
-  if (mantissa !== 0n && bitLength(mantissa) - 1 + exponent > MAX_BINARY_EXPONENT) return undefined;
-  return { mantissa: isNegative ? -mantissa : mantissa, exponent };
-}
-
-/** A quotient, rounded to 64 bits. */
-function divide(numerator: bigint, denominator: bigint): LongDouble | undefined {
-  // Two bits more than the mantissa has, and one that says whether anything is left: enough to round rightly.
-  const shift = Math.max(0, MANTISSA_BITS + 2 - (bitLength(numerator) - bitLength(denominator)));
-  const scaled = numerator << BigInt(shift);
-  const quotient = scaled / denominator;
-  const isExact = quotient * denominator === scaled;
-  return round({ mantissa: (quotient << 1n) | (isExact ? 0n : 1n), exponent: -shift - 1 });
-}
-
-/** `%.17Lf`, without zeros at the end. */
-function formatFloat80({ mantissa, exponent }: LongDouble): string {
-  const isNegative = mantissa < 0n;
-  const magnitude = isNegative ? -mantissa : mantissa;
-  const scale = 10n ** BigInt(FRACTION_DIGITS);
-  let units: bigint;
-  if (exponent >= 0) units = (magnitude << BigInt(exponent)) * scale;
-  else {
-    const shift = BigInt(-exponent);
-    const product = magnitude * scale;
-    units = product >> shift;
-    const rest = product & ((1n << shift) - 1n);
-    const half = 1n << (shift - 1n);
-    if (rest > half || (rest === half && (units & 1n) === 1n)) units += 1n;
-  }
-  const whole = String(units / scale);
-  const fraction = String(units % scale)
-    .padStart(FRACTION_DIGITS, "0")
-    .replace(/0+$/, "");
-  const text = fraction === "" ? whole : `${whole}.${fraction}`;
-  return isNegative && text !== "0" ? `-${text}` : text;
+export function writeInteger64(target: Uint8Array, at: number, value: bigint): number {
+  const text = value.toString();
+  for (let index = 0; index < text.length; index++) target[at + index] = text.charCodeAt(index);
+  return at + text.length;
 }
