@@ -14,8 +14,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import type { Client, ClientTransport } from "../src/client.ts";
-import { ArgumentList } from "../src/codec/argument-list.ts";
-import { ParseStatus, type RequestLimits, RequestParser } from "../src/codec/resp-parser.ts";
+import { ArgumentList, ParseStatus, type RequestLimits, RequestParser } from "../src/codec/resp-parser.ts";
 import { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { byteSize, parseByteSize } from "../src/config.ts";
 import { Verdict } from "../src/contracts/commands.ts";

@@ -16,7 +16,15 @@ import {
 } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { longestCommonSubsequence } from "../src/codec/lcs.ts";
-import { addFloats, checkFloat, isInt64, parseInt64, parseSafeInteger, writeInteger } from "../src/codec/number.ts";
+import { addFloats } from "../src/codec/float.ts";
+import {
+  INTEGER_64_MAX,
+  INTEGER_64_MIN,
+  parseInteger,
+  parseInteger64,
+  writeInteger,
+  writeInteger64,
+} from "../src/codec/number.ts";
 import type { CommandFlag, CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
 import {
   FLAG_EDITED,
@@ -470,13 +478,13 @@ export default definePlugin({
       },
     );
 
-    /** Adds to a counter. @param by A whole number of 64 bits. */
-    const increment = (call: Call, by: bigint, small: number): void => {
+    /** Adds to a counter. @param small What to add, if it is a safe integer. @param large What to add, if it is not. */
+    const increment = (call: Call, small: number, large?: bigint): void => {
       const record = call.find(keyspace);
       if (isWrongType(call, record)) return;
       const start = record === 0 ? 0 : keyspace.valueStart(record);
       const length = record === 0 ? 0 : keyspace.valueLength(record);
-      const value = record === 0 ? 0 : parseSafeInteger(keyspace.bytes(record), start, start + length);
+      const value = record === 0 ? 0 : parseInteger(keyspace.bytes(record), start, start + length);
       const sum = value + small;
       let written: number;
       if (Number.isSafeInteger(sum)) {
@@ -484,17 +492,17 @@ export default definePlugin({
         call.reply.integer(sum);
       } else {
         // Beyond what JavaScript's numbers hold exactly.
-        const large = record === 0 ? 0n : parseInt64(keyspace.bytes(record), start, start + length);
-        if (large === undefined) {
+        const counter = record === 0 ? 0n : parseInteger64(keyspace.bytes(record), start, start + length);
+        if (counter === undefined) {
           call.reply.error(NOT_AN_INTEGER);
           return;
         }
-        const largeSum = large + by;
-        if (!isInt64(largeSum)) {
+        const largeSum = counter + (large ?? BigInt(small));
+        if (!isInteger64(largeSum)) {
           call.reply.error("ERR increment or decrement would overflow");
           return;
         }
-        written = encoder.encodeInto(String(largeSum), digits).written;
+        written = writeInteger64(digits, 0, largeSum);
         call.reply.bigInteger(largeSum);
       }
       if (record !== 0 && written === length) {
@@ -504,21 +512,21 @@ export default definePlugin({
       } else keyspace.setString(call.key, digits, 0, written, KEEP_EXPIRY);
     };
     add("incr", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Adds one to a number.", (call) =>
-      increment(call, 1n, 1),
+      increment(call, 1),
     );
     add("decr", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Takes one from a number.", (call) =>
-      increment(call, -1n, -1),
+      increment(call, -1),
     );
     const incrementBy = (sign: 1 | -1) => (call: Call) => {
-      const small = parseSafeInteger(call.bytes, call.start(2), call.end(2));
-      if (!Number.isNaN(small)) {
-        increment(call, BigInt(sign * small), sign * small);
+      const small = parseInteger(call.bytes, call.start(2), call.end(2));
+      if (Number.isSafeInteger(small)) {
+        increment(call, sign * small);
         return;
       }
-      const large = parseInt64(call.bytes, call.start(2), call.end(2));
+      const large = parseInteger64(call.bytes, call.start(2), call.end(2));
       if (large === undefined) call.reply.error(NOT_AN_INTEGER);
-      else if (sign < 0 && !isInt64(-large)) call.reply.error("ERR decrement would overflow");
-      else increment(call, sign < 0 ? -large : large, Number.NaN);
+      else if (sign < 0 && !isInteger64(-large)) call.reply.error("ERR decrement would overflow");
+      else increment(call, Number.NaN, sign < 0 ? -large : large);
     };
     add("incrby", 3, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Adds to a number.", incrementBy(1));
     add("decrby", 3, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Takes from a number.", incrementBy(-1));
@@ -526,17 +534,18 @@ export default definePlugin({
       const record = call.find(keyspace);
       if (isWrongType(call, record)) return;
       const start = record === 0 ? 0 : keyspace.valueStart(record);
-      const value = record === 0 ? "0" : latin1(keyspace.bytes(record), start, start + keyspace.valueLength(record));
-      if (checkFloat(value) === "not a float" || checkFloat(call.text(2)) === "not a float") {
-        call.reply.error("ERR value is not a valid float");
+      const value = record === 0 ? NOTHING_YET : keyspace.bytes(record);
+      const end = record === 0 ? NOTHING_YET.length : start + keyspace.valueLength(record);
+      const sum = addFloats(value, start, end, call.bytes, call.start(2), call.end(2));
+      if (sum.error !== undefined) {
+        call.reply.error(
+          sum.error === "not-a-float"
+            ? "ERR value is not a valid float"
+            : "ERR increment would produce NaN or Infinity",
+        );
         return;
       }
-      const sum = addFloats(value, call.text(2));
-      if (typeof sum !== "string") {
-        call.reply.error("ERR increment would produce NaN or Infinity");
-        return;
-      }
-      const bytes = encoder.encode(sum);
+      const bytes = sum.ok;
       keyspace.setString(call.key, bytes, 0, bytes.length, KEEP_EXPIRY);
       if (effect.isHeard) call.effectIs("SET", call.copy(1), bytes, "KEEPTTL");
       call.reply.bulk(bytes, 0, bytes.length);
@@ -554,7 +563,8 @@ export default definePlugin({
   },
 });
 
-const encoder = new TextEncoder();
+/** What INCRBYFLOAT adds to where there is no key. */
+const NOTHING_YET = new Uint8Array([0x30]);
 
 /** Writes bytes into a record's value. */
 function writeValue(
@@ -575,10 +585,8 @@ function zeroed(keyspace: Keyspace, record: Handle): Handle {
   return record;
 }
 
-function latin1(bytes: Uint8Array, start: number, end: number): string {
-  let text = "";
-  for (let at = start; at < end; at += 1) text += String.fromCharCode(bytes[at] as number);
-  return text;
+function isInteger64(value: bigint): boolean {
+  return value <= INTEGER_64_MAX && value >= INTEGER_64_MIN;
 }
 
 /** LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN] */

@@ -10,7 +10,7 @@
  */
 import type { Call } from "../src/call.ts";
 import type { Client } from "../src/client.ts";
-import type { ArgumentList } from "../src/codec/argument-list.ts";
+import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";

@@ -1,11 +1,9 @@
 /** Reading arguments that many commands share: whole numbers, and times of expiry. */
 import type { Call } from "./call.ts";
-import { parseInt64, parseSafeInteger } from "./codec/number.ts";
+import { INTEGER_64_MAX, parseInteger, parseInteger64 } from "./codec/number.ts";
 
 /** The latest moment that is told apart from the next one: beyond it numbers are no longer exact. Some 285,000 years from here. */
 export const MAX_TIME_MS = Number.MAX_SAFE_INTEGER;
-
-const INT64_MAX = 2n ** 63n - 1n;
 
 /**
  * Reads a whole number of 64 bits.
@@ -15,9 +13,9 @@ const INT64_MAX = 2n ** 63n - 1n;
 export function integerArgument(call: Call, index: number): number {
   const start = call.start(index);
   const end = call.end(index);
-  const value = parseSafeInteger(call.bytes, start, end);
-  if (!Number.isNaN(value)) return value;
-  const large = parseInt64(call.bytes, start, end);
+  const value = parseInteger(call.bytes, start, end);
+  if (Number.isSafeInteger(value) || Number.isNaN(value)) return value;
+  const large = parseInteger64(call.bytes, start, end);
   return large === undefined ? Number.NaN : Number(large);
 }
 
@@ -54,16 +52,16 @@ export function expiryOption(call: Call, index: number): ExpiryUnit | undefined 
  * @returns Wall milliseconds (for times before 1970 negative ones), `NaN` if the argument is no whole number, `undefined` if the time is out of range in 64 bits.
  */
 export function expiryArgument(call: Call, index: number, unit: ExpiryUnit, nowMs: number): number | undefined {
-  const value = parseSafeInteger(call.bytes, call.start(index), call.end(index));
+  const value = parseInteger(call.bytes, call.start(index), call.end(index));
   if (Math.abs(value) < 2 ** 43) return value * unit.factor + (unit.isRelative ? nowMs : 0);
-  const large = parseInt64(call.bytes, call.start(index), call.end(index));
+  const large = parseInteger64(call.bytes, call.start(index), call.end(index));
   if (large === undefined) return Number.NaN;
   const atMs = large * BigInt(unit.factor) + (unit.isRelative ? BigInt(nowMs) : 0n);
   if (
-    large > INT64_MAX / BigInt(unit.factor) ||
-    large < -(INT64_MAX / BigInt(unit.factor)) ||
-    atMs > INT64_MAX ||
-    atMs < -INT64_MAX
+    large > INTEGER_64_MAX / BigInt(unit.factor) ||
+    large < -(INTEGER_64_MAX / BigInt(unit.factor)) ||
+    atMs > INTEGER_64_MAX ||
+    atMs < -INTEGER_64_MAX
   )
     return undefined;
   return Math.max(-MAX_TIME_MS, Math.min(MAX_TIME_MS, Number(atMs)));

@@ -6,7 +6,7 @@
  */
 import { assert } from "./assert.ts";
 import type { Client } from "./client.ts";
-import type { ArgumentList } from "./codec/argument-list.ts";
+import type { ArgumentList } from "./codec/resp-parser.ts";
 import type { ReplyWriter } from "./codec/resp-writer.ts";
 import type { Command } from "./command-table.ts";
 import type { Handle, Keyspace } from "./contracts/keyspace.ts";

@@ -13,7 +13,7 @@
 import { Fault, assert } from "./assert.ts";
 import { Call } from "./call.ts";
 import type { Client } from "./client.ts";
-import type { ArgumentList } from "./codec/argument-list.ts";
+import type { ArgumentList } from "./codec/resp-parser.ts";
 import type { ReplyWriter } from "./codec/resp-writer.ts";
 import { type Command, CommandBits, CommandIndex } from "./command-table.ts";
 import { Verdict } from "./contracts/commands.ts";

@@ -6,8 +6,7 @@
  */
 import { Fault, assert } from "./assert.ts";
 import type { Client, ClientTable, ClientTransport } from "./client.ts";
-import { ArgumentList } from "./codec/argument-list.ts";
-import { ParseStatus, RequestParser } from "./codec/resp-parser.ts";
+import { ArgumentList, ParseStatus, RequestParser } from "./codec/resp-parser.ts";
 import { type ReplyValue, ReplyReader, encodeCommand } from "./codec/resp-reader.ts";
 import { ReplyWriter } from "./codec/resp-writer.ts";
 import { Verdict } from "./contracts/commands.ts";

@@ -1,351 +1,559 @@
 /**
- * The server's side of reading RESP: from bytes, in whatever pieces they come, to commands.
+ * The server's half of RESP: turns the bytes that a client sends into commands.
  *
- * A piece of input is parsed where it lies; only what a piece leaves unfinished is copied, to the front of a buffer of the parser's own, which
- * grows by what really came and not by what was announced. What was parsed of an unfinished command is kept, so that a command in a
- * thousand pieces is not read a thousand times.
+ * A command is not taken apart into strings. Its arguments stay where they came in, and an `ArgumentList` says where each begins and ends;
+ * one list serves all connections, since a node runs one command at a time. So a command costs no object at all.
  *
- * Limits and the words of errors are those of Redis. After an error the stream cannot be trusted any more: the connection has to be closed.
+ * Commands come in any pieces. A piece that holds whole commands is read in place. Of a command that is cut, the parser keeps what has
+ * come (in a buffer that is no larger than it must be) together with how far it got, so that no byte is looked at twice; when the next
+ * piece comes, only as much of it is copied as that one command needs, and the rest is read in place again. Between two pieces a parser
+ * holds nothing but the bytes of one unfinished command: an idle connection holds none.
  *
- * Source: the RESP specification of Redis; behaviour on bad input compared with redis-server 7.0.
+ * What is refused, when, and in which words is what redis-server 7.0 does, with two differences, both for lines that Redis cannot read:
+ * a NUL byte in a line does not hide the line's end (Redis waits for 64 KiB more), and a line is too long by its own length, however it was
+ * cut on its way.
+ *
+ * The `resp` plugin has one parser per connection; it feeds it, and runs `next` until nothing whole is left.
  */
-import { ArgumentList } from "./argument-list.ts";
+import { copyBytes } from "./copy-bytes.ts";
 
-/** What `RequestParser.next` found. */
-export const ParseStatus = { incomplete: 0, command: 1, error: 2 } as const;
+/** What `RequestParser.next` found. Numbers, for speed. */
+export const ParseStatus = {
+  /** No whole command is left. */
+  incomplete: 0,
+  /** A command is in the argument list. */
+  command: 1,
+  /** The client does not speak RESP, or asks for too much: see `error`. Answer with it, and close. */
+  error: 2,
+} as const;
 export type ParseStatus = (typeof ParseStatus)[keyof typeof ParseStatus];
 
-/** Limits that all parsers of a node share; they may change while it runs. */
+/** Limits that all parsers of a server share. Read at each use: changing one applies at once. */
 export interface RequestLimits {
-  /** The longest argument, in bytes. */
+  /** Most bytes that an argument may have (Redis' `proto-max-bulk-len`; 536,870,912 there unless set). */
   maxBulkBytes: number;
 }
 
-/** The longest line: inline commands, and the line that announces a count or a length (Redis: PROTO_INLINE_MAX_SIZE). */
-const MAX_LINE_BYTES = 64 * 1024;
-/** The most arguments that a command may announce (Redis: INT_MAX). Memory is taken only as they come. */
-const MAX_ARGUMENTS = 2 ** 31 - 1;
-/** What a client that has not given the password may send: enough for HELLO with AUTH and SETNAME. */
-const MAX_UNAUTHENTICATED_ARGUMENTS = 10;
-const MAX_UNAUTHENTICATED_BULK_BYTES = 16_384;
-/** The parser's own buffer begins with this, so that a few small pieces do not each make it grow. */
-const LEAST_BUFFER_BYTES = 1024;
+/** Most bytes of a line without its end: an inline command, or a count. Redis' number. */
+const MAX_LINE_BYTES = 65_536;
+/** Most arguments that a command may announce. Redis' number since 7.0; memory is bounded by the limit on buffered bytes long before. */
+const MAX_ARGUMENTS = 2_147_483_647;
+/** What a client may send before it has given the password: enough for AUTH and HELLO, too little to fill memory. Redis' numbers. */
+const UNAUTHENTICATED_MAX_ARGUMENTS = 10;
+const UNAUTHENTICATED_MAX_BULK_BYTES = 16_384;
+/** Offsets are 32-bit, so a command is smaller than this. */
+const MAX_COMMAND_BYTES = 2_147_483_647;
+/** A command that is known to need at most this much gets its buffer at once; beyond, the buffer grows only with what really comes. */
+const TRUSTED_BYTES = 16_384;
+/** Least that is copied from a new piece to complete a cut command: about a small command, so that most are whole after one copy. */
+const MIN_GATHER_BYTES = 64;
+/** Offsets of an argument list at the start: 64 arguments. */
+const INITIAL_OFFSETS = 128;
+/** An offset array that has grown beyond this (4096 arguments) is given back when the input is used up. */
+const RETAINED_OFFSETS = 8192;
+/** Digits of a count that the fast path reads; longer ones are as good as always wrong. */
+const FAST_DIGITS = 9;
 
 const CR = 0x0d;
 const LF = 0x0a;
-const STAR = 0x2a;
+const ASTERISK = 0x2a;
 const DOLLAR = 0x24;
-const ZERO = 0x30;
+const BACKSLASH = 0x5c;
+const DOUBLE_QUOTE = 0x22;
+const SINGLE_QUOTE = 0x27;
 
 const EMPTY = new Uint8Array(0);
 
-export class RequestParser {
-  readonly #limits: RequestLimits;
-  /** Whether the client has given the password: before, little is taken from it. */
-  isAuthenticated = true;
-  /** After `ParseStatus.error`: what was wrong, in Redis' words. */
-  error = "";
+/**
+ * The arguments of a command, as ranges of the bytes they came in.
+ *
+ * Valid until the parser that filled it is asked for the next command, or fed; `clone` keeps them longer.
+ */
+export class ArgumentList {
+  /** The bytes that the arguments lie in. */
+  bytes: Uint8Array = EMPTY;
+  /** First byte and one past the last byte of each argument in turn. Only the first `2 * count` mean something. Replaced when it grows. */
+  offsets = new Int32Array(INITIAL_OFFSETS);
+  /** Arguments, the command's name included. */
+  count = 0;
 
-  /** What is being parsed: the array that was fed, or the parser's own buffer. */
+  /** @returns Where an argument begins in `bytes`. */
+  start(index: number): number {
+    return this.offsets[index * 2] as number;
+  }
+
+  /** @returns One past the last byte of an argument in `bytes`. */
+  end(index: number): number {
+    return this.offsets[index * 2 + 1] as number;
+  }
+
+  /** @returns A list of its own with copies of the arguments, valid for good. */
+  clone(): ArgumentList {
+    const copy = new ArgumentList();
+    const used = this.count * 2;
+    let bytes = 0;
+    for (let at = 0; at < used; at += 2) bytes += (this.offsets[at + 1] as number) - (this.offsets[at] as number);
+    copy.bytes = new Uint8Array(bytes);
+    copy.offsets = new Int32Array(used);
+    copy.count = this.count;
+    let filled = 0;
+    for (let at = 0; at < used; at += 2) {
+      const start = this.offsets[at] as number;
+      const end = this.offsets[at + 1] as number;
+      copyBytes(this.bytes, start, end, copy.bytes, filled);
+      copy.offsets[at] = filled;
+      filled += end - start;
+      copy.offsets[at + 1] = filled;
+    }
+    return copy;
+  }
+
+  /** Holds no arguments, and no memory that somebody's large command needed. The parser's. */
+  clear(): void {
+    this.bytes = EMPTY;
+    this.count = 0;
+    if (this.offsets.length > RETAINED_OFFSETS) this.offsets = new Int32Array(INITIAL_OFFSETS);
+  }
+}
+
+/**
+ * Parses what one client sends.
+ *
+ * @example
+ * ```ts
+ * parser.feed(bytes);
+ * while (parser.next(args) === ParseStatus.command) run(args);
+ * ```
+ */
+export class RequestParser {
+  /** What is wrong with the input, in Redis' words, such as `Protocol error: invalid bulk length`; `""` while nothing is. */
+  error = "";
+  /** Whether the client may send commands of any size. Looked at for each command: set it as soon as the client has given the password. */
+  isAuthenticated = false;
+  readonly #limits: RequestLimits;
+
+  /** What is being parsed: the piece that came last (`#isOwn` false), or the parser's own buffer of bytes that were left over. */
   #bytes: Uint8Array = EMPTY;
   #isOwn = false;
-  /** First byte of the present command. What lies before it is done with. */
-  #begin = 0;
-  /** Next byte to read. */
+  /** Next byte to parse. */
   #position = 0;
-  /** One past the last byte that came. */
+  /** One past the last byte that has come. */
   #end = 0;
-  /** Arguments that the present command still lacks; 0 before its first line was read. */
-  #missing = 0;
-  /** Length of the argument that is being read, or -1 before its line was read. */
-  #bulkLength = -1;
-  /** Arguments of a command that was left unfinished. */
-  #partial: ArgumentList | undefined;
+  /** Where the unfinished command begins. 0 whenever some of its arguments are known and `next` is not running. */
+  #commandStart = 0;
+  /** The piece that came last, while the own buffer is parsed, and how much of it was copied there. */
+  #piece: Uint8Array = EMPTY;
+  #pieceTaken = 0;
 
-  /** @param limits Shared, and read anew for each command. */
+  /** Arguments that the unfinished command still needs; 0 while its header is not read. */
+  #argumentsLeft = 0;
+  /** Bytes of the argument that comes next, -1 while that is not known. */
+  #bulkBytes = -1;
+  /** The unfinished command's offsets, from `#commandStart` on. Only there while `next` has to wait for more: else they are in the list. */
+  #partial: Int32Array | undefined;
+  #partialUsed = 0;
+  /** No end of the line that is being read comes before this. */
+  #scanFrom = 0;
+  /** Where the line ends that `#readLength` has read. */
+  #afterLine = 0;
+
+  /**
+   * @param limits Shared with other parsers; may be changed at any time.
+   */
   constructor(limits: RequestLimits) {
     this.#limits = limits;
   }
 
-  /** Bytes that came and do not belong to a command that was given out. */
+  /** Bytes of memory that the client makes the node hold: what was fed and not yet run, and what is remembered of a half-read command. */
   get bufferedBytes(): number {
-    return this.#end - this.#begin;
+    const remembered = this.#partial === undefined ? 0 : this.#partial.length * 4;
+    return this.#end - this.#commandStart + (this.#piece.length - this.#pieceTaken) + remembered;
   }
 
   /**
-   * Takes a piece of input. What `next` gave before is no longer good.
+   * Takes bytes that came from the client.
    *
-   * @param bytes The parser's from here on.
+   * @param bytes Belongs to the parser from here on; it may write to it.
    */
   feed(bytes: Uint8Array): void {
-    const left = this.#end - this.#begin;
-    if (left === 0) {
-      this.#bytes = bytes;
-      this.#isOwn = false;
-      this.#begin = 0;
-      this.#position = 0;
-      this.#end = bytes.length;
+    if (this.error !== "" || bytes.length === 0) return;
+    if (this.#commandStart === this.#end && this.#pieceTaken === this.#piece.length) {
+      this.#readFrom(bytes, 0);
       return;
     }
-    const needed = left + bytes.length;
-    const distance = this.#begin;
-    if (this.#isOwn && needed <= this.#bytes.length) {
-      if (distance > 0) this.#bytes.copyWithin(0, distance, this.#end);
-    } else {
-      // As much as the argument that is being read was announced to take, but no more than twice what came: promises cost us nothing.
-      const announced = this.#bulkLength < 0 ? 0 : this.#position - this.#begin + this.#bulkLength + 2;
-      const larger = new Uint8Array(
-        Math.max(LEAST_BUFFER_BYTES, needed, Math.min(Math.max(announced, 2 * left), 2 * needed)),
-      );
-      larger.set(this.#bytes.subarray(distance, this.#end));
-      this.#bytes = larger;
-      this.#isOwn = true;
-    }
-    this.#bytes.set(bytes, left);
-    this.#begin = 0;
-    this.#position -= distance;
-    this.#end = needed;
-    if (distance > 0) this.#partial?.shift(-distance);
+    // What came before is not used up: the client was held back, or its last command was cut.
+    if (!this.#isOwn) this.#keepRest();
+    this.#gather(this.#piece.length - this.#pieceTaken);
+    this.#piece = bytes;
+    this.#pieceTaken = 0;
   }
 
   /**
-   * Reads the next command.
+   * Parses the next command.
    *
-   * @param args Filled with its arguments when the answer is `command`; good until the next call of `next` or `feed`.
-   * @returns `command`; `incomplete` when more input is needed; `error` when the input is not RESP (see `error`).
+   * @param args Filled with the command's arguments, if there is one; emptied if not.
+   * @returns One of `ParseStatus`. After `error` it stays at that.
    */
   next(args: ArgumentList): ParseStatus {
-    // A loop, since empty lines and empty arrays are no commands.
+    if (this.#isOwn) this.#leaveOwn();
     for (;;) {
-      if (this.#missing === 0) {
-        this.#begin = this.#position;
-        if (this.#begin === this.#end) {
-          // Nothing is left: let go of the input.
-          this.#bytes = EMPTY;
-          this.#isOwn = false;
-          this.#begin = 0;
-          this.#position = 0;
-          this.#end = 0;
-          return ParseStatus.incomplete;
-        }
+      const status = this.error === "" ? this.#parse(args) : ParseStatus.error;
+      if (status === ParseStatus.command) return status;
+      if (status === ParseStatus.error) {
         args.clear();
-        if (this.#bytes[this.#position] !== STAR) {
-          const status = this.#inline(args);
-          if (status === ParseStatus.command && args.count === 0) continue;
-          return status;
-        }
-        const status = this.#number(this.#position + 1, "too big mbulk count string");
-        if (status !== ParseStatus.command) return status;
-        const count = this.#value;
-        if (!(count <= MAX_ARGUMENTS)) return this.#fail("invalid multibulk length");
-        if (!this.isAuthenticated && count > MAX_UNAUTHENTICATED_ARGUMENTS)
-          return this.#fail("unauthenticated multibulk length");
-        this.#position = this.#after;
-        if (count <= 0) continue;
-        this.#missing = count;
-        this.#bulkLength = -1;
-      } else {
-        args.clear();
-        if (this.#partial !== undefined) args.swap(this.#partial);
+        this.#readFrom(EMPTY, 0);
         this.#partial = undefined;
+        return status;
       }
-      const status = this.#arguments(args);
-      if (status === ParseStatus.incomplete && args.count > 0) {
-        this.#partial = new ArgumentList();
-        this.#partial.swap(args);
+      if (this.#pieceTaken === this.#piece.length) {
+        if (this.#commandStart === this.#end) this.#readFrom(EMPTY, 0);
+        else if (!this.#isOwn) this.#keepRest();
+        this.#piece = EMPTY;
+        this.#pieceTaken = 0;
+        args.clear();
+        return status;
       }
-      return status;
+      const missing = this.#bulkBytes < 0 ? 0 : this.#position + this.#bulkBytes + 2 - this.#end;
+      // Twice as much each time, so that a command of many small arguments is whole after few rounds.
+      const wanted = Math.max(missing, this.#end - this.#commandStart, MIN_GATHER_BYTES);
+      this.#gather(Math.min(wanted, this.#piece.length - this.#pieceTaken));
     }
   }
 
-  // What `#number` read, and the place after it. Fields, not a returned object: nothing is allocated for a command.
-  #value = 0;
-  #after = 0;
+  /** Parses a piece in place from here on. */
+  #readFrom(bytes: Uint8Array, position: number): void {
+    this.#bytes = bytes;
+    this.#isOwn = false;
+    this.#position = position;
+    this.#commandStart = position;
+    this.#end = bytes.length;
+    this.#piece = EMPTY;
+    this.#pieceTaken = 0;
+    this.#scanFrom = 0;
+  }
 
-  /** Reads the arguments that are missing. */
-  #arguments(args: ArgumentList): ParseStatus {
+  /** Goes from the own buffer back to the piece, once all that the own buffer still holds is in the piece too. */
+  #leaveOwn(): void {
+    const unread = this.#end - this.#position;
+    if (this.#argumentsLeft === 0 && unread <= this.#pieceTaken) this.#readFrom(this.#piece, this.#pieceTaken - unread);
+  }
+
+  /** Copies what is left of a piece to a buffer of the parser's own, and lets go of the piece. */
+  #keepRest(): void {
+    const held = this.#end - this.#commandStart;
+    const own = new Uint8Array(this.#capacityFor(held, held));
+    this.#moveTo(own);
+    this.#isOwn = true;
+  }
+
+  /** Appends `count` bytes of the piece to the own buffer. */
+  #gather(count: number): void {
+    if (count === 0) return;
+    const held = this.#end - this.#commandStart;
+    const needed = held + count;
+    if (needed > MAX_COMMAND_BYTES) {
+      this.error = "Protocol error: too big request";
+      return;
+    }
+    if (needed > this.#bytes.length) this.#moveTo(new Uint8Array(this.#capacityFor(needed, this.#bytes.length)));
+    else if (this.#commandStart > 0 && this.#end + count > this.#bytes.length) this.#moveTo(this.#bytes);
+    else if (this.#partial !== undefined && this.#commandStart > 0) this.#moveTo(this.#bytes);
+    copyBytes(this.#piece, this.#pieceTaken, this.#pieceTaken + count, this.#bytes, this.#end);
+    this.#end += count;
+    this.#pieceTaken += count;
+  }
+
+  /** How large a buffer to make for `needed` bytes: twice the one before, but no more than the command is known to need. */
+  #capacityFor(needed: number, before: number): number {
+    if (this.#bulkBytes < 0) return Math.max(needed, before * 2, MIN_GATHER_BYTES);
+    const whole = this.#position - this.#commandStart + this.#bulkBytes + 2;
+    return Math.max(needed, whole <= TRUSTED_BYTES ? whole : Math.min(before * 2, whole));
+  }
+
+  /** Moves the unfinished command to the beginning of a buffer, which may be the one that it is in. */
+  #moveTo(target: Uint8Array): void {
+    const start = this.#commandStart;
+    if (target === this.#bytes) target.copyWithin(0, start, this.#end);
+    else copyBytes(this.#bytes, start, this.#end, target, 0);
+    this.#bytes = target;
+    this.#end -= start;
+    this.#position -= start;
+    this.#scanFrom = Math.max(0, this.#scanFrom - start);
+    this.#commandStart = 0;
+  }
+
+  #parse(args: ArgumentList): ParseStatus {
     const bytes = this.#bytes;
     const end = this.#end;
-    while (this.#missing > 0) {
-      if (this.#bulkLength < 0) {
-        let position = this.#position;
-        if (position >= end) return ParseStatus.incomplete;
-        if (bytes[position] !== DOLLAR) {
-          return this.#fail(`expected '$', got '${String.fromCharCode(bytes[position] as number)}'`);
-        }
-        position += 1;
-        // Lengths of one or two digits, which is nearly all of them, without a call.
-        const first = (bytes[position] as number) - ZERO;
-        if (position + 3 < end && first > 0 && first <= 9) {
-          const second = (bytes[position + 1] as number) - ZERO;
-          if (second === CR - ZERO) {
-            this.#bulkLength = first;
-            this.#position = position + 3;
-          } else if (second >= 0 && second <= 9 && bytes[position + 2] === CR) {
-            this.#bulkLength = 10 * first + second;
-            this.#position = position + 4;
+    let position = this.#position;
+    let argumentsLeft = this.#argumentsLeft;
+    let bulkBytes = this.#bulkBytes;
+    let offsets = this.#partial ?? args.offsets;
+    let used = this.#partialUsed;
+
+    while (argumentsLeft === 0) {
+      this.#commandStart = position;
+      this.#position = position;
+      if (position >= end) return ParseStatus.incomplete;
+      if (bytes[position] !== ASTERISK) {
+        const isFound = this.#parseInline(args);
+        if (isFound === undefined) return this.error === "" ? ParseStatus.incomplete : ParseStatus.error;
+        if (isFound) return ParseStatus.command;
+        position = this.#position;
+        continue;
+      }
+      argumentsLeft = this.#readLength(ASTERISK, position);
+      if (argumentsLeft < 0) return argumentsLeft === INCOMPLETE ? ParseStatus.incomplete : ParseStatus.error;
+      position = this.#afterLine;
+    }
+
+    for (;;) {
+      if (bulkBytes < 0) {
+        // What `#readLength` does, for the one case that is always so: a short number, all of it there.
+        let at = position + 1;
+        const limit = Math.min(end - 1, at + FAST_DIGITS);
+        let digit = at < limit ? (bytes[at] as number) - 0x30 : -1;
+        if (digit > 0 && digit <= 9 && bytes[position] === DOLLAR) {
+          bulkBytes = digit;
+          at += 1;
+          while (at < limit && (digit = (bytes[at] as number) - 0x30) >= 0 && digit <= 9) {
+            bulkBytes = bulkBytes * 10 + digit;
+            at += 1;
           }
         }
-        if (this.#bulkLength < 0) {
-          const status = this.#number(position, "too big bulk count string");
-          if (status !== ParseStatus.command) return status;
-          const length = this.#value;
-          if (!(length >= 0 && length <= this.#limits.maxBulkBytes)) return this.#fail("invalid bulk length");
-          if (!this.isAuthenticated && length > MAX_UNAUTHENTICATED_BULK_BYTES)
-            return this.#fail("unauthenticated bulk length");
-          this.#bulkLength = length;
-          this.#position = this.#after;
+        if (bulkBytes >= 0 && at < end - 1 && bytes[at] === CR && this.#isAllowed(bulkBytes)) {
+          position = at + 2;
+        } else {
+          bulkBytes = this.#readLength(DOLLAR, position);
+          if (bulkBytes === FAILED) return ParseStatus.error;
+          if (bulkBytes === INCOMPLETE) break;
+          position = this.#afterLine;
         }
       }
-      const start = this.#position;
-      const after = start + this.#bulkLength;
-      // The line's end is skipped without a look, as Redis does.
-      if (after + 2 > end) return ParseStatus.incomplete;
-      args.add(start, after);
-      this.#position = after + 2;
-      this.#bulkLength = -1;
-      this.#missing -= 1;
+      const stop = position + bulkBytes;
+      if (stop + 2 > end) break;
+      if (used === offsets.length) offsets = this.#grow(args, offsets);
+      offsets[used] = position;
+      offsets[used + 1] = stop;
+      used += 2;
+      // As in Redis, the two bytes after an argument may be any.
+      position = stop + 2;
+      bulkBytes = -1;
+      argumentsLeft -= 1;
+      if (argumentsLeft === 0) {
+        this.#finish(args, offsets, used, position);
+        return ParseStatus.command;
+      }
     }
-    args.bytes = bytes;
-    this.#begin = this.#position;
-    return ParseStatus.command;
+
+    this.#position = position;
+    this.#argumentsLeft = argumentsLeft;
+    this.#bulkBytes = bulkBytes;
+    if (used > 0 && this.#partial === undefined) {
+      this.#partial = offsets.slice(0, Math.max(used * 2, 16));
+      // They move with the command, to the beginning of a buffer.
+      const start = this.#commandStart;
+      if (start > 0) for (let at = 0; at < used; at += 1) this.#partial[at] = (this.#partial[at] as number) - start;
+      if (this.#isOwn) this.#moveTo(this.#bytes);
+    }
+    this.#partialUsed = used;
+    return ParseStatus.incomplete;
+  }
+
+  /** Hands a whole command over. */
+  #finish(args: ArgumentList, offsets: Int32Array, used: number, position: number): void {
+    args.bytes = this.#bytes;
+    args.count = used >> 1;
+    this.#position = position;
+    this.#commandStart = position;
+    if (this.#argumentsLeft === 0) return;
+    this.#argumentsLeft = 0;
+    this.#bulkBytes = -1;
+    this.#partialUsed = 0;
+    if (this.#partial !== undefined) {
+      args.offsets = offsets;
+      this.#partial = undefined;
+    }
+  }
+
+  /** Twice as much room for offsets, in the array that is being filled. */
+  #grow(args: ArgumentList, offsets: Int32Array): Int32Array {
+    const larger = new Int32Array(offsets.length * 2);
+    larger.set(offsets);
+    if (this.#partial === undefined) args.offsets = larger;
+    else this.#partial = larger;
+    return larger;
+  }
+
+  #isAllowed(bulkBytes: number): boolean {
+    return bulkBytes <= this.#limits.maxBulkBytes && (this.isAuthenticated || bulkBytes <= UNAUTHENTICATED_MAX_BULK_BYTES);
   }
 
   /**
-   * Reads a number and the end of its line. NaN for what is no number (as Redis: no leading zeros, no plus sign).
+   * Reads `*<count>` or `$<count>`, wherever it ends, with all that can be wrong with it.
    *
-   * @param tooLong The error for a line that has no end.
+   * @returns The count (0 for negative ones, where those are allowed), or `INCOMPLETE` or `FAILED`. `#afterLine` is where the line ends.
    */
-  #number(from: number, tooLong: string): ParseStatus {
-    const bytes = this.#bytes;
-    const end = this.#end;
-    let at = from;
-    while (at < end && bytes[at] !== CR) at += 1;
-    if (at >= end) {
-      if (end - this.#position > MAX_LINE_BYTES) return this.#fail(tooLong);
-      return ParseStatus.incomplete;
+  #readLength(marker: number, start: number): number {
+    const isBulk = marker === DOLLAR;
+    const lineEnd = this.#findInLine(CR, start);
+    if (lineEnd === FAILED) return this.#fail(isBulk ? "too big bulk count string" : "too big mbulk count string");
+    // As in Redis, the byte after CR may be any, but there must be one.
+    if (lineEnd === INCOMPLETE || lineEnd + 1 >= this.#end) return INCOMPLETE;
+    const first = this.#bytes[start] as number;
+    if (first !== marker) return this.#fail(`expected '$', got '${String.fromCharCode(first)}'`);
+    const count = parseInteger(this.#bytes, start + 1, lineEnd);
+    this.#afterLine = lineEnd + 2;
+    this.#scanFrom = 0;
+    if (isBulk) {
+      if (!(count >= 0 && count <= this.#limits.maxBulkBytes)) return this.#fail("invalid bulk length");
+      if (!this.#isAllowed(count)) return this.#fail("unauthenticated bulk length");
+      return count;
     }
-    // The line feed has to be there, too.
-    if (at + 1 >= end) return ParseStatus.incomplete;
-    this.#after = at + 2;
-    let digits = from;
-    const isNegative = bytes[digits] === 0x2d;
-    if (isNegative) digits += 1;
-    let value = 0;
-    const isOfDigits = at > digits && at - digits <= 15 && (bytes[digits] !== ZERO || at - digits === 1);
-    for (let place = digits; isOfDigits && place < at; place += 1) {
-      const digit = (bytes[place] as number) - ZERO;
-      value = digit >= 0 && digit <= 9 ? 10 * value + digit : Number.NaN;
-    }
-    this.#value = isOfDigits ? (isNegative ? -value : value) : Number.NaN;
-    return ParseStatus.command;
+    if (!(count <= MAX_ARGUMENTS)) return this.#fail("invalid multibulk length");
+    if (count > UNAUTHENTICATED_MAX_ARGUMENTS && !this.isAuthenticated) return this.#fail("unauthenticated multibulk length");
+    return Math.max(0, count);
   }
 
-  /** Reads a line of words, as a person types it. No words: no command. */
-  #inline(args: ArgumentList): ParseStatus {
+  /** @returns Where `byte` is in the line that begins at `start`, `INCOMPLETE` if it has not come yet, `FAILED` if the line is too long. */
+  #findInLine(byte: number, start: number): number {
     const bytes = this.#bytes;
-    const newline = bytes.indexOf(LF, this.#position);
-    if (newline < 0 || newline >= this.#end) {
-      if (this.#end - this.#position > MAX_LINE_BYTES) return this.#fail("too big inline request");
-      return ParseStatus.incomplete;
+    // A loop finds the end of a short line sooner than a native call does; `#scanFrom` keeps a line that comes byte by byte from being read
+    // again and again.
+    const limit = Math.min(this.#end, start + MAX_LINE_BYTES + 1);
+    let at = Math.max(start, this.#scanFrom);
+    while (at < limit && bytes[at] !== byte) at += 1;
+    if (at < limit) return at;
+    this.#scanFrom = at;
+    return limit - start > MAX_LINE_BYTES ? FAILED : INCOMPLETE;
+  }
+
+  #fail(text: string): typeof FAILED {
+    this.error = `Protocol error: ${text}`;
+    return FAILED;
+  }
+
+  /**
+   * Parses a line as people type it.
+   *
+   * Words stay where they are; those with quotes or escapes are written over themselves, since what is meant is never longer than what was
+   * typed.
+   *
+   * @returns Whether there is a command on the line; `undefined` if the line is not whole, or there is an error.
+   */
+  #parseInline(args: ArgumentList): boolean | undefined {
+    const start = this.#position;
+    const newline = this.#findInLine(LF, start);
+    if (newline === FAILED) {
+      this.#fail("too big inline request");
+      return undefined;
     }
-    let lineEnd = newline;
-    if (lineEnd > this.#position && bytes[lineEnd - 1] === CR) lineEnd -= 1;
-    // Words are unescaped into a buffer of their own: the input stays as it came.
-    const words = new Uint8Array(lineEnd - this.#position);
-    const isBalanced = splitWords(bytes, this.#position, lineEnd, words, args);
-    if (!isBalanced) return this.#fail("unbalanced quotes in request");
+    if (newline === INCOMPLETE) return undefined;
+    const bytes = this.#bytes;
+    const lineEnd = newline > start && bytes[newline - 1] === CR ? newline - 1 : newline;
+    this.#scanFrom = 0;
+    let offsets = args.offsets;
+    let used = 0;
+    let at = start;
+    for (;;) {
+      while (at < lineEnd && isSpace(bytes[at] as number)) at += 1;
+      if (at >= lineEnd) break;
+      if (used === offsets.length) offsets = this.#grow(args, offsets);
+      offsets[used] = at;
+      let to = at;
+      // The kind of quotes that the byte at `at` is within; 0 for none.
+      let quote = 0;
+      for (; at < lineEnd; at += 1) {
+        const byte = bytes[at] as number;
+        if (quote === 0) {
+          if (endsWord(byte)) break;
+          if (byte === DOUBLE_QUOTE || byte === SINGLE_QUOTE) quote = byte;
+          else bytes[to++] = byte;
+        } else if (byte === quote) {
+          // A word ends with its closing quote, so there must be nothing right after it.
+          if (at + 1 < lineEnd && !isSpace(bytes[at + 1] as number)) break;
+          quote = 0;
+          at += 1;
+          break;
+        } else if (byte !== BACKSLASH || at + 1 >= lineEnd) {
+          bytes[to++] = byte;
+        } else if (quote === SINGLE_QUOTE) {
+          if (bytes[at + 1] === SINGLE_QUOTE) at += 1;
+          bytes[to++] = bytes[at] as number;
+        } else {
+          const high = at + 3 < lineEnd && bytes[at + 1] === 0x78 ? hexDigit(bytes[at + 2] as number) : -1;
+          const low = high < 0 ? -1 : hexDigit(bytes[at + 3] as number);
+          bytes[to++] = low < 0 ? unescape(bytes[at + 1] as number) : high * 16 + low;
+          at += low < 0 ? 1 : 3;
+        }
+      }
+      if (quote !== 0) {
+        this.#fail("unbalanced quotes in request");
+        return undefined;
+      }
+      offsets[used + 1] = to;
+      used += 2;
+    }
     this.#position = newline + 1;
-    this.#begin = this.#position;
-    args.bytes = words;
-    return ParseStatus.command;
-  }
-
-  #fail(reason: string): ParseStatus {
-    this.error = `Protocol error: ${reason}`;
-    return ParseStatus.error;
+    this.#commandStart = newline + 1;
+    args.bytes = bytes;
+    args.count = used >> 1;
+    return used > 0;
   }
 }
 
-/** Blanks between words, as C's isspace: space, \t \n \v \f \r; and the zero byte, at which Redis stops reading. */
-function isBlank(byte: number): boolean {
+/** What stands for a count, or for the end of a line, that has not come yet. */
+const INCOMPLETE = -1;
+/** What stands for one that is wrong; `error` says why. */
+const FAILED = -2;
+
+/** @returns The 64-bit integer that the bytes spell, the way Redis writes it (no `+`, no zeros in front, no `-0`), else NaN. */
+function parseInteger(bytes: Uint8Array, start: number, end: number): number {
+  const isNegative = bytes[start] === 0x2d;
+  const first = isNegative ? start + 1 : start;
+  const digits = end - first;
+  if (digits < 1 || digits > 19) return Number.NaN;
+  if (bytes[first] === 0x30) return digits === 1 && !isNegative ? 0 : Number.NaN;
+  let text = isNegative ? "-" : "";
+  for (let at = first; at < end; at += 1) {
+    const byte = bytes[at] as number;
+    if (byte < 0x30 || byte > 0x39) return Number.NaN;
+    text += String.fromCharCode(byte);
+  }
+  const value = BigInt(text);
+  return BigInt.asIntN(64, value) === value ? Number(value) : Number.NaN;
+}
+
+/** What separates words, and may follow a closing quote: C's `isspace`. */
+function isSpace(byte: number): boolean {
   return byte === 0x20 || (byte >= 0x09 && byte <= 0x0d);
+}
+
+/** What ends a word outside of quotes: fewer bytes than separate words, as in Redis. */
+function endsWord(byte: number): boolean {
+  return byte === 0x20 || byte === 0x09 || byte === LF || byte === CR || byte === 0;
+}
+
+/** What a letter means after a backslash. */
+function unescape(byte: number): number {
+  switch (byte) {
+    case 0x6e:
+      return LF;
+    case 0x72:
+      return CR;
+    case 0x74:
+      return 0x09;
+    case 0x62:
+      return 0x08;
+    case 0x61:
+      return 0x07;
+    default:
+      return byte;
+  }
 }
 
 function hexDigit(byte: number): number {
   if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
   const lower = byte | 0x20;
   return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
-}
-
-const ESCAPES: ReadonlyMap<number, number> = new Map([
-  [0x6e, 0x0a],
-  [0x72, 0x0d],
-  [0x74, 0x09],
-  [0x62, 0x08],
-  [0x61, 0x07],
-]);
-
-/**
- * Splits a line into words by Redis' rules: blanks separate; "..." knows \n \r \t \b \a \xHH and takes any other escaped byte as it is; '...' knows
- * only \'. A closing quote must be followed by a blank or the end.
- *
- * @param words Where the words are written, one after another; as long as the line is enough.
- * @returns False if a quote is not closed.
- */
-function splitWords(bytes: Uint8Array, from: number, to: number, words: Uint8Array, args: ArgumentList): boolean {
-  const QUOTE = 0x22;
-  const APOSTROPHE = 0x27;
-  const BACKSLASH = 0x5c;
-  // To C a zero byte ends the line.
-  const zero = bytes.subarray(from, to).indexOf(0);
-  const end = zero < 0 ? to : from + zero;
-  let at = from;
-  let written = 0;
-  for (;;) {
-    while (at < end && isBlank(bytes[at] as number)) at += 1;
-    if (at >= end) return true;
-    const wordStart = written;
-    let quote = 0;
-    for (;;) {
-      if (at >= end) {
-        if (quote !== 0) return false;
-        break;
-      }
-      const byte = bytes[at] as number;
-      if (quote === 0) {
-        if (isBlank(byte)) break;
-        if (byte === QUOTE || byte === APOSTROPHE) quote = byte;
-        else words[written++] = byte;
-        at += 1;
-        continue;
-      }
-      if (byte === quote) {
-        if (at + 1 < end && !isBlank(bytes[at + 1] as number)) return false;
-        at += 1;
-        break;
-      }
-      if (byte === BACKSLASH && quote === QUOTE && at + 1 < end) {
-        const next = bytes[at + 1] as number;
-        const high = at + 3 < end && next === 0x78 ? hexDigit(bytes[at + 2] as number) : -1;
-        const low = high < 0 ? -1 : hexDigit(bytes[at + 3] as number);
-        if (low >= 0) {
-          words[written++] = 16 * high + low;
-          at += 4;
-        } else {
-          words[written++] = ESCAPES.get(next) ?? next;
-          at += 2;
-        }
-        continue;
-      }
-      if (byte === BACKSLASH && quote === APOSTROPHE && bytes[at + 1] === APOSTROPHE && at + 1 < end) {
-        words[written++] = APOSTROPHE;
-        at += 2;
-        continue;
-      }
-      words[written++] = byte;
-      at += 1;
-    }
-    args.add(wordStart, written);
-  }
 }

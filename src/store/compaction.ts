@@ -1,136 +1,133 @@
 /**
- * Compaction: moves records together, so that memory can be given back.
+ * Compaction: moves blocks together so that whole pages, and then whole chunks, become empty and can be given back.
  *
- * Keys come and go, and leave pages that are half empty. Every record has exactly one reference, its entry in a slot's table, which its own key
- * leads to: so any record can be moved at any time between commands. Two kinds of work, in small steps:
- * 1. a class of sizes that has more pages than its records need: its sparsest page is emptied into the others, and goes back to its chunk;
- * 2. many unused pages spread over chunks: the chunk with the fewest used ones is emptied, and goes back to the operating system.
+ * Deleting 90 % of the keys at random leaves every page with a tenth of its blocks: nothing is empty, nothing can be given back. The same
+ * happens slowly when values are overwritten with longer or shorter ones for months: sizes go out of fashion, and their pages stay half
+ * used. So, when more than a fifth of the memory is unused, and moving would free at least a chunk of it, the sparsest page of the class with most to gain is emptied: its blocks
+ * are copied to the class' other pages. When 16 pages are unused, the chunk with fewest pages in use is emptied the same way.
+ *
+ * A block can be moved because exactly one place refers to it, and the owner can tell that place from the block's content. The work is cut into
+ * steps of a given number of bytes, so that no client waits for it; between the steps everything may change: blocks of a
+ * page that is being emptied may be freed or overwritten, and the page may become empty by itself.
  */
-import { FREE_BLOCK, PAGES_PER_CHUNK, PAGE_GRANULES, PageState, type Slabs } from "./slabs.ts";
-import { CLASS_BYTES, CLASS_COUNT, GRANULE_BYTES, PAGE_BYTES } from "./size-classes.ts";
+import { CHUNK_BYTES, FREE_BLOCK, PAGES_PER_CHUNK, PAGE_GRANULES, PageState, type Slabs } from "./slabs.ts";
+import { CLASS_BYTES, CLASS_COUNT } from "./size-classes.ts";
 
-/** Work begins when this part of the memory is gaps. The promise is 0.3; a margin keeps it while the work goes on. */
-const GAPS_LIMIT = 0.2;
-/** Gaps that are never worth the work: each of some sixty classes has an open page, and one chunk is kept. */
-const LEAST_GAPS_BYTES = 4 * 1024 * 1024;
-/** When there was nothing to gain, the store must change by so much before it is looked at again. */
-const RETRY_BYTES = 256 * 1024;
+/** The part of the memory that may be unused. With the promise at 0.3, the rest is for what rounding up to a class costs. */
+const UNUSED_PART_LIMIT = 0.2;
+/** Less than this is never worth moving anything: a started page for each class in use, and the spare chunk. */
+const UNUSED_LIMIT_BYTES = 2 * CHUNK_BYTES;
+/** What moving a block costs beyond copying its bytes (hashing its key, finding its entry), counted in bytes. */
+const BLOCK_COST_BYTES = 64;
 
 export class Compaction {
   readonly #slabs: Slabs;
-  /** Tells the owner that a block has moved. */
   readonly #moved: (from: number, to: number) => void;
-  /** The page that is being emptied, or 0, and the next granule to look at. */
-  #page = 0;
-  #granule = 0;
-  /** `usedBytes` when nothing was to be gained, or -1. */
-  #fruitlessAtBytes = -1;
+  /** Pages to be emptied, the last one first. One may have become empty, or even another class', since it was put here: its state tells. */
+  readonly #leaving: number[] = [];
+  /** Where to go on in the last of `#leaving`: granules from the page's start. */
+  #nextGranule = 0;
 
+  /** @param moved Told after a block was copied and before the old one is freed: refer to `to` from here on. */
   constructor(slabs: Slabs, moved: (from: number, to: number) => void) {
     this.#slabs = slabs;
     this.#moved = moved;
   }
 
-  /** Whether there are so many gaps that work is worth it. */
+  /** Whether `run` would do anything. Two comparisons as long as memory is well used. */
   get isNeeded(): boolean {
-    const { allocatedBytes, usedBytes } = this.#slabs;
-    const gaps = allocatedBytes - usedBytes;
-    if (gaps <= LEAST_GAPS_BYTES || gaps <= allocatedBytes * GAPS_LIMIT) return false;
-    return this.#fruitlessAtBytes < 0 || Math.abs(usedBytes - this.#fruitlessAtBytes) > RETRY_BYTES;
-  }
-
-  /** Forgets what was under way: everything has been given back. */
-  reset(): void {
-    this.#page = 0;
-    this.#granule = 0;
-    this.#fruitlessAtBytes = -1;
+    const slabs = this.#slabs;
+    const unusedBytes = slabs.allocatedBytes - slabs.usedBytes;
+    if (this.#leaving.length > 0) return true;
+    if (unusedBytes <= UNUSED_LIMIT_BYTES || unusedBytes <= slabs.allocatedBytes * UNUSED_PART_LIMIT) return false;
+    // Less than a chunk's worth of pages cannot be given back: going on would be moving for nothing.
+    let pages = this.#spendablePages();
+    for (let sizeClass = 0; sizeClass < CLASS_COUNT; sizeClass++) pages += slabs.pagesToGain(sizeClass);
+    return pages >= PAGES_PER_CHUNK;
   }
 
   /**
-   * Does some of it.
+   * Moves blocks.
    *
-   * @param limitBytes How much to move at most (a little more: blocks are moved whole).
+   * @param limitBytes Stops after the block that reaches this many bytes.
    * @returns Whether there is more to do.
+   * @throws {RangeError} If the machine has no memory for a chunk to move to; nothing is lost, and it may be tried again.
    */
   run(limitBytes: number): boolean {
-    this.#fruitlessAtBytes = -1;
-    let movedBytes = 0;
-    while (movedBytes < limitBytes) {
-      // The page may have run empty by itself, and even serve another class by now.
-      if (this.#page === 0 || this.#slabs.pageState[this.#page] !== PageState.leaving) {
-        if (!this.#begin()) {
-          this.#fruitlessAtBytes = this.#slabs.usedBytes;
-          return false;
-        }
-      }
-      movedBytes += this.#moveNext();
+    let costBytes = 0;
+    while (costBytes < limitBytes) {
+      if (this.#leaving.length === 0 && !(this.isNeeded && this.#choose())) return false;
+      costBytes += this.#empty(limitBytes - costBytes);
     }
     return this.isNeeded;
   }
 
-  /** Chooses a page to empty. @returns False if nothing is to be gained. */
-  #begin(): boolean {
-    this.#page = 0;
-    this.#granule = 0;
-    if (!this.isNeeded) return false;
-    const slabs = this.#slabs;
-    if (slabs.leavingChunk !== 0) {
-      const page = this.#usedPageOf(slabs.leavingChunk);
-      if (page !== 0) return this.#leave(page);
-      slabs.stopLeaving();
-    }
-    let bestClass = -1;
-    let bestGain = 0;
-    for (let sizeClass = 0; sizeClass < CLASS_COUNT; sizeClass += 1) {
-      const gain = slabs.pagesToGain(sizeClass);
-      // One page to gain is the open one, half full: nothing that moving would mend for long.
-      if (gain > bestGain && gain > 1 && slabs.sparsestPage(sizeClass) !== 0) [bestClass, bestGain] = [sizeClass, gain];
-    }
-    const spare = slabs.spareChunk === 0 ? 0 : PAGES_PER_CHUNK;
-    const isUnusedMuch = slabs.unusedPages - spare > 2 * PAGES_PER_CHUNK;
-    // Gaps within pages come first: emptying them makes the unused pages that chunks are emptied for.
-    if (bestClass >= 0 && (bestGain * PAGE_BYTES > LEAST_GAPS_BYTES / 4 || !isUnusedMuch))
-      return this.#leave(slabs.sparsestPage(bestClass));
-    if (!isUnusedMuch) return false;
-    const chunk = slabs.sparsestChunk();
-    if (chunk === 0) return false;
-    slabs.leavingChunk = chunk;
-    const page = this.#usedPageOf(chunk);
-    if (page !== 0) return this.#leave(page);
-    slabs.stopLeaving();
-    return false;
+  /** Forgets what it was about. For when all blocks are gone. */
+  reset(): void {
+    this.#leaving.length = 0;
+    this.#nextGranule = 0;
   }
 
-  #leave(page: number): boolean {
-    this.#slabs.startLeaving(page);
-    this.#page = page;
+  /** Unused pages that other pages may be moved to. */
+  #spendablePages(): number {
+    return this.#slabs.unusedPages - (this.#slabs.spareChunk === 0 ? 0 : PAGES_PER_CHUNK);
+  }
+
+  /** Chooses what to empty next. False if there is nothing. */
+  #choose(): boolean {
+    const slabs = this.#slabs;
+    this.#nextGranule = 0;
+    if (this.#spendablePages() >= PAGES_PER_CHUNK) {
+      const chunk = slabs.sparsestChunk();
+      slabs.leavingChunk = chunk;
+      for (let place = 0; place < PAGES_PER_CHUNK; place++) {
+        const page = chunk * PAGES_PER_CHUNK + place;
+        if (slabs.pageState[page] === PageState.unused) continue;
+        slabs.startLeaving(page);
+        this.#leaving.push(page);
+      }
+      return true;
+    }
+    let best = 0;
+    let bestGain = 0;
+    for (let sizeClass = 0; sizeClass < CLASS_COUNT; sizeClass++) {
+      const gain = slabs.pagesToGain(sizeClass);
+      const page = gain > bestGain ? slabs.sparsestPage(sizeClass) : 0;
+      if (page === 0) continue;
+      best = page;
+      bestGain = gain;
+    }
+    if (best === 0) return false;
+    slabs.startLeaving(best);
+    this.#leaving.push(best);
     return true;
   }
 
-  #usedPageOf(chunk: number): number {
-    for (let page = chunk * PAGES_PER_CHUNK; page < (chunk + 1) * PAGES_PER_CHUNK; page += 1) {
-      const state = this.#slabs.pageState[page];
-      if (state !== PageState.unused && state !== PageState.leaving) return page;
-    }
-    return 0;
-  }
-
-  /** Moves the next block of the page. @returns Bytes of work. */
-  #moveNext(): number {
+  /** Moves blocks out of the last of the leaving pages, up to a limit. Returns what it cost in bytes. */
+  #empty(limitBytes: number): number {
     const slabs = this.#slabs;
-    const blockBytes = CLASS_BYTES[slabs.pageClass[this.#page] as number] as number;
-    const end = slabs.pageTouched[this.#page] as number;
-    while (this.#granule < end) {
-      const handle = this.#page * PAGE_GRANULES + this.#granule;
-      this.#granule += blockBytes / GRANULE_BYTES;
-      if (slabs.intsOf(handle)[(handle & 0xffff) << 2] === FREE_BLOCK) continue;
-      const copy = slabs.duplicate(handle);
-      this.#moved(handle, copy);
-      slabs.free(handle);
-      return blockBytes;
+    const page = this.#leaving.at(-1) as number;
+    let costBytes = 0;
+    let granule = this.#nextGranule;
+    const blockBytes = CLASS_BYTES[slabs.pageClass[page] as number] as number;
+    // The last move may free the page, and its chunk's memory with it: the state is asked before each block.
+    while (slabs.pageState[page] === PageState.leaving && granule < (slabs.pageTouched[page] as number)) {
+      if (costBytes >= limitBytes) {
+        this.#nextGranule = granule;
+        return costBytes;
+      }
+      const handle = page * PAGE_GRANULES + granule;
+      if (slabs.intsOf(handle)[(handle & 0xffff) << 2] !== FREE_BLOCK) {
+        const copy = slabs.duplicate(handle);
+        this.#moved(handle, copy);
+        slabs.free(handle);
+        costBytes += blockBytes + BLOCK_COST_BYTES;
+      }
+      granule += blockBytes >>> 4;
     }
-    // All were moved: the page has gone back, and its state says so.
-    this.#page = 0;
-    return GRANULE_BYTES;
+    this.#leaving.pop();
+    this.#nextGranule = 0;
+    if (this.#leaving.length === 0) slabs.stopLeaving();
+    return costBytes;
   }
 }

@@ -1,53 +1,79 @@
 /**
- * A digest of a slot: equal for equal content, whatever the order and the node.
+ * A digest of a set of records: the same for the same keys, types, values and expiry times, in whatever order they come.
  *
- * Each record is hashed by itself in two lanes of 32 bits; the slot's digest is the sum of its records', which knows no order. It tells nodes
- * apart that have drifted; it is no defence against somebody who makes up keys to match.
+ * Each record is hashed by itself, in two lanes of 32 bits; the lanes are summed over all records. A sum does not care for order. (Exclusive or would not
+ * either, but two equal mistakes would cancel.) There is no secret in it: members of a shard must agree. It finds faults, not forgers.
  */
+const FIRST_START = 0x243f6a88;
+const SECOND_START = 0x85a308d3;
+/** Odd, and with about as many ones as zeros. */
+const FIRST_FACTOR = 0x9e3779b1;
+const SECOND_FACTOR = 0x85ebca77;
+const WORD_RANGE = 4294967296;
 
-const FIRST_FACTOR = 0x85ebca6b;
-const SECOND_FACTOR = 0xc2b2ae35;
-
-export class SlotDigest {
+export class Digest {
+  #firstSum = 0;
+  #secondSum = 0;
+  // Of the record that is being hashed.
   #first = 0;
   #second = 0;
 
-  /**
-   * Adds a record.
-   *
-   * @param start First byte of the key.
-   * @param keyEnd One past its last byte, where the value begins.
-   * @param valueEnd One past the value's last byte.
-   */
-  add(bytes: Uint8Array, start: number, keyEnd: number, valueEnd: number, type: number, expiresAtMs: number): void {
-    // Lengths go in, so that "ab" with "c" differs from "a" with "bc".
-    let first = Math.imul((keyEnd - start) ^ 0x9e3779b9, FIRST_FACTOR) ^ type;
-    let second = Math.imul((valueEnd - keyEnd) ^ 0x7f4a7c15, SECOND_FACTOR) ^ ((expiresAtMs % 2 ** 32) | 0);
-    first = Math.imul(first ^ (Math.floor(expiresAtMs / 2 ** 32) | 0), FIRST_FACTOR);
-    for (let at = start; at < valueEnd; at += 1) {
-      const byte = bytes[at] as number;
-      first = Math.imul(first ^ byte, FIRST_FACTOR);
-      first ^= first >>> 13;
-      second = Math.imul((second ^ (second >>> 15)) + byte, SECOND_FACTOR);
-    }
-    this.#first = (this.#first + finish(first ^ (second >>> 7))) | 0;
-    this.#second = (this.#second + finish(second ^ Math.imul(first, SECOND_FACTOR))) | 0;
+  /** Adds a record, by its parts. */
+  add(
+    type: number,
+    expiresAtMs: number,
+    bytes: Uint8Array,
+    keyStart: number,
+    keyLength: number,
+    valueStart: number,
+    valueLength: number,
+  ): void {
+    this.#first = FIRST_START;
+    this.#second = SECOND_START;
+    // The lengths go in first, so that no byte may wander from key to value.
+    this.#addWord(type);
+    this.#addWord(keyLength);
+    this.#addWord(valueLength);
+    this.#addWord(expiresAtMs | 0);
+    this.#addWord(Math.floor(expiresAtMs / WORD_RANGE));
+    this.#addBytes(bytes, keyStart, keyStart + keyLength);
+    this.#addBytes(bytes, valueStart, valueStart + valueLength);
+    this.#firstSum = (this.#firstSum + spread(this.#first ^ this.#second)) | 0;
+    this.#secondSum = (this.#secondSum + spread(this.#second + Math.imul(this.#first, SECOND_FACTOR))) | 0;
   }
 
-  /** 16 hexadecimal digits. */
+  /** The digest as 16 hexadecimal digits; zeros for no records. */
   toString(): string {
-    return hex(this.#first) + hex(this.#second);
+    return hexadecimal(this.#firstSum) + hexadecimal(this.#secondSum);
+  }
+
+  #addWord(word: number): void {
+    this.#first = Math.imul(this.#first ^ word, FIRST_FACTOR);
+    this.#first ^= this.#first >>> 15;
+    // Turned by half, so that bits that stand high in one lane, where a product keeps little of them, stand low in the other.
+    this.#second = Math.imul(this.#second + ((word << 16) | (word >>> 16)), SECOND_FACTOR);
+    this.#second ^= this.#second >>> 17;
+  }
+
+  #addBytes(bytes: Uint8Array, start: number, end: number): void {
+    let at = start;
+    for (; at + 4 <= end; at += 4) {
+      const low = (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+      this.#addWord(low | ((bytes[at + 2] as number) << 16) | ((bytes[at + 3] as number) << 24));
+    }
+    let rest = 0;
+    for (let shift = 0; at < end; at++, shift += 8) rest |= (bytes[at] as number) << shift;
+    this.#addWord(rest);
   }
 }
 
-/** Spreads each bit over all (the last step of a well-known hash, MurmurHash3). */
-function finish(word: number): number {
-  let mixed = word;
-  mixed = Math.imul(mixed ^ (mixed >>> 16), FIRST_FACTOR);
-  mixed = Math.imul(mixed ^ (mixed >>> 13), SECOND_FACTOR);
+/** Spreads each bit over all of a word. */
+function spread(word: number): number {
+  let mixed = Math.imul(word ^ (word >>> 16), FIRST_FACTOR);
+  mixed = Math.imul(mixed ^ (mixed >>> 15), SECOND_FACTOR);
   return mixed ^ (mixed >>> 16);
 }
 
-function hex(word: number): string {
+function hexadecimal(word: number): string {
   return (word >>> 0).toString(16).padStart(8, "0");
 }

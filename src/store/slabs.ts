@@ -51,6 +51,10 @@ const LARGE_FILL_LIMIT = 0.75;
 /** What a page is doing. */
 export const PageState = { unused: 0, open: 1, listed: 2, full: 3, leaving: 4 } as const;
 
+/** A block of 16 bytes, zero at first, that is always there and counted nowhere: the owner's, for something that takes no memory. */
+export const ROOT_BLOCK = -1;
+const ROOT_BYTES = GRANULE_BYTES;
+
 const EMPTY_BYTES = new Uint8Array(0);
 const EMPTY_INTS = new Int32Array(0);
 const EMPTY_BUFFER = new ArrayBuffer(0);
@@ -108,6 +112,10 @@ export class Slabs {
 
   readonly #largeBuffers: ArrayBuffer[] = [];
   #vacantLarge: number[] = [];
+
+  constructor() {
+    this.#addRoot();
+  }
 
   /** The bytes that a block lies in. */
   bytesOf(handle: number): Uint8Array {
@@ -229,6 +237,7 @@ export class Slabs {
     this.spareChunk = 0;
     this.leavingChunk = 0;
     for (const list of [this.classLive, this.classPages, this.#listHead, this.#openPage, this.pageState]) list.fill(0);
+    this.#addRoot();
   }
 
   // For compaction.
@@ -274,9 +283,10 @@ export class Slabs {
     this.pageState[page] = PageState.leaving;
   }
 
-  /** Lets the leaving chunk's pages be taken again. */
+  /** Lets the leaving chunk's pages be taken again. Happens by itself when the chunk is empty. */
   stopLeaving(): void {
-    this.#lowestUnused = Math.min(this.#lowestUnused, Math.max(this.leavingChunk, 1));
+    if (this.leavingChunk === 0) return;
+    this.#lowestUnused = Math.min(this.#lowestUnused, this.leavingChunk);
     this.leavingChunk = 0;
   }
 
@@ -349,11 +359,11 @@ export class Slabs {
     this.unusedPages++;
     if (unused !== ALL_PAGES) {
       if (chunk < this.#lowestUnused) this.#lowestUnused = chunk;
-    } else if (this.spareChunk === 0) {
-      this.spareChunk = chunk;
-    } else {
-      this.#dropChunk(chunk);
+      return;
     }
+    if (chunk === this.leavingChunk) this.stopLeaving();
+    if (this.spareChunk === 0) this.spareChunk = chunk;
+    else this.#dropChunk(chunk);
   }
 
   #listFor(page: number): number {
@@ -410,7 +420,6 @@ export class Slabs {
     this.unusedPages -= PAGES_PER_CHUNK;
     this.allocatedBytes -= CHUNK_BYTES;
     this.#vacantChunks.push(chunk);
-    if (chunk === this.leavingChunk) this.stopLeaving();
   }
 
   #growPages(count: number): void {
@@ -422,6 +431,13 @@ export class Slabs {
     this.#pageNext = grown(this.#pageNext, new Int32Array(count));
     this.#pagePrevious = grown(this.#pagePrevious, new Int32Array(count));
     this.#pageList = grown(this.#pageList, new Uint16Array(count));
+  }
+
+  #addRoot(): void {
+    const root = new ArrayBuffer(ROOT_BYTES);
+    this.#largeBuffers[0] = EMPTY_BUFFER;
+    this.largeBytes[0] = new Uint8Array(root);
+    this.largeInts[0] = new Int32Array(root);
   }
 
   #allocateLarge(bytes: number): number {
@@ -456,7 +472,7 @@ export class Slabs {
   /**
    * Walks everything and asserts that it fits together. Slow: for tests and simulation.
    *
-   * @param isOwned Called with each live small block.
+   * @param visit Called with each live small block.
    * @throws {Fault} Naming what does not hold.
    */
   check(visit: (handle: number) => void): void {

@@ -1,88 +1,110 @@
 /**
- * The store: keys, values and their expiry, in slabs.
+ * The store: all keys and values of a node.
  *
- * Three parts: `slabs.ts` hands out blocks of memory outside of the JavaScript heap; `slot-tables.ts` says for each slot which blocks are its records;
- * `record.ts` says how a record lies in its block. This file puts them together into what commands want: find, set, resize, expire, remove, scan.
+ * Everything lies in the slabs (`slabs.ts`), big arrays that the garbage collector does not look into: each key with its value is one *record* there
+ * (`record.ts`), each of the 16384 slots has one *table* there that leads from a key's hash to its record (`slot-table.ts`). A *handle* is the number of a
+ * place in the slabs. So finding a key goes
  *
- * The way of a GET: the key's slot and hash were computed with the routing (one pass over its bytes); the slot's table is searched from the hash's
- * home on, usually one or two entries; the key in the record is compared; the value's bytes are where they are, and the reply copies them. Nothing is
- * allocated. The way of a SET of a key that exists: the same, and when the new value fits the record's block, it is written over the old one.
+ *     key -> (slot, hash) -> the slot's table -> entry with that hash -> handle -> record -> is it the same key?
  *
- * A record is referred to by one entry of one table and by nothing else, so that compaction can move it.
+ * and every step is a read from a typed array. No object is made on the way, neither here nor in what is called from here: what a caller gets is a handle, and
+ * with it the array and the places in it where the key and the value lie.
  *
- * The contract, `contracts/keyspace.ts`, says what each method promises. `check` walks everything and asserts what must hold.
+ * Exactly one table entry refers to a record. That is what lets compaction (`compaction.ts`) move records: their key tells the entry to correct.
+ *
+ * The life of a record: `#place` makes it, or writes over the old one where that is of the same size class (the most frequent SET of all); `#removeAt` ends it, whoever
+ * asked: a command, expiry, eviction, the dropping of a slot. A record past its expiry is as good as gone: whoever meets it first
+ * removes it, unless this node waits for its primary to say so (`removesExpired`), then it is only hidden.
+ *
+ * The hooks `onChange` and `onExpire` are called in the middle of an operation. They must not call anything here that changes keys.
  */
 import { assert } from "../assert.ts";
-import { KeyHasher, SLOT_COUNT } from "../codec/slot.ts";
+import { KeyHasher } from "../codec/slot.ts";
 import type { AccessTracking, Handle, Keyspace, ValueType } from "../contracts/keyspace.ts";
 import { AccessClock } from "./access-clock.ts";
 import { Compaction } from "./compaction.ts";
 import { copyBytes, equalBytes } from "./copy.ts";
-import { SlotDigest } from "./digest.ts";
+import { Digest } from "./digest.ts";
 import { KeyReference } from "./key-reference.ts";
 import {
-  EDITED_BIT,
-  EXPIRY_BIT,
+  ACCESS_SHIFT,
   EXPIRY_BYTES,
+  FLAGS_MASK,
+  FLAGS_SHIFT,
+  HAS_EXPIRY,
   HEADER_BYTES,
+  KEEP_EXPIRY,
+  KEY_LENGTH,
+  META,
   META_MASK,
+  NO_EXPIRY,
+  STRING_TYPE,
   TYPE_MASK,
+  VALUE_LENGTH,
+  byteOf,
   readExpiry,
-  recordSize,
+  wordOf,
   writeExpiry,
 } from "./record.ts";
+import { sample } from "./sample.ts";
 import { Slabs } from "./slabs.ts";
-import { ENTRY_BYTES, SlotTables } from "./slot-tables.ts";
+import { ENTRY_BYTES, GROUP_SLOTS, SLOTS, SlotTables, hashOf, hashWord, isVolatileWord } from "./slot-table.ts";
+
+/** What `#locate` answers when there is no such key. */
+const NOWHERE = -1;
+/** Entries that a sweep may pass for each key with an expiry that it was asked to look at: bounds a call when few keys have one. */
+const SWEEP_ENTRIES_PER_KEY = 32;
 
 export interface StoreOptions {
-  /** A secret number that the tables' hashes depend on. */
+  /** Seeds the tables' hash. A secret, else somebody could prepare keys that all land in one place. */
   readonly seed: number;
-  /** A whole number, evenly from 0 to `bound - 1`. */
+  /** Gives a whole number, evenly from 0 to `bound - 1`. For `random` and the access counters. */
   readonly random: (bound: number) => number;
 }
 
-/** For `expiresAtMs`: none, or the one that the key has. As in the contract. */
-const NO_EXPIRY = 0;
-const KEEP_EXPIRY = -1;
-/** Value types above this need a form of their own. */
-const STRING = 0;
-/** How often a random slot is drawn before the slots are counted through: enough for even keys, and cheap where one slot has them all. */
-const RANDOM_TRIES = 32;
-
+/**
+ * A keyspace in memory.
+ *
+ * @example
+ * ```ts
+ * const store = new Store({ seed: 1, random: (bound) => world.random.below(bound) });
+ * const key = new KeyReference();
+ * store.refer(key, input, 0, 3);
+ * store.setString(key, input, 4, 10, NO_EXPIRY);
+ * const record = store.find(key);
+ * const value = store.bytes(record).slice(store.valueStart(record), store.valueStart(record) + store.valueLength(record));
+ * ```
+ */
 export class Store implements Keyspace {
   removesExpired = true;
-  accessTracking: AccessTracking = "time";
-  size = 0;
-  volatileCount = 0;
   changes = 0;
   expiredCount = 0;
-  readonly slotWatchers = new Uint32Array(SLOT_COUNT);
-  onChange: (key: KeyReference) => void = () => undefined;
-  onExpire: (key: KeyReference) => void = () => undefined;
-  /** How access is noted: its settings are eviction's. */
-  readonly access: AccessClock;
+  readonly slotWatchers = new Uint32Array(SLOTS);
+  onChange: (key: KeyReference) => void = ignore;
+  onExpire: (key: KeyReference) => void = ignore;
 
-  readonly #slabs = new Slabs();
-  readonly #tables = new SlotTables();
-  readonly #compaction: Compaction;
   readonly #hasher: KeyHasher;
   readonly #random: (bound: number) => number;
-  readonly #slotBytes = new Float64Array(SLOT_COUNT);
-  /** A key that the store itself names: one whose expiry is noticed. */
-  readonly #ownKey = new KeyReference();
+  readonly #slabs = new Slabs();
+  readonly #tables = new SlotTables(this.#slabs);
+  readonly #compaction: Compaction;
+  readonly #clock: AccessClock;
   #nowMs = 0;
-  /** Index of the entry that `#search` found, or the place where it would be. */
-  #place = 0;
-  /** Where the sweep goes on. */
+  /** Of each slot: bytes of its records' blocks. */
+  readonly #slotBytes = new Float64Array(SLOTS);
+  /** For keys that are met here, and not brought by a caller. */
+  readonly #ownKey = new KeyReference();
+  /** Where the sweep goes on: a slot, and a hash in it. */
   #sweepSlot = 0;
-  #sweepPosition = 0;
-  /** No slot has more keys. An upper bound: it is not lowered when keys go. */
-  #mostKeys = 0;
+  #sweepHash = 0;
+  /** The slot that `dropSlot` was last called for, and how many entries of its table may still be taken: those after are empty, or newer. */
+  #dropSlot = NOWHERE;
+  #dropEntries = 0;
 
   constructor(options: StoreOptions) {
     this.#hasher = new KeyHasher(options.seed);
     this.#random = options.random;
-    this.access = new AccessClock(options.random);
+    this.#clock = new AccessClock(options.random);
     this.#compaction = new Compaction(this.#slabs, (from, to) => this.#moved(from, to));
   }
 
@@ -90,18 +112,51 @@ export class Store implements Keyspace {
     return this.#nowMs;
   }
 
-  set nowMs(value: number) {
-    if (value === this.#nowMs) return;
-    this.#nowMs = value;
-    this.access.setTime(value);
+  set nowMs(nowMs: number) {
+    this.#nowMs = nowMs;
+    this.#clock.set(nowMs);
+  }
+
+  get accessTracking(): AccessTracking {
+    return this.#clock.countsAccesses ? "frequency" : "time";
+  }
+
+  set accessTracking(tracking: AccessTracking) {
+    this.#clock.countsAccesses = tracking === "frequency";
+  }
+
+  /** Redis' `lfu-log-factor`: how fast the access counter slows down. */
+  get frequencyLogFactor(): number {
+    return this.#clock.logFactor;
+  }
+
+  set frequencyLogFactor(factor: number) {
+    this.#clock.logFactor = factor;
+  }
+
+  /** Redis' `lfu-decay-time`: minutes after which the counter of an unused key falls by one. 0: never. */
+  get frequencyDecayMinutes(): number {
+    return this.#clock.decayMinutes;
+  }
+
+  set frequencyDecayMinutes(minutes: number) {
+    this.#clock.decayMinutes = minutes;
+  }
+
+  get size(): number {
+    return this.#tables.count;
+  }
+
+  get volatileCount(): number {
+    return this.#tables.volatileCount;
   }
 
   get usedBytes(): number {
-    return this.#slabs.usedBytes + this.#tables.tableBytes;
+    return this.#slabs.usedBytes;
   }
 
   get allocatedBytes(): number {
-    return this.#slabs.allocatedBytes + this.#tables.tableBytes;
+    return this.#slabs.allocatedBytes;
   }
 
   refer(key: KeyReference, bytes: Uint8Array, start: number, end: number): void {
@@ -114,68 +169,77 @@ export class Store implements Keyspace {
     key.hash = hasher.hashed;
   }
 
+  referRecord(key: KeyReference, record: Handle): void {
+    const start = this.keyStart(record);
+    this.refer(key, this.bytes(record), start, start + this.keyLength(record));
+  }
+
+  // Finding.
+
   find(key: KeyReference): Handle {
-    const record = this.peek(key);
-    if (record !== 0) {
-      const ints = this.#slabs.intsOf(record);
-      const word = wordOf(record) + 2;
-      const meta = ints[word] as number;
-      const bits = this.accessTracking === "time" ? this.access.stamp : this.access.increment(meta >>> 8);
-      ints[word] = (bits << 8) | (meta & META_MASK);
+    const at = this.#locate(key);
+    if (at === NOWHERE) return 0;
+    const record = this.#tables.ints(key.slot)[at + 1] as number;
+    const ints = this.#slabs.intsOf(record);
+    const word = wordOf(record);
+    const meta = ints[word + META] as number;
+    if ((meta & HAS_EXPIRY) !== 0 && readExpiry(ints, word) <= this.#nowMs) {
+      this.#meetExpired(key, at);
+      return 0;
     }
+    const noted = (meta & META_MASK) | (this.#clock.noted(meta >>> ACCESS_SHIFT) << ACCESS_SHIFT);
+    // Most keys that are read are read again within the second: a line of memory that stays clean need not be written back.
+    if (noted !== meta) ints[word + META] = noted;
     return record;
   }
 
   peek(key: KeyReference): Handle {
-    const record = this.#search(key);
-    if (record === 0) return 0;
-    if (((this.#tables.tables[key.slot] as Int32Array)[this.#place] as number) & 1) {
-      if (this.expiresAtMs(record) <= this.#nowMs) {
-        if (this.removesExpired) this.#expire(key, record);
-        return 0;
-      }
-    }
-    return record;
+    const at = this.#locate(key);
+    if (at === NOWHERE) return 0;
+    const record = this.#tables.ints(key.slot)[at + 1] as number;
+    if (!this.#isExpired(record)) return record;
+    this.#meetExpired(key, at);
+    return 0;
   }
+
+  // What a record holds.
 
   bytes(record: Handle): Uint8Array {
     return this.#slabs.bytesOf(record);
   }
 
   keyStart(record: Handle): number {
-    const word = wordOf(record);
-    const hasExpiry = (this.#slabs.intsOf(record)[word + 2] as number) & EXPIRY_BIT;
-    return 4 * word + HEADER_BYTES + (hasExpiry ? EXPIRY_BYTES : 0);
+    return byteOf(record) + HEADER_BYTES + (this.#read(record, META) & HAS_EXPIRY);
   }
 
   keyLength(record: Handle): number {
-    return this.#slabs.intsOf(record)[wordOf(record)] as number;
+    return this.#read(record, KEY_LENGTH);
   }
 
   valueStart(record: Handle): number {
     const ints = this.#slabs.intsOf(record);
     const word = wordOf(record);
-    const hasExpiry = (ints[word + 2] as number) & EXPIRY_BIT;
-    return 4 * word + HEADER_BYTES + (hasExpiry ? EXPIRY_BYTES : 0) + (ints[word] as number);
+    return (
+      byteOf(record) + HEADER_BYTES + ((ints[word + META] as number) & HAS_EXPIRY) + (ints[word + KEY_LENGTH] as number)
+    );
   }
 
   valueLength(record: Handle): number {
-    return this.#slabs.intsOf(record)[wordOf(record) + 1] as number;
+    return this.#read(record, VALUE_LENGTH);
   }
 
   type(record: Handle): ValueType {
-    // Written by `#writeHeader` from a ValueType, and never otherwise.
-    return ((this.#slabs.intsOf(record)[wordOf(record) + 2] as number) & TYPE_MASK) as ValueType;
+    return (this.#read(record, META) & TYPE_MASK) as ValueType;
   }
 
   flags(record: Handle): number {
-    return (this.#slabs.intsOf(record)[wordOf(record) + 2] as number) & EDITED_BIT ? 1 : 0;
+    return (this.#read(record, META) >>> FLAGS_SHIFT) & FLAGS_MASK;
   }
 
   expiresAtMs(record: Handle): number {
     const ints = this.#slabs.intsOf(record);
     const word = wordOf(record);
-    return (ints[word + 2] as number) & EXPIRY_BIT ? readExpiry(ints, word) : NO_EXPIRY;
+    return ((ints[word + META] as number) & HAS_EXPIRY) === 0 ? NO_EXPIRY : readExpiry(ints, word);
   }
 
   recordBytes(record: Handle): number {
@@ -183,128 +247,137 @@ export class Store implements Keyspace {
   }
 
   idleSeconds(record: Handle): number {
-    return this.access.idleSeconds(this.#accessBits(record));
+    return this.#clock.idleSeconds(this.#read(record, META) >>> ACCESS_SHIFT);
   }
 
   frequency(record: Handle): number {
-    return this.access.counter(this.#accessBits(record));
+    return this.#clock.frequency(this.#read(record, META) >>> ACCESS_SHIFT);
   }
 
   setIdleSeconds(record: Handle, seconds: number): void {
-    this.#setAccessBits(record, this.access.stampOfIdle(seconds));
+    this.#setAccess(record, this.#clock.withIdleSeconds(seconds));
   }
 
   setFrequency(record: Handle, counter: number): void {
-    this.#setAccessBits(record, this.access.withCounter(counter));
+    this.#setAccess(record, this.#clock.withFrequency(counter));
   }
 
+  // Changing.
+
   setString(key: KeyReference, source: Uint8Array, start: number, end: number, expiresAtMs: number): Handle {
-    const record = this.#makeRoom(key, STRING, 0, end - start, expiresAtMs);
-    const bytes = this.#slabs.bytesOf(record);
-    copyBytes(source, start, end, bytes, this.valueStart(record));
-    this.#noteChange(key);
+    const record = this.#place(key, STRING_TYPE, end - start, expiresAtMs);
+    copyBytes(source, start, end, this.#slabs.bytesOf(record), this.valueStart(record));
     return record;
   }
 
   store(key: KeyReference, type: ValueType, flags: number, valueLength: number, expiresAtMs: number): Handle {
-    const record = this.#makeRoom(key, type, flags, valueLength, expiresAtMs);
-    this.#noteChange(key);
-    return record;
+    assert(flags >= 0 && flags <= FLAGS_MASK, "A record has four bits for flags.");
+    return this.#place(key, type | (flags << FLAGS_SHIFT), valueLength, expiresAtMs);
   }
 
   resize(key: KeyReference, record: Handle, valueLength: number, flags: number): Handle {
-    const at = this.#entryOf(key, record);
+    assert(
+      valueLength >= 0 && flags >= 0 && flags <= FLAGS_MASK,
+      "A value's length is not negative, and a record has four bits for flags.",
+    );
     const slabs = this.#slabs;
-    const word = wordOf(record);
-    const ints = slabs.intsOf(record);
-    const oldLength = ints[word + 1] as number;
-    const valueOffset = this.valueStart(record) - 4 * word;
-    const needed = valueOffset + valueLength;
+    const oldLength = this.valueLength(record);
+    const bytes = this.valueStart(record) - byteOf(record) + valueLength;
     let target = record;
-    if (!slabs.suits(record, needed)) {
-      target = valueLength > oldLength ? slabs.allocateGrowing(needed) : slabs.allocate(needed);
-      const kept = valueOffset + Math.min(oldLength, valueLength);
-      copyBytes(slabs.bytesOf(record), 4 * word, 4 * word + kept, slabs.bytesOf(target), 4 * wordOf(target));
-      this.#replaceBlock(key.slot, at, record, target);
+    if (!slabs.suits(record, bytes)) {
+      target = valueLength > oldLength ? slabs.allocateGrowing(bytes) : slabs.allocate(bytes);
+      const start = byteOf(record);
+      const kept = bytes - Math.max(valueLength - oldLength, 0);
+      copyBytes(slabs.bytesOf(record), start, start + kept, slabs.bytesOf(target), byteOf(target));
     }
-    const targetInts = slabs.intsOf(target);
-    const targetWord = wordOf(target);
-    targetInts[targetWord + 1] = valueLength;
-    this.#setFlags(targetInts, targetWord, flags);
+    const ints = slabs.intsOf(target);
+    const word = wordOf(target);
+    ints[word + VALUE_LENGTH] = valueLength;
+    ints[word + META] = ((ints[word + META] as number) & ~(FLAGS_MASK << FLAGS_SHIFT)) | (flags << FLAGS_SHIFT);
     if (valueLength > oldLength) {
-      const valueStart = 4 * targetWord + valueOffset;
+      const valueStart = this.valueStart(target);
       slabs.bytesOf(target).fill(0, valueStart + oldLength, valueStart + valueLength);
     }
+    if (target !== record) this.#replace(key, record, target);
     this.#noteChange(key);
+    if (target !== record) slabs.free(record);
     return target;
   }
 
   changed(key: KeyReference, record: Handle, flags: number): void {
-    this.#setFlags(this.#slabs.intsOf(record), wordOf(record), flags);
+    assert(flags >= 0 && flags <= FLAGS_MASK, "A record has four bits for flags.");
+    const ints = this.#slabs.intsOf(record);
+    const at = wordOf(record) + META;
+    ints[at] = ((ints[at] as number) & ~(FLAGS_MASK << FLAGS_SHIFT)) | (flags << FLAGS_SHIFT);
     this.#noteChange(key);
   }
 
   setExpiry(key: KeyReference, record: Handle, expiresAtMs: number): Handle {
-    const at = this.#entryOf(key, record);
+    assert(expiresAtMs >= 0, "An expiry is a time in milliseconds, or NO_EXPIRY.");
     const slabs = this.#slabs;
-    const word = wordOf(record);
-    const ints = slabs.intsOf(record);
+    const hadExpiry = (this.#read(record, META) & HAS_EXPIRY) !== 0;
     const hasExpiry = expiresAtMs !== NO_EXPIRY;
-    const hadExpiry = ((ints[word + 2] as number) & EXPIRY_BIT) !== 0;
     let target = record;
     if (hasExpiry !== hadExpiry) {
-      const oldStart = 4 * word + HEADER_BYTES + (hadExpiry ? EXPIRY_BYTES : 0);
-      const contentLength = (ints[word] as number) + (ints[word + 1] as number);
-      const size = recordSize(hasExpiry, 0, contentLength);
-      if (slabs.suits(record, size)) {
-        slabs.bytesOf(record).copyWithin(4 * word + size - contentLength, oldStart, oldStart + contentLength);
+      // Key and value move by the eight bytes of the expiry, in this block or to another.
+      const from = this.keyStart(record);
+      const length = this.keyLength(record) + this.valueLength(record);
+      const to = HEADER_BYTES + (hasExpiry ? EXPIRY_BYTES : 0);
+      if (slabs.suits(record, to + length)) {
+        slabs.bytesOf(record).copyWithin(byteOf(record) + to, from, from + length);
       } else {
-        target = slabs.allocate(size);
-        const targetStart = 4 * wordOf(target);
-        copyBytes(slabs.bytesOf(record), 4 * word, 4 * word + HEADER_BYTES, slabs.bytesOf(target), targetStart);
+        target = slabs.allocate(to + length);
         copyBytes(
           slabs.bytesOf(record),
-          oldStart,
-          oldStart + contentLength,
+          byteOf(record),
+          byteOf(record) + HEADER_BYTES,
           slabs.bytesOf(target),
-          targetStart + size - contentLength,
+          byteOf(target),
         );
-        this.#replaceBlock(key.slot, at, record, target);
+        copyBytes(slabs.bytesOf(record), from, from + length, slabs.bytesOf(target), byteOf(target) + to);
       }
-      const targetInts = slabs.intsOf(target);
-      const metaWord = wordOf(target) + 2;
-      targetInts[metaWord] = (targetInts[metaWord] as number) ^ EXPIRY_BIT;
-      this.#tables.setVolatile(key.slot, at, hasExpiry);
-      this.volatileCount += hasExpiry ? 1 : -1;
+      const at = wordOf(target) + META;
+      const ints = slabs.intsOf(target);
+      ints[at] = (ints[at] as number) ^ HAS_EXPIRY;
+      this.#tables.setVolatile(key.slot, this.#tables.entryOf(key.slot, key.hash, record), hasExpiry);
     }
     if (hasExpiry) writeExpiry(slabs.intsOf(target), wordOf(target), expiresAtMs);
+    if (target !== record) this.#replace(key, record, target);
     this.#noteChange(key);
+    if (target !== record) slabs.free(record);
     return target;
   }
 
   remove(key: KeyReference): boolean {
-    const record = this.#search(key);
-    if (record === 0) return false;
-    const expiresAtMs = this.expiresAtMs(record);
-    if (expiresAtMs !== NO_EXPIRY && expiresAtMs <= this.#nowMs && this.removesExpired) {
-      this.#expire(key, record);
-      return false;
+    const at = this.#locate(key);
+    if (at === NOWHERE) return false;
+    const isExpired = this.#isExpired(this.#tables.ints(key.slot)[at + 1] as number);
+    if (isExpired && this.removesExpired) {
+      this.#expireAt(key, at);
+    } else {
+      this.#removeAt(key, at);
     }
-    this.#take(key.slot, this.#place, record);
-    this.#noteChange(key);
-    return true;
+    this.#tables.trim(key.slot);
+    return !isExpired;
   }
 
   clear(): void {
     this.changes += this.size;
+    const visit = (record: Handle): void => {
+      this.referRecord(this.#ownKey, record);
+      this.onChange(this.#ownKey);
+    };
+    for (let slot = 0; slot < SLOTS; slot++) {
+      if (this.slotWatchers[slot] !== 0) this.scanSlot(slot, 0, Number.POSITIVE_INFINITY, visit);
+    }
     this.#slabs.reset();
-    this.#tables.clear();
+    this.#tables.reset();
     this.#compaction.reset();
     this.#slotBytes.fill(0);
-    this.size = 0;
-    this.volatileCount = 0;
-    this.#mostKeys = 0;
+    this.#dropSlot = NOWHERE;
   }
+
+  // By slot.
 
   slotSize(slot: number): number {
     return this.#tables.counts[slot] as number;
@@ -319,125 +392,104 @@ export class Store implements Keyspace {
   }
 
   scanSlot(slot: number, position: number, limit: number, visit: (record: Handle) => void): number {
-    const table = this.#tables.tables[slot] as Int32Array;
+    const ints = this.#tables.ints(slot);
+    const end = this.#tables.end(slot);
     let visited = 0;
-    let hash = -1;
-    for (let at = this.#tables.firstFrom(slot, position); at < table.length; at += 2) {
-      const record = table[at + 1] as number;
-      if (record === 0) continue;
-      const next = (table[at] as number) >>> 1;
-      // Keys of one hash stay together: the position that is returned could not tell them apart.
-      if (visited >= limit && next !== hash) return next;
-      hash = next;
-      visited += 1;
-      visit(record);
+    let lastHash = -1;
+    for (let at = this.#tables.home(slot, position); at < end; at += 2) {
+      const word = ints[at] as number;
+      if (word === 0) continue;
+      const hash = hashOf(word);
+      if (hash < position) continue;
+      if (visited >= limit && hash !== lastHash) return Math.max(hash, 1);
+      visit(ints[at + 1] as number);
+      visited++;
+      lastHash = hash;
     }
     return 0;
   }
 
   dropSlot(slot: number, limit: number): number {
-    const table = this.#tables.tables[slot] as Int32Array;
-    let dropped = 0;
-    // From the end, where an entry can be taken out without moving another.
-    for (let at = table.length - 2; at >= 0 && dropped < limit; at -= 2) {
-      const record = table[at + 1] as number;
-      if (record === 0) continue;
-      const isWatched = (this.slotWatchers[slot] as number) > 0;
-      if (isWatched) {
-        this.referRecord(this.#ownKey, record);
-        this.#noteChange(this.#ownKey);
-      } else {
-        this.changes += 1;
+    const tables = this.#tables;
+    if (this.#dropSlot !== slot) this.#dropEntries = Number.POSITIVE_INFINITY;
+    this.#dropSlot = slot;
+    // From the end on, where nothing moves into the gap that a removal leaves.
+    for (let left = Math.min(limit, this.slotSize(slot)); left > 0; left--) {
+      const ints = tables.ints(slot);
+      const first = tables.first(slot);
+      let entry = Math.min(this.#dropEntries, tables.entries(slot)) - 1;
+      while (entry >= 0 && ints[first + 2 * entry] === 0) entry--;
+      if (entry < 0) {
+        // What was added since the first call lies behind: once more from the end.
+        this.#dropEntries = Number.POSITIVE_INFINITY;
+        left++;
+        continue;
       }
-      this.#releaseRecord(slot, record);
-      if (((table[at] as number) & 1) !== 0) this.volatileCount -= 1;
-      this.#tables.removeAt(slot, at);
-      dropped += 1;
-      if (this.#tables.tables[slot] !== table)
-        return dropped < limit ? this.dropSlot(slot, limit - dropped) : this.slotSize(slot);
+      this.#dropEntries = entry + 1;
+      this.referRecord(this.#ownKey, ints[first + 2 * entry + 1] as number);
+      this.#removeAt(this.#ownKey, first + 2 * entry);
     }
+    tables.trim(slot);
+    if (this.slotSize(slot) === 0) this.#dropSlot = NOWHERE;
     return this.slotSize(slot);
   }
 
   digestSlot(slot: number): string {
-    const digest = new SlotDigest();
-    const table = this.#tables.tables[slot] as Int32Array;
-    for (let at = 0; at < table.length; at += 2) {
-      const record = table[at + 1] as number;
-      if (record === 0) continue;
-      const start = this.keyStart(record);
-      const keyEnd = start + this.keyLength(record);
+    const digest = new Digest();
+    this.scanSlot(slot, 0, Number.POSITIVE_INFINITY, (record) => {
       digest.add(
-        this.bytes(record),
-        start,
-        keyEnd,
-        keyEnd + this.valueLength(record),
         this.type(record),
         this.expiresAtMs(record),
+        this.bytes(record),
+        this.keyStart(record),
+        this.keyLength(record),
+        this.valueStart(record),
+        this.valueLength(record),
       );
-    }
+    });
     return digest.toString();
   }
 
-  random(volatileOnly: boolean): Handle {
-    const total = volatileOnly ? this.volatileCount : this.size;
-    if (total === 0) return 0;
-    const counts = volatileOnly ? this.#tables.volatileCounts : this.#tables.counts;
-    // A slot is taken as likely as it has keys, measured against the fullest: fair, and quick while keys are spread evenly.
-    for (let tries = 0; tries < RANDOM_TRIES; tries += 1) {
-      const slot = this.#random(SLOT_COUNT);
-      if (this.#random(this.#mostKeys) < (counts[slot] as number)) return this.#randomOf(slot, volatileOnly);
-    }
-    let rank = this.#random(total);
-    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-      rank -= counts[slot] as number;
-      if (rank < 0) return this.#randomOf(slot, volatileOnly);
-    }
-    return assertNever();
-  }
+  // Housekeeping.
 
-  referRecord(key: KeyReference, record: Handle): void {
-    const start = this.keyStart(record);
-    this.refer(key, this.bytes(record), start, start + this.keyLength(record));
+  random(volatileOnly: boolean): Handle {
+    return sample(this.#tables, this.#random, volatileOnly);
   }
 
   sweepExpired(limit: number): number {
-    let looked = 0;
+    const tables = this.#tables;
+    if (!this.removesExpired || tables.volatileCount === 0) return 0;
+    let keysLeft = Math.min(limit, tables.volatileCount);
+    let entriesLeft = limit * SWEEP_ENTRIES_PER_KEY;
     let expired = 0;
-    for (let slots = 0; slots <= SLOT_COUNT && looked < limit && this.volatileCount > 0; slots += 1) {
-      const slot = this.#sweepSlot;
-      if (this.slotVolatileSize(slot) > 0) {
-        const table = this.#tables.tables[slot] as Int32Array;
-        let at = this.#tables.firstFrom(slot, this.#sweepPosition);
-        while (at < table.length && looked < limit) {
-          const word = table[at] as number;
-          const record = table[at + 1] as number;
-          this.#sweepPosition = (word >>> 1) + 1;
-          if (record !== 0 && (word & 1) !== 0) {
-            looked += 1;
-            if (this.expiresAtMs(record) <= this.#nowMs) {
-              expired += 1;
-              if (this.removesExpired) {
-                this.referRecord(this.#ownKey, record);
-                this.#place = at;
-                this.#expire(this.#ownKey, record);
-                // Another entry stands here now, or another table: look at the same place again.
-                if (this.#tables.tables[slot] !== table) break;
-                continue;
-              }
-            }
-          }
+    while (keysLeft > 0 && entriesLeft > 0 && tables.volatileCount > 0) {
+      const slot = this.#nextVolatileSlot();
+      let at = tables.home(slot, this.#sweepHash);
+      const ints = tables.ints(slot);
+      const end = tables.end(slot);
+      while (at < end && keysLeft > 0 && entriesLeft > 0) {
+        entriesLeft--;
+        const word = ints[at] as number;
+        if (word === 0 || !isVolatileWord(word) || hashOf(word) < this.#sweepHash) {
           at += 2;
-        }
-        if (at < table.length) {
-          if (looked >= limit) break;
-          // The table was made anew: go on in it from the hash that was reached.
-          this.#sweepPosition = Math.max(0, this.#sweepPosition - 1);
           continue;
         }
+        keysLeft--;
+        const record = ints[at + 1] as number;
+        if (this.#isExpired(record)) {
+          expired++;
+          this.referRecord(this.#ownKey, record);
+          // The next entry moves here.
+          this.#expireAt(this.#ownKey, at);
+        } else {
+          at += 2;
+        }
       }
-      this.#sweepSlot = (slot + 1) % SLOT_COUNT;
-      this.#sweepPosition = 0;
+      // What was looked at is before `at`; an entry of the same hash may be looked at twice.
+      while (at < end && ints[at] === 0) at += 2;
+      this.#sweepHash = at < end ? hashOf(ints[at] as number) : 0;
+      tables.trim(slot);
+      if (at >= end) this.#sweepSlot = (slot + 1) % SLOTS;
     }
     return expired;
   }
@@ -451,243 +503,240 @@ export class Store implements Keyspace {
   }
 
   /**
-   * Walks everything and asserts that it fits together. Slow: for tests and simulation.
+   * Walks everything and asserts every invariant. Slow (a second for a million keys): for tests and simulation.
    *
    * @throws {Fault} Naming what does not hold.
    */
   check(): void {
-    let size = 0;
-    let volatileCount = 0;
-    let smallBlocks = 0;
+    const reached = new Set<number>();
+    const slotBytes = new Float64Array(SLOTS);
     const key = new KeyReference();
-    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-      let bytes = 0;
-      this.#tables.check(slot, (word, record) => {
-        const hasExpiry = this.expiresAtMs(record) !== NO_EXPIRY;
-        this.referRecord(key, record);
-        assert(key.slot === slot && key.hash === word >>> 1, "a record is in the table that its key says");
-        assert(hasExpiry === ((word & 1) !== 0), "an entry knows whether its record has an expiry");
-        const needed = recordSize(hasExpiry, this.keyLength(record), this.valueLength(record));
-        assert(needed <= this.#slabs.blockBytes(record), "a record fits its block");
-        bytes += this.#slabs.blockBytes(record);
-        size += 1;
-        if (hasExpiry) volatileCount += 1;
-        if (record > 0) smallBlocks += 1;
-      });
-      assert(bytes === this.#slotBytes[slot], "a slot knows how many bytes its records take");
-      assert((this.#tables.counts[slot] as number) <= this.#mostKeys, "no slot has more keys than the bound says");
-    }
-    assert(size === this.size && volatileCount === this.volatileCount, "the store knows how many keys it has");
-    let liveBlocks = 0;
-    this.#slabs.check(() => {
-      liveBlocks += 1;
-    });
-    assert(liveBlocks === smallBlocks, "every block that is in use belongs to a record");
-  }
-
-  /** Finds the key's record, expired or not, or 0; `#place` is its entry's index, or where it would be. */
-  #search(key: KeyReference): Handle {
-    const table = this.#tables.tables[key.slot] as Int32Array;
-    const target = (key.hash << 1) | 1;
-    let at = 2 * (key.hash >>> (this.#tables.shifts[key.slot] as number));
-    for (;;) {
-      const record = table[at + 1] as number;
-      if (record === 0) break;
-      const word = (table[at] as number) | 1;
-      if (word > target) break;
-      if (word === target && this.#isKeyOf(record, key)) {
-        this.#place = at;
-        return record;
-      }
-      at += 2;
-    }
-    this.#place = at;
-    return 0;
-  }
-
-  #isKeyOf(record: Handle, key: KeyReference): boolean {
-    const slabs = this.#slabs;
-    const ints = slabs.intsOf(record);
-    const word = wordOf(record);
-    const length = key.end - key.start;
-    if (ints[word] !== length) return false;
-    const start = 4 * word + HEADER_BYTES + ((ints[word + 2] as number) & EXPIRY_BIT ? EXPIRY_BYTES : 0);
-    return equalBytes(slabs.bytesOf(record), start, key.bytes, key.start, length);
-  }
-
-  /** Makes the key's record with room for a value; header and key are written, the value is not. */
-  #makeRoom(key: KeyReference, type: ValueType, flags: number, valueLength: number, expiresAtMs: number): Handle {
-    const slabs = this.#slabs;
-    let old = this.#search(key);
-    let oldExpiresAtMs = NO_EXPIRY;
-    if (old !== 0) {
-      oldExpiresAtMs = this.expiresAtMs(old);
-      if (oldExpiresAtMs !== NO_EXPIRY && oldExpiresAtMs <= this.#nowMs) {
-        oldExpiresAtMs = NO_EXPIRY;
-        if (this.removesExpired) {
-          this.#expire(key, old);
-          old = this.#search(key);
-        }
-      }
-    }
-    const newExpiresAtMs = expiresAtMs === KEEP_EXPIRY ? oldExpiresAtMs : expiresAtMs;
-    const hasExpiry = newExpiresAtMs !== NO_EXPIRY;
-    const keyLength = key.end - key.start;
-    const size = recordSize(hasExpiry, keyLength, valueLength);
-    const meta = type | (flags === 0 ? 0 : EDITED_BIT) | (hasExpiry ? EXPIRY_BIT : 0);
-    const at = this.#place;
-    let record = old;
-    let isKeyInPlace = false;
-    let access = this.accessTracking === "time" ? this.access.stamp : this.access.newFrequency;
-    if (old === 0) {
-      record = slabs.allocate(size);
-      this.#tables.insert(key.slot, at, (key.hash << 1) | (hasExpiry ? 1 : 0), record);
-      this.#slotBytes[key.slot] = (this.#slotBytes[key.slot] as number) + slabs.blockBytes(record);
-      this.size += 1;
-      if (hasExpiry) this.volatileCount += 1;
-      const count = this.#tables.counts[key.slot] as number;
-      if (count > this.#mostKeys) this.#mostKeys = count;
-    } else {
-      const oldMeta = slabs.intsOf(old)[wordOf(old) + 2] as number;
-      const hadExpiry = (oldMeta & EXPIRY_BIT) !== 0;
-      if (this.accessTracking === "frequency") access = this.access.increment(oldMeta >>> 8);
-      if (slabs.suits(old, size)) {
-        isKeyInPlace = hadExpiry === hasExpiry;
-      } else {
-        record = slabs.allocate(size);
-      }
-      // The key's bytes may be the old record's own: they are written before the old block is freed, and moved with care within one.
-      if (record === old && !isKeyInPlace) {
-        const from = this.keyStart(old);
-        slabs.bytesOf(old).copyWithin(from + (hasExpiry ? EXPIRY_BYTES : -EXPIRY_BYTES), from, from + keyLength);
-        isKeyInPlace = true;
-      }
-      if (hadExpiry !== hasExpiry) {
-        this.#tables.setVolatile(key.slot, at, hasExpiry);
-        this.volatileCount += hasExpiry ? 1 : -1;
-      }
-    }
-    const ints = slabs.intsOf(record);
-    const word = wordOf(record);
-    ints[word] = keyLength;
-    ints[word + 1] = valueLength;
-    ints[word + 2] = (access << 8) | meta;
-    if (hasExpiry) writeExpiry(ints, word, newExpiresAtMs);
-    if (!isKeyInPlace) {
-      copyBytes(
-        key.bytes,
-        key.start,
-        key.end,
-        slabs.bytesOf(record),
-        4 * word + HEADER_BYTES + (hasExpiry ? EXPIRY_BYTES : 0),
+    this.#tables.check((slot, hash, isVolatile, record) => {
+      assert(!reached.has(record), "One entry refers to a record.");
+      reached.add(record);
+      this.referRecord(key, record);
+      assert(key.slot === slot && key.hash === hash, "A record is in the table, and at the hash, of its key.");
+      assert(
+        (this.expiresAtMs(record) !== NO_EXPIRY) === isVolatile,
+        "An entry says whether its record has an expiry.",
       );
+      const end = this.valueStart(record) + this.valueLength(record);
+      assert(end - byteOf(record) <= this.#slabs.blockBytes(record), "A record fits its block.");
+      slotBytes[slot] = (slotBytes[slot] as number) + this.#slabs.blockBytes(record);
+    });
+    for (let slot = 0; slot < SLOTS; slot++) {
+      assert(slotBytes[slot] === this.#slotBytes[slot], "A slot knows how many bytes its records take up.");
+      if (this.#tables.counts[slot] !== 0) reached.add(this.#tables.handles[slot] as number);
     }
-    if (old !== 0 && record !== old) this.#replaceBlock(key.slot, at, old, record);
-    return record;
+    let usedBytes = 0;
+    for (const handle of reached) usedBytes += this.#slabs.blockBytes(handle);
+    assert(usedBytes === this.#slabs.usedBytes, "Every block is a record or a table.");
+    this.#slabs.check((handle) => assert(reached.has(handle), "Every live block is referred to."));
   }
 
-  /** Puts a new block in the place of an old one, which is freed. */
-  #replaceBlock(slot: number, at: number, from: Handle, to: Handle): void {
-    this.#slotBytes[slot] =
-      (this.#slotBytes[slot] as number) + this.#slabs.blockBytes(to) - this.#slabs.blockBytes(from);
-    (this.#tables.tables[slot] as Int32Array)[at + 1] = to;
-    this.#slabs.free(from);
+  // Inside.
+
+  /** A word of a record's header. */
+  #read(record: Handle, field: number): number {
+    return this.#slabs.intsOf(record)[wordOf(record) + field] as number;
   }
 
-  /** Index of a record's entry. */
-  #entryOf(key: KeyReference, record: Handle): number {
-    // Nearly always the key that was searched for last.
-    const table = this.#tables.tables[key.slot] as Int32Array;
-    if (table[this.#place + 1] === record) return this.#place;
-    const found = this.#search(key);
-    assert(found === record, "a handle is that of its key's record");
-    return this.#place;
+  #setAccess(record: Handle, access: number): void {
+    const at = wordOf(record) + META;
+    const ints = this.#slabs.intsOf(record);
+    ints[at] = ((ints[at] as number) & META_MASK) | (access << ACCESS_SHIFT);
   }
 
-  /** Removes an expired key. `#place` is its entry. */
-  #expire(key: KeyReference, record: Handle): void {
-    const at = this.#place;
+  #isExpired(record: Handle): boolean {
+    const ints = this.#slabs.intsOf(record);
+    const word = wordOf(record);
+    return ((ints[word + META] as number) & HAS_EXPIRY) !== 0 && readExpiry(ints, word) <= this.#nowMs;
+  }
+
+  /** Finds where the entry of a key lies in its slot's table, or answers `NOWHERE`. The hottest loop of all. */
+  #locate(key: KeyReference): number {
+    const tables = this.#tables;
+    const slabs = this.#slabs;
+    const slot = key.slot;
+    const lowest = hashWord(key.hash, false);
+    const ints = tables.ints(slot);
+    let at = tables.home(slot, key.hash);
+    while ((ints[at] as number) < lowest) at += 2;
+    for (; (ints[at] as number) <= lowest + 1; at += 2) {
+      const record = ints[at + 1] as number;
+      const recordInts = slabs.intsOf(record);
+      const word = wordOf(record);
+      const length = key.end - key.start;
+      if (recordInts[word + KEY_LENGTH] !== length) continue;
+      const keyStart = (word << 2) + HEADER_BYTES + ((recordInts[word + META] as number) & HAS_EXPIRY);
+      if (equalBytes(key.bytes, key.start, slabs.bytesOf(record), keyStart, length)) return at;
+    }
+    return NOWHERE;
+  }
+
+  /** An expired key was asked for: removes it, or leaves it hidden. */
+  #meetExpired(key: KeyReference, at: number): void {
+    if (!this.removesExpired) return;
+    this.#expireAt(key, at);
+    this.#tables.trim(key.slot);
+  }
+
+  /** Removes the record of the entry at `at` because it has expired. The table is not trimmed. */
+  #expireAt(key: KeyReference, at: number): void {
     this.onExpire(key);
-    this.expiredCount += 1;
-    // The key's bytes may be the record's own: whoever watches is told before they are gone.
-    this.#noteChange(key);
-    this.#take(key.slot, at, record);
+    this.expiredCount++;
+    this.#removeAt(key, at);
   }
 
-  /** Takes a record out of its table and frees its block. */
-  #take(slot: number, at: number, record: Handle): void {
-    const isVolatile = (((this.#tables.tables[slot] as Int32Array)[at] as number) & 1) !== 0;
-    this.#releaseRecord(slot, record);
-    this.#tables.removeAt(slot, at);
-    if (isVolatile) this.volatileCount -= 1;
-  }
-
-  #releaseRecord(slot: number, record: Handle): void {
+  /** Removes the record of the entry at `at`, which is `key`'s. The table is not trimmed. */
+  #removeAt(key: KeyReference, at: number): void {
+    const slot = key.slot;
+    const record = this.#tables.ints(slot)[at + 1] as number;
     this.#slotBytes[slot] = (this.#slotBytes[slot] as number) - this.#slabs.blockBytes(record);
+    this.#tables.removeAt(slot, at);
+    // Told before the record's memory goes: the key may be the record's own.
+    this.#noteChange(key);
     this.#slabs.free(record);
-    this.size -= 1;
-  }
-
-  /** Compaction has moved a record. */
-  #moved(from: Handle, to: Handle): void {
-    const start = this.keyStart(to);
-    const hasher = this.#hasher;
-    hasher.hash(this.bytes(to), start, start + this.keyLength(to));
-    const { slot, hashed } = hasher;
-    const table = this.#tables.tables[slot] as Int32Array;
-    let at = 2 * (hashed >>> (this.#tables.shifts[slot] as number));
-    while (table[at + 1] !== from) {
-      assert(table[at + 1] !== 0, "a record that is moved is in its table");
-      at += 2;
-    }
-    table[at + 1] = to;
-  }
-
-  /** A random record of a slot that has one. */
-  #randomOf(slot: number, volatileOnly: boolean): Handle {
-    const table = this.#tables.tables[slot] as Int32Array;
-    const entries = table.length >> 1;
-    const isWanted = (at: number): boolean =>
-      table[at + 1] !== 0 && (!volatileOnly || ((table[at] as number) & 1) !== 0);
-    // Tables are at least a fifth full, so a few draws do; where few keys are volatile, the next one from a random place on.
-    let at = 0;
-    for (let tries = 0; tries < RANDOM_TRIES; tries += 1) {
-      at = 2 * this.#random(entries);
-      if (isWanted(at)) return table[at + 1] as number;
-    }
-    for (let steps = 0; steps < entries; steps += 1) {
-      if (isWanted(at)) return table[at + 1] as number;
-      at = (at + 2) % table.length;
-    }
-    return assertNever();
   }
 
   #noteChange(key: KeyReference): void {
-    this.changes += 1;
-    if ((this.slotWatchers[key.slot] as number) !== 0) this.onChange(key);
+    this.changes++;
+    if (this.slotWatchers[key.slot] !== 0) this.onChange(key);
   }
 
-  #setFlags(ints: Int32Array, word: number, flags: number): void {
-    const meta = (ints[word + 2] as number) & ~EDITED_BIT;
-    ints[word + 2] = flags === 0 ? meta : meta | EDITED_BIT;
+  /** Lets a key's entry refer to another record, and counts the bytes. Neither is freed. */
+  #replace(key: KeyReference, from: Handle, to: Handle): void {
+    const slot = key.slot;
+    this.#tables.ints(slot)[this.#tables.entryOf(slot, key.hash, from) + 1] = to;
+    this.#slotBytes[slot] =
+      (this.#slotBytes[slot] as number) + this.#slabs.blockBytes(to) - this.#slabs.blockBytes(from);
   }
 
-  #accessBits(record: Handle): number {
-    return (this.#slabs.intsOf(record)[wordOf(record) + 2] as number) >>> 8;
+  /**
+   * Makes the record of a key, in place of what the key held, with its value left to be filled.
+   *
+   * @param meta Type and flags, as they stand in the header.
+   */
+  #place(key: KeyReference, meta: number, valueLength: number, expiresAtMs: number): Handle {
+    assert(expiresAtMs >= KEEP_EXPIRY && valueLength >= 0, "A record's expiry and length are not negative.");
+    const at = this.#locate(key);
+    if (at === NOWHERE) return this.#insert(key, meta, valueLength, expiresAtMs);
+
+    const slabs = this.#slabs;
+    const tables = this.#tables;
+    const slot = key.slot;
+    const record = tables.ints(slot)[at + 1] as number;
+    const ints = slabs.intsOf(record);
+    const word = wordOf(record);
+    const oldMeta = ints[word + META] as number;
+    let expiryMs = expiresAtMs;
+    if ((oldMeta & HAS_EXPIRY) !== 0) {
+      const oldExpiryMs = readExpiry(ints, word);
+      if (oldExpiryMs <= this.#nowMs) {
+        if (this.removesExpired) {
+          this.#expireAt(key, at);
+          return this.#insert(key, meta, valueLength, expiresAtMs);
+        }
+        // Hidden: as if it were not there.
+        if (expiryMs === KEEP_EXPIRY) expiryMs = NO_EXPIRY;
+      } else if (expiryMs === KEEP_EXPIRY) {
+        expiryMs = oldExpiryMs;
+      }
+    } else if (expiryMs === KEEP_EXPIRY) {
+      expiryMs = NO_EXPIRY;
+    }
+
+    const hasExpiry = expiryMs === NO_EXPIRY ? 0 : HAS_EXPIRY;
+    const access = this.#clock.noted(oldMeta >>> ACCESS_SHIFT);
+    const keyLength = key.end - key.start;
+    const bytes = HEADER_BYTES + hasExpiry + keyLength + valueLength;
+    if (slabs.suits(record, bytes)) {
+      if ((oldMeta & HAS_EXPIRY) !== hasExpiry) {
+        const from = (word << 2) + HEADER_BYTES + (oldMeta & HAS_EXPIRY);
+        slabs.bytesOf(record).copyWithin((word << 2) + HEADER_BYTES + hasExpiry, from, from + keyLength);
+        tables.setVolatile(slot, at, hasExpiry !== 0);
+      }
+      ints[word + VALUE_LENGTH] = valueLength;
+      ints[word + META] = meta | hasExpiry | (access << ACCESS_SHIFT);
+      if (hasExpiry !== 0) writeExpiry(ints, word, expiryMs);
+      this.#noteChange(key);
+      return record;
+    }
+    const target = this.#write(key, bytes, meta | hasExpiry | (access << ACCESS_SHIFT), valueLength, expiryMs);
+    tables.ints(slot)[at + 1] = target;
+    tables.setVolatile(slot, at, hasExpiry !== 0);
+    this.#slotBytes[slot] = (this.#slotBytes[slot] as number) + slabs.blockBytes(target) - slabs.blockBytes(record);
+    this.#noteChange(key);
+    slabs.free(record);
+    return target;
   }
 
-  #setAccessBits(record: Handle, bits: number): void {
-    const ints = this.#slabs.intsOf(record);
-    const word = wordOf(record) + 2;
-    ints[word] = (bits << 8) | ((ints[word] as number) & META_MASK);
+  /** `#place` for a key that is not there. */
+  #insert(key: KeyReference, meta: number, valueLength: number, expiresAtMs: number): Handle {
+    const expiryMs = expiresAtMs === KEEP_EXPIRY ? NO_EXPIRY : expiresAtMs;
+    const hasExpiry = expiryMs === NO_EXPIRY ? 0 : HAS_EXPIRY;
+    const bytes = HEADER_BYTES + hasExpiry + (key.end - key.start) + valueLength;
+    const record = this.#write(
+      key,
+      bytes,
+      meta | hasExpiry | (this.#clock.first() << ACCESS_SHIFT),
+      valueLength,
+      expiryMs,
+    );
+    try {
+      this.#tables.insert(key.slot, key.hash, hasExpiry !== 0, record);
+    } catch (error) {
+      // No memory for a larger table: as if nothing had happened.
+      this.#slabs.free(record);
+      throw error;
+    }
+    this.#slotBytes[key.slot] = (this.#slotBytes[key.slot] as number) + this.#slabs.blockBytes(record);
+    this.#noteChange(key);
+    return record;
+  }
+
+  /** Allocates a block and writes header and key to it. */
+  #write(key: KeyReference, bytes: number, meta: number, valueLength: number, expiryMs: number): Handle {
+    const slabs = this.#slabs;
+    const record = slabs.allocate(bytes);
+    const ints = slabs.intsOf(record);
+    const word = wordOf(record);
+    ints[word + KEY_LENGTH] = key.end - key.start;
+    ints[word + VALUE_LENGTH] = valueLength;
+    ints[word + META] = meta;
+    if ((meta & HAS_EXPIRY) !== 0) writeExpiry(ints, word, expiryMs);
+    copyBytes(key.bytes, key.start, key.end, slabs.bytesOf(record), (word << 2) + HEADER_BYTES + (meta & HAS_EXPIRY));
+    return record;
+  }
+
+  /** Compaction copied a block: corrects what refers to it. */
+  #moved(from: number, to: number): void {
+    const firstWord = this.#slabs.intsOf(to)[wordOf(to)] as number;
+    if (firstWord < 0) {
+      // A table: -2 - slot.
+      this.#tables.handles[-2 - firstWord] = to;
+      return;
+    }
+    const key = this.#ownKey;
+    this.referRecord(key, to);
+    this.#tables.ints(key.slot)[this.#tables.entryOf(key.slot, key.hash, from) + 1] = to;
+  }
+
+  /** The slot that the sweep is at, or the next one that has keys with an expiry. There are some. */
+  #nextVolatileSlot(): number {
+    const tables = this.#tables;
+    let slot = this.#sweepSlot;
+    while (tables.volatileCounts[slot] === 0) {
+      const isGroupStart = slot % GROUP_SLOTS === 0;
+      const isGroupEmpty = tables.groupVolatileCounts[Math.floor(slot / GROUP_SLOTS)] === 0;
+      slot = (slot + (isGroupStart && isGroupEmpty ? GROUP_SLOTS : 1)) % SLOTS;
+    }
+    if (slot !== this.#sweepSlot) this.#sweepHash = 0;
+    this.#sweepSlot = slot;
+    return slot;
   }
 }
 
-/** Index of a record's first word in its words. */
-function wordOf(record: Handle): number {
-  return record > 0 ? (record & 0xffff) << 2 : 0;
-}
-
-function assertNever(): never {
-  assert(false, "counts of keys are what the tables hold");
+function ignore(): void {
+  // Nobody asked to be told.
 }
