@@ -97,7 +97,7 @@ export default definePlugin({
       { order: "pre" },
     );
     context.on(context.hooks.info, () => ({ section: "stats", fields: { moved_redirects: movedCount } }));
-    context.on(context.hooks.info, () => ({ section: "cluster", fields: { cluster_enabled: 1 } }));
+    context.parameter({ name: "cluster-enabled", get: () => "yes" });
     context.on(context.hooks.statisticsReset, () => {
       movedCount = 0;
     });

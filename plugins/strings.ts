@@ -511,9 +511,7 @@ export default definePlugin({
         keyspace.changed(call.key, record, 0);
       } else keyspace.setString(call.key, digits, 0, written, KEEP_EXPIRY);
     };
-    add("incr", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Adds one to a number.", (call) =>
-      increment(call, 1),
-    );
+    add("incr", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Adds one to a number.", (call) => increment(call, 1));
     add("decr", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Takes one from a number.", (call) =>
       increment(call, -1),
     );

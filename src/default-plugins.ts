@@ -7,6 +7,12 @@ import resp from "../plugins/resp.ts";
 import strings from "../plugins/strings.ts";
 import topology from "../plugins/topology.ts";
 import transactions from "../plugins/transactions.ts";
+import clusterCommands from "../plugins/cluster-commands.ts";
+import commandDocs from "../plugins/command-docs.ts";
+import config from "../plugins/config.ts";
+import info from "../plugins/info.ts";
+import server from "../plugins/server.ts";
+import slowlog from "../plugins/slowlog.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** In the order in which they are set up, as far as their needs leave it open. */
@@ -18,7 +24,13 @@ export const defaultPlugins = [
   connection,
   clients,
   transactions,
+  clusterCommands,
+  server,
+  info,
+  commandDocs,
+  slowlog,
   resp,
+  config,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

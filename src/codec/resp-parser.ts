@@ -73,7 +73,7 @@ export class ArgumentList {
   /** The bytes that the arguments lie in. */
   bytes: Uint8Array = EMPTY;
   /** First byte and one past the last byte of each argument in turn. Only the first `2 * count` mean something. Replaced when it grows. */
-  offsets = new Int32Array(INITIAL_OFFSETS);
+  offsets: Int32Array = new Int32Array(INITIAL_OFFSETS);
   /** Arguments, the command's name included. */
   count = 0;
 

@@ -1,0 +1,348 @@
+/**
+ * cluster-commands: `CLUSTER`: what clients and redis-cli ask about nodes, shards and slots.
+ *
+ * Promises: the formats that clients parse are Redis' to the byte, and the same map always reads the same. Everything is read from the
+ * services `topology` (who owns what) and `keyspace` (what is in the slots of this node).
+ */
+import { integerArgument } from "../src/arguments.ts";
+import type { Call } from "../src/call.ts";
+import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
+import type { ReplyWriter } from "../src/codec/resp-writer.ts";
+import type { CommandSpecification } from "../src/contracts/commands.ts";
+import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { formatSlotRange } from "../src/protocol/cluster-map.ts";
+import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
+import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
+
+const BAD_SLOT = "ERR Invalid or out of range slot";
+const BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys";
+
+/** Whether a text is an address, and not a host name: names are told beside the address. */
+function isAddress(host: string): boolean {
+  return /^[0-9.]+$/.test(host) || host.includes(":");
+}
+
+/** One line for each node, as CLUSTER NODES tells it. */
+export function formatNodes(map: ClusterMap, self: string): string {
+  return map.nodes
+    .map((node) => {
+      const shard = map.shards.find((each) => each.primary === node.id || each.replicas.includes(node.id));
+      const isReplica = shard !== undefined && shard.primary !== node.id;
+      const flags = `${node.id === self ? "myself," : ""}${isReplica ? "slave" : "master"}`;
+      const host = isAddress(node.host)
+        ? `${node.host}:${node.port}@${node.busPort}`
+        : `${node.host}:${node.port}@${node.busPort},${node.host}`;
+      const slots =
+        isReplica || shard === undefined ? "" : shard.slots.map((range) => ` ${formatSlotRange(range)}`).join("");
+      // The times of pings mean nothing while nodes do not talk to each other.
+      return `${node.id} ${host} ${flags} ${isReplica ? shard.primary : "-"} 0 0 ${shard?.primaryEpoch ?? 0} connected${slots}\n`;
+    })
+    .join("");
+}
+
+function assignedSlots(map: ClusterMap): number {
+  return map.shards.reduce(
+    (sum, { slots }) => sum + slots.reduce((total, { first, last }) => total + last - first + 1, 0),
+    0,
+  );
+}
+
+export default definePlugin({
+  name: "cluster-commands",
+  summary: "CLUSTER: tells about nodes, shards and slots.",
+  requires: { topology: topologyService, keyspace: keyspaceService },
+  setup(context) {
+    const { topology, keyspace } = context.requires;
+
+    const slotArgument = (call: Call, index: number): number => {
+      const slot = integerArgument(call, index);
+      return slot >= 0 && slot < SLOT_COUNT ? slot : Number.NaN;
+    };
+
+    const info = (call: Call): void => {
+      const { map } = topology;
+      const assigned = assignedSlots(map);
+      const epoch = Math.max(0, ...map.shards.map((shard) => shard.primaryEpoch));
+      const fields: readonly (readonly [string, string | number])[] = [
+        // As in Redis: a cluster that does not serve every slot is not well.
+        ["cluster_state", assigned === SLOT_COUNT ? "ok" : "fail"],
+        ["cluster_slots_assigned", assigned],
+        ["cluster_slots_ok", assigned],
+        ["cluster_slots_pfail", 0],
+        ["cluster_slots_fail", 0],
+        ["cluster_known_nodes", map.nodes.length],
+        ["cluster_size", map.shards.filter((shard) => shard.slots.length > 0).length],
+        ["cluster_current_epoch", epoch],
+        ["cluster_my_epoch", topology.selfShard?.primaryEpoch ?? 0],
+        ["cluster_stats_messages_sent", 0],
+        ["cluster_stats_messages_received", 0],
+        ["total_cluster_links_buffer_limit_exceeded", 0],
+        ["cluster_map_version", map.version],
+      ];
+      call.reply.verbatim("txt", fields.map(([name, value]) => `${name}:${value}\r\n`).join(""));
+    };
+
+    const writeSlotsNode = (reply: ReplyWriter, node: NodeRecord): void => {
+      reply.array(4);
+      reply.bulkText(node.host);
+      reply.integer(node.port);
+      reply.bulkText(node.id);
+      reply.array(0);
+    };
+    const membersOf = (shard: ShardRecord): readonly NodeRecord[] =>
+      [shard.primary, ...shard.replicas].flatMap((id) => topology.node(id) ?? []);
+    const slots = (call: Call): void => {
+      const ranges = topology.map.shards
+        .flatMap((shard) => shard.slots.map((range) => ({ shard, range })))
+        .toSorted((a, b) => a.range.first - b.range.first);
+      call.reply.array(ranges.length);
+      for (const { shard, range } of ranges) {
+        const members = membersOf(shard);
+        call.reply.array(2 + members.length);
+        call.reply.integer(range.first);
+        call.reply.integer(range.last);
+        for (const node of members) writeSlotsNode(call.reply, node);
+      }
+    };
+    const shards = (call: Call): void => {
+      const { map } = topology;
+      call.reply.array(map.shards.length);
+      for (const shard of map.shards) {
+        call.reply.map(2);
+        call.reply.bulkText("slots");
+        call.reply.array(2 * shard.slots.length);
+        for (const { first, last } of shard.slots) {
+          call.reply.integer(first);
+          call.reply.integer(last);
+        }
+        call.reply.bulkText("nodes");
+        const members = membersOf(shard);
+        call.reply.array(members.length);
+        for (const node of members) writeShardsNode(call.reply, node, node.id === shard.primary);
+      }
+    };
+    const writeShardsNode = (reply: ReplyWriter, node: NodeRecord, isPrimary: boolean): void => {
+      const hasName = !isAddress(node.host);
+      reply.map(hasName ? 8 : 7);
+      reply.bulkText("id");
+      reply.bulkText(node.id);
+      reply.bulkText("port");
+      reply.integer(node.port);
+      reply.bulkText("ip");
+      reply.bulkText(node.host);
+      reply.bulkText("endpoint");
+      reply.bulkText(node.host);
+      if (hasName) {
+        reply.bulkText("hostname");
+        reply.bulkText(node.host);
+      }
+      reply.bulkText("role");
+      reply.bulkText(isPrimary ? "master" : "replica");
+      reply.bulkText("replication-offset");
+      reply.integer(0);
+      reply.bulkText("health");
+      reply.bulkText("online");
+    };
+
+    const keysInSlot = (call: Call): void => {
+      const slot = integerArgument(call, 2);
+      const count = integerArgument(call, 3);
+      if (Number.isNaN(slot) || Number.isNaN(count)) {
+        call.reply.error(NOT_AN_INTEGER);
+        return;
+      }
+      if (!(slot >= 0 && slot < SLOT_COUNT) || count < 0) {
+        call.reply.error(BAD_SLOT_OR_COUNT);
+        return;
+      }
+      const array = call.reply.beginArray();
+      let written = 0;
+      if (count > 0) {
+        keyspace.scanSlot(slot, 0, count, (record) => {
+          // Keys of one hash come together, which may be more than were asked for.
+          if (written >= count) return;
+          written += 1;
+          const start = keyspace.keyStart(record);
+          call.reply.bulk(keyspace.bytes(record), start, start + keyspace.keyLength(record));
+        });
+      }
+      call.reply.endArray(array, written);
+    };
+
+    const slotStats = (call: Call): void => {
+      const own = (topology.selfShard?.slots ?? []).flatMap(({ first, last }) =>
+        Array.from({ length: last - first + 1 }, (_, at) => first + at),
+      );
+      let chosen: readonly number[];
+      if (call.is(2, "SLOTSRANGE") && call.count === 5) {
+        const first = slotArgument(call, 3);
+        const last = slotArgument(call, 4);
+        if (Number.isNaN(first) || Number.isNaN(last)) {
+          call.reply.error(BAD_SLOT);
+          return;
+        }
+        if (first > last) {
+          call.reply.error(`ERR Start slot number ${first} is greater than end slot number ${last}`);
+          return;
+        }
+        chosen = own.filter((slot) => slot >= first && slot <= last);
+      } else if (call.is(2, "ORDERBY") && call.count >= 4) {
+        const sorted = orderSlots(call, own);
+        if (sorted === undefined) return;
+        chosen = sorted;
+      } else {
+        call.reply.error(SYNTAX_ERROR);
+        return;
+      }
+      call.reply.array(chosen.length);
+      for (const slot of chosen) {
+        call.reply.array(2);
+        call.reply.integer(slot);
+        call.reply.map(2);
+        call.reply.bulkText("key-count");
+        call.reply.integer(keyspace.slotSize(slot));
+        call.reply.bulkText("memory-bytes");
+        call.reply.integer(keyspace.slotBytes(slot));
+      }
+    };
+    /** ORDERBY metric [LIMIT count] [ASC | DESC] */
+    const orderSlots = (call: Call, own: readonly number[]): readonly number[] | undefined => {
+      const metric = call.text(3).toLowerCase();
+      if (metric !== "key-count" && metric !== "memory-bytes") {
+        call.reply.error("ERR Unrecognized sort metric for ORDERBY.");
+        return undefined;
+      }
+      let limit = SLOT_COUNT;
+      let isAscending = false;
+      for (let index = 4; index < call.count; index += 1) {
+        if (call.is(index, "LIMIT") && index + 1 < call.count) {
+          limit = integerArgument(call, index + 1);
+          if (!(limit >= 1 && limit <= SLOT_COUNT)) {
+            call.reply.error("ERR Limit has to lie in between 1 and 16384 (maximum number of slots).");
+            return undefined;
+          }
+          index += 1;
+        } else if (call.is(index, "ASC")) isAscending = true;
+        else if (call.is(index, "DESC")) isAscending = false;
+        else {
+          call.reply.error(SYNTAX_ERROR);
+          return undefined;
+        }
+      }
+      const valueOf = (slot: number): number =>
+        metric === "key-count" ? keyspace.slotSize(slot) : keyspace.slotBytes(slot);
+      const sign = isAscending ? 1 : -1;
+      return own.toSorted((a, b) => sign * (valueOf(a) - valueOf(b)) || a - b).slice(0, limit);
+    };
+
+    const subcommand = (
+      name: string,
+      arity: number,
+      since: string,
+      summary: string,
+      run: (call: Call) => void,
+      more: Partial<CommandSpecification> = {},
+    ): CommandSpecification => ({
+      name,
+      arity,
+      flags: ["stale"],
+      group: "cluster",
+      summary,
+      complexity: "O(1)",
+      since,
+      run,
+      ...more,
+    });
+    const perNode = { complexity: "O(N), N being the nodes" };
+    const undetermined = { ...perNode, tips: ["nondeterministic_output"] };
+    const replicas = (call: Call): void => {
+      const shard = topology.map.shards.find((each) => each.primary === call.text(2));
+      if (shard === undefined) {
+        const isKnown = topology.node(call.text(2)) !== undefined;
+        call.reply.error(
+          isKnown ? "ERR The specified node is not a master" : `ERR Unknown node ${call.text(2).slice(0, 128)}`,
+        );
+        return;
+      }
+      const lines = formatNodes(topology.map, topology.self.id).split("\n");
+      call.reply.array(shard.replicas.length);
+      for (const id of shard.replicas) call.reply.bulkText(lines.find((line) => line.startsWith(id)) ?? "");
+    };
+
+    const subcommands: CommandSpecification[] = [
+      subcommand("info", 2, "3.0.0", "Tells the state of the cluster.", info, undetermined),
+      subcommand(
+        "nodes",
+        2,
+        "3.0.0",
+        "Lists nodes, a line each.",
+        (call) => call.reply.verbatim("txt", formatNodes(topology.map, topology.self.id)),
+        undetermined,
+      ),
+      subcommand("slots", 2, "3.0.0", "Lists ranges of slots with the nodes that serve them.", slots, {
+        ...undetermined,
+        flags: ["loading", "stale"],
+      }),
+      subcommand("shards", 2, "7.0.0", "Lists shards with their slots and nodes.", shards, {
+        ...undetermined,
+        flags: ["loading", "stale"],
+      }),
+      subcommand("myid", 2, "3.0.0", "Tells this node's id.", (call) => call.reply.bulkText(topology.self.id)),
+      subcommand("myshardid", 2, "7.2.0", "Tells the id of this node's shard.", (call) =>
+        call.reply.bulkText(topology.selfShard?.id ?? ""),
+      ),
+      subcommand(
+        "keyslot",
+        3,
+        "3.0.0",
+        "Tells a key's slot. key",
+        (call) => call.reply.integer(keySlot(call.bytes, call.start(2), call.end(2))),
+        { complexity: "O(N), N being the key's length" },
+      ),
+      subcommand("countkeysinslot", 3, "3.0.0", "Tells how many keys of a slot this node has. slot", (call) => {
+        const slot = integerArgument(call, 2);
+        if (Number.isNaN(slot)) call.reply.error(NOT_AN_INTEGER);
+        else if (slot < 0 || slot >= SLOT_COUNT) call.reply.error("ERR Invalid slot");
+        else call.reply.integer(keyspace.slotSize(slot));
+      }),
+      subcommand("getkeysinslot", 4, "3.0.0", "Lists keys of a slot. slot count", keysInSlot, {
+        complexity: "O(N), N being the keys listed",
+        tips: ["nondeterministic_output"],
+      }),
+      subcommand(
+        "slot-stats",
+        -4,
+        "8.2.0",
+        "Tells keys and bytes of this node's slots. SLOTSRANGE first last | ORDERBY metric [LIMIT count] [ASC | DESC]",
+        slotStats,
+        { complexity: "O(N log N), N being the slots", tips: ["nondeterministic_output", "request_policy:all_shards"] },
+      ),
+      subcommand("replicas", 3, "5.0.0", "Lists the replicas of a primary. node", replicas, {
+        ...undetermined,
+        flags: ["admin", "stale"],
+      }),
+      subcommand(
+        "links",
+        2,
+        "7.0.0",
+        "Lists links to other nodes: there are none while nodes do not talk to each other.",
+        (call) => call.reply.array(0),
+        undetermined,
+      ),
+    ];
+    subcommands.push(helpSubcommand("CLUSTER", "cluster", subcommands));
+    context.command({
+      name: "cluster",
+      arity: -2,
+      flags: [],
+      group: "cluster",
+      summary: "Commands about the cluster.",
+      complexity: "Depends on the subcommand.",
+      since: "3.0.0",
+      subcommands,
+      run: wantsSubcommand,
+    });
+  },
+});

@@ -1,0 +1,314 @@
+/**
+ * command-docs: `COMMAND`: the command table, as clients ask for it.
+ *
+ * Everything is read from the table itself, so that what is documented is what is there. Replies have Redis' form: arrays of positional fields for
+ * COMMAND and COMMAND INFO, maps for COMMAND DOCS.
+ */
+import type { Call } from "../src/call.ts";
+import { ArgumentList } from "../src/codec/resp-parser.ts";
+import type { ReplyWriter } from "../src/codec/resp-writer.ts";
+import { globMatch } from "../src/codec/glob.ts";
+import type { Command, CommandIndex } from "../src/command-table.ts";
+import type { CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { SYNTAX_ERROR } from "../src/replies.ts";
+import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
+
+/**
+ * The access-control categories of a command: those that its flags imply, and those that it names.
+ *
+ * @returns Without the `@`, as Redis orders them.
+ */
+export function categoriesOf({ specification }: Command): readonly string[] {
+  const flags = new Set<string>(specification.flags);
+  const categories = new Set<string>(specification.categories);
+  if (flags.has("write")) categories.add("write");
+  if (flags.has("readonly") && !categories.has("scripting")) categories.add("read");
+  if (flags.has("admin")) {
+    categories.add("admin");
+    categories.add("dangerous");
+  }
+  if (flags.has("pubsub")) categories.add("pubsub");
+  if (flags.has("blocking")) categories.add("blocking");
+  categories.add(flags.has("fast") ? "fast" : "slow");
+  return CATEGORY_ORDER.filter((category) => categories.has(category));
+}
+
+const CATEGORY_ORDER = [
+  "keyspace",
+  "read",
+  "write",
+  "set",
+  "sortedset",
+  "list",
+  "hash",
+  "string",
+  "bitmap",
+  "hyperloglog",
+  "geo",
+  "stream",
+  "pubsub",
+  "admin",
+  "fast",
+  "slow",
+  "blocking",
+  "dangerous",
+  "connection",
+  "transaction",
+  "scripting",
+];
+
+/** Key specifications that follow the flags, as Redis writes them: a place to begin, and how to find the others. */
+function writeKeySpecification(reply: ReplyWriter, key: KeySpecification): void {
+  reply.map(3);
+  reply.bulkText("flags");
+  reply.set(key.flags.length);
+  for (const flag of key.flags) reply.simple(flag);
+  reply.bulkText("begin_search");
+  reply.map(2);
+  reply.bulkText("type");
+  reply.bulkText("index");
+  reply.bulkText("spec");
+  reply.map(1);
+  reply.bulkText("index");
+  reply.integer(key.first);
+  reply.bulkText("find_keys");
+  reply.map(2);
+  reply.bulkText("type");
+  reply.bulkText("range");
+  reply.bulkText("spec");
+  reply.map(3);
+  reply.bulkText("lastkey");
+  // Relative to the first key, or from the end.
+  reply.integer(key.last >= 0 ? key.last - key.first : key.last);
+  reply.bulkText("keystep");
+  reply.integer(key.step);
+  reply.bulkText("limit");
+  reply.integer(0);
+}
+
+/** One command as COMMAND INFO tells it. */
+function writeInfo(reply: ReplyWriter, command: Command): void {
+  const { specification } = command;
+  const subcommands = [...(command.subcommands ?? [])];
+  reply.array(10);
+  reply.bulkText(command.fullName);
+  reply.integer(command.arity);
+  reply.set(specification.flags.length);
+  for (const flag of specification.flags) reply.simple(flag);
+  reply.integer(command.firstKey);
+  reply.integer(command.lastKey);
+  reply.integer(command.keyStep);
+  const categories = categoriesOf(command);
+  reply.set(categories.length);
+  for (const category of categories) reply.simple(`@${category}`);
+  const tips = specification.tips ?? [];
+  reply.array(tips.length);
+  for (const tip of tips) reply.bulkText(tip);
+  const keys = specification.keys ?? [];
+  reply.array(keys.length);
+  for (const key of keys) writeKeySpecification(reply, key);
+  reply.array(subcommands.length);
+  for (const subcommand of subcommands) writeInfo(reply, subcommand);
+}
+
+/** One command as COMMAND DOCS tells it, without its name. */
+function writeDocs(reply: ReplyWriter, { specification, subcommands }: Command): void {
+  const fields: readonly (readonly [string, string])[] = [
+    ["summary", specification.summary],
+    ["since", specification.since],
+    ["group", specification.group],
+    ["complexity", specification.complexity],
+  ];
+  reply.map(fields.length + (subcommands === undefined ? 0 : 1));
+  for (const [name, value] of fields) {
+    reply.bulkText(name);
+    reply.bulkText(value);
+  }
+  if (subcommands === undefined) return;
+  reply.bulkText("subcommands");
+  reply.map(subcommands.size);
+  for (const subcommand of subcommands) {
+    reply.bulkText(subcommand.fullName);
+    writeDocs(reply, subcommand);
+  }
+}
+
+/** A command by its name, or `container|subcommand`. */
+function byName(commands: CommandIndex, name: string): Command | undefined {
+  const [head = "", tail] = name.toLowerCase().split("|", 2);
+  const command = commands.get(head);
+  return tail === undefined ? command : command?.subcommands?.get(tail);
+}
+
+export default definePlugin({
+  name: "command-docs",
+  summary: "COMMAND: tells which commands there are.",
+  setup(context) {
+    const { dispatcher } = context;
+    const { commands } = dispatcher;
+
+    const subcommand = (
+      name: string,
+      arity: number,
+      since: string,
+      summary: string,
+      run: (call: Call) => void,
+    ): CommandSpecification => ({
+      name,
+      arity,
+      flags: ["loading", "stale"],
+      categories: ["connection"],
+      group: "server",
+      summary,
+      complexity: "O(N), N being the commands",
+      since,
+      run,
+    });
+
+    const writeSome = (call: Call, write: (command: Command) => void, missing: () => void): void => {
+      for (let index = 2; index < call.count; index += 1) {
+        const command = byName(commands, call.text(index));
+        if (command === undefined) missing();
+        else write(command);
+      }
+    };
+    const list = (call: Call): void => {
+      let isWanted = (_command: Command): boolean => true;
+      if (call.count > 2) {
+        if (call.count !== 5 || !call.is(2, "FILTERBY")) {
+          call.reply.error(SYNTAX_ERROR);
+          return;
+        }
+        const filter = call.text(4);
+        if (call.is(3, "ACLCAT")) isWanted = (command) => categoriesOf(command).includes(filter.toLowerCase());
+        else if (call.is(3, "MODULE")) isWanted = () => false;
+        else if (call.is(3, "PATTERN")) {
+          const { bytes } = call;
+          isWanted = (command) => {
+            const name = encoder.encode(command.fullName);
+            return globMatch(bytes, call.start(4), call.end(4), name, 0, name.length, true);
+          };
+        } else {
+          call.reply.error(SYNTAX_ERROR);
+          return;
+        }
+      }
+      const names: string[] = [];
+      for (const command of commands) {
+        if (isWanted(command)) names.push(command.fullName);
+        if (call.count > 2) for (const each of command.subcommands ?? []) if (isWanted(each)) names.push(each.fullName);
+      }
+      call.reply.set(names.length);
+      for (const name of names) call.reply.bulkText(name);
+    };
+
+    const getKeys = (call: Call, withFlags: boolean): void => {
+      const args = new ArgumentList();
+      args.bytes = call.bytes;
+      args.count = call.count - 2;
+      args.offsets = Int32Array.from({ length: 2 * args.count }, (_, at) =>
+        at % 2 === 0 ? call.start(2 + at / 2) : call.end(2 + (at - 1) / 2),
+      );
+      const command = dispatcher.lookUp(args);
+      if (command === undefined) {
+        call.reply.error("ERR Invalid command specified");
+        return;
+      }
+      if (command.firstKey === 0) {
+        call.reply.error("ERR The command has no key arguments");
+        return;
+      }
+      if (!command.takes(args.count)) {
+        call.reply.error("ERR Invalid number of arguments specified for command");
+        return;
+      }
+      const keys: { readonly index: number; readonly flags: readonly string[] }[] = [];
+      for (const { first, last, step, flags } of command.specification.keys ?? []) {
+        const end = last >= 0 ? Math.min(last, args.count - 1) : args.count + last;
+        for (let index = first; index <= end; index += step) keys.push({ index, flags });
+      }
+      call.reply.array(keys.length);
+      for (const { index, flags } of keys) {
+        if (withFlags) call.reply.array(2);
+        call.reply.bulk(args.bytes, args.start(index), args.end(index));
+        if (withFlags) {
+          call.reply.set(flags.length);
+          for (const flag of flags) call.reply.simple(flag);
+        }
+      }
+    };
+
+    const subcommands = [
+      subcommand("count", 2, "2.8.13", "Tells how many commands there are.", (call) =>
+        call.reply.integer(commands.size),
+      ),
+      subcommand(
+        "list",
+        -2,
+        "7.0.0",
+        "Lists commands. [FILTERBY ACLCAT category | PATTERN pattern | MODULE name]",
+        list,
+      ),
+      subcommand("info", -2, "2.8.13", "Tells about commands. [name ...]", (call) => {
+        if (call.count === 2) {
+          writeAll(call);
+          return;
+        }
+        call.reply.array(call.count - 2);
+        writeSome(
+          call,
+          (command) => writeInfo(call.reply, command),
+          () => call.reply.nullArray(),
+        );
+      }),
+      subcommand("docs", -2, "7.0.0", "Documents commands. [name ...]", (call) => {
+        const found: Command[] = [];
+        if (call.count === 2) found.push(...commands);
+        else
+          writeSome(
+            call,
+            (command) => found.push(command),
+            () => undefined,
+          );
+        call.reply.map(found.length);
+        for (const command of found) {
+          call.reply.bulkText(command.fullName);
+          writeDocs(call.reply, command);
+        }
+      }),
+      subcommand("getkeys", -3, "2.8.13", "Tells the keys of a full command. command [argument ...]", (call) =>
+        getKeys(call, false),
+      ),
+      subcommand(
+        "getkeysandflags",
+        -3,
+        "7.0.0",
+        "Tells the keys of a full command, and what it does to them.",
+        (call) => getKeys(call, true),
+      ),
+    ];
+    const writeAll = (call: Call): void => {
+      call.reply.array(commands.size);
+      for (const command of commands) writeInfo(call.reply, command);
+    };
+    context.command({
+      name: "command",
+      arity: -1,
+      flags: ["loading", "stale"],
+      categories: ["connection"],
+      group: "server",
+      summary: "Tells about all commands.",
+      complexity: "O(N), N being the commands",
+      since: "2.8.13",
+      tips: ["nondeterministic_output_order"],
+      subcommands: [...subcommands, helpSubcommand("COMMAND", "server", subcommands)],
+      run(call) {
+        if (call.count === 1) writeAll(call);
+        else wantsSubcommand(call);
+      },
+    });
+  },
+});
+
+const encoder = new TextEncoder();
