@@ -13,6 +13,8 @@ import config from "../plugins/config.ts";
 import info from "../plugins/info.ts";
 import server from "../plugins/server.ts";
 import slowlog from "../plugins/slowlog.ts";
+import expiry from "../plugins/expiry.ts";
+import keys from "../plugins/keys.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** In the order in which they are set up, as far as their needs leave it open. */
@@ -21,6 +23,8 @@ export const defaultPlugins = [
   topology,
   hashSlotRouter,
   strings,
+  keys,
+  expiry,
   connection,
   clients,
   transactions,

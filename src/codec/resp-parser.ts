@@ -206,8 +206,10 @@ export class RequestParser {
         return status;
       }
       if (this.#pieceTaken === this.#piece.length) {
-        if (this.#commandStart === this.#end) this.#readFrom(EMPTY, 0);
-        else if (!this.#isOwn) this.#keepRest();
+        const held = this.#end - this.#commandStart;
+        if (held === 0) this.#readFrom(EMPTY, 0);
+        else if (!this.#isOwn || (this.#bytes.length > TRUSTED_BYTES && this.#bytes.length > 4 * held))
+          this.#keepRest();
         this.#piece = EMPTY;
         this.#pieceTaken = 0;
         args.clear();
@@ -238,7 +240,7 @@ export class RequestParser {
     if (this.#argumentsLeft === 0 && unread <= this.#pieceTaken) this.#readFrom(this.#piece, this.#pieceTaken - unread);
   }
 
-  /** Copies what is left of a piece to a buffer of the parser's own, and lets go of the piece. */
+  /** Copies what is left to a buffer of the parser's own that fits it, and lets go of where it was. */
   #keepRest(): void {
     const held = this.#end - this.#commandStart;
     const own = new Uint8Array(this.#capacityFor(held, held));
@@ -255,19 +257,21 @@ export class RequestParser {
       this.error = "Protocol error: too big request";
       return;
     }
-    if (needed > this.#bytes.length) this.#moveTo(new Uint8Array(this.#capacityFor(needed, this.#bytes.length)));
-    else if (this.#commandStart > 0 && this.#end + count > this.#bytes.length) this.#moveTo(this.#bytes);
-    else if (this.#partial !== undefined && this.#commandStart > 0) this.#moveTo(this.#bytes);
+    if (this.#end + count > this.#bytes.length) {
+      // Moving within the buffer pays only when it frees at least as much as it moves: else a long rest would be moved again and again.
+      const canMove = this.#commandStart >= held && needed <= this.#bytes.length;
+      this.#moveTo(canMove ? this.#bytes : new Uint8Array(this.#capacityFor(needed, held)));
+    }
     copyBytes(this.#piece, this.#pieceTaken, this.#pieceTaken + count, this.#bytes, this.#end);
     this.#end += count;
     this.#pieceTaken += count;
   }
 
-  /** How large a buffer to make for `needed` bytes: twice the one before, but no more than the command is known to need. */
-  #capacityFor(needed: number, before: number): number {
-    if (this.#bulkBytes < 0) return Math.max(needed, before * 2, MIN_GATHER_BYTES);
+  /** How large a buffer to make for `needed` bytes: twice what is held, so that growing costs little, but no more than the command is known to need. */
+  #capacityFor(needed: number, held: number): number {
+    if (this.#bulkBytes < 0) return Math.max(needed, held * 2, MIN_GATHER_BYTES);
     const whole = this.#position - this.#commandStart + this.#bulkBytes + 2;
-    return Math.max(needed, whole <= TRUSTED_BYTES ? whole : Math.min(before * 2, whole));
+    return Math.max(needed, whole <= TRUSTED_BYTES ? whole : Math.min(held * 2, whole));
   }
 
   /** Moves the unfinished command to the beginning of a buffer, which may be the one that it is in. */
@@ -386,7 +390,9 @@ export class RequestParser {
   }
 
   #isAllowed(bulkBytes: number): boolean {
-    return bulkBytes <= this.#limits.maxBulkBytes && (this.isAuthenticated || bulkBytes <= UNAUTHENTICATED_MAX_BULK_BYTES);
+    return (
+      bulkBytes <= this.#limits.maxBulkBytes && (this.isAuthenticated || bulkBytes <= UNAUTHENTICATED_MAX_BULK_BYTES)
+    );
   }
 
   /**
@@ -411,7 +417,8 @@ export class RequestParser {
       return count;
     }
     if (!(count <= MAX_ARGUMENTS)) return this.#fail("invalid multibulk length");
-    if (count > UNAUTHENTICATED_MAX_ARGUMENTS && !this.isAuthenticated) return this.#fail("unauthenticated multibulk length");
+    if (count > UNAUTHENTICATED_MAX_ARGUMENTS && !this.isAuthenticated)
+      return this.#fail("unauthenticated multibulk length");
     return Math.max(0, count);
   }
 

@@ -1,0 +1,466 @@
+/**
+ * keys: commands that work on keys whatever their values are: DEL, EXISTS, SCAN, RENAME, COPY, OBJECT, FLUSHALL ...
+ *
+ * Promises: SCAN returns every key that is there from its start to its end; no command shows an expired key. KEYS and FLUSHALL stop everybody else
+ * while they run, as in Redis; SCAN and UNLINK are there for those who mind.
+ */
+import { integerArgument } from "../src/arguments.ts";
+import type { Call } from "../src/call.ts";
+import { globMatch } from "../src/codec/glob.ts";
+import { parseInteger, parseInteger64 } from "../src/codec/number.ts";
+import { SLOT_COUNT } from "../src/codec/slot.ts";
+import type { CommandFlag, CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
+import {
+  FLAG_EDITED,
+  type Handle,
+  type Keyspace,
+  NO_EXPIRY,
+  ValueType,
+  keyspaceService,
+} from "../src/contracts/keyspace.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { NOT_AN_INTEGER, NO_SUCH_KEY, SYNTAX_ERROR } from "../src/replies.ts";
+import { KeyReference } from "../src/store/key-reference.ts";
+import { copyBytes } from "../src/codec/copy-bytes.ts";
+import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
+
+/** A cursor is slot * 2^30 + position in the slot: see `Keyspace.scanSlot`. */
+const POSITIONS = 2 ** 30;
+/** How often RANDOMKEY draws before it gives up on finding a key that has not expired. */
+const RANDOM_TRIES = 100;
+/** Up to this length a value that was set whole lies in one block with its header, in Redis: it is called `embstr`. */
+const EMBSTR_BYTES = 44;
+/** Digits of a number that Redis would keep as one. */
+const INTEGER_DIGITS = 20;
+
+const TYPE_NAMES: Readonly<Record<ValueType, string>> = {
+  [ValueType.string]: "string",
+  [ValueType.list]: "list",
+  [ValueType.set]: "set",
+  [ValueType.sortedSet]: "zset",
+  [ValueType.hash]: "hash",
+};
+
+const ONE = (...flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: 1, step: 1, flags }];
+const ALL = (...flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: -1, step: 1, flags }];
+const FROM_TO = (from: readonly string[], to: readonly string[]): readonly KeySpecification[] => [
+  { first: 1, last: 1, step: 1, flags: from },
+  { first: 2, last: 2, step: 1, flags: to },
+];
+
+/**
+ * Copies a record to another key.
+ *
+ * @param target The other key. What it held is gone.
+ */
+function copyRecord(keyspace: Keyspace, source: Handle, target: KeyReference, expiresAtMs: number): void {
+  const length = keyspace.valueLength(source);
+  const copy = keyspace.store(target, keyspace.type(source), keyspace.flags(source), length, expiresAtMs);
+  const start = keyspace.valueStart(source);
+  copyBytes(keyspace.bytes(source), start, start + length, keyspace.bytes(copy), keyspace.valueStart(copy));
+}
+
+/** What Redis would call the form that a string is kept in. */
+export function encodingOf(keyspace: Keyspace, record: Handle): string {
+  const length = keyspace.valueLength(record);
+  if ((keyspace.flags(record) & FLAG_EDITED) !== 0) return "raw";
+  const start = keyspace.valueStart(record);
+  const bytes = keyspace.bytes(record);
+  if (length <= INTEGER_DIGITS && parseInteger64(bytes, start, start + length) !== undefined) return "int";
+  return length <= EMBSTR_BYTES ? "embstr" : "raw";
+}
+
+export default definePlugin({
+  name: "keys",
+  summary: "Commands on keys of any type: DEL, EXISTS, SCAN, RENAME ...",
+  requires: { keyspace: keyspaceService },
+  setup(context) {
+    const { keyspace } = context.requires;
+    const other = new KeyReference();
+
+    const isExpired = (record: Handle): boolean => {
+      const expiresAtMs = keyspace.expiresAtMs(record);
+      return expiresAtMs !== NO_EXPIRY && expiresAtMs <= keyspace.nowMs;
+    };
+    const replyKey = (call: Call, record: Handle): void => {
+      const start = keyspace.keyStart(record);
+      call.reply.bulk(keyspace.bytes(record), start, start + keyspace.keyLength(record));
+    };
+
+    const add = (
+      name: string,
+      arity: number,
+      flags: readonly CommandFlag[],
+      keys: readonly KeySpecification[],
+      since: string,
+      complexity: string,
+      summary: string,
+      run: CommandSpecification["run"],
+      more: Partial<CommandSpecification> = {},
+    ): void => {
+      context.command({
+        name,
+        arity,
+        flags,
+        keys,
+        group: "generic",
+        categories: ["keyspace"],
+        since,
+        complexity,
+        summary,
+        run,
+        ...more,
+      });
+    };
+    const sum = { tips: ["request_policy:multi_shard", "response_policy:agg_sum"] };
+
+    const removeAll = (call: Call): void => {
+      let removed = 0;
+      for (let index = 1; index < call.count; index += 1) {
+        if (keyspace.remove(call.keyAt(keyspace, index, other))) removed += 1;
+      }
+      call.reply.integer(removed);
+    };
+    add("del", -2, ["write"], ALL("RM", "DELETE"), "1.0.0", "O(N), N being the keys", "Removes keys.", removeAll, sum);
+    add(
+      "unlink",
+      -2,
+      ["write", "fast"],
+      ALL("RM", "DELETE"),
+      "4.0.0",
+      "O(N), N being the keys",
+      "Removes keys.",
+      removeAll,
+      sum,
+    );
+    const countThere = (isTouch: boolean) => (call: Call) => {
+      let there = 0;
+      for (let index = 1; index < call.count; index += 1) {
+        const key = call.keyAt(keyspace, index, other);
+        if ((isTouch ? call.findKey(keyspace, key) : keyspace.peek(key)) !== 0) there += 1;
+      }
+      call.reply.integer(there);
+    };
+    add(
+      "exists",
+      -2,
+      ["readonly", "fast"],
+      ALL("RO"),
+      "1.0.0",
+      "O(N), N being the keys",
+      "Counts which of some keys there are.",
+      countThere(false),
+      sum,
+    );
+    add(
+      "touch",
+      -2,
+      ["readonly", "fast"],
+      ALL("RO"),
+      "3.2.1",
+      "O(N), N being the keys",
+      "Notes an access to keys.",
+      countThere(true),
+      sum,
+    );
+    add("type", 2, ["readonly", "fast"], ONE("RO"), "1.0.0", "O(1)", "Tells the type of a key's value.", (call) => {
+      const record = keyspace.peek(call.key);
+      call.reply.simple(record === 0 ? "none" : TYPE_NAMES[keyspace.type(record)]);
+    });
+
+    add(
+      "keys",
+      2,
+      ["readonly"],
+      [],
+      "1.0.0",
+      "O(N), N being all keys of the node",
+      "Lists all keys that match a pattern.",
+      (call) => {
+        const { bytes, reply } = call;
+        const start = call.start(1);
+        const end = call.end(1);
+        const array = reply.beginArray();
+        let count = 0;
+        const visit = (record: Handle): void => {
+          const keyStart = keyspace.keyStart(record);
+          const keyEnd = keyStart + keyspace.keyLength(record);
+          if (isExpired(record) || !globMatch(bytes, start, end, keyspace.bytes(record), keyStart, keyEnd)) return;
+          replyKey(call, record);
+          count += 1;
+        };
+        for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+          if (keyspace.slotSize(slot) > 0) keyspace.scanSlot(slot, 0, Number.MAX_SAFE_INTEGER, visit);
+        }
+        reply.endArray(array, count);
+      },
+      { categories: ["keyspace", "dangerous"], tips: ["request_policy:all_shards", "nondeterministic_output_order"] },
+    );
+    add(
+      "scan",
+      -2,
+      ["readonly"],
+      [],
+      "2.8.0",
+      "O(1) for a call, O(N) for all keys",
+      "Lists keys, some at a time.",
+      (call) => scan(call, keyspace, isExpired, replyKey),
+      { tips: ["nondeterministic_output", "request_policy:special"] },
+    );
+    add(
+      "randomkey",
+      1,
+      ["readonly"],
+      [],
+      "1.0.0",
+      "O(1)",
+      "Tells one key, at random.",
+      (call) => {
+        for (let tries = 0; tries < RANDOM_TRIES; tries += 1) {
+          const record = keyspace.random(false);
+          if (record === 0) break;
+          if (isExpired(record)) continue;
+          replyKey(call, record);
+          return;
+        }
+        call.reply.nullBulk();
+      },
+      { tips: ["request_policy:all_shards", "nondeterministic_output"] },
+    );
+
+    const rename = (isNx: boolean) => (call: Call) => {
+      const source = call.find(keyspace);
+      if (source === 0) {
+        call.reply.error(NO_SUCH_KEY);
+        return;
+      }
+      const target = call.keyAt(keyspace, 2, other);
+      const found = call.findKey(keyspace, target);
+      if (isNx && found !== 0) {
+        call.reply.integer(0);
+        return;
+      }
+      if (found !== source) {
+        copyRecord(keyspace, source, target, keyspace.expiresAtMs(source));
+        keyspace.remove(call.key);
+      }
+      if (isNx) call.reply.integer(1);
+      else call.reply.ok();
+    };
+    const renameKeys = FROM_TO(["RW", "ACCESS", "DELETE"], ["OW", "UPDATE"]);
+    add("rename", 3, ["write"], renameKeys, "1.0.0", "O(1)", "Gives a value another key.", rename(false));
+    add(
+      "renamenx",
+      3,
+      ["write", "fast"],
+      FROM_TO(["RW", "ACCESS", "DELETE"], ["OW", "INSERT"]),
+      "1.0.0",
+      "O(1)",
+      "Gives a value another key if there is none of that name.",
+      rename(true),
+    );
+    add(
+      "copy",
+      -3,
+      ["write", "denyoom"],
+      FROM_TO(["RO", "ACCESS"], ["OW", "UPDATE"]),
+      "6.2.0",
+      "O(N), N being the value's length",
+      "Copies a value to another key.",
+      (call) => {
+        let isReplace = false;
+        for (let index = 3; index < call.count; index += 1) {
+          if (call.is(index, "REPLACE")) isReplace = true;
+          else if (call.is(index, "DB") && index + 1 < call.count) {
+            const database = integerArgument(call, index + 1);
+            if (Number.isNaN(database)) {
+              call.reply.error(NOT_AN_INTEGER);
+              return;
+            }
+            if (database !== 0) {
+              call.reply.error("ERR DB index is out of range");
+              return;
+            }
+            index += 1;
+          } else {
+            call.reply.error(SYNTAX_ERROR);
+            return;
+          }
+        }
+        const target = call.keyAt(keyspace, 2, other);
+        const source = call.find(keyspace);
+        if (isSameKey(call.key, target)) {
+          call.reply.error("ERR source and destination objects are the same");
+          return;
+        }
+        if (source === 0 || (!isReplace && keyspace.peek(target) !== 0)) {
+          call.reply.integer(0);
+          return;
+        }
+        copyRecord(keyspace, source, target, keyspace.expiresAtMs(source));
+        call.reply.integer(1);
+      },
+    );
+
+    add(
+      "dbsize",
+      1,
+      ["readonly", "fast"],
+      [],
+      "1.0.0",
+      "O(1)",
+      "Counts the keys of the node.",
+      (call) => call.reply.integer(keyspace.size),
+      {
+        group: "server",
+        tips: ["request_policy:all_shards", "response_policy:agg_sum"],
+      },
+    );
+    const flush = (call: Call): void => {
+      if (call.count > 2 || (call.count === 2 && !call.is(1, "ASYNC") && !call.is(1, "SYNC"))) {
+        call.reply.error(SYNTAX_ERROR);
+        return;
+      }
+      keyspace.clear();
+      call.reply.ok();
+    };
+    for (const name of ["flushdb", "flushall"]) {
+      add(name, -1, ["write"], [], "1.0.0", "O(1)", "Removes all keys of the node.", flush, {
+        group: "server",
+        categories: ["keyspace", "dangerous"],
+        tips: ["request_policy:all_shards", "response_policy:all_succeeded"],
+      });
+    }
+
+    const objectCommand = (
+      name: string,
+      since: string,
+      summary: string,
+      reply: (call: Call, record: Handle) => void,
+    ): CommandSpecification => ({
+      name,
+      arity: 3,
+      flags: ["readonly"],
+      keys: [{ first: 2, last: 2, step: 1, flags: ["RO"] }],
+      categories: ["keyspace"],
+      group: "generic",
+      summary,
+      complexity: "O(1)",
+      since,
+      tips: ["nondeterministic_output"],
+      run(call) {
+        const record = keyspace.peek(call.key);
+        if (record === 0) call.reply.nullBulk();
+        else reply(call, record);
+      },
+    });
+    const isByFrequency = (): boolean => keyspace.accessTracking === "frequency";
+    const switching =
+      "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    const object = [
+      objectCommand("encoding", "2.2.3", "Tells the form that a value is kept in. key", (call, record) =>
+        call.reply.bulkText(encodingOf(keyspace, record)),
+      ),
+      objectCommand("refcount", "2.2.3", "Tells how many references a value has: one. key", (call) =>
+        call.reply.integer(1),
+      ),
+      objectCommand("idletime", "2.2.3", "Tells how many seconds ago a key was used. key", (call, record) => {
+        if (isByFrequency())
+          call.reply.error(`ERR An LFU maxmemory policy is selected, idle time not tracked. ${switching}`);
+        else call.reply.integer(keyspace.idleSeconds(record));
+      }),
+      objectCommand("freq", "4.0.0", "Tells how often a key is used, on a scale to 255. key", (call, record) => {
+        if (isByFrequency()) call.reply.integer(keyspace.frequency(record));
+        else
+          call.reply.error(`ERR An LFU maxmemory policy is not selected, access frequency not tracked. ${switching}`);
+      }),
+    ];
+    add(
+      "object",
+      -2,
+      [],
+      [],
+      "2.2.3",
+      "Depends on the subcommand.",
+      "Commands about how values are kept.",
+      wantsSubcommand,
+      {
+        categories: [],
+        subcommands: [...object, helpSubcommand("OBJECT", "generic", object)],
+      },
+    );
+  },
+});
+
+function isSameKey(one: KeyReference, another: KeyReference): boolean {
+  return (
+    one === another || (one.slot === another.slot && one.hash === another.hash && one.toString() === another.toString())
+  );
+}
+
+/** SCAN cursor [MATCH pattern] [COUNT count] [TYPE type] */
+function scan(
+  call: Call,
+  keyspace: Keyspace,
+  isExpired: (record: Handle) => boolean,
+  replyKey: (call: Call, record: Handle) => void,
+): void {
+  const { reply, bytes } = call;
+  // Redis reads a cursor more laxly than other numbers: leading zeros are all right.
+  const cursorText = call.text(1);
+  const cursor = /^[0-9]{1,20}$/.test(cursorText)
+    ? Number(cursorText)
+    : parseInteger(bytes, call.start(1), call.end(1));
+  if (!(cursor >= 0)) {
+    reply.error("ERR invalid cursor");
+    return;
+  }
+  let pattern = 0;
+  let count = 10;
+  let type: string | undefined;
+  for (let index = 2; index < call.count; index += 2) {
+    if (index + 1 >= call.count) {
+      reply.error(SYNTAX_ERROR);
+      return;
+    }
+    if (call.is(index, "MATCH")) pattern = index + 1;
+    else if (call.is(index, "TYPE")) type = call.text(index + 1).toLowerCase();
+    else if (call.is(index, "COUNT")) {
+      count = integerArgument(call, index + 1);
+      if (Number.isNaN(count)) {
+        reply.error(NOT_AN_INTEGER);
+        return;
+      }
+      if (count < 1) {
+        reply.error(SYNTAX_ERROR);
+        return;
+      }
+    } else {
+      reply.error(SYNTAX_ERROR);
+      return;
+    }
+  }
+  let slot = Math.floor(cursor / POSITIONS);
+  let position = cursor % POSITIONS;
+  // The cursor is only known at the end, and written first: what is found is gathered here, no more than was asked for (and a few).
+  const found: Handle[] = [];
+  let visited = 0;
+  const visit = (record: Handle): void => {
+    visited += 1;
+    if (isExpired(record) || (type !== undefined && TYPE_NAMES[keyspace.type(record)] !== type)) return;
+    if (pattern !== 0) {
+      const start = keyspace.keyStart(record);
+      const end = start + keyspace.keyLength(record);
+      if (!globMatch(bytes, call.start(pattern), call.end(pattern), keyspace.bytes(record), start, end)) return;
+    }
+    found.push(record);
+  };
+  while (slot < SLOT_COUNT && visited < count) {
+    position = keyspace.slotSize(slot) === 0 ? 0 : keyspace.scanSlot(slot, position, count - visited, visit);
+    if (position === 0) slot += 1;
+  }
+  reply.array(2);
+  reply.bulkText(slot >= SLOT_COUNT ? "0" : String(slot * POSITIONS + position));
+  reply.array(found.length);
+  for (const record of found) replyKey(call, record);
+}
