@@ -15,6 +15,9 @@ import server from "../plugins/server.ts";
 import slowlog from "../plugins/slowlog.ts";
 import expiry from "../plugins/expiry.ts";
 import keys from "../plugins/keys.ts";
+import bitmaps from "../plugins/bitmaps.ts";
+import dump from "../plugins/dump.ts";
+import eviction from "../plugins/eviction.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** In the order in which they are set up, as far as their needs leave it open. */
@@ -25,6 +28,9 @@ export const defaultPlugins = [
   strings,
   keys,
   expiry,
+  bitmaps,
+  dump,
+  eviction,
   connection,
   clients,
   transactions,

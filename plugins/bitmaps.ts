@@ -1,0 +1,400 @@
+/**
+ * bitmaps: strings as rows of bits, and of small numbers: SETBIT, GETBIT, BITCOUNT, BITPOS, BITOP, BITFIELD.
+ *
+ * Talks to the rest through the service `keyspace`. What is done to bits is in `src/codec/bits.ts`.
+ */
+import { integerArgument } from "../src/arguments.ts";
+import type { Call } from "../src/call.ts";
+import {
+  type BitOperation,
+  type FieldType,
+  type Overflow,
+  addToField,
+  combineBits,
+  countBits,
+  findBit,
+  parseFieldType,
+  readField,
+  writeField,
+} from "../src/codec/bits.ts";
+import { parseInteger64 } from "../src/codec/number.ts";
+import type { CommandFlag, CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
+import { FLAG_EDITED, type Handle, NO_EXPIRY, ValueType, keyspaceService } from "../src/contracts/keyspace.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { NOT_AN_INTEGER, SYNTAX_ERROR, WRONG_TYPE } from "../src/replies.ts";
+import { KeyReference } from "../src/store/key-reference.ts";
+
+const BAD_OFFSET = "ERR bit offset is not an integer or out of range";
+/** Bits of the longest string, unless `proto-max-bulk-len` says otherwise. */
+const DEFAULT_MAX_BYTES = 536_870_912;
+
+const KEY = (...flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: 1, step: 1, flags }];
+
+/** One step of BITFIELD. */
+interface FieldStep {
+  readonly kind: "get" | "set" | "incrby";
+  readonly type: FieldType;
+  readonly offset: number;
+  readonly value: bigint;
+  readonly overflow: Overflow;
+}
+
+export default definePlugin({
+  name: "bitmaps",
+  summary: "Strings as bits: SETBIT, BITCOUNT, BITOP, BITFIELD ...",
+  requires: { keyspace: keyspaceService },
+  setup(context) {
+    const { keyspace } = context.requires;
+    const other = new KeyReference();
+    const maxBits = (): number => 8 * Number(context.parameters.get("proto-max-bulk-len")?.get() ?? DEFAULT_MAX_BYTES);
+
+    /** The record if it is a string, 0 if there is none, -1 (and the error is written) if it is something else. */
+    const stringRecord = (call: Call): Handle | -1 => {
+      const record = call.find(keyspace);
+      if (record === 0 || keyspace.type(record) === ValueType.string) return record;
+      call.reply.error(WRONG_TYPE);
+      return -1;
+    };
+    const isWrong = (record: Handle | -1): record is -1 => record === -1;
+    /** A record's value; a view that is good until the next change. */
+    const valueOf = (record: Handle): Uint8Array => {
+      if (record === 0) return new Uint8Array(0);
+      const start = keyspace.valueStart(record);
+      return keyspace.bytes(record).subarray(start, start + keyspace.valueLength(record));
+    };
+    /** Makes a value at least so long, zeros added. */
+    const grown = (call: Call, record: Handle, bytes: number): Handle => {
+      if (record === 0) {
+        const made = keyspace.store(call.key, ValueType.string, FLAG_EDITED, bytes, NO_EXPIRY);
+        valueOf(made).fill(0);
+        return made;
+      }
+      return keyspace.valueLength(record) >= bytes ? record : keyspace.resize(call.key, record, bytes, FLAG_EDITED);
+    };
+    const offsetArgument = (call: Call, index: number, bitsPerUnit: number): number => {
+      const isScaled = bitsPerUnit > 0 && call.text(index).startsWith("#");
+      const value = isScaled
+        ? Number(/^#(0|[1-9][0-9]{0,14})$/.exec(call.text(index))?.[1] ?? Number.NaN) * bitsPerUnit
+        : integerArgument(call, index);
+      return value >= 0 && value < maxBits() ? value : Number.NaN;
+    };
+
+    const add = (
+      name: string,
+      arity: number,
+      flags: readonly CommandFlag[],
+      keys: readonly KeySpecification[],
+      since: string,
+      complexity: string,
+      summary: string,
+      run: CommandSpecification["run"],
+    ): void => {
+      context.command({
+        name,
+        arity,
+        flags,
+        keys,
+        group: "bitmap",
+        categories: ["bitmap"],
+        since,
+        complexity,
+        summary,
+        run,
+      });
+    };
+
+    add(
+      "setbit",
+      4,
+      ["write", "denyoom"],
+      KEY("RW", "ACCESS", "UPDATE"),
+      "2.2.0",
+      "O(1)",
+      "Sets one bit, and tells what it was.",
+      (call) => {
+        const offset = offsetArgument(call, 2, 0);
+        if (Number.isNaN(offset)) {
+          call.reply.error(BAD_OFFSET);
+          return;
+        }
+        const isOne = call.is(3, "1");
+        if (!isOne && !call.is(3, "0")) {
+          call.reply.error("ERR bit is not an integer or out of range");
+          return;
+        }
+        const found = stringRecord(call);
+        if (isWrong(found)) return;
+        const byteOffset = Math.floor(offset / 8);
+        const record = grown(call, found, byteOffset + 1);
+        const at = keyspace.valueStart(record) + byteOffset;
+        const bytes = keyspace.bytes(record);
+        const mask = 0x80 >> (offset % 8);
+        const before = bytes[at] as number;
+        bytes[at] = isOne ? before | mask : before & ~mask;
+        keyspace.changed(call.key, record, FLAG_EDITED);
+        call.reply.integer((before & mask) === 0 ? 0 : 1);
+      },
+    );
+    add("getbit", 3, ["readonly", "fast"], KEY("RO", "ACCESS"), "2.2.0", "O(1)", "Tells one bit.", (call) => {
+      const offset = offsetArgument(call, 2, 0);
+      if (Number.isNaN(offset)) {
+        call.reply.error(BAD_OFFSET);
+        return;
+      }
+      const record = stringRecord(call);
+      if (isWrong(record)) return;
+      const byteOffset = Math.floor(offset / 8);
+      const isThere = record !== 0 && byteOffset < keyspace.valueLength(record);
+      const byte = isThere ? (keyspace.bytes(record)[keyspace.valueStart(record) + byteOffset] as number) : 0;
+      call.reply.integer((byte >> (7 - (offset % 8))) & 1);
+    });
+
+    /**
+     * Reads start, end and unit of a range.
+     *
+     * @returns First and last bit; `empty`; or `undefined` with the error written.
+     */
+    const readRange = (
+      call: Call,
+      from: number,
+      length: number,
+    ): { first: number; last: number } | "empty" | undefined => {
+      let isBit = false;
+      if (call.count > from + 2) {
+        isBit = call.is(from + 2, "BIT");
+        if (!isBit && !call.is(from + 2, "BYTE")) {
+          call.reply.error(SYNTAX_ERROR);
+          return undefined;
+        }
+      }
+      let first = call.count > from ? integerArgument(call, from) : 0;
+      let last = call.count > from + 1 ? integerArgument(call, from + 1) : -1;
+      if (Number.isNaN(first) || Number.isNaN(last)) {
+        call.reply.error(NOT_AN_INTEGER);
+        return undefined;
+      }
+      const total = isBit ? 8 * length : length;
+      if (first < 0 && last < 0 && first > last) return "empty";
+      first = Math.max(0, first < 0 ? total + first : first);
+      last = Math.min(total - 1, Math.max(0, last < 0 ? total + last : last));
+      if (first > last || length === 0) return "empty";
+      return isBit ? { first, last } : { first: 8 * first, last: 8 * last + 7 };
+    };
+    add(
+      "bitcount",
+      -2,
+      ["readonly"],
+      KEY("RO", "ACCESS"),
+      "2.6.0",
+      "O(N), N being the bytes looked at",
+      "Counts the bits that are set. key [start end [BYTE | BIT]]",
+      (call) => {
+        const record = stringRecord(call);
+        if (isWrong(record)) return;
+        if (record === 0) {
+          call.reply.integer(0);
+          return;
+        }
+        if (call.count === 3 || call.count > 5) {
+          call.reply.error(SYNTAX_ERROR);
+          return;
+        }
+        const range = readRange(call, 2, keyspace.valueLength(record));
+        if (range === undefined) return;
+        call.reply.integer(
+          range === "empty"
+            ? 0
+            : countBits(keyspace.bytes(record), keyspace.valueStart(record), range.first, range.last),
+        );
+      },
+    );
+    add(
+      "bitpos",
+      -3,
+      ["readonly"],
+      KEY("RO", "ACCESS"),
+      "2.8.7",
+      "O(N), N being the bytes looked at",
+      "Finds the first bit that is set, or clear. key bit [start [end [BYTE | BIT]]]",
+      (call) => {
+        const value = integerArgument(call, 2);
+        if (Number.isNaN(value)) {
+          call.reply.error(NOT_AN_INTEGER);
+          return;
+        }
+        if (value !== 0 && value !== 1) {
+          call.reply.error("ERR The bit argument must be 1 or 0.");
+          return;
+        }
+        const record = stringRecord(call);
+        if (isWrong(record)) return;
+        if (record === 0) {
+          call.reply.integer(value === 1 ? -1 : 0);
+          return;
+        }
+        if (call.count > 6) {
+          call.reply.error(SYNTAX_ERROR);
+          return;
+        }
+        const length = keyspace.valueLength(record);
+        const range = readRange(call, 3, length);
+        if (range === undefined) return;
+        if (range === "empty") {
+          call.reply.integer(-1);
+          return;
+        }
+        const found = findBit(keyspace.bytes(record), keyspace.valueStart(record), range.first, range.last, value);
+        // Without an end the string counts as if zeros followed it.
+        call.reply.integer(found < 0 && value === 0 && call.count < 5 ? 8 * length : found);
+      },
+    );
+    add(
+      "bitop",
+      -4,
+      ["write", "denyoom"],
+      [
+        { first: 2, last: 2, step: 1, flags: ["OW", "UPDATE"] },
+        { first: 3, last: -1, step: 1, flags: ["RO", "ACCESS"] },
+      ],
+      "2.6.0",
+      "O(N), N being the bytes of the longest",
+      "Combines strings bit by bit. AND | OR | XOR | NOT destination key ...",
+      (call) => {
+        const operation = (["and", "or", "xor", "not"] as const).find((name): name is BitOperation =>
+          call.is(1, name.toUpperCase()),
+        );
+        if (operation === undefined) {
+          call.reply.error(SYNTAX_ERROR);
+          return;
+        }
+        if (operation === "not" && call.count !== 4) {
+          call.reply.error("ERR BITOP NOT must be called with a single source key.");
+          return;
+        }
+        const sources: Uint8Array[] = [];
+        for (let index = 3; index < call.count; index += 1) {
+          const record = call.findKey(keyspace, call.keyAt(keyspace, index, other));
+          if (record !== 0 && keyspace.type(record) !== ValueType.string) {
+            call.reply.error(WRONG_TYPE);
+            return;
+          }
+          sources.push(valueOf(record));
+        }
+        const result = combineBits(operation, sources);
+        if (result.length === 0) keyspace.remove(call.key);
+        else keyspace.setString(call.key, result, 0, result.length, NO_EXPIRY);
+        call.reply.integer(result.length);
+      },
+    );
+
+    const readSteps = (call: Call, isReadOnly: boolean): readonly FieldStep[] | undefined => {
+      const steps: FieldStep[] = [];
+      let overflow: Overflow = "wrap";
+      let index = 2;
+      while (index < call.count) {
+        const left = call.count - 1 - index;
+        const kind =
+          call.is(index, "GET") && left >= 2
+            ? "get"
+            : call.is(index, "SET") && left >= 3
+              ? "set"
+              : call.is(index, "INCRBY") && left >= 3
+                ? "incrby"
+                : undefined;
+        if (kind === undefined) {
+          if (!call.is(index, "OVERFLOW") || left < 1) {
+            call.reply.error(SYNTAX_ERROR);
+            return undefined;
+          }
+          const found = (["wrap", "sat", "fail"] as const).find((name) => call.is(index + 1, name.toUpperCase()));
+          if (found === undefined) {
+            call.reply.error("ERR Invalid OVERFLOW type specified");
+            return undefined;
+          }
+          overflow = found;
+          index += 2;
+          continue;
+        }
+        const type = parseFieldType(call.text(index + 1));
+        if (type === undefined) {
+          call.reply.error(
+            "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+          );
+          return undefined;
+        }
+        const offset = offsetArgument(call, index + 2, type.bits);
+        if (Number.isNaN(offset) || offset + type.bits > maxBits()) {
+          call.reply.error(BAD_OFFSET);
+          return undefined;
+        }
+        let value = 0n;
+        if (kind !== "get") {
+          if (isReadOnly) {
+            call.reply.error("ERR BITFIELD_RO only supports the GET subcommand");
+            return undefined;
+          }
+          const parsed = parseInteger64(call.bytes, call.start(index + 3), call.end(index + 3));
+          if (parsed === undefined) {
+            call.reply.error(NOT_AN_INTEGER);
+            return undefined;
+          }
+          value = parsed;
+        }
+        steps.push({ kind, type, offset, value, overflow });
+        index += kind === "get" ? 3 : 4;
+      }
+      return steps;
+    };
+    const bitfield = (isReadOnly: boolean) => (call: Call) => {
+      const steps = readSteps(call, isReadOnly);
+      if (steps === undefined) return;
+      let record = stringRecord(call);
+      if (isWrong(record)) return;
+      const writes = steps.filter((step) => step.kind !== "get");
+      if (writes.length > 0) {
+        const lastBit = Math.max(...writes.map((step) => step.offset + step.type.bits - 1));
+        record = grown(call, record, Math.floor(lastBit / 8) + 1);
+      }
+      const bytes = valueOf(record);
+      let hasChanged = false;
+      call.reply.array(steps.length);
+      for (const { kind, type, offset, value, overflow } of steps) {
+        const before = readField(bytes, offset, type);
+        if (kind === "get") {
+          call.reply.bigInteger(before);
+          continue;
+        }
+        const after =
+          kind === "set" ? addToField(type, value, 0n, overflow) : addToField(type, before, value, overflow);
+        if (after === undefined) {
+          call.reply.nullBulk();
+          continue;
+        }
+        writeField(bytes, offset, type, after);
+        hasChanged = true;
+        call.reply.bigInteger(kind === "set" ? before : after);
+      }
+      if (hasChanged) keyspace.changed(call.key, record, FLAG_EDITED);
+    };
+    add(
+      "bitfield",
+      -2,
+      ["write", "denyoom"],
+      KEY("RW", "UPDATE", "ACCESS", "VARIABLE_FLAGS"),
+      "3.2.0",
+      "O(1) for each step",
+      "Reads and writes numbers of any width. key [GET type offset] [SET type offset value] [INCRBY type offset increment] [OVERFLOW WRAP | SAT | FAIL] ...",
+      bitfield(false),
+    );
+    add(
+      "bitfield_ro",
+      -2,
+      ["readonly", "fast"],
+      KEY("RO", "ACCESS"),
+      "6.0.0",
+      "O(1) for each step",
+      "Reads numbers of any width. key [GET type offset] ...",
+      bitfield(true),
+    );
+  },
+});
