@@ -10,7 +10,7 @@
  * holds nothing but the bytes of one unfinished command: an idle connection holds none.
  *
  * What is refused, when, and in which words is what redis-server 7.0 does, with two differences, both for lines that Redis cannot read:
- * a NUL byte in a line does not hide the line's end (Redis waits for 64 KiB more), and a line is too long by its own length, however it was
+ * a NUL byte is a byte like any other, and does not hide the line's end (Redis waits for 64 KiB more), and a line is too long by its own length, however it was
  * cut on its way.
  *
  * The `resp` plugin has one parser per connection; it feeds it, and runs `next` until nothing whole is left.
@@ -538,7 +538,7 @@ function isSpace(byte: number): boolean {
 
 /** What ends a word outside of quotes: fewer bytes than separate words, as in Redis. */
 function endsWord(byte: number): boolean {
-  return byte === 0x20 || byte === 0x09 || byte === LF || byte === CR || byte === 0;
+  return byte === 0x20 || byte === 0x09 || byte === LF || byte === CR;
 }
 
 /** What a letter means after a backslash. */
