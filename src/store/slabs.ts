@@ -20,7 +20,7 @@
  * must write it before the next call here. That is how a page can be walked.
  */
 import { assert } from "../assert.ts";
-import { copyBytes } from "./copy.ts";
+import { copyBytes } from "../codec/copy-bytes.ts";
 import {
   CLASS_BLOCKS_PER_PAGE,
   CLASS_BYTES,

@@ -19,11 +19,12 @@
  * The hooks `onChange` and `onExpire` are called in the middle of an operation. They must not call anything here that changes keys.
  */
 import { assert } from "../assert.ts";
+import { copyBytes } from "../codec/copy-bytes.ts";
 import { KeyHasher } from "../codec/slot.ts";
 import type { AccessTracking, Handle, Keyspace, ValueType } from "../contracts/keyspace.ts";
 import { AccessClock } from "./access-clock.ts";
 import { Compaction } from "./compaction.ts";
-import { copyBytes, equalBytes } from "./copy.ts";
+import { equalBytes } from "./equal-bytes.ts";
 import { Digest } from "./digest.ts";
 import { KeyReference } from "./key-reference.ts";
 import {
