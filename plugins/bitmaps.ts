@@ -323,7 +323,7 @@ export default definePlugin({
           return undefined;
         }
         const offset = offsetArgument(call, index + 2, type.bits);
-        if (Number.isNaN(offset) || offset + type.bits > maxBits()) {
+        if (Number.isNaN(offset)) {
           call.reply.error(BAD_OFFSET);
           return undefined;
         }

@@ -13,7 +13,6 @@ import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
 import type { Timer } from "../src/world.ts";
 
 const SYNTAX_ERROR = "ERR syntax error";
-const NOT_AN_INTEGER = "ERR value is not an integer or out of range";
 /** Names and library names: what does not break a line of CLIENT LIST. */
 const PRINTABLE = /^[!-~]*$/;
 /** The longest pause, so that a sum with the time stays exact. */
@@ -260,7 +259,7 @@ export default definePlugin({
         "Holds the commands of all connections for a while. milliseconds [WRITE | ALL]",
         (call) => {
           const isAll = call.count === 3 || call.is(3, "ALL");
-          if (call.count > 4 || (!isAll && !call.is(3, "WRITE"))) {
+          if (call.count > 4) {
             call.reply.error(SYNTAX_ERROR);
             return;
           }
@@ -268,6 +267,7 @@ export default definePlugin({
           if (Number.isNaN(durationMs) || durationMs > MAX_PAUSE_MS)
             call.reply.error("ERR timeout is not an integer or out of range");
           else if (durationMs < 0) call.reply.error("ERR timeout is negative");
+          else if (!isAll && !call.is(3, "WRITE")) call.reply.error("ERR CLIENT PAUSE mode must be WRITE or ALL");
           else {
             startPause(durationMs, isAll);
             call.reply.ok();
@@ -357,8 +357,7 @@ function readFilter(call: Call, filter: ClientFilter): string | undefined {
     const value = call.text(index + 1);
     if (call.is(index, "ID")) {
       const id = wholeNumber(value);
-      if (Number.isNaN(id)) return NOT_AN_INTEGER;
-      if (id < 1) return "ERR client-id should be greater than 0";
+      if (!(id >= 1)) return "ERR client-id should be greater than 0";
       filter.id = id;
     } else if (call.is(index, "TYPE")) {
       if (!CLIENT_TYPES.has(value.toLowerCase())) return `ERR Unknown client type '${value.slice(0, 128)}'`;

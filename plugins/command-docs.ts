@@ -58,12 +58,17 @@ const CATEGORY_ORDER = [
   "scripting",
 ];
 
+/** A flag of a key as Redis writes it: what is done to the key in two capitals, all else in small letters. */
+function keyFlag(flag: string): string {
+  return flag.length === 2 ? flag : flag.toLowerCase();
+}
+
 /** Key specifications that follow the flags, as Redis writes them: a place to begin, and how to find the others. */
 function writeKeySpecification(reply: ReplyWriter, key: KeySpecification): void {
   reply.map(3);
   reply.bulkText("flags");
   reply.set(key.flags.length);
-  for (const flag of key.flags) reply.simple(flag);
+  for (const flag of key.flags) reply.simple(keyFlag(flag));
   reply.bulkText("begin_search");
   reply.map(2);
   reply.bulkText("type");
@@ -234,7 +239,7 @@ export default definePlugin({
         call.reply.bulk(args.bytes, args.start(index), args.end(index));
         if (withFlags) {
           call.reply.set(flags.length);
-          for (const flag of flags) call.reply.simple(flag);
+          for (const flag of flags) call.reply.simple(keyFlag(flag));
         }
       }
     };
@@ -259,7 +264,7 @@ export default definePlugin({
         writeSome(
           call,
           (command) => writeInfo(call.reply, command),
-          () => call.reply.nullArray(),
+          () => call.reply.nullBulk(),
         );
       }),
       subcommand("docs", -2, "7.0.0", "Documents commands. [name ...]", (call) => {
@@ -277,12 +282,12 @@ export default definePlugin({
           writeDocs(call.reply, command);
         }
       }),
-      subcommand("getkeys", -3, "2.8.13", "Tells the keys of a full command. command [argument ...]", (call) =>
+      subcommand("getkeys", -4, "2.8.13", "Tells the keys of a full command. command [argument ...]", (call) =>
         getKeys(call, false),
       ),
       subcommand(
         "getkeysandflags",
-        -3,
+        -4,
         "7.0.0",
         "Tells the keys of a full command, and what it does to them.",
         (call) => getKeys(call, true),

@@ -18,14 +18,14 @@ import { KeyReference } from "../src/store/key-reference.ts";
 
 /** The policies, and what they look at. */
 const POLICIES = {
-  noeviction: { volatileOnly: false, by: "nothing" },
-  "allkeys-lru": { volatileOnly: false, by: "idle" },
-  "allkeys-lfu": { volatileOnly: false, by: "frequency" },
-  "allkeys-random": { volatileOnly: false, by: "random" },
   "volatile-lru": { volatileOnly: true, by: "idle" },
   "volatile-lfu": { volatileOnly: true, by: "frequency" },
   "volatile-random": { volatileOnly: true, by: "random" },
   "volatile-ttl": { volatileOnly: true, by: "expiry" },
+  "allkeys-lru": { volatileOnly: false, by: "idle" },
+  "allkeys-lfu": { volatileOnly: false, by: "frequency" },
+  "allkeys-random": { volatileOnly: false, by: "random" },
+  noeviction: { volatileOnly: false, by: "nothing" },
 } as const;
 
 type PolicyName = keyof typeof POLICIES;

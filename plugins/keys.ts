@@ -7,7 +7,7 @@
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { globMatch } from "../src/codec/glob.ts";
-import { parseInteger, parseInteger64 } from "../src/codec/number.ts";
+import { parseInteger64 } from "../src/codec/number.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
 import type { CommandFlag, CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
 import {
@@ -406,15 +406,14 @@ function scan(
   replyKey: (call: Call, record: Handle) => void,
 ): void {
   const { reply, bytes } = call;
-  // Redis reads a cursor more laxly than other numbers: leading zeros are all right.
+  // Read as laxly as C reads an unsigned number. One that no SCAN has given, or that is too large for any, begins anew.
   const cursorText = call.text(1);
-  const cursor = /^[0-9]{1,20}$/.test(cursorText)
-    ? Number(cursorText)
-    : parseInteger(bytes, call.start(1), call.end(1));
-  if (!(cursor >= 0)) {
+  if (!/^-?[0-9]{1,20}$/.test(cursorText)) {
     reply.error("ERR invalid cursor");
     return;
   }
+  const number = Number(cursorText);
+  const cursor = number >= 0 && number < SLOT_COUNT * POSITIONS ? number : 0;
   let pattern = 0;
   let count = 10;
   let type: string | undefined;

@@ -555,8 +555,8 @@ function wholeNumber(
 ): (text: string) => string | undefined {
   return (text) => {
     const value = Number(text);
-    if (!/^[0-9]+$/.test(text) || value < least || value > most)
-      return `argument must be between ${least} and ${most} inclusive`;
+    if (!/^-?[0-9]+$/.test(text)) return "argument couldn't be parsed into an integer";
+    if (value < least || value > most) return `argument must be between ${least} and ${most} inclusive`;
     apply(value);
     return undefined;
   };

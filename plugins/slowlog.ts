@@ -10,7 +10,6 @@ import type { Call } from "../src/call.ts";
 import { CommandBits } from "../src/command-table.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { NOT_AN_INTEGER } from "../src/replies.ts";
 import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
 
 const settingsSchema = Type.Object({
@@ -129,11 +128,7 @@ export default definePlugin({
           return;
         }
         const count = call.count === 3 ? integerArgument(call, 2) : 10;
-        if (Number.isNaN(count)) {
-          call.reply.error(NOT_AN_INTEGER);
-          return;
-        }
-        if (count < -1) {
+        if (!(count >= -1)) {
           call.reply.error("ERR count should be greater than or equal to -1");
           return;
         }

@@ -1,6 +1,6 @@
 /** Reading arguments that many commands share: whole numbers, and times of expiry. */
 import type { Call } from "./call.ts";
-import { INTEGER_64_MAX, parseInteger, parseInteger64 } from "./codec/number.ts";
+import { INTEGER_64_MAX, INTEGER_64_MIN, parseInteger, parseInteger64 } from "./codec/number.ts";
 
 /** The latest moment that is told apart from the next one: beyond it numbers are no longer exact. Some 285,000 years from here. */
 export const MAX_TIME_MS = Number.MAX_SAFE_INTEGER;
@@ -56,13 +56,10 @@ export function expiryArgument(call: Call, index: number, unit: ExpiryUnit, nowM
   if (Math.abs(value) < 2 ** 43) return value * unit.factor + (unit.isRelative ? nowMs : 0);
   const large = parseInteger64(call.bytes, call.start(index), call.end(index));
   if (large === undefined) return Number.NaN;
-  const atMs = large * BigInt(unit.factor) + (unit.isRelative ? BigInt(nowMs) : 0n);
-  if (
-    large > INTEGER_64_MAX / BigInt(unit.factor) ||
-    large < -(INTEGER_64_MAX / BigInt(unit.factor)) ||
-    atMs > INTEGER_64_MAX ||
-    atMs < -INTEGER_64_MAX
-  )
-    return undefined;
+  const factor = BigInt(unit.factor);
+  // As in C: the product must fit 64 bits, and so must the sum. Division rounds towards zero in both.
+  if (large > INTEGER_64_MAX / factor || large < INTEGER_64_MIN / factor) return undefined;
+  const atMs = large * factor + (unit.isRelative ? BigInt(nowMs) : 0n);
+  if (atMs > INTEGER_64_MAX) return undefined;
   return Math.max(-MAX_TIME_MS, Math.min(MAX_TIME_MS, Number(atMs)));
 }

@@ -1,221 +1,249 @@
 /**
- * The payload of DUMP and RESTORE: Redis' own format, for strings.
+ * Values as DUMP gives them and RESTORE takes them: Redis' own format, so that keys move between Redis and a bunch.
  *
- *     type (1 byte: 0, a string), the string, version (2 bytes), CRC64 of all before (8 bytes)
+ * A payload is one type byte, the value as in Redis' snapshot files, the format's version (two bytes), and a checksum of
+ * all before it (eight bytes), both lowest byte first. Strings are type 0, and are written as the first of these that fits:
+ * - an integer of 8, 16 or 32 bits, if the string is how such a number is written;
+ * - compressed with LZF, from 21 bytes on, if that saves more than four bytes;
+ * - length and bytes.
  *
- * A string is a length and its bytes; or a small number in 1, 2 or 4 bytes; or compressed with LZF. Lengths take 1, 2, 5 or 9 bytes. What is written here is
- * never compressed: Redis reads it all the same.
- *
- * Source: Redis' RDB file format, version 10.
+ * Payloads come from clients, so `decode` trusts nothing: it never throws, and never takes more memory than the
+ * payload can fill and the caller allows. (Redis lets a value that is cut off reach into version and checksum; here it is
+ * malformed.)
  */
+import { writeCrc64 } from "./crc64.ts";
+import { compressLzf, decompressLzf } from "./lzf.ts";
+import { parseInteger, writeInteger } from "./number.ts";
 
-/** The version that Redis 7.0 writes, and the latest that it reads. */
-const RDB_VERSION = 10;
-const FOOTER_BYTES = 10;
+/** What Redis 7.0 writes, and the newest that it reads. */
+export const DUMP_VERSION = 10;
+
 const TYPE_STRING = 0;
-/** The two highest bits of a length's first byte say its form. */
-const FORM_6_BITS = 0x00;
-const FORM_14_BITS = 0x40;
-const FORM_LONG = 0x80;
-const FORM_ENCODED = 0xc0;
+const VERSION_BYTES = 2;
+const CHECKSUM_BYTES = 8;
+const FOOTER_BYTES = VERSION_BYTES + CHECKSUM_BYTES;
+
+// The two top bits of a length's first byte say how it goes on.
+const LENGTH_14_BITS = 0x40;
 const LENGTH_32_BITS = 0x80;
 const LENGTH_64_BITS = 0x81;
-const ENCODED_INT8 = 0;
-const ENCODED_INT16 = 1;
-const ENCODED_INT32 = 2;
-const ENCODED_LZF = 3;
+/** No length follows but a special kind of string, named by the other bits. */
+const SPECIAL = 0xc0;
+const SPECIAL_INTEGER_8 = 0;
+const SPECIAL_INTEGER_16 = 1;
+const SPECIAL_INTEGER_32 = 2;
+const SPECIAL_LZF = 3;
+
+/** A longer string is no integer of 32 bits ("-2147483648" has eleven). */
+const INTEGER_TEXT_MAX = 11;
+/** Redis does not try to compress shorter strings. */
+const COMPRESSED_FROM_BYTES = 21;
+/** What compression must save to be worth it, by Redis' count. */
+const COMPRESSION_GAIN_BYTES = 4;
+/** No header is longer: type, special kind, two lengths of five bytes. */
+const HEADER_BYTES_MAX = 12;
 
 /** What a payload holds. */
 export type Decoded =
+  /** `value` is a copy. */
   | { readonly kind: "string"; readonly value: Uint8Array }
-  /** Whole, but of another type of value. */
+  /** Sound, but no string: a type that Redis calls by this number. */
   | { readonly kind: "unsupported"; readonly type: number }
-  /** Whole, but what it holds makes no sense. */
+  /** "DUMP payload version or checksum are wrong": cut, damaged, or of a version that is not known. */
+  | { readonly kind: "damaged" }
+  /** "Bad data format": the checksum is right, and yet this is no value. */
   | { readonly kind: "malformed" }
-  /** Damaged, or of a version that is not known. */
-  | { readonly kind: "damaged" };
+  /** The value would have more bytes than the caller allows. */
+  | { readonly kind: "too-large" };
 
-// CRC64 (Jones), reflected, a byte at a time, in two halves of 32 bits: eight times as fast as with 64-bit integers.
-const CRC_LOW = new Int32Array(256);
-const CRC_HIGH = new Int32Array(256);
-for (let byte = 0; byte < 256; byte += 1) {
-  let low = byte;
-  let high = 0;
-  for (let bit = 0; bit < 8; bit += 1) {
-    const isOdd = (low & 1) !== 0;
-    low = (low >>> 1) | (high << 31);
-    high >>>= 1;
-    if (isOdd) {
-      low ^= 0xac4bc9b5;
-      high ^= 0x95ac9329;
-    }
-  }
-  CRC_LOW[byte] = low;
-  CRC_HIGH[byte] = high;
-}
-
-/** The CRC64 of some bytes, as its low and its high half. */
-export function crc64(bytes: Uint8Array, start: number, end: number): { readonly low: number; readonly high: number } {
-  let low = 0;
-  let high = 0;
-  for (let at = start; at < end; at += 1) {
-    const index = (low ^ (bytes[at] as number)) & 0xff;
-    const shifted = (low >>> 8) | (high << 24);
-    high = (high >>> 8) ^ (CRC_HIGH[index] as number);
-    low = shifted ^ (CRC_LOW[index] as number);
-  }
-  return { low: low >>> 0, high: high >>> 0 };
-}
-
-/** Makes the payload of a string. */
+/**
+ * Writes a string's payload, with the same bytes as Redis 7.0 gives by default.
+ *
+ * @param bytes Holds the string.
+ * @param start Where it begins.
+ * @param end Where it ends, exclusive.
+ * @returns The payload.
+ * @example
+ * ```ts
+ * const payload = encodeString(value, 0, value.length);
+ * ```
+ */
 export function encodeString(bytes: Uint8Array, start: number, end: number): Uint8Array {
   const length = end - start;
-  const number = smallNumber(bytes, start, end);
-  const header = number === undefined ? lengthBytes(length) : numberBytes(number);
-  const content = number === undefined ? length : 0;
-  const payload = new Uint8Array(1 + header.length + content + FOOTER_BYTES);
-  payload[0] = TYPE_STRING;
-  payload.set(header, 1);
-  if (content > 0) payload.set(bytes.subarray(start, end), 1 + header.length);
-  const footer = payload.length - FOOTER_BYTES;
-  const view = new DataView(payload.buffer);
-  view.setUint16(footer, RDB_VERSION, true);
-  const { low, high } = crc64(payload, 0, footer + 2);
-  view.setUint32(footer + 2, low, true);
-  view.setUint32(footer + 6, high, true);
-  return payload;
+  if (length <= INTEGER_TEXT_MAX) {
+    const integer = parseInteger(bytes, start, end);
+    if (integer === (integer | 0)) return encodeInteger(integer);
+  }
+  const compressed =
+    length < COMPRESSED_FROM_BYTES ? undefined : compressLzf(bytes, start, end, length - COMPRESSION_GAIN_BYTES);
+  const body = new Uint8Array(HEADER_BYTES_MAX + (compressed?.length ?? length) + FOOTER_BYTES);
+  body[0] = TYPE_STRING;
+  let at = 1;
+  if (compressed === undefined) {
+    at = writeLength(body, at, length);
+    body.set(bytes.subarray(start, end), at);
+    at += length;
+  } else {
+    body[at] = SPECIAL | SPECIAL_LZF;
+    at = writeLength(body, at + 1, compressed.length);
+    at = writeLength(body, at, length);
+    body.set(compressed, at);
+    at += compressed.length;
+  }
+  return seal(body, at);
 }
 
 /**
- * Reads a payload. Never throws, whatever it is given.
+ * Reads a payload.
  *
- * @param maxBytes The longest value that is accepted: a compressed one says how long it is before it is read.
+ * @param payload Holds it.
+ * @param start Where it begins.
+ * @param end Where it ends, exclusive.
+ * @param maxBytes The longest value to accept.
+ * @returns The value, or what is wrong.
+ * @example
+ * ```ts
+ * const decoded = decode(input, start, end, maxValueBytes);
+ * if (decoded.kind === "string") store(decoded.value);
+ * ```
  */
 export function decode(payload: Uint8Array, start: number, end: number, maxBytes: number): Decoded {
-  if (end - start < FOOTER_BYTES + 1) return { kind: "damaged" };
   const footer = end - FOOTER_BYTES;
-  const view = new DataView(payload.buffer, payload.byteOffset + start, end - start);
-  if (view.getUint16(footer - start, true) > RDB_VERSION) return { kind: "damaged" };
-  const { low, high } = crc64(payload, start, footer + 2);
-  if (view.getUint32(footer - start + 2, true) !== low || view.getUint32(footer - start + 6, true) !== high)
-    return { kind: "damaged" };
+  if (footer < start || !hasGoodFooter(payload, start, footer)) return { kind: "damaged" };
+  if (footer === start) return { kind: "malformed" };
   const type = payload[start] as number;
   if (type !== TYPE_STRING) return { kind: "unsupported", type };
-  const value = decodeString(payload, start + 1, footer, maxBytes);
-  return value === undefined ? { kind: "malformed" } : { kind: "string", value };
+  return new StringReader(payload, start + 1, footer).read(maxBytes);
 }
 
-/** A number that Redis writes in 1, 2 or 4 bytes: its digits are just those that it would be shown with. */
-function smallNumber(bytes: Uint8Array, start: number, end: number): number | undefined {
-  if (end === start || end - start > 11) return undefined;
-  let text = "";
-  for (let at = start; at < end; at += 1) text += String.fromCharCode(bytes[at] as number);
-  if (!/^(0|-?[1-9][0-9]*)$/.test(text)) return undefined;
-  const value = Number(text);
-  return value >= -(2 ** 31) && value < 2 ** 31 ? value : undefined;
-}
+/** Reads the string between two positions. What follows it is ignored, as Redis does. */
+class StringReader {
+  readonly #bytes: Uint8Array;
+  readonly #end: number;
+  #at: number;
 
-function numberBytes(value: number): Uint8Array {
-  if (value >= -128 && value < 128) return Uint8Array.of(FORM_ENCODED | ENCODED_INT8, value & 0xff);
-  if (value >= -32_768 && value < 32_768)
-    return Uint8Array.of(FORM_ENCODED | ENCODED_INT16, value & 0xff, (value >> 8) & 0xff);
-  return Uint8Array.of(
-    FORM_ENCODED | ENCODED_INT32,
-    value & 0xff,
-    (value >> 8) & 0xff,
-    (value >> 16) & 0xff,
-    (value >> 24) & 0xff,
-  );
-}
-
-function lengthBytes(length: number): Uint8Array {
-  if (length < 2 ** 6) return Uint8Array.of(FORM_6_BITS | length);
-  if (length < 2 ** 14) return Uint8Array.of(FORM_14_BITS | (length >> 8), length & 0xff);
-  return Uint8Array.of(
-    LENGTH_32_BITS,
-    (length >>> 24) & 0xff,
-    (length >>> 16) & 0xff,
-    (length >>> 8) & 0xff,
-    length & 0xff,
-  );
-}
-
-interface Length {
-  readonly value: number;
-  /** Instead of a length: how the string is encoded. */
-  readonly isEncoded: boolean;
-  readonly after: number;
-}
-
-function readLength(bytes: Uint8Array, at: number, end: number): Length | undefined {
-  if (at >= end) return undefined;
-  const first = bytes[at] as number;
-  const form = first & 0xc0;
-  if (form === FORM_6_BITS) return { value: first & 0x3f, isEncoded: false, after: at + 1 };
-  if (form === FORM_ENCODED) return { value: first & 0x3f, isEncoded: true, after: at + 1 };
-  if (form === FORM_14_BITS) {
-    return at + 2 > end
-      ? undefined
-      : { value: ((first & 0x3f) << 8) | (bytes[at + 1] as number), isEncoded: false, after: at + 2 };
+  constructor(bytes: Uint8Array, start: number, end: number) {
+    this.#bytes = bytes;
+    this.#at = start;
+    this.#end = end;
   }
-  const size = form === FORM_LONG && first === LENGTH_32_BITS ? 4 : first === LENGTH_64_BITS ? 8 : 0;
-  if (size === 0 || at + 1 + size > end) return undefined;
-  let value = 0;
-  for (let index = 1; index <= size; index += 1) value = 256 * value + (bytes[at + index] as number);
-  return { value, isEncoded: false, after: at + 1 + size };
-}
 
-function decodeString(bytes: Uint8Array, start: number, end: number, maxBytes: number): Uint8Array | undefined {
-  const length = readLength(bytes, start, end);
-  if (length === undefined) return undefined;
-  const { value, isEncoded, after } = length;
-  if (!isEncoded) return value > maxBytes || after + value !== end ? undefined : bytes.slice(after, end);
-  if (value === ENCODED_LZF) {
-    const packed = readLength(bytes, after, end);
-    if (packed === undefined || packed.isEncoded) return undefined;
-    const plain = readLength(bytes, packed.after, end);
-    if (plain === undefined || plain.isEncoded || plain.value > maxBytes) return undefined;
-    if (plain.after + packed.value !== end) return undefined;
-    return decompress(bytes, plain.after, end, plain.value);
-  }
-  const size = value === ENCODED_INT8 ? 1 : value === ENCODED_INT16 ? 2 : value === ENCODED_INT32 ? 4 : 0;
-  if (size === 0 || after + size !== end) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset + after, size);
-  const number = size === 1 ? view.getInt8(0) : size === 2 ? view.getInt16(0, true) : view.getInt32(0, true);
-  return new TextEncoder().encode(String(number));
-}
-
-/**
- * Undoes LZF: runs of plain bytes, and references to bytes that were written before.
- *
- * @param length What must come out. A reference says at most 264 bytes in 3, so no more than 88 times the input is ever made.
- */
-function decompress(bytes: Uint8Array, start: number, end: number, length: number): Uint8Array | undefined {
-  if (length > (end - start) * 88) return undefined;
-  const plain = new Uint8Array(length);
-  let at = start;
-  let written = 0;
-  while (at < end) {
-    const control = bytes[at++] as number;
-    if (control < 32) {
-      const run = control + 1;
-      if (at + run > end || written + run > length) return undefined;
-      plain.set(bytes.subarray(at, at + run), written);
-      at += run;
-      written += run;
-      continue;
+  read(maxBytes: number): Decoded {
+    if (this.#at >= this.#end) return { kind: "malformed" };
+    const first = this.#bytes[this.#at] as number;
+    if (first >= SPECIAL) {
+      this.#at++;
+      return this.#readSpecial(first - SPECIAL, maxBytes);
     }
-    let run = control >> 5;
-    if (run === 7) {
-      if (at >= end) return undefined;
-      run += bytes[at++] as number;
-    }
-    run += 2;
-    if (at >= end) return undefined;
-    let from = written - ((control & 0x1f) << 8) - (bytes[at++] as number) - 1;
-    if (from < 0 || written + run > length) return undefined;
-    // Byte by byte: a reference may reach into what it writes itself.
-    for (let count = 0; count < run; count += 1) plain[written++] = plain[from++] as number;
+    const length = this.#readLength();
+    if (length > this.#end - this.#at) return { kind: "malformed" };
+    if (length > maxBytes) return { kind: "too-large" };
+    return { kind: "string", value: this.#bytes.slice(this.#at, this.#at + length) };
   }
-  return written === length ? plain : undefined;
+
+  #readSpecial(special: number, maxBytes: number): Decoded {
+    switch (special) {
+      case SPECIAL_INTEGER_8:
+        return this.#readInteger(1);
+      case SPECIAL_INTEGER_16:
+        return this.#readInteger(2);
+      case SPECIAL_INTEGER_32:
+        return this.#readInteger(4);
+      case SPECIAL_LZF:
+        return this.#readCompressed(maxBytes);
+      default:
+        return { kind: "malformed" };
+    }
+  }
+
+  #readInteger(width: number): Decoded {
+    if (this.#at + width > this.#end) return { kind: "malformed" };
+    let value = 0;
+    for (let index = 0; index < width; index++) value |= (this.#bytes[this.#at + index] as number) << (index * 8);
+    const unused = 32 - width * 8;
+    const text = new Uint8Array(INTEGER_TEXT_MAX);
+    return { kind: "string", value: text.subarray(0, writeInteger(text, 0, (value << unused) >> unused)) };
+  }
+
+  #readCompressed(maxBytes: number): Decoded {
+    const compressedLength = this.#readLength();
+    const length = this.#readLength();
+    if (compressedLength > this.#end - this.#at || length === Infinity) return { kind: "malformed" };
+    if (length > maxBytes) return { kind: "too-large" };
+    const value = decompressLzf(this.#bytes, this.#at, this.#at + compressedLength, length);
+    return value === undefined ? { kind: "malformed" } : { kind: "string", value };
+  }
+
+  /** Reads a length and steps over it; `Infinity`, which no payload has room for, if there is none. */
+  #readLength(): number {
+    const bytes = this.#bytes;
+    const at = this.#at;
+    const first = at < this.#end ? (bytes[at] as number) : SPECIAL;
+    if (first < LENGTH_14_BITS) {
+      this.#at = at + 1;
+      return first;
+    }
+    if (first < LENGTH_32_BITS) {
+      this.#at = at + 2;
+      return this.#at > this.#end ? Infinity : ((first & 0x3f) << 8) | (bytes[at + 1] as number);
+    }
+    if (first !== LENGTH_32_BITS && first !== LENGTH_64_BITS) return Infinity;
+    this.#at = at + (first === LENGTH_32_BITS ? 5 : 9);
+    if (this.#at > this.#end) return Infinity;
+    // Highest byte first. Beyond 2^53 digits get lost, far above any length that could be right.
+    let length = 0;
+    for (let index = at + 1; index < this.#at; index++) length = length * 256 + (bytes[index] as number);
+    return length;
+  }
+}
+
+function encodeInteger(value: number): Uint8Array {
+  const body = new Uint8Array(HEADER_BYTES_MAX + FOOTER_BYTES);
+  body[0] = TYPE_STRING;
+  let width = 4;
+  let special = SPECIAL_INTEGER_32;
+  if (value === (value << 24) >> 24) {
+    width = 1;
+    special = SPECIAL_INTEGER_8;
+  } else if (value === (value << 16) >> 16) {
+    width = 2;
+    special = SPECIAL_INTEGER_16;
+  }
+  body[1] = SPECIAL | special;
+  for (let index = 0; index < width; index++) body[2 + index] = value >> (index * 8);
+  return seal(body, 2 + width);
+}
+
+/** @returns Where the length ends. */
+function writeLength(target: Uint8Array, at: number, length: number): number {
+  if (length < 64) {
+    target[at] = length;
+    return at + 1;
+  }
+  if (length < 16384) {
+    target[at] = LENGTH_14_BITS | (length >> 8);
+    target[at + 1] = length & 0xff;
+    return at + 2;
+  }
+  // No string has more than 512 MiB, so the form of 64 bits is never written.
+  target[at] = LENGTH_32_BITS;
+  for (let index = 0; index < 4; index++) target[at + 1 + index] = length >>> (24 - index * 8);
+  return at + 5;
+}
+
+/** Adds version and checksum behind the first `length` bytes. */
+function seal(body: Uint8Array, length: number): Uint8Array {
+  body[length] = DUMP_VERSION & 0xff;
+  body[length + 1] = DUMP_VERSION >> 8;
+  writeCrc64(body, 0, length + VERSION_BYTES, body, length + VERSION_BYTES);
+  return body.subarray(0, length + FOOTER_BYTES);
+}
+
+function hasGoodFooter(payload: Uint8Array, start: number, footer: number): boolean {
+  const version = (payload[footer] as number) | ((payload[footer + 1] as number) << 8);
+  if (version > DUMP_VERSION) return false;
+  const checksum = new Uint8Array(CHECKSUM_BYTES);
+  const checksumAt = footer + VERSION_BYTES;
+  writeCrc64(payload, start, checksumAt, checksum, 0);
+  return checksum.every((byte, index) => byte === payload[checksumAt + index]);
 }

@@ -15,8 +15,8 @@ import { CLASS_BYTES, CLASS_COUNT } from "./size-classes.ts";
 
 /** The part of the memory that may be unused. With the promise at 0.3, the rest is for what rounding up to a class costs. */
 const UNUSED_PART_LIMIT = 0.2;
-/** Less than this is never worth moving anything: a started page for each class in use, and the spare chunk. */
-const UNUSED_LIMIT_BYTES = 2 * CHUNK_BYTES;
+/** Less than this cannot be given back. Small stores may so be half unused. */
+const UNUSED_LIMIT_BYTES = CHUNK_BYTES;
 /** What moving a block costs beyond copying its bytes (hashing its key, finding its entry), counted in bytes. */
 const BLOCK_COST_BYTES = 64;
 
@@ -41,7 +41,7 @@ export class Compaction {
     if (this.#leaving.length > 0) return true;
     if (unusedBytes <= UNUSED_LIMIT_BYTES || unusedBytes <= slabs.allocatedBytes * UNUSED_PART_LIMIT) return false;
     // Less than a chunk's worth of pages cannot be given back: going on would be moving for nothing.
-    let pages = this.#spendablePages();
+    let pages = slabs.unusedPages;
     for (let sizeClass = 0; sizeClass < CLASS_COUNT; sizeClass++) pages += slabs.pagesToGain(sizeClass);
     return pages >= PAGES_PER_CHUNK;
   }
@@ -56,8 +56,11 @@ export class Compaction {
   run(limitBytes: number): boolean {
     let costBytes = 0;
     while (costBytes < limitBytes) {
-      if (this.#leaving.length === 0 && !(this.isNeeded && this.#choose())) return false;
-      costBytes += this.#empty(limitBytes - costBytes);
+      if (this.#leaving.length === 0) {
+        if (!this.isNeeded || !this.#choose()) return false;
+      } else {
+        costBytes += this.#empty(limitBytes - costBytes);
+      }
     }
     return this.isNeeded;
   }
@@ -68,16 +71,13 @@ export class Compaction {
     this.#nextGranule = 0;
   }
 
-  /** Unused pages that other pages may be moved to. */
-  #spendablePages(): number {
-    return this.#slabs.unusedPages - (this.#slabs.spareChunk === 0 ? 0 : PAGES_PER_CHUNK);
-  }
-
-  /** Chooses what to empty next. False if there is nothing. */
+  /** Gives the spare chunk back, or chooses what to empty next. False if there is nothing to do. */
   #choose(): boolean {
     const slabs = this.#slabs;
     this.#nextGranule = 0;
-    if (this.#spendablePages() >= PAGES_PER_CHUNK) {
+    // Nothing need be moved for the spare; afterwards, there may be enough.
+    if (slabs.dropSpare()) return true;
+    if (slabs.unusedPages >= PAGES_PER_CHUNK) {
       const chunk = slabs.sparsestChunk();
       slabs.leavingChunk = chunk;
       for (let place = 0; place < PAGES_PER_CHUNK; place++) {

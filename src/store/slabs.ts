@@ -257,6 +257,15 @@ export class Slabs {
     return 0;
   }
 
+  /** Gives the spare chunk back. False if there is none. */
+  dropSpare(): boolean {
+    const chunk = this.spareChunk;
+    if (chunk === 0) return false;
+    this.spareChunk = 0;
+    this.#dropChunk(chunk);
+    return true;
+  }
+
   /** The chunk that fewest pages of are used, other than the spare, or 0. */
   sparsestChunk(): number {
     let sparsest = 0;

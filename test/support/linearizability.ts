@@ -176,11 +176,12 @@ function upTo<Input, Output>(
   operations: readonly Operation<Input, Output>[],
   atMost: number,
 ): Operation<Input, Output>[] {
-  return operations
-    .filter((operation) => operation.invokedAt <= atMost)
-    .map((operation) =>
-      operation.returnedAt <= atMost ? operation : { ...operation, output: undefined, returnedAt: Infinity },
-    );
+  const part: Operation<Input, Output>[] = [];
+  for (const operation of operations) {
+    if (operation.returnedAt <= atMost) part.push(operation);
+    else if (operation.invokedAt <= atMost) part.push({ ...operation, output: undefined, returnedAt: Infinity });
+  }
+  return part;
 }
 
 interface Outcome<Input, Output> {

@@ -1,0 +1,76 @@
+/** A real node for tests that go through sockets: in this process, or in one of its own. */
+import { fileURLToPath } from "node:url";
+import type { Config } from "../../src/config.ts";
+import { type Node, createNode } from "../../src/node.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+
+/** Starts a node within the test's process, on a port that the machine chooses. */
+export async function startNode(config: Config = {}): Promise<{ readonly node: Node; readonly port: number }> {
+  const node = await createNode({ world: createBunWorld({ logLevel: "silent" }), config: { port: 0, ...config } });
+  await node.start();
+  return { node, port: Number(node.parameters.get("port")?.get()) };
+}
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+
+export interface BunchProcess {
+  /** Standard output and standard error so far. */
+  output(): string;
+  /** Waits until the output has a text; fails when the process ends before, or after a while. */
+  until(text: string): Promise<void>;
+  readonly exited: Promise<number>;
+  kill(signal: NodeJS.Signals): void;
+  readonly processId: number;
+}
+
+const PATIENCE_MS = 20_000;
+
+/** Runs the command line in a process of its own. */
+export function runBunch(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  directory?: string,
+): BunchProcess {
+  let text = "";
+  let wake: (() => void) | undefined;
+  const child = Bun.spawn([process.execPath, MAIN, ...args], {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    env: { ...process.env, NO_COLOR: "1", ...environment },
+    ...(directory === undefined ? {} : { cwd: directory }),
+  });
+  const read = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
+    const decoder = new TextDecoder();
+    for await (const chunk of stream) {
+      text += decoder.decode(chunk, { stream: true });
+      wake?.();
+    }
+  };
+  const drained = Promise.all([read(child.stdout), read(child.stderr)]);
+  const exited = child.exited.then(async (code) => {
+    await drained;
+    wake?.();
+    return code;
+  });
+  let hasExited = false;
+  void exited.then(() => {
+    hasExited = true;
+    wake?.();
+  });
+  return {
+    output: () => text,
+    async until(wanted) {
+      const deadline = performance.now() + PATIENCE_MS;
+      while (!text.includes(wanted)) {
+        if (hasExited || performance.now() > deadline) throw new Error(`"${wanted}" did not appear in: ${text}`);
+        const timer = setTimeout(() => wake?.(), 1000);
+        await new Promise<void>((resolve) => (wake = resolve));
+        clearTimeout(timer);
+      }
+    },
+    exited,
+    kill: (signal) => child.kill(signal),
+    processId: child.pid,
+  };
+}
