@@ -16,6 +16,7 @@
  * The `resp` plugin has one parser per connection; it feeds it, and runs `next` until nothing whole is left.
  */
 import { copyBytes } from "./copy-bytes.ts";
+import { parseInteger } from "./number.ts";
 
 /** What `RequestParser.next` found. Numbers, for speed. */
 export const ParseStatus = {
@@ -513,23 +514,6 @@ export class RequestParser {
 const INCOMPLETE = -1;
 /** What stands for one that is wrong; `error` says why. */
 const FAILED = -2;
-
-/** @returns The 64-bit integer that the bytes spell, the way Redis writes it (no `+`, no zeros in front, no `-0`), else NaN. */
-function parseInteger(bytes: Uint8Array, start: number, end: number): number {
-  const isNegative = bytes[start] === 0x2d;
-  const first = isNegative ? start + 1 : start;
-  const digits = end - first;
-  if (digits < 1 || digits > 19) return Number.NaN;
-  if (bytes[first] === 0x30) return digits === 1 && !isNegative ? 0 : Number.NaN;
-  let text = isNegative ? "-" : "";
-  for (let at = first; at < end; at += 1) {
-    const byte = bytes[at] as number;
-    if (byte < 0x30 || byte > 0x39) return Number.NaN;
-    text += String.fromCharCode(byte);
-  }
-  const value = BigInt(text);
-  return BigInt.asIntN(64, value) === value ? Number(value) : Number.NaN;
-}
 
 /** What separates words, and may follow a closing quote: C's `isspace`. */
 function isSpace(byte: number): boolean {
