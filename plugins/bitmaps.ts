@@ -30,6 +30,9 @@ const DEFAULT_MAX_BYTES = 536_870_912;
 
 const KEY = (...flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: 1, step: 1, flags }];
 
+/** Instead of a record: it holds something other than a string. Handles are 32 bits wide. */
+const WRONG = Number.MIN_SAFE_INTEGER;
+
 /** One step of BITFIELD. */
 interface FieldStep {
   readonly kind: "get" | "set" | "incrby";
@@ -48,14 +51,14 @@ export default definePlugin({
     const other = new KeyReference();
     const maxBits = (): number => 8 * Number(context.parameters.get("proto-max-bulk-len")?.get() ?? DEFAULT_MAX_BYTES);
 
-    /** The record if it is a string, 0 if there is none, -1 (and the error is written) if it is something else. */
-    const stringRecord = (call: Call): Handle | -1 => {
+    /** The record if it is a string, 0 if there is none, WRONG (and the error is written) if it is something else. */
+    const stringRecord = (call: Call): Handle => {
       const record = call.find(keyspace);
       if (record === 0 || keyspace.type(record) === ValueType.string) return record;
       call.reply.error(WRONG_TYPE);
-      return -1;
+      return WRONG;
     };
-    const isWrong = (record: Handle | -1): record is -1 => record === -1;
+    const isWrong = (record: Handle): boolean => record === WRONG;
     /** A record's value; a view that is good until the next change. */
     const valueOf = (record: Handle): Uint8Array => {
       if (record === 0) return new Uint8Array(0);

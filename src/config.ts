@@ -176,7 +176,7 @@ export function describeSettings(plugins: readonly Plugin[]): readonly SettingDe
         flag: `--${flag}`,
         environment: `BUNCH_${flag.replaceAll("-", "_").toUpperCase()}`,
         description: property.description ?? "",
-        defaultValue: property["default"],
+        defaultValue: property["default"] as unknown,
         isBoolean: property["type"] === "boolean",
         wants: wantsOf(property),
       };
@@ -259,7 +259,7 @@ export function readObject(config: Config, origin: string): ConfigLayer {
     }
     if (typeof value !== "object" || value === null)
       throw new ConfigError(`Setting "plugins" (from ${origin}) must be an object of plugin names.`);
-    for (const [plugin, choice] of Object.entries(value)) {
+    for (const [plugin, choice] of Object.entries(value as Readonly<Record<string, unknown>>)) {
       if (typeof choice === "boolean") {
         values.set(`plugins.${plugin}`, { value: choice, origin });
       } else if (typeof choice === "object" && choice !== null) {

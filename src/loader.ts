@@ -6,7 +6,7 @@
  * 2. Set up: each plugin's `setup`, one after another, each within a time limit.
  * 3. Start, ready, stop: the series hooks of `hooks.ts`, each handler within the same limit.
  */
-import { type Plugin, type PluginHost } from "./plugin.ts";
+import type { Plugin, PluginHost } from "./plugin.ts";
 import { PluginError, StartError, messageOf } from "./errors.ts";
 import { Fault } from "./assert.ts";
 import type { ServiceToken } from "./service.ts";

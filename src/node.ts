@@ -173,7 +173,12 @@ export class Node {
       stack: error instanceof Error ? error.stack : undefined,
     });
     const fault = error instanceof Error ? error : new Fault(messageOf(error));
-    void this.stop().then(() => this.#onStopped?.(fault));
+    void this.#stopBecause(fault);
+  }
+
+  async #stopBecause(fault: Error | undefined): Promise<void> {
+    await this.stop();
+    this.#onStopped?.(fault);
   }
 
   #limit(doing: string): (plugin: string, work: Promise<void>) => Promise<void> {
@@ -211,9 +216,7 @@ export class Node {
         return timer;
       },
       fault: (error) => this.#fault(error),
-      shutdown: () => {
-        void this.stop().then(() => this.#onStopped?.(undefined));
-      },
+      shutdown: () => void this.#stopBecause(undefined),
       find: (token) => this.service(token),
       provide: (token, service) => void this.#services.set(token, service),
     };

@@ -129,6 +129,7 @@ export interface PluginDefinition<
 }
 
 // The type of "none" for each of the four, so that a plugin which leaves one out gets an empty object instead of an index signature.
+// oxlint-disable-next-line typescript/no-generated-empty-object-type -- an object without properties is just what is meant
 type None = Readonly<Record<never, never>>;
 const noSettings = Type.Object({});
 

@@ -146,7 +146,7 @@ async function loadConfig(file: string | undefined): Promise<Config> {
     );
   }
   // Each of its settings is checked against the schema.
-  return value as Config;
+  return value;
 }
 
 async function loadPlugin(file: string): Promise<Plugin> {

@@ -43,8 +43,9 @@ const LOAD_MINIMUM = 0.4;
 const LOAD_AFTER_SHRINKING = 0.65;
 /** Growth beyond the next size class, for tables in buffers of their own. */
 const LARGE_GROWTH_FACTOR = 1.25;
-/** The pad of a new table: 12 entries are enough for 19 of 20 tables; the rest get twice as many. Small tables need less. */
+/** The pad of a new table: 12 entries are enough for 19 of 20 tables; the rest get twice as many. Small tables need less: an eighth. */
 const PAD_LIMIT = 12;
+const PAD_PART = 8;
 /** Entries up to which moving them in a loop beats the native call. */
 const LOOP_MOVE_LIMIT = 16;
 
@@ -124,8 +125,8 @@ export class SlotTables {
       let gap = at;
       while (ints[gap] !== 0) gap += 2;
       if (gap === this.end(slot) - 2) {
-        // The pad is full: the gap is the one that must stay.
-        this.#grow(slot);
+        // The gap is the one that must stay.
+        this.#widenPad(slot);
         continue;
       }
       if (gap - at > 2 * LOOP_MOVE_LIMIT) {
@@ -184,7 +185,7 @@ export class SlotTables {
       const bytes = this.#slabs.roundUp(
         TABLE_HEADER_BYTES + ENTRY_BYTES * (Math.ceil(count / LOAD_AFTER_SHRINKING) + 1),
       );
-      if (bytes < this.#slabs.blockBytes(handle)) this.#rebuild(slot, bytes);
+      if (bytes < this.#slabs.blockBytes(handle)) this.#resize(slot, bytes);
     }
   }
 
@@ -223,40 +224,50 @@ export class SlotTables {
 
   /** Moves a table to the next larger block. */
   #grow(slot: number): void {
-    const handle = this.handles[slot] as number;
-    const bytes = this.#slabs.blockBytes(handle);
+    const bytes = this.#slabs.blockBytes(this.handles[slot] as number);
     const wanted = bytes >= SMALL_LIMIT_BYTES ? Math.ceil(bytes * LARGE_GROWTH_FACTOR) : bytes + ENTRY_BYTES;
-    this.#rebuild(slot, this.#slabs.roundUp(wanted));
+    this.#resize(slot, this.#slabs.roundUp(wanted));
   }
 
-  /** Moves a table to a block of another size. */
-  #rebuild(slot: number, startBytes: number): void {
+  /** Moves a table to a block of another size, with a pad as small as its entries allow. */
+  #resize(slot: number, bytes: number): void {
+    const entries = entriesIn(bytes);
+    let pad = Math.min(PAD_LIMIT, Math.ceil(entries / PAD_PART));
+    const homes = entries - pad;
+    // More than once only if there are too many hashes near the upper end, or equal ones.
+    while (!this.#rebuild(slot, homes, pad)) pad *= 2;
+  }
+
+  /** Makes room for more hashes near the upper end. Doubling, and leaving the homes alone, keeps the size in proportion to the entries whatever the hashes are. */
+  #widenPad(slot: number): void {
+    const homes = Math.round((this.scales[slot] as number) * HASH_RANGE);
+    this.#rebuild(slot, homes, 2 * (this.entries(slot) - homes));
+  }
+
+  /** Moves a table to another block. False, with nothing changed, if the pad is too small. */
+  #rebuild(slot: number, homes: number, pad: number): boolean {
     const slabs = this.#slabs;
     const old = this.handles[slot] as number;
     const oldInts = slabs.intsOf(old);
     const oldFirst = this.first(slot);
     const oldEnd = this.end(slot);
-    let bytes = startBytes;
-    let pad = Math.min(PAD_LIMIT, Math.ceil(bytes / ENTRY_BYTES / 8));
-    for (;;) {
-      const handle = slabs.allocate(bytes);
-      const ints = slabs.intsOf(handle);
-      const word = wordOf(handle);
-      const entries = (bytes - TABLE_HEADER_BYTES) >>> 3;
-      const homes = entries - pad;
-      ints[word] = -2 - slot;
-      ints[word + 1] = entries;
-      if (placeAll(oldInts, oldFirst, oldEnd, ints, word + TABLE_HEADER_WORDS, entries, homes / HASH_RANGE)) {
-        this.handles[slot] = handle;
-        this.scales[slot] = homes / HASH_RANGE;
-        if (old !== EMPTY_TABLE) slabs.free(old);
-        return;
-      }
-      // Too many hashes near the upper end, or equal ones.
+    const bytes = slabs.roundUp(TABLE_HEADER_BYTES + ENTRY_BYTES * (homes + pad));
+    // What rounding up leaves over goes to the pad.
+    const entries = entriesIn(bytes);
+    const handle = slabs.allocate(bytes);
+    const ints = slabs.intsOf(handle);
+    const word = wordOf(handle);
+    ints[word] = -2 - slot;
+    ints[word + 1] = entries;
+    const scale = homes / HASH_RANGE;
+    if (!placeAll(oldInts, oldFirst, oldEnd, ints, word + TABLE_HEADER_WORDS, entries, scale)) {
       slabs.free(handle);
-      bytes = slabs.roundUp(bytes + pad * ENTRY_BYTES);
-      pad *= 2;
+      return false;
     }
+    this.handles[slot] = handle;
+    this.scales[slot] = scale;
+    if (old !== EMPTY_TABLE) slabs.free(old);
+    return true;
   }
 
   /**
@@ -317,6 +328,11 @@ export class SlotTables {
       );
     }
   }
+}
+
+/** How many entries a table has in a block of so many bytes. */
+function entriesIn(bytes: number): number {
+  return (bytes - TABLE_HEADER_BYTES) >>> 3;
 }
 
 /** The hash word of a hash. Those of one hash are this one, without the volatile bit, and the next. */

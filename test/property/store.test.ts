@@ -63,7 +63,11 @@ for (const removesExpired of [true, false]) {
     };
     const nameOf = (): string => {
       const number = random(3000);
-      return number === 0 ? "" : number % 3 === 0 ? `{tag}${number}` : `key:${number}${number % 50 === 0 ? "x".repeat(300) : ""}`;
+      return number === 0
+        ? ""
+        : number % 3 === 0
+          ? `{tag}${number}`
+          : `key:${number}${number % 50 === 0 ? "x".repeat(300) : ""}`;
     };
     let scan: { slot: number; position: number; expected: Set<string>; seen: Map<string, number> } | undefined;
     const tagged = (): number => {
@@ -80,7 +84,10 @@ for (const removesExpired of [true, false]) {
         expect(record !== 0, where).toBe(entry !== undefined);
         if (entry !== undefined) {
           const start = store.valueStart(record);
-          expect(Buffer.compare(store.bytes(record).subarray(start, start + store.valueLength(record)), entry.value), where).toBe(0);
+          expect(
+            Buffer.compare(store.bytes(record).subarray(start, start + store.valueLength(record)), entry.value),
+            where,
+          ).toBe(0);
           expect(store.expiresAtMs(record), where).toBe(entry.expiresAtMs);
         }
       } else if (choice < 65) {
@@ -114,7 +121,9 @@ for (const removesExpired of [true, false]) {
       } else if (choice < 97) {
         const slot = tagged();
         if (scan === undefined) {
-          const expected = new Set([...model.keys()].filter((each) => each.startsWith("{tag}") && live(each)?.expiresAtMs === 0));
+          const expected = new Set(
+            [...model.keys()].filter((each) => each.startsWith("{tag}") && live(each)?.expiresAtMs === 0),
+          );
           scan = { slot, position: 0, expected, seen: new Map() };
         }
         const { seen } = scan;
@@ -131,7 +140,7 @@ for (const removesExpired of [true, false]) {
         const slot = tagged();
         if (random(2) === 0) {
           store.dropSlot(slot, 1_000_000);
-          for (const each of [...model.keys()]) if (each.startsWith("{tag}")) model.delete(each);
+          for (const each of model.keys()) if (each.startsWith("{tag}")) model.delete(each);
           expect(store.slotSize(slot), where).toBe(0);
         } else if (random(8) === 0) {
           store.clear();
@@ -149,7 +158,7 @@ for (const removesExpired of [true, false]) {
       if (step % 20_000 === 0) store.check();
     }
     store.check();
-    for (const name of [...model.keys()]) {
+    for (const name of model.keys()) {
       const isLive = live(name) !== undefined;
       expect(store.peek(use(name)) !== 0, `at the end, key ${name}, BUNCH_SEED=${SEED}`).toBe(isLive);
     }

@@ -3,6 +3,7 @@
  *
  * Prints each seed with what it has drawn before it runs, so that a run which hangs or crashes can be repeated all the same.
  */
+import { randomInt } from "node:crypto";
 import process from "node:process";
 import { Command } from "commander";
 import { drawSwarm, formatSwarm } from "../support/swarm.ts";
@@ -23,14 +24,10 @@ const flags = program.opts<{ seed?: string; seeds: string; trace: boolean; witho
 function wholeNumber(flag: string, text: string): number {
   if (/^[0-9]{1,15}$/.test(text)) return Number(text);
   process.stderr.write(`error: ${flag} is "${text}", but it must be a whole number\n`);
-  process.exit(2);
+  return process.exit(2);
 }
 
-function freshSeed(): number {
-  return (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) % SEED_LIMIT;
-}
-
-const first = flags.seed === undefined ? freshSeed() : wholeNumber("--seed", flags.seed);
+const first = flags.seed === undefined ? randomInt(SEED_LIMIT) : wholeNumber("--seed", flags.seed);
 const count = wholeNumber("--seeds", flags.seeds);
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 let failures = 0;

@@ -46,19 +46,19 @@ export class RawClient {
   }
 
   static async connect(port: number): Promise<RawClient> {
-    let client: RawClient | undefined;
+    const holder: { client?: RawClient } = {};
     const socket = await Bun.connect({
       hostname: "127.0.0.1",
       port,
       socket: {
-        data: (_socket, bytes) => client?.received(bytes),
-        drain: () => client?.flush(),
-        close: () => client?.closed(),
-        error: () => client?.closed(),
+        data: (_socket, bytes) => holder.client?.received(bytes),
+        drain: () => holder.client?.flush(),
+        close: () => holder.client?.closed(),
+        error: () => holder.client?.closed(),
       },
     });
-    client = new RawClient(socket);
-    return client;
+    holder.client = new RawClient(socket);
+    return holder.client;
   }
 
   private received(bytes: Uint8Array): void {
