@@ -1,8 +1,9 @@
 /**
  * The longest common subsequence of two strings, as the command LCS tells it.
  *
- * The textbook table of lengths, row by row, 4 bytes a cell; then back through it from the end. Which of several equally long subsequences
- * is told, and in which order its matches, follows from that walk.
+ * The textbook table: a cell for each pair of beginnings holds how long their longest common subsequence is, 4 bytes a cell,
+ * filled row by row; then a walk back through it from the end. Which of several equally long subsequences is told, and in
+ * which order its matches, follows from that walk: where it could go either way, it drops the end of the second string.
  */
 
 /** Bytes of the two strings that match, ends included. */
@@ -20,11 +21,19 @@ export interface LcsResult {
   readonly matches: readonly LcsMatch[];
 }
 
+const CELL_BYTES = 4;
+
 /**
  * Compares two strings.
  *
- * @param maxBytes What the table may take.
+ * @param first One string.
+ * @param second The other.
+ * @param maxBytes What the table may take. It takes 4 bytes times (first length + 1) times (second length + 1).
  * @returns The result, or `undefined` if the table would be larger.
+ * @example
+ * ```ts
+ * longestCommonSubsequence(encode("ohmytext"), encode("mynewtext"), 1_000_000)?.length; // 6: "mytext"
+ * ```
  */
 export function longestCommonSubsequence(
   first: Uint8Array,
@@ -33,51 +42,57 @@ export function longestCommonSubsequence(
 ): LcsResult | undefined {
   const width = second.length + 1;
   const cells = (first.length + 1) * width;
-  if (cells * 4 > maxBytes) return undefined;
+  if (cells * CELL_BYTES > maxBytes) return undefined;
   const lengths = new Uint32Array(cells);
-  for (let i = 1; i <= first.length; i += 1) {
-    const byte = first[i - 1];
-    for (let j = 1; j <= second.length; j += 1) {
-      const at = i * width + j;
-      if (byte === second[j - 1]) lengths[at] = (lengths[at - width - 1] as number) + 1;
-      else lengths[at] = Math.max(lengths[at - width] as number, lengths[at - 1] as number);
+  fillTable(lengths, first, second);
+  return walkBack(lengths, first, second);
+}
+
+/** Row `i`, column `j`: the length for the first `i` and the first `j` bytes. Row 0 and column 0 are zero already. */
+function fillTable(lengths: Uint32Array, first: Uint8Array, second: Uint8Array): void {
+  const width = second.length + 1;
+  for (let row = 1; row <= first.length; row++) {
+    const byte = first[row - 1] as number;
+    // The three neighbours of a cell; all but one were its left neighbour's, too.
+    let above = (row - 1) * width;
+    let aboveLeft = 0;
+    let left = 0;
+    for (let column = 0; column < second.length; column++) {
+      above++;
+      const up = lengths[above] as number;
+      if (second[column] === byte) left = aboveLeft + 1;
+      else if (up > left) left = up;
+      lengths[above + width] = left;
+      aboveLeft = up;
     }
   }
-  const length = lengths[cells - 1] as number;
+}
+
+function walkBack(lengths: Uint32Array, first: Uint8Array, second: Uint8Array): LcsResult {
+  const width = second.length + 1;
+  const length = lengths[lengths.length - 1] as number;
   const subsequence = new Uint8Array(length);
   const matches: LcsMatch[] = [];
   let left = length;
-  let i = first.length;
-  let j = second.length;
-  // The match that is being followed, in bytes of each string; `start` moves towards the beginning.
-  let open: { firstStart: number; firstEnd: number; secondStart: number; secondEnd: number } | undefined;
+  let row = first.length;
+  let column = second.length;
   while (left > 0) {
-    const at = i * width + j;
-    let isClosed = open !== undefined;
-    if (first[i - 1] === second[j - 1]) {
-      left -= 1;
-      subsequence[left] = first[i - 1] as number;
-      if (open !== undefined && open.firstStart === i && open.secondStart === j) {
-        open.firstStart -= 1;
-        open.secondStart -= 1;
-        isClosed = false;
-      } else {
-        if (open !== undefined) matches.push(open);
-        open = { firstStart: i - 1, firstEnd: i - 1, secondStart: j - 1, secondEnd: j - 1 };
-        isClosed = false;
-      }
-      i -= 1;
-      j -= 1;
-    } else if ((lengths[at - width] as number) > (lengths[at - 1] as number)) {
-      i -= 1;
-    } else {
-      j -= 1;
+    // As long as the last bytes are the same, they belong to one match.
+    const rowEnd = row;
+    const columnEnd = column;
+    while (left > 0 && first[row - 1] === second[column - 1]) {
+      row--;
+      column--;
+      left--;
+      subsequence[left] = first[row] as number;
     }
-    if (isClosed && open !== undefined) {
-      matches.push(open);
-      open = undefined;
+    if (row < rowEnd) {
+      matches.push({ firstStart: row, firstEnd: rowEnd - 1, secondStart: column, secondEnd: columnEnd - 1 });
+      continue;
     }
+    const at = row * width + column;
+    if ((lengths[at - width] as number) > (lengths[at - 1] as number)) row--;
+    else column--;
   }
-  if (open !== undefined) matches.push(open);
   return { length, subsequence, matches };
 }
