@@ -129,6 +129,7 @@ class Connection implements StreamHandler, ClientTransport {
     this.#parser = new RequestParser(server.limits.request);
     const { context } = server;
     this.client = context.clients.add(this, context.world.clock.monotonicMs(), context.core.password === undefined);
+    this.#parser.isAuthenticated = this.client.isAuthenticated;
   }
 
   queryBytes(): number {
@@ -273,8 +274,9 @@ class Connection implements StreamHandler, ClientTransport {
         break;
       }
       if (client.replyMode !== "on") this.#heedReplyMode(mark);
-      // HELLO and RESET change it, for the replies after their own too.
+      // HELLO, AUTH and RESET change these, for what comes after them in the same piece too.
       reply.protocol = client.protocol;
+      parser.isAuthenticated = client.isAuthenticated;
       if (reply.length > FLUSH_BYTES) {
         this.#flush();
         if (this.#outputBytes > OUTPUT_HIGH_WATER_BYTES) break;
@@ -282,7 +284,6 @@ class Connection implements StreamHandler, ClientTransport {
     }
     this.#isProcessing = false;
     this.#flush();
-    this.#parser.isAuthenticated = client.isAuthenticated;
     if (this.#isGone) return;
     if (this.#isClosing) {
       if (this.#outputBytes === 0) this.#stream.end();

@@ -159,6 +159,8 @@ class BunNetwork implements Network {
         // A second process on the port must fail, and not share it.
         exclusive: true,
         socket: {
+          // What a handler gets is its own for good, and slices of it are copies: of a Buffer they would be views.
+          binaryType: "uint8array",
           open(socket) {
             const stream = new BunStream(socket);
             socket.data = stream;
@@ -192,6 +194,7 @@ class BunNetwork implements Network {
       hostname: options.host,
       port: options.port,
       socket: {
+        binaryType: "uint8array",
         open(socket) {
           const inner = new BunStream(socket);
           socket.data = inner;
