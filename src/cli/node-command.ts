@@ -38,7 +38,13 @@ const LATER_FLAGS: Readonly<Record<string, string>> = {
 };
 
 /** Variables of other parts of the project, which are no settings. */
-const OTHER_VARIABLES = new Set(["BUNCH_STRICT", "BUNCH_STEPS", "BUNCH_SEED"]);
+const OTHER_VARIABLES: ReadonlySet<string> = new Set([
+  "BUNCH_STRICT",
+  "BUNCH_STEPS",
+  "BUNCH_SEED",
+  "BUNCH_TEST_SEED",
+  "BUNCH_REDIS_SERVER",
+]);
 
 interface NodeFlags {
   readonly config?: string;
