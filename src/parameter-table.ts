@@ -24,6 +24,7 @@ export interface Parameter {
 /** The parameters of a node, by name. */
 export class ParameterTable {
   readonly #parameters = new Map<string, Parameter>();
+  readonly #owners = new Map<string, string>();
 
   /** @throws {StartError} If there is one of that name. */
   add(parameter: Parameter, plugin: string): void {
@@ -31,10 +32,16 @@ export class ParameterTable {
       throw new StartError(`Cannot add parameter "${parameter.name}" of plugin "${plugin}": there is one of that name`);
     }
     this.#parameters.set(parameter.name, parameter);
+    this.#owners.set(parameter.name, plugin);
   }
 
   get(name: string): Parameter | undefined {
     return this.#parameters.get(name.toLowerCase());
+  }
+
+  /** The plugin that offers a parameter. */
+  ownerOf(name: string): string | undefined {
+    return this.#owners.get(name);
   }
 
   /** In the order of their names. */
