@@ -125,7 +125,7 @@ export interface PluginDefinition<
   /** Wires it. Ports are opened, timers started in the hook `start`, not here. */
   readonly setup: (
     context: PluginContext<Required, Used, Settings>,
-  ) => Provided<Promised> | Promise<Provided<Promised>>;
+  ) => Provided<NoInfer<Promised>> | Promise<Provided<NoInfer<Promised>>>;
 }
 
 // The type of "none" for each of the four, so that a plugin which leaves one out gets an empty object instead of an index signature.

@@ -27,6 +27,13 @@ export const plugins = [
     },
   }),
   definePlugin({
+    name: "takes-its-time",
+    summary: "Compiles.",
+    async setup() {
+      await Promise.resolve();
+    },
+  }),
+  definePlugin({
     name: "asks-for-what-it-did-not-declare",
     summary: "Must not compile.",
     requires: { keyspace: keyspaceService },
