@@ -86,9 +86,9 @@ function parse(text: string): Identity | undefined {
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null || !("format" in value) || typeof value.format !== "number")
       return undefined;
-    if (!("id" in value) || typeof value.id !== "string") return undefined;
-    // Of another format only the number is known to be there.
-    if (value.format === FORMAT && !/^[0-9a-f]{40}$/.test(value.id)) return undefined;
+    // Of another format nothing but the number is known to be there.
+    if (value.format !== FORMAT) return { format: value.format, id: "", name: null };
+    if (!("id" in value) || typeof value.id !== "string" || !/^[0-9a-f]{40}$/.test(value.id)) return undefined;
     const name = "name" in value && typeof value.name === "string" ? value.name : null;
     return { format: value.format, id: value.id, name };
   } catch {

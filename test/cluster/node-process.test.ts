@@ -1,0 +1,267 @@
+/** Real processes: how a node starts, says no, and stops. */
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { runBunch } from "../support/bunch-server.ts";
+import { RawClient } from "../support/raw-client.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "bunch-process-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+let lastPort = 21_820;
+/** A port of this file's own. */
+const nextPort = (): string => String((lastPort += 1));
+
+describe("a node that starts", () => {
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    test(`says where it listens, and on ${signal} sends what it owes, and exits with 0`, async () => {
+      const port = nextPort();
+      const node = runBunch(["node", "--name", "a", "--port", port]);
+      await node.until(`listens on 127.0.0.1:${port}`);
+      const client = await RawClient.connect(Number(port));
+      client.write("SET key value\r\nGET key\r\n");
+      expect([await client.reply(), await client.reply()]).toEqual(["+OK\r\n", "$5\r\nvalue\r\n"]);
+      node.kill(signal);
+      expect(await client.rest()).toBe("");
+      expect(await node.exited).toBe(0);
+    });
+  }
+
+  test("ends on SHUTDOWN with 0", async () => {
+    const port = nextPort();
+    const node = runBunch(["node", "--port", port]);
+    await node.until("listens on");
+    const client = await RawClient.connect(Number(port));
+    client.write("SHUTDOWN NOSAVE\r\n");
+    expect(await client.rest()).toBe("");
+    expect(await node.exited).toBe(0);
+  });
+
+  test("asks for the password that a flag or the environment gives", async () => {
+    for (const [args, environment] of [
+      [["--password", "secret"], {}],
+      [[], { BUNCH_PASSWORD: "secret" }],
+    ] as const) {
+      const port = nextPort();
+      const node = runBunch(["node", "--port", port, ...args], environment);
+      await node.until("listens on");
+      const client = await RawClient.connect(Number(port));
+      expect(await client.run("get a")).toBe("-NOAUTH Authentication required.\r\n");
+      expect(await client.run("auth wrong")).toBe("-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+      expect(await client.run("hello 3")).toStartWith(
+        "-NOAUTH HELLO must be called with the client already authenticated",
+      );
+      expect(await client.run("hello 3 auth default secret")).toStartWith("%7\r\n");
+      expect(await client.run("get a")).toBe("_\r\n");
+      const other = await RawClient.connect(Number(port));
+      // What comes in the same piece as the password counts as after it; what is too large before it is refused.
+      other.write(`*2\r\n$4\r\nauth\r\n$6\r\nsecret\r\n*12\r\n$3\r\ndel\r\n${"$1\r\nx\r\n".repeat(11)}`);
+      expect([await other.reply(), await other.reply()]).toEqual(["+OK\r\n", ":0\r\n"]);
+      const stranger = await RawClient.connect(Number(port));
+      stranger.write("*11\r\n");
+      expect(await stranger.rest()).toBe("-ERR Protocol error: unauthenticated multibulk length\r\n");
+      client.close();
+      other.close();
+      node.kill("SIGTERM");
+      expect(await node.exited).toBe(0);
+    }
+  });
+
+  test("keeps its id in its data directory", async () => {
+    const ids: string[] = [];
+    for (let start = 0; start < 2; start += 1) {
+      const port = nextPort();
+      const node = runBunch(["node", "--port", port, "--data-dir", join(directory, "kept")]);
+      await node.until("listens on");
+      ids.push(/id ([0-9a-f]{40})/.exec(node.output())?.[1] ?? "none");
+      node.kill("SIGTERM");
+      await node.exited;
+    }
+    expect(ids[0]).toMatch(/^[0-9a-f]{40}$/);
+    expect(ids[1]).toBe(ids[0] ?? "");
+  });
+
+  test("prints its boot tree with --plugins, and every setting with --help", async () => {
+    const tree = runBunch(["node", "--plugins"]);
+    expect(await tree.exited).toBe(0);
+    for (const text of ["hash-slot-router", "topology", "commandBefore pre", "ms"])
+      expect(tree.output()).toContain(text);
+    const help = runBunch(["node", "--help"]);
+    expect(await help.exited).toBe(0);
+    for (const text of [
+      "--port <value>",
+      "BUNCH_PASSWORD",
+      "--resp-max-clients",
+      "Plugin eviction:",
+      "--disable <plugin>",
+    ])
+      expect(help.output()).toContain(text);
+  });
+});
+
+describe("a node that cannot start says why in one sentence, and exits with 2", () => {
+  const write = (name: string, text: string): string => {
+    const path = join(directory, name);
+    writeFileSync(path, text);
+    return path;
+  };
+  const cases: readonly (readonly [what: string, args: () => readonly string[], sentence: string])[] = [
+    ["an unknown flag", () => ["--prot", "1"], 'Unknown flag "--prot"'],
+    ["an argument", () => ["what"], 'Unknown argument "what"'],
+    ["a flag without its value", () => ["--port"], "argument missing"],
+    [
+      "a bad port",
+      () => ["--port", "70000"],
+      'Setting "port" is 70000 (from --port), but it must be a whole number from 0 to 65535.',
+    ],
+    [
+      "a bad setting of a plugin",
+      () => ["--resp-max-clients", "many"],
+      'Setting "plugins.resp.maxClients" is "many" (from --resp-max-clients), but it must be a whole number of at least 1.',
+    ],
+    ["an unknown plugin", () => ["--disable", "rest"], 'Unknown plugin "rest" (from --disable).'],
+    ["a plugin that others need", () => ["--disable", "keyspace"], 'no loaded plugin provides service "keyspace"'],
+    [
+      "a missing configuration",
+      () => ["--config", "nowhere.ts"],
+      'Cannot read the configuration "nowhere.ts": there is no such file.',
+    ],
+    [
+      "a configuration with an unknown setting",
+      () => ["--config", write("unknown.ts", "export default { prot: 1 };")],
+      'Unknown setting "prot"',
+    ],
+    [
+      "a configuration that does not parse",
+      () => ["--config", write("broken.ts", "export default {")],
+      "Cannot load the configuration",
+    ],
+    [
+      "a configuration without an export",
+      () => ["--config", write("empty.ts", "export const a = 1;")],
+      "has no default export",
+    ],
+    ["a missing plugin", () => ["--plugin", "nowhere.ts"], 'Cannot load plugin "nowhere.ts": there is no such file.'],
+    [
+      "a plugin that is none",
+      () => ["--plugin", write("none.ts", "export default 1;")],
+      "it has no plugin as its default export",
+    ],
+    ["--join", () => ["--join", "127.0.0.1:17001"], "Cannot use --join: nodes do not find each other in this version"],
+    ["--empty", () => ["--empty"], "Cannot use --empty"],
+    ["--http-port", () => ["--http-port", "15500"], "Cannot use --http-port: nothing serves HTTP in this version"],
+    [
+      "an address off loopback without a password",
+      () => ["--host", "0.0.0.0"],
+      "Cannot listen on 0.0.0.0 without a password",
+    ],
+    [
+      "an address that is not this machine's",
+      () => ["--host", "198.51.100.1", "--password", "x"],
+      "Cannot listen on 198.51.100.1",
+    ],
+    [
+      "a map that does not list it",
+      () => ["--name", "c", "--topology-nodes", '[{"name":"a","host":"127.0.0.1","port":1,"slots":["0-16383"]}]'],
+      'does not list this node (name "c"',
+    ],
+    [
+      "a map with a slot twice",
+      () => [
+        "--name",
+        "a",
+        "--topology-nodes",
+        '[{"name":"a","host":"127.0.0.1","port":1,"slots":["0-10"]},{"name":"b","host":"127.0.0.1","port":2,"slots":["10"]}]',
+      ],
+      "two nodes have slot 10",
+    ],
+    [
+      "a map with a bad range",
+      () => ["--name", "a", "--topology-nodes", '[{"name":"a","host":"127.0.0.1","port":1,"slots":["5-20000"]}]'],
+      'gives node "a" the slots "5-20000"',
+    ],
+    ["a map that is no list", () => ["--topology-nodes", "{}"], 'Setting "plugins.topology.nodes" is {}'],
+  ];
+  for (const [what, args, sentence] of cases) {
+    test(what, async () => {
+      const node = runBunch(["node", "--port", "0", ...args()], {}, directory);
+      expect(await node.exited, node.output()).toBe(2);
+      expect(node.output()).toContain(sentence);
+      // A sentence, and no stack.
+      expect(node.output()).not.toContain("    at ");
+    });
+  }
+
+  test("a taken port", async () => {
+    const port = nextPort();
+    const first = runBunch(["node", "--port", port]);
+    await first.until("listens on");
+    const second = runBunch(["node", "--port", port]);
+    expect(await second.exited).toBe(2);
+    expect(second.output()).toContain(`Cannot listen on 127.0.0.1:${port}: another process listens there`);
+    first.kill("SIGTERM");
+    await first.exited;
+  });
+
+  test("a data directory that is another node's, of another format, damaged, or somebody else's", async () => {
+    const data = join(directory, "data");
+    const start = (name: string, path: string) => runBunch(["node", "--port", "0", "--name", name, "--data-dir", path]);
+    const owner = start("a", data);
+    await owner.until("listens on");
+    owner.kill("SIGTERM");
+    await owner.exited;
+    const cases: readonly (readonly [string, string])[] = [
+      [data, 'it belongs to node "a", and this node is named "b"'],
+      [join(directory, "later"), "it has format 99, and this version reads format 1"],
+      [join(directory, "damaged"), "its node.json is damaged"],
+      [join(directory, "foreign"), "it holds files (photo.jpg) and no node.json"],
+    ];
+    await Bun.write(join(directory, "later", "node.json"), '{"format":99}');
+    await Bun.write(join(directory, "damaged", "node.json"), '{"format":1,"id":"x"');
+    await Bun.write(join(directory, "foreign", "photo.jpg"), "x");
+    for (const [path, sentence] of cases) {
+      const node = start("b", path);
+      expect(await node.exited, path).toBe(2);
+      expect(node.output()).toContain(sentence);
+    }
+  });
+});
+
+describe("bun start", () => {
+  test("starts nodes, says when one dies, and stops them all", async () => {
+    const cluster = runBunch(["start", "--nodes", "3", "--port", "21846"]);
+    await cluster.until("all 16384 slots served");
+    for (const name of ["node-1", "node-2", "node-3"])
+      expect(cluster.output()).toContain(`${name} | ready node ${name} listens on`);
+    expect(cluster.output()).toContain("redis-cli -c -p 21846 set foo bar");
+    const client = await RawClient.connect(21_847);
+    const victim = Number(/process_id:([0-9]+)/.exec((await client.run("info server")) ?? "")?.[1]);
+    process.kill(victim, "SIGKILL");
+    await cluster.until("node-2 | the node has died (signal SIGKILL); its slots 5461-10922 are not served");
+    const survivors = [];
+    for (const port of [21_846, 21_848]) {
+      const survivor = await RawClient.connect(port);
+      survivors.push(Number(/process_id:([0-9]+)/.exec((await survivor.run("info server")) ?? "")?.[1]));
+      survivor.close();
+    }
+    cluster.kill("SIGTERM");
+    // One has died: that is not what was asked for.
+    expect(await cluster.exited).toBe(1);
+    for (const survivor of survivors) expect(() => process.kill(survivor, 0)).toThrow();
+  });
+
+  test("says no to a bad number of nodes, and to a taken port", async () => {
+    const bad = runBunch(["start", "--nodes", "0"]);
+    expect(await bad.exited).toBe(2);
+    expect(bad.output()).toContain('Flag --nodes is "0", but it must be a whole number from 1 to 100.');
+    const holder = runBunch(["node", "--port", "21850"]);
+    await holder.until("listens on");
+    const cluster = runBunch(["start", "--nodes", "2", "--port", "21849"]);
+    expect(await cluster.exited).toBe(2);
+    expect(cluster.output()).toContain("Cannot listen on 127.0.0.1:21850");
+    expect(cluster.output()).toContain("Node node-2 did not start");
+    holder.kill("SIGTERM");
+    await holder.exited;
+  });
+});
