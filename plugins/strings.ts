@@ -112,7 +112,7 @@ export default definePlugin({
       complexity: string,
       summary: string,
       run: CommandSpecification["run"],
-      tips?: readonly string[],
+      more: Partial<CommandSpecification> = {},
     ): void => {
       context.command({
         name,
@@ -125,7 +125,7 @@ export default definePlugin({
         complexity,
         summary,
         run,
-        ...(tips === undefined ? {} : { tips }),
+        ...more,
       });
     };
 
@@ -146,6 +146,7 @@ export default definePlugin({
           call.reply.ok();
         } else setWithOptions(call);
       },
+      { isQuick: true },
     );
 
     const setWithOptions = (call: Call): void => {
@@ -312,7 +313,7 @@ export default definePlugin({
           else replyValue(call, record);
         }
       },
-      ["request_policy:multi_shard"],
+      { tips: ["request_policy:multi_shard"] },
     );
     const PAIRS = (flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: -1, step: 2, flags }];
     const setPairs = (call: Call): void => {
@@ -341,7 +342,7 @@ export default definePlugin({
           call.reply.ok();
         }
       },
-      ["request_policy:multi_shard", "response_policy:all_succeeded"],
+      { tips: ["request_policy:multi_shard", "response_policy:all_succeeded"] },
     );
     add(
       "msetnx",

@@ -100,6 +100,11 @@ export interface CommandSpecification {
   /** Redis' command tips, such as `nondeterministic_output`. */
   readonly tips?: readonly string[];
   /**
+   * It takes a microsecond or so, but for what its arguments and its reply weigh: its time is taken now and then, since reading the clock each
+   * time would cost a part of what it does. Default: those with the flag `fast`.
+   */
+  readonly isQuick?: boolean;
+  /**
    * Does it, and writes one reply to `call.reply`. Runs to its end without interruption. A command that cannot answer at once takes
    * `call.defer()`. Of a container of subcommands: called when no subcommand was named or known.
    */
