@@ -2,9 +2,13 @@
  * Compaction: moves blocks together so that whole pages, and then whole chunks, become empty and can be given back.
  *
  * Deleting 90 % of the keys at random leaves every page with a tenth of its blocks: nothing is empty, nothing can be given back. The same
- * happens slowly when values are overwritten with longer or shorter ones for months: sizes go out of fashion, and their pages stay half
- * used. So, when more than a fifth of the memory is unused, and moving would free at least a chunk of it, the sparsest page of the class with most to gain is emptied: its blocks
- * are copied to the class' other pages. When 16 pages are unused, the chunk with fewest pages in use is emptied the same way.
+ * happens slowly when values are overwritten with longer or shorter ones for months: sizes go out of fashion, and their
+ * pages stay half used. So, when more than a fifth of the memory is unused, and a chunk or more of it can be won:
+ *
+ * 1. the spare chunk is given back;
+ * 2. while fewer than 16 pages are unused, the sparsest page of the class with most to gain is emptied: its blocks are
+ *    copied to the class' other pages;
+ * 3. when 16 pages are unused, the chunk with fewest pages in use is emptied the same way, and given back.
  *
  * A block can be moved because exactly one place refers to it, and the owner can tell that place from the block's content. The work is cut into
  * steps of a given number of bytes, so that no client waits for it; between the steps everything may change: blocks of a
