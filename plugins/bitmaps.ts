@@ -133,8 +133,11 @@ export default definePlugin({
         const bytes = keyspace.bytes(record);
         const mask = 0x80 >> (offset % 8);
         const before = bytes[at] as number;
-        bytes[at] = isOne ? before | mask : before & ~mask;
-        keyspace.changed(call.key, record, FLAG_EDITED);
+        // A bit that is as it was is no change: nobody who watches is told (growing the value was one).
+        if (((before & mask) !== 0) !== isOne) {
+          bytes[at] = isOne ? before | mask : before & ~mask;
+          keyspace.changed(call.key, record, FLAG_EDITED);
+        }
         call.reply.integer((before & mask) === 0 ? 0 : 1);
       },
     );

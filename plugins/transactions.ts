@@ -249,7 +249,7 @@ export default definePlugin({
     context.command({
       name: "watch",
       arity: -2,
-      flags: ["noscript", "loading", "stale", "fast", "allow_busy", "no_multi"],
+      flags: ["noscript", "loading", "stale", "fast", "allow_busy"],
       keys: [{ first: 1, last: -1, step: 1, flags: ["RO"] }],
       group,
       categories,

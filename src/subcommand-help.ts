@@ -18,6 +18,8 @@ export function helpSubcommand(
     name: "help",
     arity: 2,
     flags: ["loading", "stale"],
+    // Those of its neighbours, but help is no danger.
+    categories: (subcommands[0]?.categories ?? []).filter((category) => category !== "dangerous"),
     group,
     summary: `Tells what ${container} can do.`,
     complexity: "O(1)",

@@ -91,7 +91,7 @@ function page(plugin: Plugin, entry: BootTreeEntry, node: Node): string {
 
   const commands = [...node.dispatcher.commands]
     .filter((command) => command.plugin === plugin.name)
-    .flatMap((command) => [...withSubcommands(command)])
+    .flatMap((command) => Array.from(withSubcommands(command)))
     // A container without subcommands of its own meaning is told by them.
     .filter((command) => command.subcommands === undefined || command.specification.name === "command");
   if (commands.length > 0) {

@@ -171,8 +171,10 @@ describe("a plugin that fails is named", () => {
     const { error } = await inSimulation([bad], async (node) => {
       await node.start();
       const connection = node.connect();
-      expect(String(await connection.execute("fail"))).toContain(`ERR command 'fail' of plugin "bad" failed: no luck`);
-      expect(String(await connection.execute("echo", "x"))).toContain(
+      expect(Bun.inspect(await connection.execute("fail"))).toContain(
+        `ERR command 'fail' of plugin "bad" failed: no luck`,
+      );
+      expect(Bun.inspect(await connection.execute("echo", "x"))).toContain(
         'Plugin "bad" failed in hook "commandBefore": not this one',
       );
       expect(await connection.execute("ping")).toBe("PONG");

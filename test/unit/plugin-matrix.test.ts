@@ -32,12 +32,12 @@ describe("a node", () => {
         expect(await connection.execute("get", "key")).toEqual(new TextEncoder().encode("value"));
         if (name !== "keys") expect(await connection.execute("del", "key")).toBe(1);
       }
-      if (name !== "info") expect(String(await connection.execute("info"))).toContain("redis_version:7.0.15");
+      if (name !== "info") expect(Bun.inspect(await connection.execute("info"))).toContain("redis_version:7.0.15");
       // What the plugin brought is gone, by name.
       const gone = (await createNode({ world, config: { port: 0 } })).bootTree().find(({ plugin }) => plugin === name)
         ?.commands[0];
       if (gone !== undefined)
-        expect(String(await connection.execute(gone, "x"))).toContain(`unknown command '${gone}'`);
+        expect(Bun.inspect(await connection.execute(gone, "x"))).toContain(`unknown command '${gone}'`);
       await node.stop();
     });
   }
@@ -49,7 +49,7 @@ describe("a node", () => {
     });
     const connection = node.connect();
     expect(await connection.execute("mset", "a", "1", "b", "2")).toBe("OK");
-    expect(String(await connection.execute("info", "cluster"))).toContain("cluster_enabled:0");
+    expect(Bun.inspect(await connection.execute("info", "cluster"))).toContain("cluster_enabled:0");
     await node.stop();
   });
 });

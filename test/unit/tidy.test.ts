@@ -1,0 +1,166 @@
+/** Keeps the house in order: layers, doors to the outside, names, documentation. */
+import { describe, expect, test } from "bun:test";
+import { readFileSync, readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describeSettings } from "../../src/config.ts";
+import type { Command } from "../../src/command-table.ts";
+import { defaultPlugins } from "../../src/default-plugins.ts";
+import { Hook } from "../../src/hook.ts";
+import { createNode } from "../../src/node.ts";
+import type { Plugin } from "../../src/plugin.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+import { checkFile, findCycles } from "../support/tidy-rules.ts";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const read = (path: string): string => readFileSync(`${ROOT}${path}`, "utf8");
+const list = (folder: string, ending: string): readonly string[] =>
+  (readdirSync(`${ROOT}${folder}`, { recursive: true }) as string[])
+    .filter((name) => name.endsWith(ending) && !name.includes("results/"))
+    .map((name) => `${folder}/${name}`);
+
+const files = new Map(
+  ["src", "plugins", "test", "bench", "examples", "tools"]
+    .flatMap((folder) => list(folder, ".ts"))
+    .map((path) => [path, read(path)]),
+);
+
+test("every file keeps the rules", () => {
+  const findings = [...files].flatMap(([path, source]) => checkFile(path, source));
+  expect(findings.map(({ path, line, rule, remedy }) => `${path}:${line}: ${rule}: ${remedy}`)).toEqual([]);
+});
+
+test("no imports go round in a circle", () => {
+  expect(findCycles(files).map((cycle) => cycle.join(" -> "))).toEqual([]);
+});
+
+describe("the rules catch", () => {
+  for (const [rule, path, snippet] of [
+    ["plugins never import plugins", "plugins/a.ts", 'import b from "./b.ts";'],
+    ["plugins never import plugins", "plugins/a.ts", 'import { b } from "../plugins/b.ts";'],
+    ["src/ knows plugins", "src/a.ts", 'import b from "../plugins/b.ts";'],
+    ["machines, codecs and the store", "src/codec/a.ts", 'import { b } from "../config.ts";'],
+    ["machines, codecs and the store", "src/protocol/a.ts", 'import { b } from "commander";'],
+    ["relative imports name the file", "src/a.ts", 'import { b } from "./b";'],
+    ["nothing but the world touches clocks", "plugins/a.ts", "const now = Date.now();"],
+    ["nothing but the world touches clocks", "src/a.ts", "setTimeout(() => undefined, 1);"],
+    ["nothing but the world touches clocks", "src/a.ts", "export const a = process.env;"],
+    ["nothing but the world touches clocks", "plugins/a.ts", "Bun.sleepSync(1);"],
+    ["nothing but the world touches clocks", "plugins/a.ts", "crypto.getRandomValues(new Uint8Array(1));"],
+    ["nothing but the world touches I/O", "src/a.ts", 'import { readFileSync } from "node:fs";'],
+    ["chance comes from the world", "src/a.ts", 'import { randomBytes } from "node:crypto";'],
+    ["arithmetic is the same", "src/a.ts", "export const a = Math.log(2);"],
+    ["arithmetic is the same", "src/a.ts", "export const a = Math.random();"],
+    ["no any", "src/a.ts", "export const a: any = 1;"],
+    ["no non-null assertions", "test/a.test.ts", "const a = [1][0]!;"],
+    ["no @ts-ignore", "src/a.ts", "// @ts-ignore\nexport const a = 1;"],
+    ["@ts-expect-error is for type tests", "src/a.ts", "// @ts-expect-error -- no\nexport const a = 1;"],
+    ["default exports", "src/a.ts", "export default 1;"],
+    ["no mutable state", "src/a.ts", "let a = 1;"],
+    ["no mutable state", "src/a.ts", "const a = new Map();\nexport function b() { a.set(1, 2); }"],
+    ["no files that only pass on", "src/a.ts", '/** A. */\nexport * from "./b.ts";'],
+    ["a file begins with a comment", "src/a.ts", "export const a = 1;"],
+    ["kebab-case", "src/camelCase.ts", "/** A. */"],
+    ["read in a sitting", "plugins/a.ts", `/** A. */${"\n".repeat(800)}`],
+    ["no markers", "src/a.ts", "// TODO: later\nexport const a = 1;"],
+  ] as const) {
+    test(`${rule}: ${snippet.slice(0, 50)}`, () => {
+      expect(
+        checkFile(path, snippet)
+          .map((finding) => finding.rule)
+          .join("\n"),
+      ).toContain(rule);
+    });
+  }
+
+  test("a circle", () => {
+    const cycle = new Map([
+      ["src/a.ts", 'import { b } from "./b.ts";'],
+      ["src/b.ts", 'import { c } from "./c.ts";'],
+      ["src/c.ts", 'import { a } from "./a.ts";'],
+    ]);
+    expect(findCycles(cycle)).toHaveLength(1);
+  });
+
+  test("and let the doors themselves, types, strings and comments be", () => {
+    expect(checkFile("src/world-bun.ts", "/** A. */\nexport const now = Date.now();")).toEqual([]);
+    expect(
+      checkFile(
+        "src/codec/a.ts",
+        '/** A. */\nimport type { B } from "../config.ts";\nexport const a: B | undefined = undefined;',
+      ),
+    ).toEqual([]);
+    expect(
+      checkFile(
+        "plugins/a.ts",
+        '/** Date.now() and any. */\nexport const a = "process.exit";\nexport const b = { process: 1 }.process;',
+      ),
+    ).toEqual([]);
+  });
+});
+
+describe("documentation", () => {
+  const readme = read("README.md");
+  const tests = [...files]
+    .filter(([path]) => path.startsWith("test/"))
+    .map(([, source]) => source)
+    .join("\n");
+
+  for (const path of list("plugins", ".ts")) {
+    const name = path.replace(/^plugins\/|\.ts$/g, "");
+    test(`plugin ${name} is on by default or not, documented, in the README's table, and tested`, () => {
+      expect(defaultPlugins.map((plugin) => plugin.name as string)).toContain(name);
+      expect(readme).toContain(`(docs/plugins/${name}.md)`);
+      const commands = read(`plugins/${name}.ts`);
+      expect(commands.length).toBeGreaterThan(0);
+      // By its name, or by what it brings.
+      const isNamed = new RegExp(`\\b${name}\\b`).test(tests);
+      expect(isNamed, `no test names ${name}`).toBe(true);
+    });
+  }
+
+  test("every setting is in its plugin's page, with a meaning", () => {
+    for (const setting of describeSettings(defaultPlugins)) {
+      expect(setting.description.length, setting.path).toBeGreaterThan(10);
+      if (setting.plugin !== undefined) expect(read(`docs/plugins/${setting.plugin}.md`)).toContain(setting.flag);
+    }
+  });
+
+  test("every command says what it does, how long it takes, since when, and is in its plugin's page", async () => {
+    const node = await createNode({ world: createBunWorld({ logLevel: "silent" }) });
+    const check = (command: Command): void => {
+      const { summary, complexity, since } = command.specification;
+      expect(summary, command.fullName).toMatch(/^[A-Z].*[.\]a-z|]/);
+      expect(complexity.length, command.fullName).toBeGreaterThan(3);
+      expect(since, command.fullName).toMatch(/^(bunch )?\d+\.\d+\.\d+$/);
+      if (command.subcommands === undefined)
+        expect(read(`docs/plugins/${command.plugin}.md`)).toContain(
+          `\`${command.fullName.toUpperCase().replace("|", " ")}\``,
+        );
+      for (const each of command.subcommands ?? []) check(each);
+    };
+    for (const command of node.dispatcher.commands) check(command);
+  });
+
+  test("every hook has a comment, and a row in the architecture", async () => {
+    const node = await createNode({ world: createBunWorld({ logLevel: "silent" }) });
+    const source = read("src/hooks.ts");
+    const architecture = read("docs/architecture.md");
+    for (const hook of Object.values(node.hooks).filter((value): value is Hook<unknown> => value instanceof Hook)) {
+      expect(source).toMatch(new RegExp(`\\*/\\n {2}readonly ${hook.name}: `));
+      expect(architecture).toContain(`\`${hook.name}\``);
+    }
+  });
+
+  test("plugins' names are those of their files", () => {
+    const names = defaultPlugins.map((plugin: Plugin) => `plugins/${plugin.name}.ts`);
+    expect(names.toSorted()).toEqual(list("plugins", ".ts").toSorted());
+  });
+
+  test("versions are pinned, and no file names a place on somebody's machine", () => {
+    const manifest = JSON.parse(read("package.json")) as Record<string, Record<string, string>>;
+    for (const version of Object.values({ ...manifest["dependencies"], ...manifest["devDependencies"] }))
+      expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+    for (const [path, source] of files)
+      if (!path.includes("tidy")) expect(/["'`](\/root|\/work|\/home)\//.test(source), path).toBe(false);
+  });
+});
