@@ -9,7 +9,7 @@
  * nanoseconds, one handler a few more: they are made for the command path.
  */
 import { Fault } from "./assert.ts";
-import { PluginError, messageOf } from "./errors.ts";
+import { PluginError, StartError, messageOf } from "./errors.ts";
 
 /** When a handler runs: before the others, among them, or after. */
 export type HookOrder = "pre" | "normal" | "post";
@@ -60,9 +60,12 @@ export abstract class Hook<Run> {
   /** Told of every change of the handlers, for kinds that keep them in a form of their own. */
   protected arranged(_handlers: readonly HookHandler<Run>[]): void {}
 
-  /** What is thrown when a handler threw: faults as they are (they stop the node), all else with the plugin and the hook named. */
+  /**
+   * What is thrown when a handler threw: faults as they are (they stop the node), and so what is said to the person who starts it (a taken port);
+   * all else with the plugin and the hook named.
+   */
   protected blame(handler: HookHandler<Run>, thrown: unknown): Error {
-    if (thrown instanceof Fault || thrown instanceof PluginError) return thrown;
+    if (thrown instanceof Fault || thrown instanceof StartError) return thrown;
     return new PluginError(
       handler.plugin,
       `Plugin "${handler.plugin}" failed in hook "${this.name}": ${messageOf(thrown)}`,

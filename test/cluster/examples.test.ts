@@ -1,10 +1,12 @@
 /** The examples, as a newcomer runs them: a real node with a plugin of one's own. */
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { fileURLToPath } from "node:url";
-import { runBunch } from "../support/bunch-server.ts";
+import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
 
 const EXAMPLES = fileURLToPath(new URL("../../examples/", import.meta.url));
+
+afterAll(endLeftovers);
 
 for (const [how, port, args] of [
   ["--plugin", 21_800, ["--plugin", `${EXAMPLES}rate-limit.ts`, "--rate-limit-max-window-ms", "3600000"]],

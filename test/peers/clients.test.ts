@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Cluster } from "ioredis";
 import { createCluster } from "redis";
-import { type BunchProcess, runBunch, startNode } from "../support/bunch-server.ts";
+import { type BunchProcess, endLeftovers, runBunch, startNode } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { needsRedisServer } from "../support/redis-server.ts";
 
@@ -20,8 +20,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  cluster.kill("SIGTERM");
-  await cluster.exited;
+  await endLeftovers();
 });
 
 async function onEach(command: string): Promise<readonly (string | undefined)[]> {

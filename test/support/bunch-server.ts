@@ -25,6 +25,16 @@ export interface BunchProcess {
 
 const PATIENCE_MS = 20_000;
 
+/** Processes that have not ended. */
+const running = new Set<ReturnType<typeof Bun.spawn>>();
+
+/** Ends what tests have left behind: one that fails half-way does not get to it. For `afterAll`. */
+export async function endLeftovers(): Promise<void> {
+  const left = [...running];
+  for (const child of left) child.kill("SIGTERM");
+  await Promise.all(left.map((child) => child.exited));
+}
+
 /** Runs the command line in a process of its own. */
 export function runBunch(
   args: readonly string[],
@@ -47,6 +57,7 @@ export function runBunch(
       wake?.();
     }
   };
+  running.add(child);
   const drained = Promise.all([read(child.stdout), read(child.stderr)]);
   const exited = child.exited.then(async (code) => {
     await drained;
@@ -55,6 +66,7 @@ export function runBunch(
   });
   let hasExited = false;
   void exited.then(() => {
+    running.delete(child);
     hasExited = true;
     wake?.();
   });
