@@ -415,7 +415,8 @@ export class Simulation {
     for (const host of this.#hosts.values()) {
       let state = host.isUp ? "up" : host.network.isPowered ? "process killed" : "no power";
       if (host.isUp && host.process.readyAtUs > nowUs) state = `stalled until ${formatMs(host.process.readyAtUs)} ms`;
-      const events = [...(summary.get(host.name) ?? [])].map(([label, count]) => `${count} ${label}`);
+      const labels = [...(summary.get(host.name) ?? [])].toSorted(([one], [other]) => (one < other ? -1 : 1));
+      const events = labels.map(([label, count]) => `${count} ${label}`);
       lines.push(`${host.name}: ${state}; to come: ${events.length === 0 ? "nothing" : events.join(", ")}`);
       for (const stream of host.network.streams) {
         const explanation = stream.explain();
