@@ -81,7 +81,7 @@ export interface Report<Input, Output> {
 }
 
 /** Steps of the model for one key: one to a few seconds. Histories without a violation need about ten an operation. */
-const DEFAULT_MAX_WORK = 3_000_000;
+const DEFAULT_MAX_WORK = 2_000_000;
 
 /** Rows of a table that a person reads. */
 const MOST_ROWS = 60;
@@ -190,16 +190,28 @@ interface Outcome<Input, Output> {
   readonly longestOrder: readonly Operation<Input, Output>[];
 }
 
-/** A place in the search: a state, and which operations may come next. */
-interface Frame<State> {
+/** A place in the search: which operations are done, and the state that this order of them leads to. */
+interface Place<State, Input, Output> {
   readonly state: State;
+  readonly stateKey: string;
+  /** Answered operations done. */
+  readonly doneCount: number;
   /** The first answered operation that is not done; all before it are. */
   readonly low: number;
-  /** Indexes of those that may come next; unknown ones follow the answered ones, as `known.length + index`. */
-  readonly candidates: readonly number[];
-  next: number;
+  /** Those after it that are done, in order: few, since they all overlap it. */
+  readonly doneAfter: readonly number[];
+  /** The unknown operations that were used up, a bit each, and how many. */
+  readonly used: bigint;
+  readonly usedCount: number;
+  /** How the search came here. */
+  readonly previous: Place<State, Input, Output> | undefined;
+  readonly operation: Operation<Input, Output> | undefined;
 }
 
+/**
+ * The search. It goes on where most answered operations are done already; among equals, where fewest unknown ones were
+ * used, and only when nothing else is left, it tries one more of those.
+ */
 function search<State extends string | number | object | null, Input, Output>(
   operations: readonly Operation<Input, Output>[],
   model: Model<State, Input, Output>,
@@ -208,109 +220,146 @@ function search<State extends string | number | object | null, Input, Output>(
   const byCall = operations.toSorted((one, other) => one.invokedAt - other.invokedAt);
   const known = byCall.filter(isKnown);
   const unknown = byCall.filter((operation) => !isKnown(operation) && !model.isReadOnly(operation.input));
-  const isDone = new Uint8Array(known.length);
-  const isUsed = new Uint8Array(unknown.length);
-  const seen = new Map<string, Uint8Array[]>();
-  /** What was chosen at each place but the last. */
-  const chosen: number[] = [];
-  let doneCount = 0;
-  let mostDone = -1;
-  let longest: number[] = [];
+  const agenda = new Agenda<Place<State, Input, Output>>();
+  /** For what is done and the state reached: the sets of unknown operations with which the search came there. */
+  const seen = new Map<string, bigint[]>();
   let work = 0;
-
-  const at = (index: number): Operation<Input, Output> =>
-    (index < known.length ? known[index] : unknown[index - known.length]) as Operation<Input, Output>;
-  const orderOf = (indexes: readonly number[]): Operation<Input, Output>[] => indexes.map((index) => at(index));
-
-  const frameFor = (state: State, from: number): Frame<State> => {
-    let low = from;
-    while (low < known.length && isDone[low] === 1) low++;
-    // Whoever was called after the first pending answer came has to wait for that operation.
-    let firstReturn = Infinity;
-    const candidates: number[] = [];
-    for (let i = low; i < known.length; i++) {
-      const operation = known[i] as Operation<Input, Output>;
-      if (operation.invokedAt > firstReturn) break;
-      if (isDone[i] === 1) continue;
-      candidates.push(i);
-      firstReturn = Math.min(firstReturn, operation.returnedAt);
-    }
-    const possible = candidates.filter((i) => at(i).invokedAt <= firstReturn);
-    // The one that was answered first is the likeliest to have come first.
-    possible.sort((one, other) => at(one).returnedAt - at(other).returnedAt);
-    for (let i = 0; i < unknown.length; i++) {
-      if ((unknown[i] as Operation<Input, Output>).invokedAt > firstReturn) break;
-      if (isUsed[i] === 0) possible.push(known.length + i);
-    }
-    return { state, low, candidates: possible, next: 0 };
+  let best: Place<State, Input, Output> = {
+    state: model.initial,
+    stateKey: model.stateKey(model.initial),
+    doneCount: 0,
+    low: 0,
+    doneAfter: [],
+    used: 0n,
+    usedCount: 0,
+    previous: undefined,
+    operation: undefined,
   };
-
-  const frames: Frame<State>[] = [frameFor(model.initial, 0)];
+  agenda.add(0, 0, best);
   for (;;) {
-    const frame = frames.at(-1);
-    if (frame === undefined) return { verdict: "violation", work, longestOrder: orderOf(longest) };
-    if (doneCount > mostDone) {
-      mostDone = doneCount;
-      longest = chosen.slice();
-    }
-    if (doneCount === known.length) return { verdict: "linearizable", work, longestOrder: orderOf(longest) };
-    const index = frame.candidates[frame.next++];
-    if (index === undefined) {
-      frames.pop();
-      const undone = chosen.pop();
-      if (undone !== undefined) mark(undone, 0);
-      continue;
-    }
-    if (work++ >= maxWork) return { verdict: "undecided", work, longestOrder: orderOf(longest) };
-    const operation = at(index);
-    const state = model.step(frame.state, operation.input, operation.output);
-    if (state === undefined) continue;
-    const stateKey = model.stateKey(state);
-    if (index >= known.length && stateKey === model.stateKey(frame.state)) continue;
-    mark(index, 1);
-    if (isNew(frame.low, stateKey)) {
-      chosen.push(index);
-      frames.push(frameFor(state, frame.low));
+    if (best.doneCount === known.length) return outcome("linearizable");
+    const next = agenda.take();
+    if (next === undefined) return outcome("violation");
+    const { item: place, order } = next;
+    const isSecondVisit = order % 2 === 1;
+    const { candidates, firstReturn } = candidatesAt(known, place);
+    if (isSecondVisit) {
+      for (let i = 0; i < unknown.length && work <= maxWork; i++) {
+        const operation = unknown[i] as Operation<Input, Output>;
+        if (operation.invokedAt > firstReturn) break;
+        const bit = 1n << BigInt(i);
+        if ((place.used & bit) === 0n) attempt(place, operation, place, place.used | bit);
+      }
     } else {
-      mark(index, 0);
+      for (const index of candidates) {
+        if (work > maxWork) break;
+        attempt(place, known[index] as Operation<Input, Output>, withDone(place, index), place.used);
+      }
+      agenda.add(place.doneCount, order + 1, place);
     }
+    if (work > maxWork) return outcome("undecided");
   }
 
-  function mark(index: number, value: 0 | 1): void {
-    if (index >= known.length) {
-      isUsed[index - known.length] = value;
-      return;
+  function outcome(verdict: Outcome<Input, Output>["verdict"]): Outcome<Input, Output> {
+    const order: Operation<Input, Output>[] = [];
+    for (let place = best; place.operation !== undefined && place.previous !== undefined; place = place.previous) {
+      order.push(place.operation);
     }
-    isDone[index] = value;
-    doneCount += value === 1 ? 1 : -1;
+    return { verdict, work, longestOrder: order.toReversed() };
   }
 
-  /** Remembers a place. `false` if one that is at least as good was seen before. */
-  function isNew(from: number, stateKey: string): boolean {
-    let low = from;
-    while (low < known.length && isDone[low] === 1) low++;
-    // All before `low` are done, and few after it: those are listed.
-    let placeKey = `${low}`;
-    for (let i = low + 1, left = doneCount - low; left > 0; i++) {
-      if (isDone[i] === 0) continue;
-      placeKey += `,${i}`;
-      left--;
-    }
-    placeKey += `|${stateKey}`;
-    const others = seen.get(placeKey);
-    if (others === undefined) {
-      seen.set(placeKey, [isUsed.slice()]);
-      return true;
-    }
-    if (others.some((other) => isPartOf(other, isUsed))) return false;
-    others.push(isUsed.slice());
-    return true;
+  /** Tries an operation in a place, and notes where it leads, if it fits and that was not seen yet. */
+  function attempt(
+    place: Place<State, Input, Output>,
+    operation: Operation<Input, Output>,
+    done: Pick<Place<State, Input, Output>, "doneCount" | "low" | "doneAfter">,
+    used: bigint,
+  ): void {
+    work++;
+    const state = model.step(place.state, operation.input, operation.output);
+    if (state === undefined) return;
+    const stateKey = model.stateKey(state);
+    const isUnknown = used !== place.used;
+    if (isUnknown && stateKey === place.stateKey) return;
+    const { doneCount, low, doneAfter } = done;
+    const key = `${low},${doneAfter.join()}|${stateKey}`;
+    const others = seen.get(key);
+    if (others === undefined) seen.set(key, [used]);
+    else if (others.some((other) => (other & used) === other)) return;
+    else others.push(used);
+    const usedCount = place.usedCount + (isUnknown ? 1 : 0);
+    const reached = { state, stateKey, doneCount, low, doneAfter, used, usedCount, previous: place, operation };
+    if (doneCount > best.doneCount) best = reached;
+    agenda.add(doneCount, usedCount * 2, reached);
   }
 }
 
-function isPartOf(part: Uint8Array, whole: Uint8Array): boolean {
-  for (let i = 0; i < part.length; i++) if (part[i] === 1 && whole[i] === 0) return false;
-  return true;
+/** The answered operations that may come next, the likeliest last; and when the first of them was answered. */
+function candidatesAt<State, Input, Output>(
+  known: readonly Operation<Input, Output>[],
+  place: Place<State, Input, Output>,
+): { candidates: number[]; firstReturn: number } {
+  let firstReturn = Infinity;
+  const candidates: number[] = [];
+  let doneAt = 0;
+  for (let i = place.low; i < known.length; i++) {
+    const operation = known[i] as Operation<Input, Output>;
+    // Whoever was called after the first pending answer came has to wait for that operation.
+    if (operation.invokedAt > firstReturn) break;
+    if (place.doneAfter[doneAt] === i) {
+      doneAt++;
+      continue;
+    }
+    candidates.push(i);
+    firstReturn = Math.min(firstReturn, operation.returnedAt);
+  }
+  // The one that was answered first is the likeliest to have come first. What is added last is looked at first.
+  candidates.sort((one, other) => (known[other]?.returnedAt ?? 0) - (known[one]?.returnedAt ?? 0));
+  return { candidates, firstReturn };
+}
+
+/** What is done after one more. */
+function withDone<State, Input, Output>(
+  place: Place<State, Input, Output>,
+  index: number,
+): Pick<Place<State, Input, Output>, "doneCount" | "low" | "doneAfter"> {
+  const doneCount = place.doneCount + 1;
+  const after = place.doneAfter.slice();
+  if (index !== place.low) {
+    const at = after.findIndex((other) => other > index);
+    after.splice(at < 0 ? after.length : at, 0, index);
+    return { doneCount, low: place.low, doneAfter: after };
+  }
+  let low = place.low + 1;
+  let passed = 0;
+  while (after[passed] === low) {
+    passed++;
+    low++;
+  }
+  return { doneCount, low, doneAfter: after.slice(passed) };
+}
+
+/** What is still to be looked at: the highest level first; within a level the lowest order; within that the newest. */
+class Agenda<Item> {
+  readonly #levels: Item[][][] = [];
+  #highest = -1;
+
+  add(level: number, order: number, item: Item): void {
+    const orders = (this.#levels[level] ??= []);
+    while (orders.length <= order) orders.push([]);
+    orders[order]?.push(item);
+    this.#highest = Math.max(this.#highest, level);
+  }
+
+  take(): { item: Item; order: number } | undefined {
+    for (; this.#highest >= 0; this.#highest--) {
+      for (const [order, items] of (this.#levels[this.#highest] ?? []).entries()) {
+        const item = items.pop();
+        if (item !== undefined) return { item, order };
+      }
+    }
+    return undefined;
+  }
 }
 
 function explain<State extends string | number | object | null, Input, Output>(
