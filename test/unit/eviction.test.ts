@@ -22,7 +22,7 @@ async function withNode(
   const program = async (): Promise<void> => {
     const node = await createNode({
       world: simulation.host("10.0.0.1").world,
-      config: { plugins: { resp: false, eviction: { policy: policy as "noeviction", samples: 10 } } },
+      config: { plugins: { resp: false, eviction: { policy, samples: 10 } } },
     });
     await node.start();
     const connection = node.connect();
