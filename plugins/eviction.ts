@@ -14,6 +14,7 @@ import { Verdict } from "../src/contracts/commands.ts";
 import { type Handle, type Keyspace, keyspaceService } from "../src/contracts/keyspace.ts";
 import { StartError } from "../src/errors.ts";
 import { definePlugin } from "../src/plugin.ts";
+import type { Timer } from "../src/world.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
 
 /** The policies, and what they look at. */
@@ -99,6 +100,7 @@ export default definePlugin({
     let pool: Candidate[] = [];
     let evictedCount = 0;
     let unhook: (() => void) | undefined;
+    let timer: Timer | undefined;
 
     const setPolicy = (name: PolicyName): void => {
       policyName = name;
@@ -162,7 +164,12 @@ export default definePlugin({
       maxMemory = bytes;
       unhook?.();
       unhook = undefined;
+      timer?.cancel();
+      timer = undefined;
       if (bytes === 0) return;
+      timer = context.every(TICK_MS, () => {
+        if (isOver()) makeRoom(EVICTIONS_PER_TICK);
+      });
       unhook = context.on(hooks.commandBefore, (call) => {
         if (!isOver() || makeRoom(EVICTIONS_PER_COMMAND)) return undefined;
         if ((call.command.bits & CommandBits.denyOom) === 0) return undefined;
@@ -174,13 +181,7 @@ export default definePlugin({
     const initial = parseByteSize(settings.maxMemory);
     if (initial === undefined)
       throw new StartError(`Setting "plugins.eviction.maxMemory" is "${settings.maxMemory}", which is too large`);
-    setMaxMemory(initial);
-    context.on(hooks.start, () => {
-      context.every(TICK_MS, () => {
-        if (maxMemory > 0 && isOver()) makeRoom(EVICTIONS_PER_TICK);
-      });
-    });
-
+    context.on(hooks.start, () => setMaxMemory(initial));
     context.on(hooks.info, () => ({
       section: "memory",
       fields: {

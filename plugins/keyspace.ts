@@ -26,10 +26,8 @@ const settingsSchema = Type.Object({
 const SWEEP_KEYS = 1000;
 /** A sweep goes on while more than a tenth of what it saw had expired (as Redis does), but no longer than this: others are waiting. */
 const SWEEP_MAX_MS = 2;
-/** Bytes that one step of maintenance moves: about 0.2 ms. */
-const MAINTENANCE_BYTES = 256 * 1024;
-/** How often maintenance is due while there is something to do. */
-const MAINTENANCE_PERIOD_MS = 5;
+/** Bytes that one step of maintenance moves, with each step of the sweep: about a millisecond, and 40 MiB a second. */
+const MAINTENANCE_BYTES = 1024 * 1024;
 
 export default definePlugin({
   name: "keyspace",
@@ -59,16 +57,16 @@ export default definePlugin({
       },
     });
     context.on(hooks.start, () => {
+      // One timer for both: each wakes an idle process up.
       context.every(settings.sweepPeriodMs, () => {
-        if (!isSweepOn || store.volatileCount === 0) return;
-        store.nowMs = world.clock.wallMs();
-        const startedAtMs = world.clock.monotonicMs();
-        while (
-          store.sweepExpired(SWEEP_KEYS) * 10 > SWEEP_KEYS &&
-          world.clock.monotonicMs() - startedAtMs < SWEEP_MAX_MS
-        );
-      });
-      context.every(MAINTENANCE_PERIOD_MS, () => {
+        if (isSweepOn && store.volatileCount > 0) {
+          store.nowMs = world.clock.wallMs();
+          const startedAtMs = world.clock.monotonicMs();
+          while (
+            store.sweepExpired(SWEEP_KEYS) * 10 > SWEEP_KEYS &&
+            world.clock.monotonicMs() - startedAtMs < SWEEP_MAX_MS
+          );
+        }
         if (store.needsMaintenance) store.maintain(MAINTENANCE_BYTES);
       });
     });

@@ -108,6 +108,7 @@ export class Dispatcher {
     const call = this.#prepare(command, client, args, reply);
     client.lastCommandName = command.fullName;
     client.commandCount += 1;
+    const wasAsking = client.isAsking;
     const mark = reply.length;
     let verdict: Verdict | undefined;
     try {
@@ -117,11 +118,11 @@ export class Dispatcher {
       this.#failed(command, thrown, reply, mark);
       verdict = Verdict.rejected;
     }
-    if (verdict !== undefined) {
-      if (verdict === Verdict.rejected) this.#rejected(command, client, reply, mark);
-      return verdict;
-    }
-    return this.#run(call, command);
+    if (verdict === undefined) verdict = this.#run(call, command);
+    else if (verdict === Verdict.rejected) this.#rejected(command, client, reply, mark);
+    // ASKING is for one command, whatever became of it; one that is held is still to come.
+    if (wasAsking && verdict !== Verdict.held) client.isAsking = false;
+    return verdict;
   }
 
   /**

@@ -161,8 +161,7 @@ export class Node {
     for (const error of await this.hooks.stop.runReversed(undefined, this.#limit("stop"))) {
       this.world.log.error("plugin failed to stop", { reason: error.message });
     }
-    for (const timer of this.#timers) timer.cancel();
-    this.#timers.clear();
+    for (const timer of [...this.#timers]) timer.cancel();
     this.#state = "stopped";
   }
 
@@ -212,8 +211,14 @@ export class Node {
             else this.world.log.error("plugin failed in a timer", { plugin: plugin.name, reason: messageOf(thrown) });
           }
         });
-        this.#timers.add(timer);
-        return timer;
+        const handle: Timer = {
+          cancel: () => {
+            timer.cancel();
+            this.#timers.delete(handle);
+          },
+        };
+        this.#timers.add(handle);
+        return handle;
       },
       fault: (error) => this.#fault(error),
       shutdown: () => void this.#stopBecause(undefined),
