@@ -5,6 +5,7 @@
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import { commandAdder, oneKey } from "../src/command-adder.ts";
 import {
   type BitOperation,
   type FieldType,
@@ -18,7 +19,6 @@ import {
   writeField,
 } from "../src/codec/bits.ts";
 import { parseInteger64 } from "../src/codec/number.ts";
-import type { CommandFlag, CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
 import { FLAG_EDITED, type Handle, NO_EXPIRY, ValueType, keyspaceService } from "../src/contracts/keyspace.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR, WRONG_TYPE } from "../src/replies.ts";
@@ -27,8 +27,6 @@ import { KeyReference } from "../src/store/key-reference.ts";
 const BAD_OFFSET = "ERR bit offset is not an integer or out of range";
 /** Bits of the longest string, unless `proto-max-bulk-len` says otherwise. */
 const DEFAULT_MAX_BYTES = 536_870_912;
-
-const KEY = (...flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: 1, step: 1, flags }];
 
 /** Instead of a record: it holds something other than a string. Handles are 32 bits wide. */
 const WRONG = Number.MIN_SAFE_INTEGER;
@@ -82,35 +80,13 @@ export default definePlugin({
       return value >= 0 && value < maxBits() ? value : Number.NaN;
     };
 
-    const add = (
-      name: string,
-      arity: number,
-      flags: readonly CommandFlag[],
-      keys: readonly KeySpecification[],
-      since: string,
-      complexity: string,
-      summary: string,
-      run: CommandSpecification["run"],
-    ): void => {
-      context.command({
-        name,
-        arity,
-        flags,
-        keys,
-        group: "bitmap",
-        categories: ["bitmap"],
-        since,
-        complexity,
-        summary,
-        run,
-      });
-    };
+    const add = commandAdder(context, { group: "bitmap", categories: ["bitmap"] });
 
     add(
       "setbit",
       4,
       ["write", "denyoom"],
-      KEY("RW", "ACCESS", "UPDATE"),
+      oneKey("RW", "ACCESS", "UPDATE"),
       "2.2.0",
       "O(1)",
       "Sets one bit, and tells what it was.",
@@ -141,7 +117,7 @@ export default definePlugin({
         call.reply.integer((before & mask) === 0 ? 0 : 1);
       },
     );
-    add("getbit", 3, ["readonly", "fast"], KEY("RO", "ACCESS"), "2.2.0", "O(1)", "Tells one bit.", (call) => {
+    add("getbit", 3, ["readonly", "fast"], oneKey("RO", "ACCESS"), "2.2.0", "O(1)", "Tells one bit.", (call) => {
       const offset = offsetArgument(call, 2, 0);
       if (Number.isNaN(offset)) {
         call.reply.error(BAD_OFFSET);
@@ -190,7 +166,7 @@ export default definePlugin({
       "bitcount",
       -2,
       ["readonly"],
-      KEY("RO", "ACCESS"),
+      oneKey("RO", "ACCESS"),
       "2.6.0",
       "O(N), N being the bytes looked at",
       "Counts the bits that are set. key [start end [BYTE | BIT]]",
@@ -218,7 +194,7 @@ export default definePlugin({
       "bitpos",
       -3,
       ["readonly"],
-      KEY("RO", "ACCESS"),
+      oneKey("RO", "ACCESS"),
       "2.8.7",
       "O(N), N being the bytes looked at",
       "Finds the first bit that is set, or clear. key bit [start [end [BYTE | BIT]]]",
@@ -386,7 +362,7 @@ export default definePlugin({
       "bitfield",
       -2,
       ["write", "denyoom"],
-      KEY("RW", "UPDATE", "ACCESS", "VARIABLE_FLAGS"),
+      oneKey("RW", "UPDATE", "ACCESS", "VARIABLE_FLAGS"),
       "3.2.0",
       "O(1) for each step",
       "Reads and writes numbers of any width. key [GET type offset] [SET type offset value] [INCRBY type offset increment] [OVERFLOW WRAP | SAT | FAIL] ...",
@@ -396,7 +372,7 @@ export default definePlugin({
       "bitfield_ro",
       -2,
       ["readonly", "fast"],
-      KEY("RO", "ACCESS"),
+      oneKey("RO", "ACCESS"),
       "6.0.0",
       "O(1) for each step",
       "Reads numbers of any width. key [GET type offset] ...",

@@ -6,10 +6,11 @@
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import { commandAdder, oneKey } from "../src/command-adder.ts";
 import { globMatch } from "../src/codec/glob.ts";
 import { parseInteger64 } from "../src/codec/number.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
-import type { CommandFlag, CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
+import type { CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
 import {
   FLAG_EDITED,
   type Handle,
@@ -41,7 +42,6 @@ const TYPE_NAMES: Readonly<Record<ValueType, string>> = {
   [ValueType.hash]: "hash",
 };
 
-const ONE = (...flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: 1, step: 1, flags }];
 const ALL = (...flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: -1, step: 1, flags }];
 const FROM_TO = (from: readonly string[], to: readonly string[]): readonly KeySpecification[] => [
   { first: 1, last: 1, step: 1, flags: from },
@@ -87,31 +87,7 @@ export default definePlugin({
       call.reply.bulk(keyspace.bytes(record), start, start + keyspace.keyLength(record));
     };
 
-    const add = (
-      name: string,
-      arity: number,
-      flags: readonly CommandFlag[],
-      keys: readonly KeySpecification[],
-      since: string,
-      complexity: string,
-      summary: string,
-      run: CommandSpecification["run"],
-      more: Partial<CommandSpecification> = {},
-    ): void => {
-      context.command({
-        name,
-        arity,
-        flags,
-        keys,
-        group: "generic",
-        categories: ["keyspace"],
-        since,
-        complexity,
-        summary,
-        run,
-        ...more,
-      });
-    };
+    const add = commandAdder(context, { group: "generic", categories: ["keyspace"] });
     const sum = { tips: ["request_policy:multi_shard", "response_policy:agg_sum"] };
 
     const removeAll = (call: Call): void => {
@@ -163,7 +139,7 @@ export default definePlugin({
       countThere(true),
       sum,
     );
-    add("type", 2, ["readonly", "fast"], ONE("RO"), "1.0.0", "O(1)", "Tells the type of a key's value.", (call) => {
+    add("type", 2, ["readonly", "fast"], oneKey("RO"), "1.0.0", "O(1)", "Tells the type of a key's value.", (call) => {
       const record = keyspace.peek(call.key);
       call.reply.simple(record === 0 ? "none" : TYPE_NAMES[keyspace.type(record)]);
     });

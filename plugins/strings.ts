@@ -15,6 +15,7 @@ import {
   integerArgument,
 } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import { commandAdder, oneKey } from "../src/command-adder.ts";
 import { longestCommonSubsequence } from "../src/codec/lcs.ts";
 import { addFloats } from "../src/codec/float.ts";
 import {
@@ -42,12 +43,11 @@ import { KeyReference } from "../src/store/key-reference.ts";
 /** The longest string, unless `proto-max-bulk-len` says otherwise. */
 const DEFAULT_MAX_BYTES = 536_870_912;
 
-const ONE_KEY = (flags: readonly string[]): readonly KeySpecification[] => [{ first: 1, last: 1, step: 1, flags }];
-const READ = ONE_KEY(["RO", "ACCESS"]);
+const READ = oneKey("RO", "ACCESS");
 const READ_ALL: readonly KeySpecification[] = [{ first: 1, last: -1, step: 1, flags: ["RO", "ACCESS"] }];
-const UPDATE = ONE_KEY(["RW", "UPDATE"]);
-const UPDATE_ACCESS = ONE_KEY(["RW", "ACCESS", "UPDATE"]);
-const OVERWRITE = ONE_KEY(["OW", "UPDATE"]);
+const UPDATE = oneKey("RW", "UPDATE");
+const UPDATE_ACCESS = oneKey("RW", "ACCESS", "UPDATE");
+const OVERWRITE = oneKey("OW", "UPDATE");
 
 const READ_FAST: readonly CommandFlag[] = ["readonly", "fast"];
 const WRITE: readonly CommandFlag[] = ["write", "denyoom"];
@@ -103,31 +103,7 @@ export default definePlugin({
       return undefined;
     };
 
-    const add = (
-      name: string,
-      arity: number,
-      flags: readonly CommandFlag[],
-      keys: readonly KeySpecification[],
-      since: string,
-      complexity: string,
-      summary: string,
-      run: CommandSpecification["run"],
-      more: Partial<CommandSpecification> = {},
-    ): void => {
-      context.command({
-        name,
-        arity,
-        flags,
-        keys,
-        group: "string",
-        categories: ["string"],
-        since,
-        complexity,
-        summary,
-        run,
-        ...more,
-      });
-    };
+    const add = commandAdder(context, { group: "string", categories: ["string"] });
 
     add("get", 2, READ_FAST, READ, "1.0.0", "O(1)", "Answers a key's value.", (call) => {
       replyValue(call, call.find(keyspace));
@@ -192,7 +168,7 @@ export default definePlugin({
       "setnx",
       3,
       WRITE_FAST,
-      ONE_KEY(["OW", "INSERT"]),
+      oneKey("OW", "INSERT"),
       "1.0.0",
       "O(1)",
       "Sets a key's value if there is no such key.",
@@ -238,7 +214,7 @@ export default definePlugin({
       "getdel",
       2,
       ["write", "fast"],
-      ONE_KEY(["RW", "ACCESS", "DELETE"]),
+      oneKey("RW", "ACCESS", "DELETE"),
       "6.2.0",
       "O(1)",
       "Answers a value and removes its key.",
@@ -252,7 +228,7 @@ export default definePlugin({
       "getex",
       -2,
       ["write", "fast"],
-      ONE_KEY(["RW", "ACCESS", "UPDATE"]),
+      oneKey("RW", "ACCESS", "UPDATE"),
       "6.2.0",
       "O(1)",
       "Answers a value and sets when its key expires.",
@@ -368,7 +344,7 @@ export default definePlugin({
       },
     );
 
-    add("strlen", 2, READ_FAST, ONE_KEY(["RO"]), "2.2.0", "O(1)", "Answers how long a value is.", (call) => {
+    add("strlen", 2, READ_FAST, oneKey("RO"), "2.2.0", "O(1)", "Answers how long a value is.", (call) => {
       const record = call.find(keyspace);
       if (!isWrongType(call, record)) call.reply.integer(record === 0 ? 0 : keyspace.valueLength(record));
     });
@@ -376,7 +352,7 @@ export default definePlugin({
       "append",
       3,
       WRITE_FAST,
-      ONE_KEY(["RW", "INSERT"]),
+      oneKey("RW", "INSERT"),
       "2.0.0",
       "O(1), amortized",
       "Adds to the end of a value.",

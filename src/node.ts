@@ -161,7 +161,7 @@ export class Node {
     for (const error of await this.hooks.stop.runReversed(undefined, this.#limit("stop"))) {
       this.world.log.error("plugin failed to stop", { reason: error.message });
     }
-    for (const timer of [...this.#timers]) timer.cancel();
+    for (const timer of this.#timers) timer.cancel();
     this.#state = "stopped";
   }
 
