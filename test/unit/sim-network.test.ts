@@ -340,6 +340,20 @@ describe("streams", () => {
     expect(server.bytes).toBe(1);
   });
 
+  test("overlapping cuts of the way back: what was read is acknowledged after the last one was healed", async () => {
+    const { simulation, client, server, stream } = await connected({ sendBufferBytes: 1000 });
+    const first = simulation.cutOneWay([B], [A]);
+    const second = simulation.cutOneWay([B], [A]);
+    pump(client, stream, numbered(2000));
+    await simulation.runFor(1000);
+    first.heal();
+    await simulation.runFor(5000);
+    expect(server.bytes).toBe(1000);
+    second.heal();
+    await simulation.runFor(5000);
+    expect(server.bytes).toBe(2000);
+  });
+
   test("opened during a cut: they hang, and open after it", async () => {
     const { simulation, a, client } = await listening();
     const cut = simulation.partition([A], [B]);
