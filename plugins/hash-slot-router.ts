@@ -29,7 +29,9 @@ const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot"
 
 /** For each slot what to do, and the address of each owner. */
 interface Routes {
-  readonly actionOfSlot: Uint16Array;
+  readonly actionOfSlot: Uint8Array | Uint16Array;
+  /** All slots are this node's: nothing to look up. */
+  readonly servesAll: boolean;
   /** `host:port` of owners; the entry for action `MOVED + n` is at n. */
   readonly addresses: readonly string[];
 }
@@ -42,7 +44,10 @@ interface Routes {
 export function makeRoutes(map: ClusterMap, self: string): Routes {
   const addressOf = new Map(map.nodes.map((node) => [node.id, `${node.host}:${node.port}`]));
   const addresses: string[] = [];
-  const actionOfSlot = new Uint16Array(SLOT_COUNT).fill(UNASSIGNED);
+  // The smaller table stays in the processor's nearest cache: in all but very large clusters.
+  const actionOfSlot = (map.shards.length < 250 ? new Uint8Array(SLOT_COUNT) : new Uint16Array(SLOT_COUNT)).fill(
+    UNASSIGNED,
+  );
   for (const shard of map.shards) {
     if (shard.primary === self) {
       for (const { first, last } of shard.slots) actionOfSlot.fill(SERVE, first, last + 1);
@@ -52,7 +57,7 @@ export function makeRoutes(map: ClusterMap, self: string): Routes {
     const action = MOVED + addresses.length - 1;
     for (const { first, last } of shard.slots) actionOfSlot.fill(action, first, last + 1);
   }
-  return { actionOfSlot, addresses };
+  return { actionOfSlot, addresses, servesAll: actionOfSlot.every((action) => action === SERVE) };
 }
 
 export default definePlugin({
@@ -91,6 +96,7 @@ export default definePlugin({
             return Verdict.rejected;
           }
         }
+        if (routes.servesAll) return undefined;
         const action = routes.actionOfSlot[slot] as number;
         return action === SERVE ? undefined : refuse(call, slot, action);
       },
