@@ -87,6 +87,11 @@ function matches(client: Client, filter: ClientFilter, self: Client): boolean {
   return !(filter.skipsSelf && client === self);
 }
 
+/** Whether a call may change keys: EXEC may, whatever it has queued. */
+function mayWrite({ command }: Call): boolean {
+  return (command.bits & CommandBits.write) !== 0 || command.fullName === "exec";
+}
+
 /** A whole number that fits 64 bits, or NaN. */
 function wholeNumber(text: string): number {
   return /^-?(0|[1-9][0-9]{0,18})$/.test(text) ? Number(text) : Number.NaN;
@@ -126,7 +131,7 @@ export default definePlugin({
       const unhook = context.on(
         hooks.commandBefore,
         (call) => {
-          if (call.isNested || (!isForAll && (call.command.bits & CommandBits.write) === 0)) return undefined;
+          if (call.isNested || (!isForAll && !mayWrite(call))) return undefined;
           held.add(call.client);
           return Verdict.held;
         },

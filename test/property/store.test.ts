@@ -6,7 +6,7 @@ import { KeyReference } from "../../src/store/key-reference.ts";
 import { Store } from "../../src/store/store.ts";
 
 /** Steps of the model test; BUNCH_STEPS raises it. */
-const STEPS = Number(process.env["BUNCH_STEPS"] ?? 400_000);
+const STEPS = Number(process.env["BUNCH_STEPS"] ?? 1_000_000);
 const SEED = Number(process.env["BUNCH_SEED"] ?? 20_261);
 
 interface Entry {

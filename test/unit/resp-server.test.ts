@@ -215,6 +215,15 @@ describe("commands about connections", () => {
       expect(await admin.run("get a")).toBe("$-1\r\n");
       expect(await admin.run("client unpause")).toBe("+OK\r\n");
       expect([await client.reply(), await client.reply()]).toEqual(["+OK\r\n", "$1\r\n1\r\n"]);
+      // What a transaction does is held with its EXEC.
+      expect(await admin.run("client pause 100000 write")).toBe("+OK\r\n");
+      client.write("MULTI\r\nSET a 2\r\nEXEC\r\n");
+      expect(await client.reply()).toBe("+OK\r\n");
+      await until(async () => (await admin.run("info clients"))?.includes("blocked_clients:1") === true);
+      expect(await admin.run("get a")).toBe("$1\r\n1\r\n");
+      expect(await admin.run("client unpause")).toBe("+OK\r\n");
+      expect(await client.reply()).toBe("+QUEUED\r\n");
+      expect(await client.reply()).toBe("*1\r\n+OK\r\n");
       expect(await admin.run("client pause 50")).toBe("+OK\r\n");
       expect(await client.run("ping")).toBe("+PONG\r\n");
     }));
