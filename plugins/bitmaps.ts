@@ -264,7 +264,7 @@ export default definePlugin({
         }
         const result = combineBits(operation, sources);
         if (result.length === 0) keyspace.remove(call.key);
-        else keyspace.setString(call.key, result, 0, result.length, NO_EXPIRY);
+        else valueOf(keyspace.store(call.key, ValueType.string, FLAG_EDITED, result.length, NO_EXPIRY)).set(result);
         call.reply.integer(result.length);
       },
     );

@@ -354,6 +354,7 @@ const SEQUENCES: Readonly<Record<string, readonly CommandLine[]>> = {
     "bitop and {t}d",
     "bitop and d a",
     "bitop not {t}a {t}a",
+    "object encoding {t}a",
     "get {t}a",
   ],
   BITFIELD: [
