@@ -4,7 +4,6 @@
  * A rule looks at one file and tells what is wrong, with the line and what to do. `test/unit/tidy.test.ts` runs them over the repository, and over
  * small bad snippets that each must be caught.
  */
-import { builtinModules } from "node:module";
 import { parseSync } from "oxc-parser";
 
 export interface Finding {
@@ -31,22 +30,6 @@ const BANNED_GLOBALS = new Set([
   "fetch",
   "crypto",
   "Deno",
-  // Ways around this list.
-  "globalThis",
-  "eval",
-  // The garbage collector's moments are nobody's to rely on, and no seed repeats them.
-  "WeakRef",
-  "FinalizationRegistry",
-  // Words and order of the machine's country.
-  "Intl",
-]);
-const BANNED_METHODS = new Set([
-  "localeCompare",
-  "toLocaleString",
-  "toLocaleDateString",
-  "toLocaleTimeString",
-  "toLocaleLowerCase",
-  "toLocaleUpperCase",
 ]);
 /** Engines differ in their last digits: the same seed would give two traces. */
 const BANNED_MATH = new Set([
@@ -76,27 +59,6 @@ const PURE_MODULES = new Set(["node:buffer", "node:crypto"]);
 /** Of node:crypto, what does not draw random numbers. */
 const PURE_CRYPTO = new Set(["createHash", "createHmac", "timingSafeEqual"]);
 const LONGEST_FILE_LINES = 700;
-const MUTABLE_COLLECTIONS = new Set(["Map", "Set", "WeakMap", "WeakSet", "Array"]);
-const MUTATING_METHODS = new Set([
-  "set",
-  "add",
-  "delete",
-  "clear",
-  "push",
-  "pop",
-  "shift",
-  "unshift",
-  "splice",
-  "sort",
-  "reverse",
-  "fill",
-  "copyWithin",
-]);
-const FUNCTION_LIKE = /Function|Class|MethodDefinition|PropertyDefinition|StaticBlock/;
-/** Talk about how the code came to be: that is git's. */
-const HISTORY = /\b(issue|ticket|pull request) #?\d+|\bin this session\b|\bthe brief\b/i;
-/** Places on somebody's machine. */
-const MACHINE_PATH = /(^|[\s"'`(=])\/(work|root|home)\/[\w.-]/;
 
 interface SyntaxNode {
   readonly type: string;
@@ -130,39 +92,6 @@ function walk(
   const inside = [...parents, node];
   for (const [key, value] of Object.entries(node))
     if (key !== "type" && typeof value === "object") walk(value, visit, inside);
-}
-
-/** The name at the root of `name.a[b].c`. */
-function rootOf(node: unknown): string {
-  let value: unknown = node;
-  while (isNode(value) && value.type === "MemberExpression") value = value["object"];
-  return isNode(value) && value.type === "Identifier" ? text(value, "name") : "";
-}
-
-/** The name whose content a node changes, if it does: `name.a = 1`, `name[0] += 1`, `delete name.a`, `name.push(1)`. */
-function changedBy(node: SyntaxNode): string {
-  const isMember = (value: unknown): boolean => isNode(value) && value.type === "MemberExpression";
-  if (node.type === "AssignmentExpression") return isMember(node["left"]) ? rootOf(node["left"]) : "";
-  const isChange = node.type === "UpdateExpression" || (node.type === "UnaryExpression" && node["operator"] === "delete");
-  if (isChange) return isMember(node["argument"]) ? rootOf(node["argument"]) : "";
-  const callee = node.type === "CallExpression" ? node["callee"] : undefined;
-  return isMember(callee) && MUTATING_METHODS.has(text(callee, "property", "name")) ? rootOf(callee) : "";
-}
-
-/** What a file's top level declares with `const`: each name's declarator, and whether it is exported at once. */
-function constantsOf(body: readonly SyntaxNode[]): ReadonlyMap<string, { declarator: SyntaxNode; isExported: boolean }> {
-  const constants = new Map<string, { declarator: SyntaxNode; isExported: boolean }>();
-  for (const statement of body) {
-    const isExported = statement.type === "ExportNamedDeclaration";
-    const declaration = isExported ? statement["declaration"] : statement;
-    if (!isNode(declaration) || declaration.type !== "VariableDeclaration") continue;
-    const declarators = Array.isArray(declaration["declarations"]) ? declaration["declarations"].filter(isNode) : [];
-    for (const declarator of declarators) {
-      const name = text(declarator, "id", "name");
-      if (name !== "") constants.set(name, { declarator, isExported });
-    }
-  }
-  return constants;
 }
 
 /** An import of a module, as far as the rules care. */
@@ -252,16 +181,11 @@ export function checkFile(path: string, source: string): readonly Finding[] {
           if (!PURE_CRYPTO.has(name))
             report(start, "chance comes from the world", `use world.random instead of ${name}`);
     }
-    if (isInside && builtinModules.includes(from) && !/^(node|bun):|^bun$/.test(from))
-      report(start, "Node's modules are named as such", `write "node:${from}"`);
-    if (isInside && /^bun(:|$)/.test(from)) report(start, "nothing but the world names Bun", "take it from the world");
+    if (isInside && from === "bun") report(start, "nothing but the world names Bun", "take it from the world");
   }
 
-  const body = isNode(program) && Array.isArray(program["body"]) ? program["body"].filter(isNode) : [];
-  const constants = constantsOf(body);
   walk(program, (node, parents) => {
     const parent = parents.at(-1);
-    const isModuleLevel = !parents.some((each) => FUNCTION_LIKE.test(each.type));
     if (isInside && node.type === "Identifier" && BANNED_GLOBALS.has(text(node, "name"))) {
       const isProperty =
         (parent?.type === "MemberExpression" && parent["property"] === node && parent["computed"] !== true) ||
@@ -301,60 +225,33 @@ export function checkFile(path: string, source: string): readonly Finding[] {
         "put it in what the node makes",
       );
     }
-    const changed = isSource && !isModuleLevel ? constants.get(changedBy(node)) : undefined;
-    if (changed !== undefined) {
-      report(
-        node.start,
-        "no mutable state of a module: many nodes live in one process",
-        `put ${text(changed.declarator, "id", "name")} in what the node makes`,
-      );
-    }
-    if (isSource && node.type === "PropertyDefinition" && node["static"] === true && node["readonly"] !== true)
-      report(node.start, "no mutable state of a class: many nodes live in one process", "make it readonly, or a field");
     if (
-      isInside &&
-      node.type === "Identifier" &&
-      text(node, "name") === "Math" &&
-      !(parent?.type === "MemberExpression" && parent["object"] === node && parent["computed"] !== true)
+      isSource &&
+      node.type === "NewExpression" &&
+      ["Map", "Set", "WeakMap", "WeakSet"].includes(text(node, "callee", "name"))
     ) {
-      report(node.start, "arithmetic is the same on every engine", "call functions of Math by their names");
+      const declarator = parents.findLast((each) => each.type === "VariableDeclarator");
+      const isModuleLevel = !parents.some((each) => /Function|Class|Method|PropertyDefinition/.test(each.type));
+      const name = text(declarator, "id", "name");
+      if (isModuleLevel && new RegExp(`\\b${name}\\.(set|add|delete|clear)\\(`).test(source)) {
+        report(
+          node.start,
+          "no mutable state of a module: many nodes live in one process",
+          "put it in what the node makes",
+        );
+      }
     }
-    if (isInside && ["BinaryExpression", "AssignmentExpression"].includes(node.type)) {
-      const isPower = ["**", "**="].includes(text(node, "operator"));
-      if (isPower && [node["left"], node["right"]].some((each) => !isNode(each) || each.type !== "Literal"))
-        report(node.start, "arithmetic is the same on every engine", "do without **, but of two literals");
-    }
-    if (isInside && node.type === "MemberExpression" && BANNED_METHODS.has(text(node, "property", "name")))
-      report(node.start, "nothing depends on the machine's country", `do without ${text(node, "property", "name")}`);
   });
-
-  for (const { declarator, isExported } of constants.values()) {
-    const { init } = declarator;
-    const isCollection =
-      isNode(init) &&
-      (init.type === "ArrayExpression" ||
-        (init.type === "NewExpression" && MUTABLE_COLLECTIONS.has(text(init, "callee", "name"))));
-    const id = declarator["id"];
-    const annotation = isNode(id) ? id["typeAnnotation"] : undefined;
-    const type = isNode(annotation) ? source.slice(annotation.start, Number(annotation["end"])) : "";
-    if (isSource && isExported && isCollection && !/^:\s*(readonly\b|Readonly)/.test(type))
-      report(
-        declarator.start,
-        "no mutable state of a module: many nodes live in one process",
-        "what is exported is readonly: give it such a type",
-      );
-  }
 
   for (const comment of comments) {
     if (/@ts-(ignore|nocheck)/.test(comment.value)) report(comment.start, "no @ts-ignore", "mend the type");
     if (/@ts-expect-error/.test(comment.value) && !path.startsWith("test/types/") && !path.includes("tidy"))
       report(comment.start, "@ts-expect-error is for type tests", "mend the type");
-    if (HISTORY.test(comment.value) && !path.includes("tidy"))
-      report(comment.start, "comments tell what is, not how it came to be", "leave it to git");
     if (isSource && /\b(TODO|FIXME|XXX|HACK)\b/.test(comment.value))
       report(comment.start, "no markers of unfinished work", "finish it, or leave it out");
   }
 
+  const body = isNode(program) && Array.isArray(program["body"]) ? program["body"].filter(isNode) : [];
   const isBarrel =
     body.length > 0 &&
     body.every(
@@ -367,7 +264,6 @@ export function checkFile(path: string, source: string): readonly Finding[] {
     report(0, "a file begins with a comment that says what it is", "write one");
   if (!/^[a-z0-9-]+(\.test|\.config)?\.ts$/.test(path.split("/").at(-1) ?? ""))
     report(0, "files are named in kebab-case", "rename it");
-  findings.push(...checkText(path, source));
   const lines = source.split("\n").length;
   if (isSource && lines > LONGEST_FILE_LINES)
     report(
@@ -376,59 +272,6 @@ export function checkFile(path: string, source: string): readonly Finding[] {
       `it has ${lines}: split it`,
     );
   return findings;
-}
-
-/** Checks a file of any kind: what it says works on every machine. */
-export function checkText(path: string, content: string): readonly Finding[] {
-  if (path.includes("tidy")) return [];
-  return content.split("\n").flatMap((line, index) =>
-    MACHINE_PATH.test(line)
-      ? [{ path, line: index + 1, rule: "no places on somebody's machine", remedy: "name it from the repository's root" }]
-      : [],
-  );
-}
-
-/** Checks a page of documentation: its links lead somewhere, and the files that it names are there. */
-export function checkPage(path: string, content: string, isThere: (target: string) => boolean): readonly Finding[] {
-  const findings = [...checkText(path, content)];
-  for (const [index, line] of content.split("\n").entries()) {
-    const report = (rule: string, remedy: string): void => void findings.push({ path, line: index + 1, rule, remedy });
-    for (const [, target] of line.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {
-      if (target !== undefined && !/^[a-z]+:/.test(target) && !isThere(resolveImport(path, target)))
-        report("links lead somewhere", `there is no ${target}`);
-    }
-    for (const [, target] of line.matchAll(/`((?:src|plugins|test|docs|bench|examples|tools)\/[\w./-]+)`/g)) {
-      if (target !== undefined && !isThere(target)) report("files that are named are there", `there is no ${target}`);
-    }
-    if (HISTORY.test(line)) report("pages tell what is, not how it came to be", "leave it to git");
-  }
-  return findings;
-}
-
-/**
- * The commands that a test may be said to name: the first word, and the first two as `container|subcommand`, of every text in it, and of every row
- * of texts (`run("client", "info")`, `["client", "info"]`). In lower case.
- */
-export function commandsNamedIn(path: string, source: string): ReadonlySet<string> {
-  const names = new Set<string>();
-  const note = (words: readonly string[]): void => {
-    const [first, second] = words.map((word) => word.toLowerCase());
-    if (first !== undefined) names.add(first);
-    if (first !== undefined && second !== undefined) names.add(`${first}|${second}`);
-  };
-  const wordsOf = (node: unknown): readonly string[] => {
-    if (!isNode(node)) return [];
-    const value = node.type === "TemplateElement" ? node["value"] : undefined;
-    const cooked = typeof value === "object" && value !== null && "cooked" in value ? String(value.cooked) : "";
-    const content = node.type === "Literal" ? text(node, "value") : cooked;
-    return content === "" ? [] : content.trim().split(/\s+/, 2);
-  };
-  walk(parseSync(path, source).program, (node) => {
-    note(wordsOf(node));
-    const row = node.type === "CallExpression" ? node["arguments"] : node["elements"];
-    if (Array.isArray(row)) note(row.flatMap(wordsOf));
-  });
-  return names;
 }
 
 /** Circles of imports (types alone make none). */
