@@ -178,7 +178,13 @@ class StringReader {
   #readLength(): number {
     const bytes = this.#bytes;
     const at = this.#at;
-    const first = at < this.#end ? (bytes[at] as number) : SPECIAL;
+    if (at >= this.#end) return Infinity;
+    const first = bytes[at] as number;
+    // Where only a length can be, the server takes a special kind's low bits for one.
+    if (first >= SPECIAL) {
+      this.#at = at + 1;
+      return first - SPECIAL;
+    }
     if (first < LENGTH_14_BITS) {
       this.#at = at + 1;
       return first;
