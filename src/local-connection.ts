@@ -11,6 +11,7 @@ import { type ReplyValue, ReplyReader, encodeCommand } from "./codec/resp-reader
 import { ReplyWriter } from "./codec/resp-writer.ts";
 import { Verdict } from "./contracts/commands.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { Hooks } from "./hooks.ts";
 import type { Clock } from "./world.ts";
 
 /** A command that waits for its turn, and for its reply. */
@@ -27,6 +28,7 @@ export class LocalConnection implements ClientTransport {
   readonly #dispatcher: Dispatcher;
   readonly #clients: ClientTable;
   readonly #clock: Clock;
+  readonly #hooks: Hooks;
   readonly #parser = new RequestParser({ maxBulkBytes: 536_870_912 });
   readonly #args = new ArgumentList();
   readonly #writer = new ReplyWriter();
@@ -36,14 +38,16 @@ export class LocalConnection implements ClientTransport {
   #isDeferred = false;
   #isClosed = false;
 
-  constructor(dispatcher: Dispatcher, clients: ClientTable, clock: Clock) {
+  constructor(dispatcher: Dispatcher, clients: ClientTable, clock: Clock, hooks: Hooks) {
     this.#dispatcher = dispatcher;
     this.#clients = clients;
     this.#clock = clock;
+    this.#hooks = hooks;
     // Whoever is in the process needs no password.
     this.client = clients.add(this, clock.monotonicMs(), true, false);
     this.client.protocol = 3;
     this.#parser.isAuthenticated = true;
+    hooks.clientOpened.notify(this.client);
   }
 
   /**
@@ -81,6 +85,8 @@ export class LocalConnection implements ClientTransport {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#clients.remove(this.client);
+    // What commands keep for a client (watched keys, a transaction) goes with it.
+    this.#hooks.clientClosed.notify(this.client);
     for (const waiting of this.#queue.splice(0)) waiting.reject(new Error("The connection was closed"));
   }
 
@@ -126,6 +132,12 @@ export class LocalConnection implements ClientTransport {
     this.#current = undefined;
     const waiting = this.#queue.shift();
     if (waiting === undefined) return;
+    if (this.#writer.length === 0 && this.client.replyMode !== "on") {
+      // CLIENT REPLY OFF or SKIP. Here each reply is a promise that somebody waits for: there is none to leave out.
+      this.client.replyMode = "on";
+      waiting.resolve(null);
+      return;
+    }
     const reader = new ReplyReader();
     reader.feed(this.#writer.bytes.slice(0, this.#writer.length));
     const value = reader.next();

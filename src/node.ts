@@ -153,7 +153,7 @@ export class Node {
    * ```
    */
   connect(): LocalConnection {
-    return new LocalConnection(this.dispatcher, this.clients, this.world.clock);
+    return new LocalConnection(this.dispatcher, this.clients, this.world.clock, this.hooks);
   }
 
   async #stop(): Promise<void> {
