@@ -32,7 +32,7 @@ export default definePlugin({
       since: "2.6.0",
       tips: ["nondeterministic_output"],
       run(call) {
-        const record = keyspace.peek(call.key);
+        const record = call.find(keyspace);
         if (record === 0) {
           call.reply.nullBulk();
           return;

@@ -81,7 +81,8 @@ export default definePlugin({
         call.reply.error(NOT_AN_INTEGER);
         return;
       }
-      const record = keyspace.peek(call.key);
+      // As in Redis, it counts as a use of the key; asking for its expiry does not.
+      const record = call.find(keyspace);
       if (record === 0 || !isMet(conditions, keyspace.expiresAtMs(record), atMs)) {
         call.reply.integer(0);
         return;
@@ -164,7 +165,7 @@ export default definePlugin({
       "2.2.0",
       "Lets a key live without an end.",
       (call) => {
-        const record = keyspace.peek(call.key);
+        const record = call.find(keyspace);
         if (record === 0 || keyspace.expiresAtMs(record) === NO_EXPIRY) {
           call.reply.integer(0);
           return;

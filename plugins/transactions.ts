@@ -12,7 +12,7 @@ import type { Call } from "../src/call.ts";
 import type { Client } from "../src/client.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { CommandBits } from "../src/command-table.ts";
-import { Verdict } from "../src/contracts/commands.ts";
+import { RUN_WITHIN_MULTI, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -106,16 +106,7 @@ export default definePlugin({
     /** The interceptor between MULTI and EXEC. */
     const queueCommand = (call: Call): Verdict | undefined => {
       const { client, command, reply } = call;
-      const name = command.fullName;
-      if (
-        name === "exec" ||
-        name === "discard" ||
-        name === "multi" ||
-        name === "watch" ||
-        name === "quit" ||
-        name === "reset"
-      )
-        return undefined;
+      if (RUN_WITHIN_MULTI.has(command.fullName)) return undefined;
       const transaction = transactions.get(client);
       if (transaction === undefined) return undefined;
       if ((command.bits & CommandBits.noMulti) !== 0) {

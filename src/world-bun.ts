@@ -175,7 +175,11 @@ class BunNetwork implements Network {
             stream?.handler?.writable(stream);
           },
           close: (socket, error) => socket.data?.closed(error === undefined ? undefined : error.message),
-          error: (socket, error) => socket.data?.closed(error.message),
+          // Also what a handler threw. Bun leaves the socket open then: the other side would wait for ever.
+          error(socket, error) {
+            socket.data?.closed(error.message);
+            socket.terminate();
+          },
           // The other side sends no more: what it is owed was written, so this side closes too.
           end(socket) {
             socket.end();
@@ -203,7 +207,10 @@ class BunNetwork implements Network {
         data: (_socket, bytes) => options.handler.data(stream, bytes),
         drain: () => options.handler.writable(stream),
         close: (_socket, error) => stream.closed(error === undefined ? undefined : error.message),
-        error: (_socket, error) => stream.closed(error.message),
+        error(socket, error) {
+          stream.closed(error.message);
+          socket.terminate();
+        },
         connectError: (_socket, error) => stream.closed(error.message),
         end(socket) {
           socket.end();

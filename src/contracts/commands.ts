@@ -131,3 +131,6 @@ export interface Effect {
   /** The command's name first. The arrays are the receiver's to keep. */
   readonly parts: readonly Uint8Array[];
 }
+
+/** Commands that run at once even between MULTI and EXEC; all others are queued there. By full name. */
+export const RUN_WITHIN_MULTI: ReadonlySet<string> = new Set(["exec", "discard", "multi", "watch", "quit", "reset"]);
