@@ -37,6 +37,9 @@ const INTEGER_32_MIN = -(2 ** 31);
 const INTEGER_32_MAX = 2 ** 31 - 1;
 /** Up to this length a value that was set whole lies in one block with its header, in Redis: it is called `embstr`. */
 const EMBSTR_BYTES = 44;
+/** Numbers below are shared by all keys that have them, in Redis; and what it says their references count. */
+const SHARED_INTEGERS = 10_000;
+const SHARED_REFERENCES = 2 ** 31 - 1;
 /** Digits of a number that Redis would keep as one. */
 const INTEGER_DIGITS = 20;
 
@@ -70,10 +73,16 @@ function copyRecord(keyspace: Keyspace, source: Handle, target: KeyReference, ex
 export function encodingOf(keyspace: Keyspace, record: Handle): string {
   const length = keyspace.valueLength(record);
   if ((keyspace.flags(record) & FLAG_EDITED) !== 0) return "raw";
-  const start = keyspace.valueStart(record);
-  const bytes = keyspace.bytes(record);
-  if (length <= INTEGER_DIGITS && parseInteger64(bytes, start, start + length) !== undefined) return "int";
+  if (integerOf(keyspace, record) !== undefined) return "int";
   return length <= EMBSTR_BYTES ? "embstr" : "raw";
+}
+
+/** The number that Redis would keep a value as, if it would. */
+function integerOf(keyspace: Keyspace, record: Handle): bigint | number | undefined {
+  const length = keyspace.valueLength(record);
+  if (keyspace.flags(record) !== 0 || length > INTEGER_DIGITS) return undefined;
+  const start = keyspace.valueStart(record);
+  return parseInteger64(keyspace.bytes(record), start, start + length);
 }
 
 export default definePlugin({
@@ -344,6 +353,9 @@ export default definePlugin({
         else reply(call, record);
       },
     });
+    const parameter = (name: string): string => context.parameters.get(name)?.get() ?? "";
+    const isAccessKept = (): boolean =>
+      /lru$|lfu$/.test(parameter("maxmemory-policy")) && parameter("maxmemory") !== "0";
     const isByFrequency = (): boolean => keyspace.accessTracking === "frequency";
     const switching =
       "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
@@ -351,9 +363,12 @@ export default definePlugin({
       objectCommand("encoding", "2.2.3", "Tells the form that a value is kept in. key", (call, record) =>
         call.reply.bulkText(encodingOf(keyspace, record)),
       ),
-      objectCommand("refcount", "2.2.3", "Tells how many references a value has: one. key", (call) =>
-        call.reply.integer(1),
-      ),
+      objectCommand("refcount", "2.2.3", "Tells how many references a value has in Redis. key", (call, record) => {
+        const number = integerOf(keyspace, record);
+        // There small numbers are shared, unless each has to remember when it was used.
+        const isShared = number !== undefined && number >= 0 && number < SHARED_INTEGERS && !isAccessKept();
+        call.reply.integer(isShared ? SHARED_REFERENCES : 1);
+      }),
       objectCommand("idletime", "2.2.3", "Tells how many seconds ago a key was used. key", (call, record) => {
         if (isByFrequency())
           call.reply.error(`ERR An LFU maxmemory policy is selected, idle time not tracked. ${switching}`);

@@ -29,6 +29,7 @@ import {
 import type { CommandFlag, CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
 import {
   FLAG_EDITED,
+  FLAG_TEXT,
   type Handle,
   KEEP_EXPIRY,
   type Keyspace,
@@ -521,7 +522,8 @@ export default definePlugin({
         return;
       }
       const bytes = sum.ok;
-      keyspace.setString(call.key, bytes, 0, bytes.length, KEEP_EXPIRY);
+      const made = keyspace.store(call.key, ValueType.string, FLAG_TEXT, bytes.length, KEEP_EXPIRY);
+      writeValue(keyspace, made, 0, bytes, 0, bytes.length);
       if (effect.isHeard) call.effectIs("SET", call.copy(1), bytes, "KEEPTTL");
       call.reply.bulk(bytes, 0, bytes.length);
     });

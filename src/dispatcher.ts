@@ -26,7 +26,8 @@ const MINUS = 0x2d;
 
 /**
  * Of quick commands one in so many is timed. Reading the clock costs 27 ns, a fortieth of a pipelined GET; a command that is quick by nature is slow only
- * when it has many arguments or a large reply, and is timed then.
+ * when it has many arguments, long ones or a large reply, and is timed then. That a reply is large is known only when it is there: such a command is charged
+ * the quick ones since the last reading too, which are fewer than `TIMED_EVERY`, some microseconds in all.
  */
 const TIMED_EVERY = 16;
 const QUICK_ARGUMENTS = 32;
@@ -174,6 +175,7 @@ export class Dispatcher {
       (command.bits & CommandBits.quick) === 0 ||
       this.#quickRuns % TIMED_EVERY === 0 ||
       args.count > QUICK_ARGUMENTS ||
+      args.end(args.count - 1) - args.start(0) > QUICK_BYTES ||
       (this.slowThresholdMicroseconds >= 0 && this.slowThresholdMicroseconds < QUICK_MICROSECONDS);
     if (isTimed && this.#isClockStale) this.#beganAtMs = this.#clock.monotonicMs();
     // Kept here: commands that this one runs (EXEC) read the clock too.

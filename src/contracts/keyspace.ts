@@ -25,6 +25,8 @@ export const KEEP_EXPIRY = -1;
 
 /** A value whose encoding Redis would call `raw` whatever its length: it was edited in place (APPEND, SETRANGE, SETBIT). */
 export const FLAG_EDITED = 1;
+/** A value whose encoding Redis would not call `int` though it reads as one: a sum of INCRBYFLOAT, which is kept as text. */
+export const FLAG_TEXT = 2;
 
 /** How access is recorded in a record's header, for eviction: by time, or by frequency (Morris counter with decay). */
 export type AccessTracking = "time" | "frequency";
@@ -67,7 +69,7 @@ export interface Keyspace {
   valueStart(record: Handle): number;
   valueLength(record: Handle): number;
   type(record: Handle): ValueType;
-  /** The flags that it was stored with (`FLAG_EDITED`). */
+  /** The flags that it was stored with (`FLAG_EDITED`, `FLAG_TEXT`). */
   flags(record: Handle): number;
   /** Wall milliseconds, or `NO_EXPIRY`. */
   expiresAtMs(record: Handle): number;
