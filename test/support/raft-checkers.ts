@@ -1,0 +1,210 @@
+/**
+ * Checkers of Raft: what must hold for any group at any time, seen from outside.
+ *
+ * Each is a small class with a name. They are told what members do, and look into their logs; none of them knows how the machine works.
+ */
+import type { RaftLog } from "../../src/protocol/raft/log.ts";
+import type { Entry, Message, PeerId, Role, Snapshot } from "../../src/protocol/raft/types.ts";
+
+/** What a checker can look at of a member. */
+export interface MemberView {
+  readonly id: PeerId;
+  readonly term: number;
+  readonly role: Role;
+  readonly log: RaftLog;
+}
+
+/** Something that must hold, and does not. */
+export class Violation extends Error {
+  override readonly name = "Violation";
+}
+
+function fail(checker: string, what: string): never {
+  throw new Violation(`${checker}: ${what}`);
+}
+
+function digest(entry: Entry): string {
+  if (entry.configuration !== undefined) return JSON.stringify(entry.configuration);
+  if (entry.data === undefined) return "";
+  let hash = 0x811c9dc5;
+  for (const byte of entry.data) hash = Math.imul(hash ^ byte, 0x01000193);
+  return `${entry.data.length}:${hash >>> 0}`;
+}
+
+/** Paper, figure 3: at most one leader in a term. */
+export class ElectionSafety {
+  readonly #leaders = new Map<number, PeerId>();
+
+  leads(id: PeerId, term: number): void {
+    const other = this.#leaders.get(term);
+    if (other !== undefined && other !== id) fail("one leader a term", `${other} and ${id} both lead term ${term}`);
+    this.#leaders.set(term, id);
+  }
+
+  get terms(): number {
+    return this.#leaders.size;
+  }
+}
+
+/** Each identity gives its vote once a term, whatever happens to it in between. */
+export class OneVoteATerm {
+  readonly #votes = new Map<string, PeerId>();
+
+  sent(from: PeerId, to: PeerId, message: Message): void {
+    if (message.type !== "vote-response" || message.isPreVote || !message.isGranted) return;
+    const key = `${from} in term ${message.term}`;
+    const other = this.#votes.get(key);
+    if (other !== undefined && other !== to) fail("one vote a term", `${key} voted for ${other} and for ${to}`);
+    this.#votes.set(key, to);
+  }
+}
+
+/** Paper, figure 3: if two logs hold an entry of the same index and term, they are the same up to there. */
+export class LogMatching {
+  readonly #seen = new Map<string, string>();
+
+  look({ id, log }: MemberView): void {
+    for (let index = log.firstIndex; index <= log.lastIndex; index += 1) {
+      const entry = log.entry(index);
+      if (entry === undefined) fail("log matching", `${id} has a gap at ${index}`);
+      // By induction over the entry before, the whole log before it.
+      const key = `${index}/${entry.term}`;
+      const what = `${digest(entry)} after term ${log.term(index - 1)}`;
+      const other = this.#seen.get(key);
+      if (other !== undefined && other !== what)
+        fail("log matching", `${id} has ${what} at ${key}, another has ${other}`);
+      this.#seen.set(key, what);
+    }
+  }
+}
+
+/** Paper, figure 3: nobody applies another entry at an index; and what was committed once is in the log of every later leader. */
+export class CommittedEntries {
+  readonly #committed = new Map<number, { readonly term: number; readonly digest: string }>();
+  lastIndex = 0;
+
+  applied(id: PeerId, entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      const found = this.#committed.get(entry.index);
+      const what = digest(entry);
+      if (found === undefined) this.#committed.set(entry.index, { term: entry.term, digest: what });
+      else if (found.term !== entry.term || found.digest !== what) {
+        fail(
+          "state machine safety",
+          `${id} applied term ${entry.term} at ${entry.index}, where term ${found.term} was applied before`,
+        );
+      }
+      this.lastIndex = Math.max(this.lastIndex, entry.index);
+    }
+  }
+
+  /** A leader begins: leader completeness. */
+  leads({ id, term, log }: MemberView): void {
+    this.#holdsAll(log, this.lastIndex, (index, wanted, got) =>
+      fail(
+        "leader completeness",
+        `${id} leads term ${term} with term ${got} at ${index}, where ${wanted} is committed`,
+      ),
+    );
+  }
+
+  /** Nothing that was committed is missing up to an index. */
+  has({ id, log }: MemberView, upTo: number): void {
+    this.#holdsAll(log, upTo, (index, wanted, got) =>
+      fail("nothing committed is lost", `${id} has term ${got} at ${index}, where ${wanted} is committed`),
+    );
+  }
+
+  #holdsAll(log: RaftLog, upTo: number, say: (index: number, wanted: number, got: number | undefined) => void): void {
+    // What the snapshot stands for is checked when it is restored.
+    for (let index = Math.max(log.firstIndex, log.snapshot.index + 1); index <= upTo; index += 1) {
+      const wanted = this.#committed.get(index);
+      const got = log.term(index);
+      if (wanted !== undefined && wanted.term !== got) say(index, wanted.term, got);
+    }
+    if (log.snapshot.index < upTo && log.lastIndex < upTo) say(upTo, this.#committed.get(upTo)?.term ?? 0, undefined);
+  }
+
+  /** A snapshot is of committed state. */
+  restored(id: PeerId, snapshot: Snapshot): void {
+    const committed = this.#committed.get(snapshot.index);
+    if (committed !== undefined && committed.term !== snapshot.term) {
+      fail("state machine safety", `${id} restored a snapshot of term ${snapshot.term} at ${snapshot.index}`);
+    }
+  }
+}
+
+/** Terms and snapshots of an identity never go back, restarts included; neither does what it has applied while it runs. */
+export class NothingGoesBack {
+  readonly #seen = new Map<PeerId, { term: number; snapshot: number; commit: number }>();
+
+  look({ id, term, log }: MemberView): void {
+    const before = this.#seen.get(id) ?? { term: 0, snapshot: 0, commit: 0 };
+    const now = { term, snapshot: log.snapshot.index, commit: log.commitIndex };
+    for (const what of ["term", "snapshot", "commit"] as const) {
+      if (now[what] < before[what])
+        fail("nothing goes back", `${what} of ${id} went from ${before[what]} to ${now[what]}`);
+    }
+    this.#seen.set(id, now);
+  }
+
+  /** It stopped: what was not durable may be gone. What was is not. */
+  stopped(id: PeerId, durable: { readonly term: number; readonly snapshotIndex: number }): void {
+    this.#seen.set(id, { term: durable.term, snapshot: durable.snapshotIndex, commit: durable.snapshotIndex });
+  }
+}
+
+/** A read is told an index that is no older than anything that was answered before the read was asked. */
+export class FreshReads {
+  readonly #asked = new Map<string, number>();
+  /** The highest index of which anybody outside knows. */
+  #answered = 0;
+  reads = 0;
+
+  answered(index: number): void {
+    this.#answered = Math.max(this.#answered, index);
+  }
+
+  asks(read: string): void {
+    this.#asked.set(read, this.#answered);
+  }
+
+  ready(read: string, index: number): void {
+    const least = this.#asked.get(read) ?? 0;
+    this.reads += 1;
+    if (index < least)
+      fail("reads are fresh", `read ${read} was told ${index}, and ${least} was answered before it was asked`);
+  }
+}
+
+/** One change of members at a time: configurations that follow each other differ in one member, or in one member's vote. */
+export class OneChangeAtATime {
+  look({ id, log }: MemberView): void {
+    let before = log.snapshot.configuration.members;
+    for (let index = log.snapshot.index + 1; index <= log.lastIndex; index += 1) {
+      const members = log.entry(index)?.configuration?.members;
+      if (members === undefined) continue;
+      const voters = (of: typeof members): Set<string> =>
+        new Set(of.filter((member) => member.isVoter).map((member) => member.id));
+      const old = voters(before);
+      const now = voters(members);
+      const difference =
+        [...old].filter((each) => !now.has(each)).length + [...now].filter((each) => !old.has(each)).length;
+      if (difference > 1) fail("one change at a time", `${id} changes ${difference} voters at ${index}`);
+      before = members;
+    }
+  }
+}
+
+/** What is kept in memory is bounded, whatever is asked of it. */
+export class BoundedQueues {
+  readonly #maxLogBytes: number;
+
+  constructor(maxLogBytes: number) {
+    this.#maxLogBytes = maxLogBytes;
+  }
+
+  look({ id, log }: MemberView): void {
+    if (log.bytes > this.#maxLogBytes) fail("queues are bounded", `${id} holds ${log.bytes} bytes of log`);
+  }
+}
