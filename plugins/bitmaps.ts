@@ -83,7 +83,7 @@ export default definePlugin({
     const add = commandAdder(context, { group: "bitmap", categories: ["bitmap"] });
 
     add(
-      "setbit",
+      "setbit key offset:integer value:integer",
       4,
       ["write", "denyoom"],
       oneKey("RW", "ACCESS", "UPDATE"),
@@ -117,19 +117,28 @@ export default definePlugin({
         call.reply.integer((before & mask) === 0 ? 0 : 1);
       },
     );
-    add("getbit", 3, ["readonly", "fast"], oneKey("RO", "ACCESS"), "2.2.0", "O(1)", "Tells one bit.", (call) => {
-      const offset = offsetArgument(call, 2, 0);
-      if (Number.isNaN(offset)) {
-        call.reply.error(BAD_OFFSET);
-        return;
-      }
-      const record = stringRecord(call);
-      if (isWrong(record)) return;
-      const byteOffset = Math.floor(offset / 8);
-      const isThere = record !== 0 && byteOffset < keyspace.valueLength(record);
-      const byte = isThere ? (keyspace.bytes(record)[keyspace.valueStart(record) + byteOffset] as number) : 0;
-      call.reply.integer((byte >> (7 - (offset % 8))) & 1);
-    });
+    add(
+      "getbit key offset:integer",
+      3,
+      ["readonly", "fast"],
+      oneKey("RO", "ACCESS"),
+      "2.2.0",
+      "O(1)",
+      "Tells one bit.",
+      (call) => {
+        const offset = offsetArgument(call, 2, 0);
+        if (Number.isNaN(offset)) {
+          call.reply.error(BAD_OFFSET);
+          return;
+        }
+        const record = stringRecord(call);
+        if (isWrong(record)) return;
+        const byteOffset = Math.floor(offset / 8);
+        const isThere = record !== 0 && byteOffset < keyspace.valueLength(record);
+        const byte = isThere ? (keyspace.bytes(record)[keyspace.valueStart(record) + byteOffset] as number) : 0;
+        call.reply.integer((byte >> (7 - (offset % 8))) & 1);
+      },
+    );
 
     /**
      * Reads start, end and unit of a range.
@@ -163,13 +172,13 @@ export default definePlugin({
       return isBit ? { first, last } : { first: 8 * first, last: 8 * last + 7 };
     };
     add(
-      "bitcount",
+      "bitcount key [index:(start:integer end:integer [index_unit:(BYTE | BIT)@7.0.0])]",
       -2,
       ["readonly"],
       oneKey("RO", "ACCESS"),
       "2.6.0",
       "O(N), N being the bytes looked at",
-      "Counts the bits that are set. key [start end [BYTE | BIT]]",
+      "Counts the bits that are set.",
       (call) => {
         const record = stringRecord(call);
         if (isWrong(record)) return;
@@ -191,13 +200,13 @@ export default definePlugin({
       },
     );
     add(
-      "bitpos",
+      "bitpos key bit:integer [index:(start:integer [end_index:(end:integer [index_unit:(BYTE | BIT)@7.0.0])])]",
       -3,
       ["readonly"],
       oneKey("RO", "ACCESS"),
       "2.8.7",
       "O(N), N being the bytes looked at",
-      "Finds the first bit that is set, or clear. key bit [start [end [BYTE | BIT]]]",
+      "Finds the first bit that is set, or clear.",
       (call) => {
         const value = integerArgument(call, 2);
         if (Number.isNaN(value)) {
@@ -231,7 +240,7 @@ export default definePlugin({
       },
     );
     add(
-      "bitop",
+      "bitop operation destkey:key key...",
       -4,
       ["write", "denyoom"],
       [
@@ -240,7 +249,7 @@ export default definePlugin({
       ],
       "2.6.0",
       "O(N), N being the bytes of the longest",
-      "Combines strings bit by bit. AND | OR | XOR | NOT destination key ...",
+      "Combines strings bit by bit: AND, OR, XOR, NOT.",
       (call) => {
         const operation = (["and", "or", "xor", "not"] as const).find((name): name is BitOperation =>
           call.is(1, name.toUpperCase()),
@@ -359,24 +368,36 @@ export default definePlugin({
       if (hasChanged) keyspace.changed(call.key, record, FLAG_EDITED);
     };
     add(
-      "bitfield",
+      "bitfield key [operation:(GET (encoding offset:integer) | write:([OVERFLOW (WRAP | SAT | FAIL)] " +
+        "write_operation:(SET (encoding offset:integer value:integer) | INCRBY (encoding offset:integer increment:integer))))]...",
       -2,
       ["write", "denyoom"],
-      oneKey("RW", "UPDATE", "ACCESS", "VARIABLE_FLAGS"),
+      [{ first: 1, last: 1, step: 1, flags: ["RW", "ACCESS", "UPDATE", "VARIABLE_FLAGS"], flagsOf: bitfieldKeyFlags }],
       "3.2.0",
       "O(1) for each step",
-      "Reads and writes numbers of any width. key [GET type offset] [SET type offset value] [INCRBY type offset increment] [OVERFLOW WRAP | SAT | FAIL] ...",
+      "Reads and writes numbers of any width.",
       bitfield(false),
     );
     add(
-      "bitfield_ro",
+      "bitfield_ro key [GET (encoding offset:integer)]...",
       -2,
       ["readonly", "fast"],
       oneKey("RO", "ACCESS"),
       "6.0.0",
       "O(1) for each step",
-      "Reads numbers of any width. key [GET type offset] ...",
+      "Reads numbers of any width.",
       bitfield(true),
     );
   },
 });
+
+/** What BITFIELD does to its key: it only reads if all its steps are GET. What Redis cannot read counts as a write. */
+function bitfieldKeyFlags(words: readonly string[]): readonly string[] {
+  for (let index = 2; index < words.length;) {
+    const left = words.length - 1 - index;
+    if (words[index] === "GET" && left >= 2) index += 3;
+    else if (words[index] === "OVERFLOW" && left >= 1) index += 2;
+    else return ["RW", "ACCESS", "UPDATE"];
+  }
+  return ["RO", "ACCESS"];
+}

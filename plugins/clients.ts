@@ -6,6 +6,7 @@
  */
 import type { Call } from "../src/call.ts";
 import type { Client } from "../src/client.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { type CommandSpecification, Verdict } from "../src/contracts/commands.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -147,21 +148,23 @@ export default definePlugin({
     }));
 
     const subcommand = (
-      name: string,
+      usage: string,
       arity: number,
       since: string,
       summary: string,
       run: (call: Call) => void,
       isAdmin = false,
+      tips: readonly string[] = [],
     ): CommandSpecification => ({
-      name,
+      ...splitUsage(usage),
       arity,
       flags: isAdmin ? ["admin", "noscript", "loading", "stale"] : ["noscript", "loading", "stale"],
       categories: isAdmin ? ["connection", "dangerous"] : ["connection"],
       group: "connection",
       summary,
-      complexity: isAdmin || name === "list" ? "O(N), N being the clients" : "O(1)",
+      complexity: isAdmin ? "O(N), N being the clients" : "O(1)",
       since,
+      tips,
       run,
     });
 
@@ -177,14 +180,20 @@ export default definePlugin({
 
     const subcommands: CommandSpecification[] = [
       subcommand("id", 2, "5.0.0", "Tells the connection's id.", (call) => call.reply.integer(call.client.id)),
-      subcommand("info", 2, "6.2.0", "Tells about the connection.", (call) =>
-        call.reply.verbatim("txt", `${describeClient(call.client, world.clock.monotonicMs())}\n`),
+      subcommand(
+        "info",
+        2,
+        "6.2.0",
+        "Tells about the connection.",
+        (call) => call.reply.verbatim("txt", `${describeClient(call.client, world.clock.monotonicMs())}\n`),
+        false,
+        ["nondeterministic_output"],
       ),
       subcommand(
-        "list",
+        "list [TYPE (NORMAL | MASTER | REPLICA | PUBSUB)@5.0.0] [ID id:(client-id:integer...)@6.2.0]",
         -2,
         "2.4.0",
-        "Lists connections. [TYPE type] [ID id ...]",
+        "Lists connections.",
         (call) => {
           const listed = listOf(call, [...clients]);
           if (listed === undefined) return;
@@ -192,12 +201,15 @@ export default definePlugin({
           call.reply.verbatim("txt", listed.map((client) => `${describeClient(client, nowMs)}\n`).join(""));
         },
         true,
+        ["nondeterministic_output"],
       ),
       subcommand(
-        "kill",
+        "kill filter:(ip:port:string@..2.8.12 | new-format:([ID client-id:integer@2.8.12] | " +
+          "[TYPE normal_master_slave_pubsub:(NORMAL | MASTER@3.2.0 | SLAVE | REPLICA@5.0.0 | PUBSUB)@2.8.12] | [USER username] | " +
+          "[ADDR ip:port:string] | [LADDR ip:port:string@6.2.0] | [SKIPME yes/no])...)",
         -3,
         "2.4.0",
-        "Closes connections. addr:port | [ID id] [TYPE type] [USER name] [ADDR addr:port] [LADDR addr:port] [SKIPME yes|no]",
+        "Closes connections.",
         (call) => killCommand(call, [...clients], kill),
         true,
       ),
@@ -205,7 +217,7 @@ export default definePlugin({
         if (call.client.name === "") call.reply.nullBulk();
         else call.reply.bulkText(call.client.name);
       }),
-      subcommand("setname", 3, "2.6.9", "Names the connection. name", (call) => {
+      subcommand("setname connection-name", 3, "2.6.9", "Names the connection.", (call) => {
         const name = call.text(2);
         if (PRINTABLE.test(name)) {
           call.client.name = name;
@@ -213,10 +225,10 @@ export default definePlugin({
         } else call.reply.error("ERR Client names cannot contain spaces, newlines or special characters.");
       }),
       subcommand(
-        "setinfo",
+        "setinfo attr:(LIB-NAME libname | LIB-VER libver)",
         4,
         "7.2.0",
-        "Tells which library the client uses. LIB-NAME name | LIB-VER version",
+        "Tells which library the client uses.",
         (call) => {
           const isName = call.is(2, "LIB-NAME");
           const value = call.text(3);
@@ -234,21 +246,21 @@ export default definePlugin({
         },
       ),
       subcommand(
-        "no-evict",
+        "no-evict enabled:(ON | OFF)",
         3,
         "7.0.0",
-        "Spares the connection when memory for clients runs out. ON | OFF",
+        "Spares the connection when memory for clients runs out.",
         (call) => onOff(call, (isOn) => (call.client.isNoEvict = isOn)),
         true,
       ),
       subcommand(
-        "no-touch",
+        "no-touch enabled:(ON | OFF)",
         3,
         "7.2.0",
-        "Keeps commands of the connection from counting as use of keys. ON | OFF",
+        "Keeps commands of the connection from counting as use of keys.",
         (call) => onOff(call, (isOn) => (call.client.isNoTouch = isOn)),
       ),
-      subcommand("reply", 3, "3.2.0", "Says which replies the connection wants. ON | OFF | SKIP", (call) => {
+      subcommand("reply (ON | OFF | SKIP)", 3, "3.2.0", "Says which replies the connection wants.", (call) => {
         if (call.is(2, "ON")) {
           call.client.replyMode = "on";
           call.reply.ok();
@@ -258,10 +270,10 @@ export default definePlugin({
         } else call.reply.error(SYNTAX_ERROR);
       }),
       subcommand(
-        "pause",
+        "pause timeout:integer [mode:(WRITE | ALL)@6.2.0]",
         -3,
-        "3.0.0",
-        "Holds the commands of all connections for a while. milliseconds [WRITE | ALL]",
+        "2.9.50",
+        "Holds the commands of all connections for some milliseconds.",
         (call) => {
           const isAll = call.count === 3 || call.is(3, "ALL");
           if (call.count > 4) {
@@ -292,7 +304,7 @@ export default definePlugin({
         true,
       ),
     ];
-    subcommands.push(helpSubcommand("CLIENT", "connection", subcommands));
+    subcommands.push(helpSubcommand("CLIENT", "connection", "5.0.0", subcommands));
     context.command({
       name: "client",
       arity: -2,

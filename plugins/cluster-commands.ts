@@ -7,6 +7,7 @@
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import type { ReplyWriter } from "../src/codec/resp-writer.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
@@ -238,14 +239,14 @@ export default definePlugin({
     };
 
     const subcommand = (
-      name: string,
+      usage: string,
       arity: number,
       since: string,
       summary: string,
       run: (call: Call) => void,
       more: Partial<CommandSpecification> = {},
     ): CommandSpecification => ({
-      name,
+      ...splitUsage(usage),
       arity,
       flags: ["stale"],
       group: "cluster",
@@ -283,6 +284,7 @@ export default definePlugin({
       ),
       subcommand("slots", 2, "3.0.0", "Lists ranges of slots with the nodes that serve them.", slots, {
         ...undetermined,
+        deprecated: { since: "7.0.0", replacedBy: "`CLUSTER SHARDS`" },
         flags: ["loading", "stale"],
       }),
       subcommand("shards", 2, "7.0.0", "Lists shards with their slots and nodes.", shards, {
@@ -294,32 +296,33 @@ export default definePlugin({
         call.reply.bulkText(topology.selfShard?.id ?? ""),
       ),
       subcommand(
-        "keyslot",
+        "keyslot key:string",
         3,
         "3.0.0",
-        "Tells a key's slot. key",
+        "Tells a key's slot.",
         (call) => call.reply.integer(keySlot(call.bytes, call.start(2), call.end(2))),
         { complexity: "O(N), N being the key's length" },
       ),
-      subcommand("countkeysinslot", 3, "3.0.0", "Tells how many keys of a slot this node has. slot", (call) => {
+      subcommand("countkeysinslot slot:integer", 3, "3.0.0", "Tells how many keys of a slot this node has.", (call) => {
         const slot = integerArgument(call, 2);
         if (Number.isNaN(slot)) call.reply.error(NOT_AN_INTEGER);
         else if (slot < 0 || slot >= SLOT_COUNT) call.reply.error("ERR Invalid slot");
         else call.reply.integer(keyspace.slotSize(slot));
       }),
-      subcommand("getkeysinslot", 4, "3.0.0", "Lists keys of a slot. slot count", keysInSlot, {
+      subcommand("getkeysinslot slot:integer count:integer", 4, "3.0.0", "Lists keys of a slot.", keysInSlot, {
         complexity: "O(N), N being the keys listed",
         tips: ["nondeterministic_output"],
       }),
       subcommand(
-        "slot-stats",
+        "slot-stats filter:(SLOTSRANGE (start-slot:integer end-slot:integer) | " +
+          "ORDERBY (metric [LIMIT limit:integer] [order:(ASC | DESC)]))",
         -4,
         "8.2.0",
-        "Tells keys and bytes of this node's slots. SLOTSRANGE first last | ORDERBY metric [LIMIT count] [ASC | DESC]",
+        "Tells keys and bytes of this node's slots.",
         slotStats,
         { complexity: "O(N log N), N being the slots", tips: ["nondeterministic_output", "request_policy:all_shards"] },
       ),
-      subcommand("replicas", 3, "5.0.0", "Lists the replicas of a primary. node", replicas, {
+      subcommand("replicas node-id", 3, "5.0.0", "Lists the replicas of a primary.", replicas, {
         ...undetermined,
         flags: ["admin", "stale"],
       }),
@@ -332,7 +335,7 @@ export default definePlugin({
         undetermined,
       ),
     ];
-    subcommands.push(helpSubcommand("CLUSTER", "cluster", subcommands));
+    subcommands.push(helpSubcommand("CLUSTER", "cluster", "5.0.0", subcommands));
     context.command({
       name: "cluster",
       arity: -2,

@@ -8,6 +8,7 @@ import type { Call } from "../src/call.ts";
 import { ArgumentList } from "../src/codec/resp-parser.ts";
 import type { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { globMatch } from "../src/codec/glob.ts";
+import { type CommandArgument, argumentsOf, splitUsage } from "../src/command-syntax.ts";
 import type { Command, CommandIndex } from "../src/command-table.ts";
 import type { CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -108,43 +109,94 @@ function writeInfo(reply: ReplyWriter, command: Command): void {
   reply.set(categories.length);
   for (const category of categories) reply.simple(`@${category}`);
   const tips = specification.tips ?? [];
-  reply.array(tips.length);
+  reply.set(tips.length);
   for (const tip of tips) reply.bulkText(tip);
   const keys = specification.keys ?? [];
-  reply.array(keys.length);
+  reply.set(keys.length);
   for (const key of keys) writeKeySpecification(reply, key);
-  reply.array(subcommands.length);
+  // Redis tells that there are none as an empty set.
+  if (subcommands.length === 0) reply.set(0);
+  else reply.array(subcommands.length);
   for (const subcommand of subcommands) writeInfo(reply, subcommand);
+}
+
+/** Fields of a map of which some may be missing: text, a set of flags, or what writes the value. */
+type Fields = Readonly<Record<string, string | number | readonly string[] | (() => void) | undefined>>;
+
+/** A map of those fields that are there. */
+function writeFields(reply: ReplyWriter, fields: Fields): void {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined);
+  reply.map(given.length);
+  for (const [name, value] of given) {
+    reply.bulkText(name);
+    if (typeof value === "string") reply.bulkText(value);
+    else if (typeof value === "number") reply.integer(value);
+    else if (typeof value === "function") value();
+    else if (value !== undefined) {
+      reply.set(value.length);
+      for (const flag of value) reply.simple(flag);
+    }
+  }
+}
+
+function writeArguments(reply: ReplyWriter, members: readonly CommandArgument[]): void {
+  reply.array(members.length);
+  for (const argument of members) {
+    const { arguments: inner } = argument;
+    const flags = [
+      ...(argument.isOptional === true ? ["optional"] : []),
+      ...(argument.isMultiple === true ? ["multiple"] : []),
+      ...(argument.isTokenMultiple === true ? ["multiple_token"] : []),
+    ];
+    writeFields(reply, {
+      name: argument.name,
+      type: argument.type,
+      key_spec_index: argument.keySpecificationIndex,
+      token: argument.token,
+      since: argument.since,
+      deprecated_since: argument.deprecatedSince,
+      flags: flags.length === 0 ? undefined : flags,
+      arguments: inner === undefined ? undefined : () => writeArguments(reply, inner),
+    });
+  }
 }
 
 /** One command as COMMAND DOCS tells it, without its name. */
 function writeDocs(reply: ReplyWriter, { specification, subcommands }: Command): void {
-  const fields: readonly (readonly [string, string])[] = [
-    ["summary", specification.summary],
-    ["since", specification.since],
-    ["group", specification.group],
-    ["complexity", specification.complexity],
-  ];
-  reply.map(fields.length + (subcommands === undefined ? 0 : 1));
-  for (const [name, value] of fields) {
-    reply.bulkText(name);
-    reply.bulkText(value);
-  }
-  if (subcommands === undefined) return;
-  reply.bulkText("subcommands");
-  reply.map(subcommands.size);
-  for (const subcommand of subcommands) {
-    reply.bulkText(subcommand.fullName);
-    writeDocs(reply, subcommand);
-  }
+  const { summary, since, group, complexity, deprecated, isSystemCommand = false } = specification;
+  const flags = [...(deprecated === undefined ? [] : ["deprecated"]), ...(isSystemCommand ? ["syscmd"] : [])];
+  const members = argumentsOf(specification);
+  writeFields(reply, {
+    summary,
+    since,
+    group,
+    complexity,
+    doc_flags: flags.length === 0 ? undefined : flags,
+    deprecated_since: deprecated?.since,
+    replaced_by: deprecated?.replacedBy,
+    arguments: members.length === 0 ? undefined : () => writeArguments(reply, members),
+    subcommands:
+      subcommands === undefined
+        ? undefined
+        : () => {
+            reply.map(subcommands.size);
+            for (const subcommand of subcommands) {
+              reply.bulkText(subcommand.fullName);
+              writeDocs(reply, subcommand);
+            }
+          },
+  });
 }
 
 /** A command by its name, or `container|subcommand`. */
 function byName(commands: CommandIndex, name: string): Command | undefined {
-  const [head = "", tail] = name.toLowerCase().split("|", 2);
+  const [head = "", tail, ...more] = name.toLowerCase().split("|");
   const command = commands.get(head);
-  return tail === undefined ? command : command?.subcommands?.get(tail);
+  if (tail === undefined) return command;
+  return more.length === 0 ? command?.subcommands?.get(tail) : undefined;
 }
+
+const UNORDERED = ["nondeterministic_output_order"];
 
 export default definePlugin({
   name: "command-docs",
@@ -154,13 +206,14 @@ export default definePlugin({
     const { commands } = dispatcher;
 
     const subcommand = (
-      name: string,
+      usage: string,
       arity: number,
       since: string,
       summary: string,
       run: (call: Call) => void,
+      tips: readonly string[] = [],
     ): CommandSpecification => ({
-      name,
+      ...splitUsage(usage),
       arity,
       flags: ["loading", "stale"],
       categories: ["connection"],
@@ -168,6 +221,7 @@ export default definePlugin({
       summary,
       complexity: "O(N), N being the commands",
       since,
+      tips,
       run,
     });
 
@@ -202,7 +256,7 @@ export default definePlugin({
       const names: string[] = [];
       for (const command of commands) {
         if (isWanted(command)) names.push(command.fullName);
-        if (call.count > 2) for (const each of command.subcommands ?? []) if (isWanted(each)) names.push(each.fullName);
+        for (const each of command.subcommands ?? []) if (isWanted(each)) names.push(each.fullName);
       }
       call.reply.set(names.length);
       for (const name of names) call.reply.bulkText(name);
@@ -216,7 +270,8 @@ export default definePlugin({
         at % 2 === 0 ? call.start(2 + at / 2) : call.end(2 + (at - 1) / 2),
       );
       const command = dispatcher.lookUp(args);
-      if (command === undefined) {
+      // Of a container, no subcommand of that name was found.
+      if (command === undefined || command.subcommands !== undefined) {
         call.reply.error("ERR Invalid command specified");
         return;
       }
@@ -228,8 +283,10 @@ export default definePlugin({
         call.reply.error("ERR Invalid number of arguments specified for command");
         return;
       }
+      const words = Array.from({ length: args.count }, (_, index) => call.text(2 + index).toUpperCase());
       const keys: { readonly index: number; readonly flags: readonly string[] }[] = [];
-      for (const { first, last, step, flags } of command.specification.keys ?? []) {
+      for (const { first, last, step, flags: anyFlags, flagsOf } of command.specification.keys ?? []) {
+        const flags = flagsOf?.(words) ?? anyFlags;
         const end = last >= 0 ? Math.min(last, args.count - 1) : args.count + last;
         for (let index = first; index <= end; index += step) keys.push({ index, flags });
       }
@@ -249,47 +306,62 @@ export default definePlugin({
         call.reply.integer(commands.size),
       ),
       subcommand(
-        "list",
+        "list [FILTERBY filterby:(MODULE module-name | ACLCAT category | PATTERN pattern)]",
         -2,
         "7.0.0",
-        "Lists commands. [FILTERBY ACLCAT category | PATTERN pattern | MODULE name]",
+        "Lists commands.",
         list,
+        UNORDERED,
       ),
-      subcommand("info", -2, "2.8.13", "Tells about commands. [name ...]", (call) => {
-        if (call.count === 2) {
-          writeAll(call);
-          return;
-        }
-        call.reply.array(call.count - 2);
-        writeSome(
-          call,
-          (command) => writeInfo(call.reply, command),
-          () => call.reply.nullBulk(),
-        );
-      }),
-      subcommand("docs", -2, "7.0.0", "Documents commands. [name ...]", (call) => {
-        const found: Command[] = [];
-        if (call.count === 2) found.push(...commands);
-        else
+      subcommand(
+        "info [command-name...]",
+        -2,
+        "2.8.13",
+        "Tells about commands.",
+        (call) => {
+          if (call.count === 2) {
+            writeAll(call);
+            return;
+          }
+          call.reply.array(call.count - 2);
           writeSome(
             call,
-            (command) => found.push(command),
-            () => undefined,
+            (command) => writeInfo(call.reply, command),
+            () => call.reply.nullBulk(),
           );
-        call.reply.map(found.length);
-        for (const command of found) {
-          call.reply.bulkText(command.fullName);
-          writeDocs(call.reply, command);
-        }
-      }),
-      subcommand("getkeys", -4, "2.8.13", "Tells the keys of a full command. command [argument ...]", (call) =>
+        },
+        UNORDERED,
+      ),
+      subcommand(
+        "docs [command-name...]",
+        -2,
+        "7.0.0",
+        "Documents commands.",
+        (call) => {
+          const found: Command[] = [];
+          if (call.count === 2) found.push(...commands);
+          else
+            writeSome(
+              call,
+              (command) => found.push(command),
+              () => undefined,
+            );
+          call.reply.map(found.length);
+          for (const command of found) {
+            call.reply.bulkText(command.fullName);
+            writeDocs(call.reply, command);
+          }
+        },
+        UNORDERED,
+      ),
+      subcommand("getkeys", -4, "2.8.13", "Tells the keys of a full command, which follows.", (call) =>
         getKeys(call, false),
       ),
       subcommand(
         "getkeysandflags",
         -4,
         "7.0.0",
-        "Tells the keys of a full command, and what it does to them.",
+        "Tells the keys of a full command, which follows, and what it does to them.",
         (call) => getKeys(call, true),
       ),
     ];
@@ -306,8 +378,8 @@ export default definePlugin({
       summary: "Tells about all commands.",
       complexity: "O(N), N being the commands",
       since: "2.8.13",
-      tips: ["nondeterministic_output_order"],
-      subcommands: [...subcommands, helpSubcommand("COMMAND", "server", subcommands)],
+      tips: UNORDERED,
+      subcommands: [...subcommands, helpSubcommand("COMMAND", "server", "5.0.0", subcommands)],
       run(call) {
         if (call.count === 1) writeAll(call);
         else wantsSubcommand(call);

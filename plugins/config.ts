@@ -6,6 +6,7 @@
  */
 import type { Call } from "../src/call.ts";
 import { globMatch } from "../src/codec/glob.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -90,25 +91,30 @@ export default definePlugin({
     };
 
     const subcommand = (
-      name: string,
+      usage: string,
       arity: number,
       since: string,
       summary: string,
       run: (call: Call) => void,
+      tips: readonly string[] = [],
     ): CommandSpecification => ({
-      name,
+      ...splitUsage(usage),
       arity,
       flags: ["admin", "noscript", "loading", "stale"],
       categories: ["dangerous"],
       group: "server",
       summary,
-      complexity: name === "resetstat" ? "O(1)" : "O(N), N being the parameters",
+      complexity: usage === "resetstat" ? "O(1)" : "O(N), N being the parameters",
       since,
+      tips,
       run,
     });
     const subcommands = [
-      subcommand("get", -3, "2.0.0", "Reads parameters whose names match patterns. pattern ...", get),
-      subcommand("set", -4, "2.0.0", "Changes parameters, all or none. name value ...", set),
+      subcommand("get (parameter)...", -3, "2.0.0", "Reads parameters whose names match patterns.", get),
+      subcommand("set (parameter value)...", -4, "2.0.0", "Changes parameters, all or none.", set, [
+        "request_policy:all_nodes",
+        "response_policy:all_succeeded",
+      ]),
       subcommand("resetstat", 2, "2.0.0", "Sets statistics back to zero.", (call) => {
         dispatcher.resetStatistics();
         hooks.statisticsReset.notify();
@@ -132,7 +138,7 @@ export default definePlugin({
       summary: "Commands about parameters.",
       complexity: "Depends on the subcommand.",
       since: "2.0.0",
-      subcommands: [...subcommands, helpSubcommand("CONFIG", "server", subcommands)],
+      subcommands: [...subcommands, helpSubcommand("CONFIG", "server", "5.0.0", subcommands)],
       run: wantsSubcommand,
     });
   },

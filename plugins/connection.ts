@@ -52,6 +52,7 @@ export default definePlugin({
 
     context.command({
       name: "ping",
+      syntax: "[message]",
       arity: -1,
       flags: ["fast"],
       group: "connection",
@@ -68,6 +69,7 @@ export default definePlugin({
     });
     context.command({
       name: "echo",
+      syntax: "message",
       arity: 2,
       flags: ["loading", "stale", "fast"],
       group: "connection",
@@ -109,6 +111,7 @@ export default definePlugin({
     });
     context.command({
       name: "auth",
+      syntax: "[username@6.0.0] password",
       arity: -2,
       flags: ["noscript", "loading", "stale", "fast", "no_auth", "allow_busy", "skip_slowlog"],
       group: "connection",
@@ -133,6 +136,7 @@ export default definePlugin({
     });
     context.command({
       name: "hello",
+      syntax: "[arguments:(protover:integer [AUTH (username password)] [SETNAME clientname])]",
       arity: -1,
       flags: ["noscript", "loading", "stale", "fast", "no_auth", "allow_busy", "skip_slowlog"],
       group: "connection",
@@ -214,6 +218,7 @@ export default definePlugin({
     };
     context.command({
       name: "select",
+      syntax: "index:integer",
       arity: 2,
       flags: ["loading", "stale", "fast"],
       group: "connection",

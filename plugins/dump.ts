@@ -22,6 +22,7 @@ export default definePlugin({
 
     context.command({
       name: "dump",
+      syntax: "key",
       arity: 2,
       flags: ["readonly"],
       keys: [{ first: 1, last: 1, step: 1, flags: ["RO", "ACCESS"] }],
@@ -49,12 +50,14 @@ export default definePlugin({
 
     context.command({
       name: "restore",
+      syntax:
+        "key ttl:integer serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME seconds:integer@5.0.0] [FREQ frequency:integer@5.0.0]",
       arity: -4,
       flags: ["write", "denyoom"],
       keys: [{ first: 1, last: 1, step: 1, flags: ["OW", "UPDATE"] }],
       group: "generic",
       categories: ["keyspace", "dangerous"],
-      summary: "Sets a value from what DUMP told. key ttl payload [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ counter]",
+      summary: "Sets a value from what DUMP told.",
       complexity: "O(N), N being the value's length",
       since: "2.6.0",
       run(call) {

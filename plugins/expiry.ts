@@ -13,6 +13,7 @@ import {
   expiryArgument,
 } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import type { CommandSpecification, KeySpecification } from "../src/contracts/commands.ts";
 import { NO_EXPIRY, keyspaceService } from "../src/contracts/keyspace.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -20,6 +21,9 @@ import { NOT_AN_INTEGER } from "../src/replies.ts";
 
 const UPDATE: readonly KeySpecification[] = [{ first: 1, last: 1, step: 1, flags: ["RW", "UPDATE"] }];
 const READ: readonly KeySpecification[] = [{ first: 1, last: 1, step: 1, flags: ["RO", "ACCESS"] }];
+
+/** Of EXPIRE and its kin. */
+const CONDITION = "[condition:(NX | XX | GT | LT)@7.0.0]";
 
 /** When an expiry is to be set, given the one that the key has. */
 interface Conditions {
@@ -105,7 +109,7 @@ export default definePlugin({
     const roundToSeconds = (ms: number): number => Math.floor((ms + 500) / 1000);
 
     const add = (
-      name: string,
+      usage: string,
       arity: number,
       since: string,
       summary: string,
@@ -114,7 +118,7 @@ export default definePlugin({
       tips?: readonly string[],
     ): void => {
       context.command({
-        name,
+        ...splitUsage(usage),
         arity,
         flags: isWrite ? ["write", "fast"] : ["readonly", "fast"],
         keys: isWrite ? UPDATE : READ,
@@ -128,12 +132,40 @@ export default definePlugin({
       });
     };
     const undetermined = ["nondeterministic_output"];
-    add("expire", -3, "1.0.0", "Sets after how many seconds a key expires.", expire(RELATIVE_SECONDS), true);
-    add("pexpire", -3, "2.6.0", "Sets after how many milliseconds a key expires.", expire(RELATIVE_MS), true);
-    add("expireat", -3, "1.2.0", "Sets when a key expires, in seconds since 1970.", expire(ABSOLUTE_SECONDS), true);
-    add("pexpireat", -3, "2.6.0", "Sets when a key expires, in milliseconds since 1970.", expire(ABSOLUTE_MS), true);
     add(
-      "ttl",
+      `expire key seconds:integer ${CONDITION}`,
+      -3,
+      "1.0.0",
+      "Sets after how many seconds a key expires.",
+      expire(RELATIVE_SECONDS),
+      true,
+    );
+    add(
+      `pexpire key milliseconds:integer ${CONDITION}`,
+      -3,
+      "2.6.0",
+      "Sets after how many milliseconds a key expires.",
+      expire(RELATIVE_MS),
+      true,
+    );
+    add(
+      `expireat key unix-time-seconds:unix-time ${CONDITION}`,
+      -3,
+      "1.2.0",
+      "Sets when a key expires, in seconds since 1970.",
+      expire(ABSOLUTE_SECONDS),
+      true,
+    );
+    add(
+      `pexpireat key unix-time-milliseconds:unix-time ${CONDITION}`,
+      -3,
+      "2.6.0",
+      "Sets when a key expires, in milliseconds since 1970.",
+      expire(ABSOLUTE_MS),
+      true,
+    );
+    add(
+      "ttl key",
       2,
       "1.0.0",
       "Tells after how many seconds a key expires.",
@@ -142,7 +174,7 @@ export default definePlugin({
       undetermined,
     );
     add(
-      "pttl",
+      "pttl key",
       2,
       "2.6.0",
       "Tells after how many milliseconds a key expires.",
@@ -150,9 +182,9 @@ export default definePlugin({
       false,
       undetermined,
     );
-    add("expiretime", 2, "7.0.0", "Tells when a key expires, in seconds since 1970.", tell(roundToSeconds), false);
+    add("expiretime key", 2, "7.0.0", "Tells when a key expires, in seconds since 1970.", tell(roundToSeconds), false);
     add(
-      "pexpiretime",
+      "pexpiretime key",
       2,
       "7.0.0",
       "Tells when a key expires, in milliseconds since 1970.",
@@ -160,7 +192,7 @@ export default definePlugin({
       false,
     );
     add(
-      "persist",
+      "persist key",
       2,
       "2.2.0",
       "Lets a key live without an end.",

@@ -7,6 +7,7 @@
 import type { Call } from "../src/call.ts";
 import type { Command } from "../src/command-table.ts";
 import { REDIS_VERSION } from "../src/compatibility.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import type { InfoSection } from "../src/hooks.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -135,6 +136,7 @@ export default definePlugin({
 
     context.command({
       name: "info",
+      syntax: "[section...]",
       arity: -1,
       flags: ["loading", "stale"],
       categories: ["dangerous"],
@@ -151,12 +153,13 @@ export default definePlugin({
     });
 
     const latency = (
-      name: string,
+      usage: string,
       arity: number,
       summary: string,
       run: (call: Call) => void,
+      tips: readonly string[] = [],
     ): CommandSpecification => ({
-      name,
+      ...splitUsage(usage),
       arity,
       flags: ["admin", "noscript", "loading", "stale"],
       categories: ["dangerous"],
@@ -164,13 +167,22 @@ export default definePlugin({
       summary,
       complexity: "O(1)",
       since: "2.8.13",
+      tips,
       run,
     });
     const subcommands = [
       // Spikes are what the slow log and the event loop's own measure tell; Redis' latency monitor is off by default, and so is this.
-      latency("latest", 2, "Lists the latest latency spikes: none are kept.", (call) => call.reply.array(0)),
-      latency("reset", -2, "Forgets latency spikes. Answers how many kinds of events were forgotten: none.", (call) =>
-        call.reply.integer(0),
+      latency("latest", 2, "Lists the latest latency spikes: none are kept.", (call) => call.reply.array(0), [
+        "nondeterministic_output",
+        "request_policy:all_nodes",
+        "response_policy:special",
+      ]),
+      latency(
+        "reset [event...]",
+        -2,
+        "Forgets latency spikes. Answers how many kinds of events were forgotten: none.",
+        (call) => call.reply.integer(0),
+        ["request_policy:all_nodes", "response_policy:all_succeeded"],
       ),
     ];
     context.command({
@@ -181,7 +193,7 @@ export default definePlugin({
       summary: "Commands about latency spikes.",
       complexity: "Depends on the subcommand.",
       since: "2.8.13",
-      subcommands: [...subcommands, helpSubcommand("LATENCY", "server", subcommands)],
+      subcommands: [...subcommands, helpSubcommand("LATENCY", "server", "2.8.13", subcommands)],
       run: wantsSubcommand,
     });
   },

@@ -40,6 +40,8 @@ const EMBSTR_BYTES = 44;
 /** Numbers below are shared by all keys that have them, in Redis; and what it says their references count. */
 const SHARED_INTEGERS = 10_000;
 const SHARED_REFERENCES = 2 ** 31 - 1;
+/** Of FLUSHALL and FLUSHDB. */
+const FLUSH_MODE = "[async:(ASYNC@4.0.0 | SYNC@6.2.0)]";
 /** Digits of a number that Redis would keep as one. */
 const INTEGER_DIGITS = 20;
 
@@ -112,9 +114,19 @@ export default definePlugin({
       }
       call.reply.integer(removed);
     };
-    add("del", -2, ["write"], ALL("RM", "DELETE"), "1.0.0", "O(N), N being the keys", "Removes keys.", removeAll, sum);
     add(
-      "unlink",
+      "del key...",
+      -2,
+      ["write"],
+      ALL("RM", "DELETE"),
+      "1.0.0",
+      "O(N), N being the keys",
+      "Removes keys.",
+      removeAll,
+      sum,
+    );
+    add(
+      "unlink key...",
       -2,
       ["write", "fast"],
       ALL("RM", "DELETE"),
@@ -133,7 +145,7 @@ export default definePlugin({
       call.reply.integer(there);
     };
     add(
-      "exists",
+      "exists key...",
       -2,
       ["readonly", "fast"],
       ALL("RO"),
@@ -144,7 +156,7 @@ export default definePlugin({
       sum,
     );
     add(
-      "touch",
+      "touch key...",
       -2,
       ["readonly", "fast"],
       ALL("RO"),
@@ -154,13 +166,22 @@ export default definePlugin({
       countThere(true),
       sum,
     );
-    add("type", 2, ["readonly", "fast"], oneKey("RO"), "1.0.0", "O(1)", "Tells the type of a key's value.", (call) => {
-      const record = keyspace.peek(call.key);
-      call.reply.simple(record === 0 ? "none" : TYPE_NAMES[keyspace.type(record)]);
-    });
+    add(
+      "type key",
+      2,
+      ["readonly", "fast"],
+      oneKey("RO"),
+      "1.0.0",
+      "O(1)",
+      "Tells the type of a key's value.",
+      (call) => {
+        const record = keyspace.peek(call.key);
+        call.reply.simple(record === 0 ? "none" : TYPE_NAMES[keyspace.type(record)]);
+      },
+    );
 
     add(
-      "keys",
+      "keys pattern",
       2,
       ["readonly"],
       [],
@@ -188,7 +209,7 @@ export default definePlugin({
       { categories: ["keyspace", "dangerous"], tips: ["request_policy:all_shards", "nondeterministic_output_order"] },
     );
     add(
-      "scan",
+      "scan cursor:integer [MATCH pattern] [COUNT count:integer] [TYPE type@6.0.0]",
       -2,
       ["readonly"],
       [],
@@ -243,9 +264,18 @@ export default definePlugin({
       else call.reply.ok();
     };
     const renameKeys = FROM_TO(["RW", "ACCESS", "DELETE"], ["OW", "UPDATE"]);
-    add("rename", 3, ["write"], renameKeys, "1.0.0", "O(1)", "Gives a value another key.", rename(false));
     add(
-      "renamenx",
+      "rename key newkey:key",
+      3,
+      ["write"],
+      renameKeys,
+      "1.0.0",
+      "O(1)",
+      "Gives a value another key.",
+      rename(false),
+    );
+    add(
+      "renamenx key newkey:key",
       3,
       ["write", "fast"],
       FROM_TO(["RW", "ACCESS", "DELETE"], ["OW", "INSERT"]),
@@ -255,7 +285,7 @@ export default definePlugin({
       rename(true),
     );
     add(
-      "copy",
+      "copy source:key destination:key [DB destination-db:integer] [REPLACE]",
       -3,
       ["write", "denyoom"],
       FROM_TO(["RO", "ACCESS"], ["OW", "UPDATE"]),
@@ -324,7 +354,7 @@ export default definePlugin({
       call.reply.ok();
     };
     for (const name of ["flushdb", "flushall"]) {
-      add(name, -1, ["write"], [], "1.0.0", "O(1)", "Removes all keys of the node.", flush, {
+      add(`${name} ${FLUSH_MODE}`, -1, ["write"], [], "1.0.0", "O(1)", "Removes all keys of the node.", flush, {
         group: "server",
         categories: ["keyspace", "dangerous"],
         tips: ["request_policy:all_shards", "response_policy:all_succeeded"],
@@ -338,6 +368,7 @@ export default definePlugin({
       reply: (call: Call, record: Handle) => void,
     ): CommandSpecification => ({
       name,
+      syntax: "key",
       arity: 3,
       flags: ["readonly"],
       keys: [{ first: 2, last: 2, step: 1, flags: ["RO"] }],
@@ -360,21 +391,21 @@ export default definePlugin({
     const switching =
       "Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
     const object = [
-      objectCommand("encoding", "2.2.3", "Tells the form that a value is kept in. key", (call, record) =>
+      objectCommand("encoding", "2.2.3", "Tells the form that a value is kept in.", (call, record) =>
         call.reply.bulkText(encodingOf(keyspace, record)),
       ),
-      objectCommand("refcount", "2.2.3", "Tells how many references a value has in Redis. key", (call, record) => {
+      objectCommand("refcount", "2.2.3", "Tells how many references a value has in Redis.", (call, record) => {
         const number = integerOf(keyspace, record);
         // There small numbers are shared, unless each has to remember when it was used.
         const isShared = number !== undefined && number >= 0 && number < SHARED_INTEGERS && !isAccessKept();
         call.reply.integer(isShared ? SHARED_REFERENCES : 1);
       }),
-      objectCommand("idletime", "2.2.3", "Tells how many seconds ago a key was used. key", (call, record) => {
+      objectCommand("idletime", "2.2.3", "Tells how many seconds ago a key was used.", (call, record) => {
         if (isByFrequency())
           call.reply.error(`ERR An LFU maxmemory policy is selected, idle time not tracked. ${switching}`);
         else call.reply.integer(keyspace.idleSeconds(record));
       }),
-      objectCommand("freq", "4.0.0", "Tells how often a key is used, on a scale to 255. key", (call, record) => {
+      objectCommand("freq", "4.0.0", "Tells how often a key is used, on a scale to 255.", (call, record) => {
         if (isByFrequency()) call.reply.integer(keyspace.frequency(record));
         else
           call.reply.error(`ERR An LFU maxmemory policy is not selected, access frequency not tracked. ${switching}`);
@@ -391,7 +422,7 @@ export default definePlugin({
       wantsSubcommand,
       {
         categories: [],
-        subcommands: [...object, helpSubcommand("OBJECT", "generic", object)],
+        subcommands: [...object, helpSubcommand("OBJECT", "generic", "6.2.0", object)],
       },
     );
   },

@@ -8,6 +8,7 @@ import { Type } from "@sinclair/typebox";
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import type { Client } from "../src/client.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import { type CommandSpecification, Verdict } from "../src/contracts/commands.ts";
 import { NO_EXPIRY, keyspaceService } from "../src/contracts/keyspace.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -31,14 +32,14 @@ export default definePlugin({
     const { clients, hooks, settings, world } = context;
 
     const subcommand = (
-      name: string,
+      usage: string,
       arity: number,
       since: string,
       summary: string,
       run: (call: Call) => void,
       more: Partial<CommandSpecification> = {},
     ): CommandSpecification => ({
-      name,
+      ...splitUsage(usage),
       arity,
       flags: [],
       group: "server",
@@ -68,10 +69,10 @@ export default definePlugin({
 
     const memory = [
       subcommand(
-        "usage",
+        "usage key [SAMPLES count:integer]",
         -3,
         "4.0.0",
-        "Tells how many bytes a key takes. key [SAMPLES count]",
+        "Tells how many bytes a key takes.",
         (call) => {
           if (call.count !== 3 && !(call.count === 5 && call.is(3, "SAMPLES"))) {
             call.reply.error(SYNTAX_ERROR);
@@ -101,17 +102,18 @@ export default definePlugin({
       summary: "Commands about memory.",
       complexity: "Depends on the subcommand.",
       since: "4.0.0",
-      subcommands: [...memory, helpSubcommand("MEMORY", "server", memory)],
+      subcommands: [...memory, helpSubcommand("MEMORY", "server", "4.0.0", memory)],
       run: wantsSubcommand,
     });
 
-    const flush = (container: string, group: "scripting", since: string): void => {
+    const flush = (container: string, since: string, helpSince: string, mode: string): void => {
+      const group = "scripting";
       const flushes = [
         subcommand(
-          "flush",
+          `flush ${mode}`,
           -2,
           since,
-          "Removes them all: there are none. [ASYNC | SYNC]",
+          "Removes them all: there are none.",
           (call) => {
             if (call.count === 2 || (call.count === 3 && (call.is(2, "ASYNC") || call.is(2, "SYNC")))) call.reply.ok();
             else if (container === "function") call.reply.error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
@@ -121,7 +123,10 @@ export default definePlugin({
             group,
             flags: container === "function" ? ["write", "noscript"] : ["noscript"],
             categories: ["scripting"],
-            tips: ["request_policy:all_shards", "response_policy:all_succeeded"],
+            tips: [
+              `request_policy:${container === "function" ? "all_shards" : "all_nodes"}`,
+              "response_policy:all_succeeded",
+            ],
           },
         ),
       ];
@@ -133,12 +138,12 @@ export default definePlugin({
         summary: `Commands about ${container}s: there are none here.`,
         complexity: "Depends on the subcommand.",
         since,
-        subcommands: [...flushes, helpSubcommand(container.toUpperCase(), group, flushes)],
+        subcommands: [...flushes, helpSubcommand(container.toUpperCase(), group, helpSince, flushes)],
         run: wantsSubcommand,
       });
     };
-    flush("function", "scripting", "7.0.0");
-    flush("script", "scripting", "2.6.0");
+    flush("function", "7.0.0", "7.0.0", "[async:(ASYNC | SYNC)]");
+    flush("script", "2.6.0", "5.0.0", "[async:(ASYNC | SYNC)@6.2.0]");
 
     // DEBUG SLEEP: until it is over, every client's next command is held, as if the process stood still.
     const held = new Set<Client>();
@@ -174,12 +179,12 @@ export default definePlugin({
       categories: ["dangerous"],
     };
     const debug = [
-      subcommand("sleep", 3, "1.0.0", "Answers nobody for a while. seconds", ifAllowed(sleep), debugFlags),
+      subcommand("sleep seconds:double", 3, "1.0.0", "Answers nobody for a while.", ifAllowed(sleep), debugFlags),
       subcommand(
-        "object",
+        "object key",
         -3,
         "1.0.0",
-        "Tells how a key is kept. key",
+        "Tells how a key is kept.",
         ifAllowed((call) => {
           const record = keyspace.peek(call.key);
           if (record === 0) {
@@ -195,10 +200,10 @@ export default definePlugin({
         { ...debugFlags, keys: [{ first: 2, last: 2, step: 1, flags: ["RO"] }] },
       ),
       subcommand(
-        "set-active-expire",
+        "set-active-expire value:integer",
         3,
         "1.0.0",
-        "Turns the search for expired keys off or on. 0 | 1",
+        "Turns the search for expired keys off (0) or on (1).",
         ifAllowed((call) => {
           const error = context.parameters.get("active-expire")?.set?.(call.text(2) === "0" ? "no" : "yes");
           if (error === undefined) call.reply.ok();
@@ -209,22 +214,24 @@ export default definePlugin({
     ];
     context.command({
       name: "debug",
+      isSystemCommand: true,
       arity: -2,
       flags: ["admin", "noscript", "loading", "stale"],
       group: "server",
       summary: "Commands for testing the node.",
       complexity: "Depends on the subcommand.",
       since: "1.0.0",
-      subcommands: [...debug, helpSubcommand("DEBUG", "server", debug)],
+      subcommands: [...debug, helpSubcommand("DEBUG", "server", "1.0.0", debug)],
       run: wantsSubcommand,
     });
 
     context.command({
       name: "shutdown",
+      syntax: "[NOSAVE | SAVE] [NOW@7.0.0] [FORCE@7.0.0] [ABORT@7.0.0]",
       arity: -1,
       flags: ["admin", "noscript", "loading", "stale", "no_multi", "allow_busy"],
       group: "server",
-      summary: "Stops the node in order. [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+      summary: "Stops the node in order.",
       complexity: "O(1)",
       since: "1.0.0",
       run(call) {

@@ -7,6 +7,7 @@
 import { Type } from "@sinclair/typebox";
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import { CommandBits } from "../src/command-table.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -106,53 +107,71 @@ export default definePlugin({
     });
 
     const subcommand = (
-      name: string,
+      usage: string,
       arity: number,
       summary: string,
       run: (call: Call) => void,
+      tips: readonly string[] = [],
     ): CommandSpecification => ({
-      name,
+      ...splitUsage(usage),
       arity,
       flags: ["admin", "loading", "stale"],
       categories: ["dangerous"],
       group: "server",
       summary,
-      complexity: name === "len" ? "O(1)" : "O(N), N being the entries",
+      complexity: usage === "len" ? "O(1)" : "O(N), N being the entries",
       since: "2.2.12",
+      tips,
       run,
     });
     const subcommands = [
-      subcommand("get", -2, "Lists the latest entries. [count, 10 unless given, -1 for all]", (call) => {
-        if (call.count > 3) {
-          call.reply.error("ERR wrong number of arguments for 'slowlog|get' command");
-          return;
-        }
-        const count = call.count === 3 ? integerArgument(call, 2) : 10;
-        if (!(count >= -1)) {
-          call.reply.error("ERR count should be greater than or equal to -1");
-          return;
-        }
-        const listed = count === -1 ? entries : entries.slice(0, count);
-        call.reply.array(listed.length);
-        for (const entry of listed) {
-          call.reply.array(6);
-          call.reply.integer(entry.id);
-          call.reply.integer(entry.atS);
-          call.reply.integer(entry.microseconds);
-          call.reply.array(entry.args.length);
-          for (const text of entry.args) {
-            const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
-            call.reply.bulk(bytes, 0, bytes.length);
+      subcommand(
+        "get [count:integer]",
+        -2,
+        "Lists the latest entries: ten, or count, -1 for all.",
+        (call) => {
+          if (call.count > 3) {
+            call.reply.error("ERR wrong number of arguments for 'slowlog|get' command");
+            return;
           }
-          call.reply.bulkText(entry.address);
-          call.reply.bulkText(entry.name);
-        }
-      }),
-      subcommand("len", 2, "Tells how many entries there are.", (call) => call.reply.integer(entries.length)),
-      subcommand("reset", 2, "Removes all entries.", (call) => {
-        entries = [];
-        call.reply.ok();
-      }),
+          const count = call.count === 3 ? integerArgument(call, 2) : 10;
+          if (!(count >= -1)) {
+            call.reply.error("ERR count should be greater than or equal to -1");
+            return;
+          }
+          const listed = count === -1 ? entries : entries.slice(0, count);
+          call.reply.array(listed.length);
+          for (const entry of listed) {
+            call.reply.array(6);
+            call.reply.integer(entry.id);
+            call.reply.integer(entry.atS);
+            call.reply.integer(entry.microseconds);
+            call.reply.array(entry.args.length);
+            for (const text of entry.args) {
+              const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+              call.reply.bulk(bytes, 0, bytes.length);
+            }
+            call.reply.bulkText(entry.address);
+            call.reply.bulkText(entry.name);
+          }
+        },
+        ["request_policy:all_nodes", "nondeterministic_output"],
+      ),
+      subcommand("len", 2, "Tells how many entries there are.", (call) => call.reply.integer(entries.length), [
+        "request_policy:all_nodes",
+        "response_policy:agg_sum",
+        "nondeterministic_output",
+      ]),
+      subcommand(
+        "reset",
+        2,
+        "Removes all entries.",
+        (call) => {
+          entries = [];
+          call.reply.ok();
+        },
+        ["request_policy:all_nodes", "response_policy:all_succeeded"],
+      ),
     ];
     context.command({
       name: "slowlog",
@@ -162,7 +181,7 @@ export default definePlugin({
       summary: "Commands about slow commands.",
       complexity: "Depends on the subcommand.",
       since: "2.2.12",
-      subcommands: [...subcommands, helpSubcommand("SLOWLOG", "server", subcommands)],
+      subcommands: [...subcommands, helpSubcommand("SLOWLOG", "server", "6.2.0", subcommands)],
       run: wantsSubcommand,
     });
   },

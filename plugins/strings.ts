@@ -106,14 +106,16 @@ export default definePlugin({
 
     const add = commandAdder(context, { group: "string", categories: ["string"] });
 
-    add("get", 2, READ_FAST, READ, "1.0.0", "O(1)", "Answers a key's value.", (call) => {
+    add("get key", 2, READ_FAST, READ, "1.0.0", "O(1)", "Answers a key's value.", (call) => {
       replyValue(call, call.find(keyspace));
     });
     add(
-      "set",
+      "set key value [condition:(NX | XX)@2.6.12] [GET@6.2.0] " +
+        "[expiration:(EX seconds:integer@2.6.12 | PX milliseconds:integer@2.6.12 | EXAT unix-time-seconds:unix-time@6.2.0 | " +
+        "PXAT unix-time-milliseconds:unix-time@6.2.0 | KEEPTTL@6.0.0)]",
       -3,
       WRITE,
-      [{ first: 1, last: 1, step: 1, flags: ["RW", "ACCESS", "UPDATE", "VARIABLE_FLAGS"] }],
+      [{ first: 1, last: 1, step: 1, flags: ["RW", "ACCESS", "UPDATE", "VARIABLE_FLAGS"], flagsOf: setKeyFlags }],
       "1.0.0",
       "O(1)",
       "Sets a key's value, whatever it was.",
@@ -166,7 +168,7 @@ export default definePlugin({
     };
 
     add(
-      "setnx",
+      "setnx key value",
       3,
       WRITE_FAST,
       oneKey("OW", "INSERT"),
@@ -188,7 +190,7 @@ export default definePlugin({
       call.reply.ok();
     };
     add(
-      "setex",
+      "setex key seconds:integer value",
       4,
       WRITE,
       OVERWRITE,
@@ -198,7 +200,7 @@ export default definePlugin({
       setWithExpiry(RELATIVE_SECONDS),
     );
     add(
-      "psetex",
+      "psetex key milliseconds:integer value",
       4,
       WRITE,
       OVERWRITE,
@@ -207,12 +209,22 @@ export default definePlugin({
       "Sets a value that expires after some milliseconds.",
       setWithExpiry(RELATIVE_MS),
     );
-    add("getset", 3, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Sets a value and answers the one before.", (call) => {
-      if (!replyValue(call, call.find(keyspace))) return;
-      keyspace.setString(call.key, call.bytes, call.start(2), call.end(2), NO_EXPIRY);
-    });
     add(
-      "getdel",
+      "getset key value",
+      3,
+      WRITE_FAST,
+      UPDATE_ACCESS,
+      "1.0.0",
+      "O(1)",
+      "Sets a value and answers the one before.",
+      (call) => {
+        if (!replyValue(call, call.find(keyspace))) return;
+        keyspace.setString(call.key, call.bytes, call.start(2), call.end(2), NO_EXPIRY);
+      },
+      { deprecated: { since: "6.2.0", replacedBy: "`SET` with the `GET` argument" } },
+    );
+    add(
+      "getdel key",
       2,
       ["write", "fast"],
       oneKey("RW", "ACCESS", "DELETE"),
@@ -226,7 +238,8 @@ export default definePlugin({
       },
     );
     add(
-      "getex",
+      "getex key [expiration:(EX seconds:integer | PX milliseconds:integer | EXAT unix-time-seconds:unix-time | " +
+        "PXAT unix-time-milliseconds:unix-time | PERSIST)]",
       -2,
       ["write", "fast"],
       oneKey("RW", "ACCESS", "UPDATE"),
@@ -275,7 +288,7 @@ export default definePlugin({
       },
     );
     add(
-      "mget",
+      "mget key...",
       -2,
       READ_FAST,
       READ_ALL,
@@ -305,7 +318,7 @@ export default definePlugin({
       }
     };
     add(
-      "mset",
+      "mset (key value)...",
       -3,
       WRITE,
       PAIRS(["OW", "UPDATE"]),
@@ -322,7 +335,7 @@ export default definePlugin({
       { tips: ["request_policy:multi_shard", "response_policy:all_succeeded"] },
     );
     add(
-      "msetnx",
+      "msetnx (key value)...",
       -3,
       WRITE,
       PAIRS(["OW", "INSERT"]),
@@ -343,14 +356,15 @@ export default definePlugin({
         setPairs(call);
         call.reply.integer(1);
       },
+      { tips: ["request_policy:multi_shard", "response_policy:agg_min"] },
     );
 
-    add("strlen", 2, READ_FAST, oneKey("RO"), "2.2.0", "O(1)", "Answers how long a value is.", (call) => {
+    add("strlen key", 2, READ_FAST, oneKey("RO"), "2.2.0", "O(1)", "Answers how long a value is.", (call) => {
       const record = call.find(keyspace);
       if (!isWrongType(call, record)) call.reply.integer(record === 0 ? 0 : keyspace.valueLength(record));
     });
     add(
-      "append",
+      "append key value",
       3,
       WRITE_FAST,
       oneKey("RW", "INSERT"),
@@ -398,7 +412,7 @@ export default definePlugin({
       call.reply.bulk(keyspace.bytes(record), start + from, start + to + 1);
     };
     add(
-      "getrange",
+      "getrange key start:integer end:integer",
       4,
       ["readonly"],
       READ,
@@ -408,7 +422,7 @@ export default definePlugin({
       getRange,
     );
     add(
-      "substr",
+      "substr key start:integer end:integer",
       4,
       ["readonly"],
       READ,
@@ -416,9 +430,10 @@ export default definePlugin({
       "O(N), N being the bytes answered",
       "Answers a part of a value (the old name of GETRANGE).",
       getRange,
+      { deprecated: { since: "2.0.0", replacedBy: "`GETRANGE`" } },
     );
     add(
-      "setrange",
+      "setrange key offset:integer value",
       4,
       WRITE,
       UPDATE,
@@ -489,8 +504,10 @@ export default definePlugin({
         keyspace.changed(call.key, record, 0);
       } else keyspace.setString(call.key, digits, 0, written, KEEP_EXPIRY);
     };
-    add("incr", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Adds one to a number.", (call) => increment(call, 1));
-    add("decr", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Takes one from a number.", (call) =>
+    add("incr key", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Adds one to a number.", (call) =>
+      increment(call, 1),
+    );
+    add("decr key", 2, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Takes one from a number.", (call) =>
       increment(call, -1),
     );
     const incrementBy = (sign: 1 | -1) => (call: Call) => {
@@ -504,31 +521,58 @@ export default definePlugin({
       else if (sign < 0 && !isInteger64(-large)) call.reply.error("ERR decrement would overflow");
       else increment(call, Number.NaN, sign < 0 ? -large : large);
     };
-    add("incrby", 3, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Adds to a number.", incrementBy(1));
-    add("decrby", 3, WRITE_FAST, UPDATE_ACCESS, "1.0.0", "O(1)", "Takes from a number.", incrementBy(-1));
-    add("incrbyfloat", 3, WRITE_FAST, UPDATE_ACCESS, "2.6.0", "O(1)", "Adds to a floating-point number.", (call) => {
-      const record = call.find(keyspace);
-      if (isWrongType(call, record)) return;
-      const start = record === 0 ? 0 : keyspace.valueStart(record);
-      const value = record === 0 ? NOTHING_YET : keyspace.bytes(record);
-      const end = record === 0 ? NOTHING_YET.length : start + keyspace.valueLength(record);
-      const sum = addFloats(value, start, end, call.bytes, call.start(2), call.end(2));
-      if (sum.error !== undefined) {
-        call.reply.error(
-          sum.error === "not-a-float"
-            ? "ERR value is not a valid float"
-            : "ERR increment would produce NaN or Infinity",
-        );
-        return;
-      }
-      const bytes = sum.ok;
-      const made = keyspace.store(call.key, ValueType.string, FLAG_TEXT, bytes.length, KEEP_EXPIRY);
-      writeValue(keyspace, made, 0, bytes, 0, bytes.length);
-      if (effect.isHeard) call.effectIs("SET", call.copy(1), bytes, "KEEPTTL");
-      call.reply.bulk(bytes, 0, bytes.length);
-    });
     add(
-      "lcs",
+      "incrby key increment:integer",
+      3,
+      WRITE_FAST,
+      UPDATE_ACCESS,
+      "1.0.0",
+      "O(1)",
+      "Adds to a number.",
+      incrementBy(1),
+    );
+    add(
+      "decrby key decrement:integer",
+      3,
+      WRITE_FAST,
+      UPDATE_ACCESS,
+      "1.0.0",
+      "O(1)",
+      "Takes from a number.",
+      incrementBy(-1),
+    );
+    add(
+      "incrbyfloat key increment:double",
+      3,
+      WRITE_FAST,
+      UPDATE_ACCESS,
+      "2.6.0",
+      "O(1)",
+      "Adds to a floating-point number.",
+      (call) => {
+        const record = call.find(keyspace);
+        if (isWrongType(call, record)) return;
+        const start = record === 0 ? 0 : keyspace.valueStart(record);
+        const value = record === 0 ? NOTHING_YET : keyspace.bytes(record);
+        const end = record === 0 ? NOTHING_YET.length : start + keyspace.valueLength(record);
+        const sum = addFloats(value, start, end, call.bytes, call.start(2), call.end(2));
+        if (sum.error !== undefined) {
+          call.reply.error(
+            sum.error === "not-a-float"
+              ? "ERR value is not a valid float"
+              : "ERR increment would produce NaN or Infinity",
+          );
+          return;
+        }
+        const bytes = sum.ok;
+        const made = keyspace.store(call.key, ValueType.string, FLAG_TEXT, bytes.length, KEEP_EXPIRY);
+        writeValue(keyspace, made, 0, bytes, 0, bytes.length);
+        if (effect.isHeard) call.effectIs("SET", call.copy(1), bytes, "KEEPTTL");
+        call.reply.bulk(bytes, 0, bytes.length);
+      },
+    );
+    add(
+      "lcs key1:key key2:key [LEN] [IDX] [MINMATCHLEN len:integer] [WITHMATCHLEN]",
       -3,
       ["readonly"],
       [{ first: 1, last: 2, step: 1, flags: ["RO", "ACCESS"] }],
@@ -542,6 +586,11 @@ export default definePlugin({
 
 /** What INCRBYFLOAT adds to where there is no key. */
 const NOTHING_YET = new Uint8Array([0x30]);
+
+/** What SET does to its key. Like Redis, it takes a GET for the option wherever it stands. */
+function setKeyFlags(words: readonly string[]): readonly string[] {
+  return words.includes("GET", 3) ? ["RW", "ACCESS", "UPDATE"] : ["OW", "UPDATE"];
+}
 
 /** Writes bytes into a record's value. */
 function writeValue(

@@ -239,6 +239,7 @@ export default definePlugin({
     });
     context.command({
       name: "watch",
+      syntax: "key...",
       arity: -2,
       flags: ["noscript", "loading", "stale", "fast", "allow_busy"],
       keys: [{ first: 1, last: -1, step: 1, flags: ["RO"] }],

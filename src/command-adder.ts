@@ -1,10 +1,14 @@
 /** For plugins that add many commands of one group: what they share is said once. */
+import { splitUsage } from "./command-syntax.ts";
 import type { CommandFlag, CommandSpecification, KeySpecification } from "./contracts/commands.ts";
 import type { NodeContext } from "./plugin.ts";
 
-/** Adds one command of a group, its parts in the order in which they read best in a row. */
+/**
+ * Adds one command of a group, its parts in the order in which they read best in a row. `usage` is its name and what follows it, as
+ * `command-syntax.ts` explains.
+ */
 export type AddCommand = (
-  name: string,
+  usage: string,
   arity: number,
   flags: readonly CommandFlag[],
   keys: readonly KeySpecification[],
@@ -24,8 +28,8 @@ export function commandAdder(
   context: Pick<NodeContext, "command">,
   shared: Pick<CommandSpecification, "group" | "categories">,
 ): AddCommand {
-  return (name, arity, flags, keys, since, complexity, summary, run, more = {}) => {
-    context.command({ ...shared, name, arity, flags, keys, since, complexity, summary, run, ...more });
+  return (usage, arity, flags, keys, since, complexity, summary, run, more = {}) => {
+    context.command({ ...shared, ...splitUsage(usage), arity, flags, keys, since, complexity, summary, run, ...more });
   };
 }
 

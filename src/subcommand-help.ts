@@ -1,17 +1,20 @@
 /** `HELP` of containers of subcommands, made from the command table. */
 import type { Call } from "./call.ts";
+import { argumentsOf, showSyntax } from "./command-syntax.ts";
 import type { CommandGroup, CommandSpecification } from "./contracts/commands.ts";
 
 /**
  * Makes the `HELP` subcommand of a container.
  *
  * @param container The container's name, in upper case.
- * @param subcommands The others; `usage` of each stands in the summary's stead where it has arguments.
+ * @param since The version of Redis that has had it since.
+ * @param subcommands The others.
  * @returns The specification to put beside them.
  */
 export function helpSubcommand(
   container: string,
   group: CommandGroup,
+  since: string,
   subcommands: readonly CommandSpecification[],
 ): CommandSpecification {
   return {
@@ -23,10 +26,13 @@ export function helpSubcommand(
     group,
     summary: `Tells what ${container} can do.`,
     complexity: "O(1)",
-    since: "5.0.0",
+    since,
     run(call: Call) {
       const lines = [`${container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`];
-      for (const { name, summary } of subcommands) lines.push(name.toUpperCase(), `    ${summary}`);
+      for (const subcommand of subcommands) {
+        const usage = `${subcommand.name.toUpperCase()} ${showSyntax(argumentsOf(subcommand))}`;
+        lines.push(usage.trimEnd(), `    ${subcommand.summary}`);
+      }
       lines.push("HELP", "    Prints this help.");
       call.reply.array(lines.length);
       for (const line of lines) call.reply.simple(line);

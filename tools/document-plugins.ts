@@ -8,6 +8,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { argumentsOf, showSyntax } from "../src/command-syntax.ts";
 import type { Command } from "../src/command-table.ts";
 import { describeSettings } from "../src/config.ts";
 import { defaultPlugins } from "../src/default-plugins.ts";
@@ -100,7 +101,7 @@ function page(plugin: Plugin, entry: BootTreeEntry, node: Node): string {
       table(
         ["command", "what it does", "complexity", "since"],
         commands.map((command) => [
-          `\`${command.fullName.toUpperCase().replace("|", " ")}\``,
+          `\`${`${command.fullName.toUpperCase().replace("|", " ")} ${showSyntax(argumentsOf(command.specification))}`.trim()}\``,
           command.specification.summary,
           command.specification.complexity,
           command.specification.since,

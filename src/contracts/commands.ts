@@ -80,11 +80,15 @@ export interface KeySpecification {
   /** From one key to the next: 1, or 2 where values stand between. */
   readonly step: number;
   readonly flags: readonly string[];
+  /** Of a specification with `VARIABLE_FLAGS`: those of one call, for `COMMAND GETKEYSANDFLAGS`. @param words Its arguments in upper case. */
+  readonly flagsOf?: (words: readonly string[]) => readonly string[];
 }
 
 export interface CommandSpecification {
   /** Lower case. Of a subcommand: its own name alone. */
   readonly name: string;
+  /** What follows the name, as `src/command-syntax.ts` explains: `key seconds:integer`. Default: nothing, or nothing that is told. */
+  readonly syntax?: string;
   /** Number of arguments, the name (and subcommand) included; negative: at least so many. */
   readonly arity: number;
   readonly flags: readonly CommandFlag[];
@@ -97,6 +101,14 @@ export interface CommandSpecification {
   readonly complexity: string;
   /** The version of Redis that has had it since; of commands that Redis does not have, `bunch` and our version. */
   readonly since: string;
+  /** Of a command that is better not used any more. */
+  readonly deprecated?: {
+    /** The version of Redis that discouraged it first. */
+    readonly since: string;
+    readonly replacedBy: string;
+  };
+  /** For those who look after the server, no command for applications. Default: false. */
+  readonly isSystemCommand?: boolean;
   /** Redis' command tips, such as `nondeterministic_output`. */
   readonly tips?: readonly string[];
   /**
