@@ -16,7 +16,6 @@ import {
 } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { commandAdder, oneKey } from "../src/command-adder.ts";
-import { longestCommonSubsequence } from "../src/codec/lcs.ts";
 import { addFloats } from "../src/codec/float.ts";
 import {
   INTEGER_64_MAX,
@@ -571,16 +570,6 @@ export default definePlugin({
         call.reply.bulk(bytes, 0, bytes.length);
       },
     );
-    add(
-      "lcs key1:key key2:key [LEN] [IDX] [MINMATCHLEN len:integer] [WITHMATCHLEN]",
-      -3,
-      ["readonly"],
-      [{ first: 1, last: 2, step: 1, flags: ["RO", "ACCESS"] }],
-      "7.0.0",
-      "O(N*M), N and M being the lengths",
-      "Answers the longest common subsequence of two values.",
-      (call) => lcs(call, keyspace, other, maxBytes()),
-    );
   },
 });
 
@@ -613,76 +602,4 @@ function zeroed(keyspace: Keyspace, record: Handle): Handle {
 
 function isInteger64(value: bigint): boolean {
   return value <= INTEGER_64_MAX && value >= INTEGER_64_MIN;
-}
-
-/** LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN] */
-function lcs(call: Call, keyspace: Keyspace, other: KeyReference, maxBytes: number): void {
-  const { reply } = call;
-  const valueOf = (index: number): Uint8Array | undefined => {
-    const record = call.findKey(keyspace, call.keyAt(keyspace, index, other));
-    if (record === 0) return new Uint8Array(0);
-    if (keyspace.type(record) !== ValueType.string) return undefined;
-    const start = keyspace.valueStart(record);
-    return keyspace.bytes(record).subarray(start, start + keyspace.valueLength(record));
-  };
-  const first = valueOf(1);
-  const second = valueOf(2);
-  if (first === undefined || second === undefined) {
-    reply.error("ERR The specified keys must contain string values");
-    return;
-  }
-  let isLength = false;
-  let isIndexes = false;
-  let isWithLength = false;
-  let minLength = 0;
-  for (let index = 3; index < call.count; index += 1) {
-    if (call.is(index, "IDX")) isIndexes = true;
-    else if (call.is(index, "LEN")) isLength = true;
-    else if (call.is(index, "WITHMATCHLEN")) isWithLength = true;
-    else if (call.is(index, "MINMATCHLEN") && index + 1 < call.count) {
-      const length = integerArgument(call, index + 1);
-      if (Number.isNaN(length)) {
-        reply.error(NOT_AN_INTEGER);
-        return;
-      }
-      minLength = Math.max(0, length);
-      index += 1;
-    } else {
-      reply.error(SYNTAX_ERROR);
-      return;
-    }
-  }
-  if (isIndexes && isLength) {
-    reply.error("ERR If you want both the length and indexes, please just use IDX.");
-    return;
-  }
-  const result = longestCommonSubsequence(first, second, maxBytes);
-  if (result === undefined) {
-    reply.error("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
-    return;
-  }
-  if (isLength) {
-    reply.integer(result.length);
-    return;
-  }
-  if (!isIndexes) {
-    reply.bulk(result.subsequence, 0, result.subsequence.length);
-    return;
-  }
-  const matches = result.matches.filter((match) => match.firstEnd - match.firstStart + 1 >= minLength);
-  reply.map(2);
-  reply.bulkText("matches");
-  reply.array(matches.length);
-  for (const match of matches) {
-    reply.array(isWithLength ? 3 : 2);
-    reply.array(2);
-    reply.integer(match.firstStart);
-    reply.integer(match.firstEnd);
-    reply.array(2);
-    reply.integer(match.secondStart);
-    reply.integer(match.secondEnd);
-    if (isWithLength) reply.integer(match.firstEnd - match.firstStart + 1);
-  }
-  reply.bulkText("len");
-  reply.integer(result.length);
 }

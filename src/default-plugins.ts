@@ -4,6 +4,7 @@ import connection from "../plugins/connection.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
 import resp from "../plugins/resp.ts";
+import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
 import topology from "../plugins/topology.ts";
 import transactions from "../plugins/transactions.ts";
@@ -26,6 +27,7 @@ export const defaultPlugins = [
   topology,
   hashSlotRouter,
   strings,
+  lcs,
   keys,
   expiry,
   bitmaps,
