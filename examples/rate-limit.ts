@@ -29,12 +29,13 @@ export default definePlugin({
 
     context.command({
       name: "ratelimit",
+      syntax: "key limit:integer window-ms:integer",
       arity: 4,
       flags: ["write", "denyoom", "fast"],
       keys: [{ first: 1, last: 1, step: 1, flags: ["RW", "ACCESS", "UPDATE"] }],
       group: "module",
       categories: ["string"],
-      summary: "Counts a call against a key, and tells whether it is within the limit. key limit window-ms",
+      summary: "Counts a call against a key, and tells whether it is within the limit.",
       complexity: "O(1)",
       since: "bunch 0.1.0",
       run(call) {

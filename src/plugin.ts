@@ -145,7 +145,7 @@ const noSettings = Type.Object({});
  *   summary: "Adds GREET, which greets.",
  *   setup(context) {
  *     context.command({
- *       name: "greet", arity: 2, flags: ["fast"], group: "connection", summary: "Greets by name.", complexity: "O(1)", since: "bunch 0.1.0",
+ *       name: "greet", syntax: "name", arity: 2, flags: ["fast"], group: "connection", summary: "Greets by name.", complexity: "O(1)", since: "bunch 0.1.0",
  *       run: (call) => call.reply.bulkText(`Hello, ${call.text(1)}!`),
  *     });
  *   },
