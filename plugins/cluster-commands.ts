@@ -13,7 +13,7 @@ import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { formatSlotRange } from "../src/protocol/cluster-map.ts";
+import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
 

@@ -7,7 +7,7 @@
  * 1. No key: serve.
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
- * 4. It is this node's: serve.
+ * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or the slot's last owner may not know that it lost it.
  * 5. Else MOVED, with the address that the owner announces.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
@@ -23,7 +23,9 @@ import { definePlugin } from "../src/plugin.ts";
 /** What is done with commands on a slot; indexes above `MOVED` are places in the list of errors. */
 const SERVE = 0;
 const UNASSIGNED = 1;
-const MOVED = 2;
+/** It is this node's, and not served yet: see `makeRoutes`. */
+const WAITING = 2;
+const MOVED = 3;
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
 
@@ -39,23 +41,31 @@ interface Routes {
 /**
  * Makes the table for a map, as one node sees it.
  *
- * @param self The node's id. It serves the slots of the shard whose primary it is.
+ * @param self The node as it is: it serves the slots of the shard whose primary it is, if the map has admitted this start of it, and nobody may
+ *   still serve them who has lost them.
  */
-export function makeRoutes(map: ClusterMap, self: string): Routes {
+export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonly start: string }): Routes {
   const addressOf = new Map(map.nodes.map((node) => [node.id, `${node.host}:${node.port}`]));
+  const isAdmitted = map.nodes.some((node) => node.id === self.id && node.start === self.start);
   const addresses: string[] = [];
   // The smaller table stays in the processor's nearest cache: in all but very large clusters.
   const actionOfSlot = (map.shards.length < 250 ? new Uint8Array(SLOT_COUNT) : new Uint16Array(SLOT_COUNT)).fill(
     UNASSIGNED,
   );
   for (const shard of map.shards) {
-    if (shard.primary === self) {
-      for (const { first, last } of shard.slots) actionOfSlot.fill(SERVE, first, last + 1);
+    if (shard.primary === self.id) {
+      for (const { first, last } of shard.slots) actionOfSlot.fill(isAdmitted ? SERVE : WAITING, first, last + 1);
       continue;
     }
     addresses.push(addressOf.get(shard.primary) ?? "");
     const action = MOVED + addresses.length - 1;
     for (const { first, last } of shard.slots) actionOfSlot.fill(action, first, last + 1);
+  }
+  for (const release of map.releases) {
+    if (release.node === self.id) continue;
+    for (const { first, last } of release.slots) {
+      for (let slot = first; slot <= last; slot += 1) if (actionOfSlot[slot] === SERVE) actionOfSlot[slot] = WAITING;
+    }
   }
   return { actionOfSlot, addresses, servesAll: actionOfSlot.every((action) => action === SERVE) };
 }
@@ -67,15 +77,20 @@ export default definePlugin({
   provides: { router: routerService },
   setup(context) {
     const { topology } = context.requires;
-    let routes = makeRoutes(topology.map, topology.self.id);
+    const self = { id: context.node.id, start: context.node.runId };
+    let routes = makeRoutes(topology.map, self);
     let movedCount = 0;
     context.on(context.hooks.mapChanged, ({ map }) => {
-      routes = makeRoutes(map, topology.self.id);
+      routes = makeRoutes(map, self);
     });
 
     const refuse = (call: Call, slot: number, action: number): Verdict => {
       if (action === UNASSIGNED) {
         call.reply.error("CLUSTERDOWN Hash slot not served");
+      } else if (action === WAITING) {
+        call.reply.error(
+          "CLUSTERDOWN The cluster is down: this node waits to be admitted, or for the slot's last owner",
+        );
       } else {
         movedCount += 1;
         call.reply.error(`MOVED ${slot} ${routes.addresses[action - MOVED] ?? ""}`);

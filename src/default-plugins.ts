@@ -1,8 +1,10 @@
 /** The plugins that every node has unless they are turned off: the one place where `src/` knows of `plugins/`. */
+import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
+import raft from "../plugins/raft.ts";
 import resp from "../plugins/resp.ts";
 import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
@@ -24,6 +26,8 @@ import type { Plugin } from "./plugin.ts";
 /** In the order in which they are set up, as far as their needs leave it open. */
 export const defaultPlugins = [
   keyspace,
+  bus,
+  raft,
   topology,
   hashSlotRouter,
   strings,

@@ -21,6 +21,7 @@ import {
 } from "../config.ts";
 import { defaultPlugins } from "../default-plugins.ts";
 import { ConfigError, StartError, messageOf } from "../errors.ts";
+import { topologyService } from "../contracts/topology.ts";
 import { type Node, createNode } from "../node.ts";
 import type { Plugin } from "../plugin.ts";
 import { type LogLevel, createBunWorld } from "../world-bun.ts";
@@ -94,6 +95,9 @@ function optionOf(setting: SettingDescription): Option {
   return option.helpGroup(setting.plugin === undefined ? "Node:" : `Plugin ${setting.plugin}:`);
 }
 
+/** How often a node that does not serve yet says what it waits for. */
+const WAITING_MS = 2000;
+
 async function run(flags: NodeFlags, command: Command): Promise<void> {
   const config = await loadConfig(flags.config);
   const plugins: Plugin[] = [];
@@ -126,6 +130,7 @@ async function run(flags: NodeFlags, command: Command): Promise<void> {
   process.stdout.write(
     `${pc.green("ready")} node ${node.core.name ?? node.facts.id.slice(0, 8)} listens on ${host}:${port} (id ${node.facts.id})\n`,
   );
+  tellWhenServing(node);
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       if (isStopping) process.exit(1);
@@ -136,6 +141,29 @@ async function run(flags: NodeFlags, command: Command): Promise<void> {
       );
     });
   }
+}
+
+/** Says that the node serves, or what it waits for until it does. */
+function tellWhenServing(node: Node): void {
+  const topology = node.service(topologyService);
+  if (topology === undefined) return;
+  const name = node.core.name ?? node.facts.id.slice(0, 8);
+  let isTold = false;
+  const look = (): void => {
+    if (isTold || topology.waitingFor !== undefined) return;
+    isTold = true;
+    waiting.cancel();
+    const { clusterId, nodes } = topology.map;
+    const cluster = clusterId === "" ? "" : ` in cluster ${clusterId.slice(0, 8)}`;
+    process.stdout.write(
+      `${pc.green("serving")} node ${name} takes part${cluster} (${nodes.length} ${nodes.length === 1 ? "node" : "nodes"})\n`,
+    );
+  };
+  const waiting = node.world.clock.every(WAITING_MS, () => {
+    if (topology.waitingFor !== undefined) process.stdout.write(`waiting node ${name} for ${topology.waitingFor}\n`);
+  });
+  node.hooks.mapChanged.add("command line", look);
+  look();
 }
 
 /** The configuration file's default export. */

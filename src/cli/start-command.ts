@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import pc from "picocolors";
 import { StartError } from "../errors.ts";
-import { divideSlots, formatSlotRange } from "../protocol/cluster-map.ts";
+import { divideSlots, formatSlotRange } from "../protocol/slot-ranges.ts";
 import { failStart } from "./report.ts";
 
 /** How long nodes may take to stop in order before they are ended: longer than one takes for replies that nobody reads. */
@@ -73,8 +73,8 @@ async function run(count: number, portText: string): Promise<void> {
     const ready = Promise.withResolvers<void>();
     const output = Promise.all([
       eachLine(child.stdout, (line) => {
-        // The node's own first line: from here on it answers.
-        if (line.includes("listens on")) ready.resolve();
+        // From this line on it serves its slots.
+        if (line.includes("takes part")) ready.resolve();
         process.stdout.write(`${prefix} ${line}\n`);
       }),
       eachLine(child.stderr, (line) => process.stderr.write(`${prefix} ${line}\n`)),

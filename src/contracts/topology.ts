@@ -1,14 +1,16 @@
 /**
- * The cluster map: nodes, shards, slot owners. Readers get an immutable image; whoever provides `topology` switches to the next one in a
- * single step and tells it by the hook `mapChanged`.
+ * The cluster map: nodes, shards, slot owners, migrations, settings. Readers get an immutable image; whoever provides `topology` switches to the next one
+ * in a single step and tells it by the hook `mapChanged`. Changes are asked for with `request`, and decided by the one who leads.
  */
 import { service } from "../service.ts";
+import type { RequestOutcome } from "./consensus.ts";
 
 /** 40 hexadecimal digits in lower case. Stable for a node's life; never an address. */
 export type NodeId = string;
 /** 40 hexadecimal digits in lower case. */
 export type ShardId = string;
 
+/** A node, and where each audience reaches it. */
 export interface NodeRecord {
   readonly id: NodeId;
   readonly name: string;
@@ -16,8 +18,20 @@ export interface NodeRecord {
   readonly host: string;
   /** RESP port. */
   readonly port: number;
-  /** Node-to-node port. */
+  /** Where other nodes reach it. */
+  readonly busHost: string;
   readonly busPort: number;
+  /** Where operators reach it; port 0: nowhere. */
+  readonly httpHost: string;
+  readonly httpPort: number;
+  /** Copies of a shard are spread over zones. */
+  readonly zone: string;
+  /** A witness votes and holds no data. */
+  readonly role: "data" | "witness";
+  /** This start of the node: 40 hexadecimal digits that it drew. */
+  readonly start: string;
+  /** The map version that admitted this start. Grows with each; 0 before the first. */
+  readonly incarnation: number;
 }
 
 /** Slots `first` to `last`, both included. */
@@ -30,14 +44,46 @@ export interface ShardRecord {
   readonly id: ShardId;
   readonly primary: NodeId;
   readonly replicas: readonly NodeId[];
+  /** Members that hold every acknowledged write; the primary among them. */
+  readonly inSync: readonly NodeId[];
+  /** Members that left that set while it was at its minimum, and still do. */
+  readonly eligible: readonly NodeId[];
   /** Ascending, apart from each other, as few as possible. */
   readonly slots: readonly SlotRange[];
   /** Grows with every change of primary. Shown where Redis shows its configuration epoch. */
   readonly primaryEpoch: number;
+  /** Grows with every record on the shard: a request names the one that it was decided on. */
+  readonly version: number;
+}
+
+/** Slots that are being moved from one shard to another. */
+export interface MigrationRecord {
+  readonly id: string;
+  readonly source: ShardId;
+  readonly target: ShardId;
+  readonly slots: readonly SlotRange[];
+  readonly state: "started" | "fenced";
+}
+
+/** Slots that were taken from a node which has not said yet that it knows: nobody else serves them until it has (or has gone). */
+export interface ReleaseRecord {
+  readonly node: NodeId;
+  readonly incarnation: number;
+  readonly version: number;
+  readonly slots: readonly SlotRange[];
+}
+
+/** A node that was taken out. It does not come back by itself. */
+export interface Tombstone {
+  readonly node: NodeId;
+  readonly version: number;
+  readonly cause: string;
 }
 
 /** An image of the cluster at a version. Never changed once it is made. */
 export interface ClusterMap {
+  /** Which cluster's: versions of different clusters are not comparable. Empty before there is one. */
+  readonly clusterId: string;
   /** Grows with every change. */
   readonly version: number;
   /** In the order of their ids. */
@@ -46,6 +92,11 @@ export interface ClusterMap {
   readonly shards: readonly ShardRecord[];
   /** For each slot the index of its shard in `shards`, or -1: nobody's. */
   readonly shardOfSlot: Int16Array;
+  readonly migrations: readonly MigrationRecord[];
+  readonly releases: readonly ReleaseRecord[];
+  readonly tombstones: readonly Tombstone[];
+  /** Settings of the whole cluster, by name. */
+  readonly settings: ReadonlyMap<string, string>;
 }
 
 /** What `mapChanged` tells. */
@@ -53,17 +104,89 @@ export interface MapChange {
   readonly map: ClusterMap;
   /** The map before; `undefined` at the start. */
   readonly previous: ClusterMap | undefined;
+  /** What has changed; `undefined` where more than one record may have (a snapshot, the start). */
+  readonly delta: MapDelta | undefined;
+}
+
+/** What one version changed. */
+export interface MapDelta {
+  readonly nodes: readonly NodeId[];
+  readonly shards: readonly ShardId[];
+  /** Slots changed their owner, or may be served that could not be. */
+  readonly changesSlots: boolean;
+}
+
+/** A change that somebody asks for. Where it is about a shard, `shardVersion` is the one that it was decided on. */
+export type TopologyRequest =
+  | { readonly type: "register-node"; readonly node: Omit<NodeRecord, "incarnation"> }
+  | { readonly type: "remove-node"; readonly node: NodeId; readonly by: NodeId }
+  | { readonly type: "lift-tombstone"; readonly node: NodeId }
+  | { readonly type: "assign-slots"; readonly node: NodeId; readonly slots: readonly SlotRange[] }
+  | { readonly type: "release-slots"; readonly slots: readonly SlotRange[] }
+  | { readonly type: "flush-slots"; readonly node: NodeId }
+  | { readonly type: "acknowledge-releases"; readonly node: NodeId; readonly version: number }
+  | { readonly type: "bump-epoch"; readonly node: NodeId }
+  | { readonly type: "set-epoch"; readonly node: NodeId; readonly epoch: number }
+  | { readonly type: "add-replica"; readonly shard: ShardId; readonly shardVersion: number; readonly node: NodeId }
+  | { readonly type: "remove-replica"; readonly shard: ShardId; readonly shardVersion: number; readonly node: NodeId }
+  | {
+      readonly type: "change-in-sync";
+      readonly shard: ShardId;
+      readonly shardVersion: number;
+      readonly inSync: readonly NodeId[];
+      readonly eligible: readonly NodeId[];
+    }
+  | { readonly type: "promote"; readonly shard: ShardId; readonly shardVersion: number; readonly node: NodeId }
+  | {
+      readonly type: "start-migration";
+      readonly id: string;
+      readonly source: ShardId;
+      readonly sourceVersion: number;
+      readonly target: ShardId;
+      readonly targetVersion: number;
+      readonly slots: readonly SlotRange[];
+    }
+  | { readonly type: "fence-migration"; readonly id: string }
+  | { readonly type: "complete-migration"; readonly id: string }
+  | { readonly type: "abort-migration"; readonly id: string }
+  | { readonly type: "change-setting"; readonly name: string; readonly value: string }
+  /** All of these, or none. */
+  | { readonly type: "all"; readonly requests: readonly TopologyRequest[] };
+
+/** One act on the map, for those who ask how it came to be as it is. */
+export interface HistoryEntry {
+  readonly version: number;
+  /** Wall time in milliseconds at the node that decided. */
+  readonly timeMs: number;
+  /** Who wanted it and why, in words. */
+  readonly cause: string;
+  /** What it changed, one sentence each. */
+  readonly changes: readonly string[];
 }
 
 export interface Topology {
   /** The present map. */
   readonly map: ClusterMap;
-  /** This node's record in the present map. */
+  /** This node's record: in the present map, or as it would be there. */
   readonly self: NodeRecord;
   /** This node's shard, if it has a role in one. */
   readonly selfShard: ShardRecord | undefined;
   /** A node by its id. */
   node(id: NodeId): NodeRecord | undefined;
+  /**
+   * Asks for a change.
+   *
+   * @param cause Who wants it and why, in words. Kept with the record.
+   * @returns Once this node has applied it, or it is known that it will not happen, or nobody knows in time. Outcomes are words for each
+   *   request, such as `BUMPED 5`, else `OK`.
+   */
+  request(request: TopologyRequest, cause: string): Promise<RequestOutcome<readonly string[]>>;
+  /** The last acts on the map, oldest first. */
+  readonly history: readonly HistoryEntry[];
+  /** What keeps this node from serving, in words; `undefined` if nothing does. */
+  readonly waitingFor: string | undefined;
+  /** The whole state as JSON, for backups; `importState` of a new cluster takes it back. */
+  exportState(): string;
 }
 
 export const topologyService = service<Topology>("topology");

@@ -202,7 +202,13 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
     await first.until("listens on");
     const second = runBunch(["node", "--port", port]);
     expect(await second.exited).toBe(2);
-    expect(second.output()).toContain(`Cannot listen on 127.0.0.1:${port}: another process listens there`);
+    expect(second.output()).toContain(
+      `Cannot listen on 127.0.0.1:${Number(port) + 10_000}: another process listens there`,
+    );
+    expect(second.output()).toContain(`the client port ${port} + 10000`);
+    const third = runBunch(["node", "--port", port, "--disable", "raft,bus"]);
+    expect(await third.exited).toBe(2);
+    expect(third.output()).toContain(`Cannot listen on 127.0.0.1:${port}: another process listens there`);
     first.kill("SIGTERM");
     await first.exited;
   });
@@ -262,7 +268,7 @@ describe("bun start", () => {
     await holder.until("listens on");
     const cluster = runBunch(["start", "--nodes", "2", "--port", "21849"]);
     expect(await cluster.exited).toBe(2);
-    expect(cluster.output()).toContain("Cannot listen on 127.0.0.1:21850");
+    expect(cluster.output()).toContain("Cannot listen on 127.0.0.1:31850");
     expect(cluster.output()).toContain("Node node-2 did not start");
     holder.kill("SIGTERM");
     await holder.exited;

@@ -71,7 +71,10 @@ for (const seed of SEEDS) {
     let isDone = false;
     simulation.addHost("10.0.0.1", async (world) => {
       const make = (itsWorld: World): Promise<Node> =>
-        createNode({ world: itsWorld, config: { plugins: { resp: false } } });
+        createNode({
+          world: itsWorld,
+          config: { plugins: { resp: false, raft: false, bus: false, "hash-slot-router": false } },
+        });
       const primary = await make(world);
       // Applying never looks at the receiver's clock: on this one it is always 1970, and nothing expires but by a DEL that it is told.
       const { clock } = world;

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ReplyError, type ReplyValue } from "../../src/codec/resp-reader.ts";
 import { idOfName } from "../../src/identity.ts";
 import { type Node, createNode } from "../../src/node.ts";
-import { canonicalRanges, divideSlots, parseSlotRange } from "../../src/protocol/cluster-map.ts";
+import { canonicalRanges, divideSlots, parseSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 
 const NODES = [
@@ -25,7 +25,7 @@ describe("node a of three", () => {
   beforeAll(async () => {
     node = await createNode({
       world: createBunWorld({ logLevel: "silent" }),
-      config: { name: "a", plugins: { resp: false, topology: { nodes: NODES } } },
+      config: { name: "a", plugins: { resp: false, raft: false, bus: false, topology: { nodes: NODES } } },
     });
     await node.start();
   });
@@ -46,8 +46,8 @@ describe("node a of three", () => {
       [
         "",
         `${a} 127.0.0.1:7001@17001 myself,master - 0 0 1 connected 0-5 7 100-5460`,
-        `${b} 127.0.0.1:7002@17002 master - 0 0 1 connected 5461-10922`,
-        `${c} c.example:7003@9000,c.example master - 0 0 1 connected 10923-16000`,
+        `${b} 127.0.0.1:7002@17002 master - 0 0 2 connected 5461-10922`,
+        `${c} c.example:7003@9000,c.example master - 0 0 3 connected 10923-16000`,
       ].toSorted(),
     );
   });

@@ -8,6 +8,7 @@ import { CALM } from "../support/swarm.ts";
 
 /** Those that others cannot do without: turning one off alone is refused, with the sentence that names who needs it. */
 const REFUSED: Readonly<Record<string, string>> = {
+  bus: 'no loaded plugin provides service "bus"',
   keyspace: 'no loaded plugin provides service "keyspace"',
   topology: 'no loaded plugin provides service "topology"',
 };

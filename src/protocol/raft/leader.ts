@@ -117,7 +117,7 @@ export class Leader {
     if (this.transferTarget !== undefined) this.#refuse(id, "transferring");
     else if (!this.hasCommittedInTerm || log.configurationIndex > log.commitIndex) this.#refuse(id, "change-pending");
     else {
-      const members = changeMembers(log.configuration, change, this.#host.id, (peer) => this.#isCaughtUp(peer));
+      const members = changeMembers(log.configuration, change, this.#host.id, (peer) => this.isCaughtUp(peer));
       if (typeof members === "string") {
         this.#refuse(id, members);
         return;
@@ -256,7 +256,7 @@ export class Leader {
   }
 
   /** Whether a learner has nearly all of the log, and answers. */
-  #isCaughtUp(id: PeerId): boolean {
+  isCaughtUp(id: PeerId): boolean {
     const progress = this.progress.get(id);
     const { log, options } = this.#host;
     return (

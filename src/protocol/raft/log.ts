@@ -147,16 +147,23 @@ export class RaftLog {
   /**
    * Puts a snapshot of applied state in place of the log before it.
    *
-   * @param trailing Entries before its end that stay all the same.
+   * @param trailing Entries before its end that stay all the same, as far as they take no more than `trailingBytes`.
    */
-  compact(index: number, data: Uint8Array, trailing: number): void {
+  compact(index: number, data: Uint8Array, trailing: number, trailingBytes: number): void {
     assert(
       index <= this.appliedIndex && index >= this.snapshot.index,
       "a snapshot is of applied state, and never goes back",
     );
     const term = present(this.term(index), "the term at a snapshot's index is known");
     this.snapshot = { index, term, configuration: this.configurationAt(index), data };
-    this.#dropBefore(Math.max(index + 1 - trailing, this.#first));
+    let first = index + 1;
+    let bytes = 0;
+    while (first > this.#first && index + 1 - first < trailing) {
+      bytes += entryBytes(present(this.entry(first - 1), "the log has no gaps"));
+      if (bytes > trailingBytes) break;
+      first -= 1;
+    }
+    this.#dropBefore(first);
   }
 
   /** Forgets everything for another member's snapshot. */

@@ -141,7 +141,7 @@ export class Raft {
         break;
       case "compact":
         if (input.index > this.log.snapshot.index) {
-          this.log.compact(input.index, input.data, this.#options.trailingEntries);
+          this.log.compact(input.index, input.data, this.#options.trailingEntries, this.#options.trailingBytes);
           this.#durability.snapshotTaken(this.log.snapshot);
         }
         break;

@@ -212,6 +212,8 @@ export interface RaftOptions {
   readonly snapshotChunkBytes: number;
   /** Entries that stay in the log behind a snapshot, for followers that are a little behind. */
   readonly trailingEntries: number;
+  /** Bytes that these may take. */
+  readonly trailingBytes: number;
   /** A learner may lack so many entries when it is promoted. */
   readonly promotionLagEntries: number;
 }
@@ -225,5 +227,6 @@ export const RAFT_DEFAULTS = {
   maxUncommittedBytes: 8 * 1024 * 1024,
   snapshotChunkBytes: 64 * 1024,
   trailingEntries: 1000,
+  trailingBytes: 1024 * 1024,
   promotionLagEntries: 64,
 } as const;

@@ -1,16 +1,9 @@
 /**
- * Making cluster maps: from a list of nodes and their slots to an immutable image. Pure; says no with a sentence.
+ * Ranges of slots: reading, writing, putting in order, dividing.
  */
 import { assert } from "../assert.ts";
 import { SLOT_COUNT } from "../codec/slot.ts";
-import type { ClusterMap, NodeRecord, ShardRecord, SlotRange } from "../contracts/topology.ts";
-
-/** A node that is the primary of a shard of its own. */
-export interface MapEntry {
-  readonly node: NodeRecord;
-  readonly shardId: string;
-  readonly slots: readonly SlotRange[];
-}
+import type { SlotRange } from "../contracts/topology.ts";
 
 /**
  * Reads a slot range.
@@ -60,45 +53,4 @@ export function divideSlots(count: number): readonly SlotRange[] {
     first = last + 1;
   }
   return ranges;
-}
-
-/**
- * Makes a map.
- *
- * @param version Of the map.
- * @returns The map, or a sentence that says what is wrong with the entries.
- */
-export function makeClusterMap(version: number, entries: readonly MapEntry[]): ClusterMap | string {
-  const ids = new Set<string>();
-  const addresses = new Set<string>();
-  for (const { node } of entries) {
-    if (ids.has(node.id))
-      return `two nodes have the id ${node.id} (names "${entries.flatMap((each) => (each.node.id === node.id ? [each.node.name] : [])).join('", "')}")`;
-    ids.add(node.id);
-    const address = `${node.host}:${node.port}`;
-    if (addresses.has(address)) return `two nodes have the address ${address}`;
-    addresses.add(address);
-  }
-  const shards: ShardRecord[] = entries
-    .map(({ node, shardId, slots }) => ({
-      id: shardId,
-      primary: node.id,
-      replicas: [],
-      slots: canonicalRanges(slots),
-      primaryEpoch: 1,
-    }))
-    .toSorted(
-      (a, b) => (a.slots[0]?.first ?? SLOT_COUNT) - (b.slots[0]?.first ?? SLOT_COUNT) || (a.id < b.id ? -1 : 1),
-    );
-  const shardOfSlot = new Int16Array(SLOT_COUNT).fill(-1);
-  for (const [index, shard] of shards.entries()) {
-    for (const { first, last } of shard.slots) {
-      for (let slot = first; slot <= last; slot += 1) {
-        if (shardOfSlot[slot] !== -1) return `two nodes have slot ${slot}`;
-        shardOfSlot[slot] = index;
-      }
-    }
-  }
-  const nodes = entries.map(({ node }) => node).toSorted((a, b) => (a.id < b.id ? -1 : 1));
-  return { version, nodes, shards, shardOfSlot };
 }

@@ -1,21 +1,9 @@
-/** Making cluster maps: ranges in order, slots divided evenly, a sentence for what makes none. */
+/** Ranges of slots: read, written, in order, divided evenly. */
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import {
-  type MapEntry,
-  canonicalRanges,
-  divideSlots,
-  formatSlotRange,
-  makeClusterMap,
-  parseSlotRange,
-} from "../../src/protocol/cluster-map.ts";
+import { canonicalRanges, divideSlots, formatSlotRange, parseSlotRange } from "../../src/protocol/slot-ranges.ts";
 
 const SLOTS = 16_384;
-const entry = (letter: string, port: number, ...slots: string[]): MapEntry => ({
-  node: { id: letter.repeat(40), name: letter, host: "127.0.0.1", port, busPort: port + 10_000 },
-  shardId: letter.repeat(40),
-  slots: slots.flatMap((text) => parseSlotRange(text) ?? []),
-});
 
 test("parseSlotRange reads what formatSlotRange writes, and refuses the rest", () => {
   expect(["5", "0-16383", " 7-7 "].map(parseSlotRange)).toEqual([
@@ -54,21 +42,4 @@ test("canonicalRanges keeps the slots, in order, apart from each other", () => {
         if (index > 0) expect(first).toBeGreaterThan((canonical[index - 1]?.last ?? 0) + 1);
     }),
   );
-});
-
-test("makeClusterMap puts shards in the order of their slots, and says whose each slot is", () => {
-  const map = makeClusterMap(7, [entry("c", 3), entry("b", 2, "100-199", "0-5"), entry("a", 1, "6-99")]);
-  if (typeof map === "string") throw new Error(map);
-  expect(map.version).toBe(7);
-  expect(map.nodes.map(({ name }) => name)).toEqual(["a", "b", "c"]);
-  expect(map.shards.map(({ id }) => id[0])).toEqual(["b", "a", "c"]);
-  expect([0, 5, 6, 99, 100, 199, 200].map((slot) => map.shardOfSlot[slot])).toEqual([0, 0, 1, 1, 0, 0, -1]);
-});
-
-test("makeClusterMap refuses ids, addresses and slots that two nodes have", () => {
-  expect(makeClusterMap(1, [entry("a", 1), entry("a", 2)])).toBe(
-    `two nodes have the id ${"a".repeat(40)} (names "a", "a")`,
-  );
-  expect(makeClusterMap(1, [entry("a", 1), entry("b", 1)])).toBe("two nodes have the address 127.0.0.1:1");
-  expect(makeClusterMap(1, [entry("a", 1, "0-10"), entry("b", 2, "10")])).toBe("two nodes have slot 10");
 });

@@ -1,0 +1,333 @@
+/**
+ * bus: frames between nodes.
+ *
+ * Promises: frames of one sender on one stream arrive in order, each once or never; what waits for a node that does not read is bounded, and dropped beyond
+ * that; a stream that speaks another protocol is closed, and costs no more than its first bytes.
+ *
+ * How: each node opens a stream of its own to every node that it sends to, and only reads from those that others open. A stream begins with a greeting.
+ * One that breaks is opened again when there is something to send, after a pause that grows with each failure.
+ *
+ * Talks to the rest through the service `bus`: channels, on which protocols send bytes.
+ */
+import { Type } from "@sinclair/typebox";
+import { Fault } from "../src/assert.ts";
+import {
+  FrameReader,
+  GREETING_CHANNEL,
+  type Greeting,
+  NEWEST_VERSION,
+  OLDEST_VERSION,
+  encodeFrame,
+  encodeGreeting,
+  readGreeting,
+} from "../src/codec/frame.ts";
+import { type Bus, type BusAddress, type BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
+import { StartError, messageOf } from "../src/errors.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { NetworkError, type Listener, type Stream, type StreamHandler } from "../src/world.ts";
+
+/** Above the client port, as in Redis, unless it is said. */
+const BUS_PORT_OFFSET = 10_000;
+/** The longest frame: an entry of the map's log with what goes around it. */
+const MAX_FRAME_BYTES = 4 * 1024 * 1024;
+/** A greeting is short: a stranger gets no more memory than this before it has said who it is. */
+const MAX_GREETING_BYTES = 1024;
+/** A peer that takes nothing for so long has gone, whatever its machine says. */
+const STUCK_MS = 5000;
+
+const settingsSchema = Type.Object({
+  maxQueuedBytes: Type.Integer({
+    description: "Bytes that may wait for one other node; frames beyond are dropped, and their protocols send anew.",
+    default: 16 * 1024 * 1024,
+    minimum: MAX_FRAME_BYTES,
+  }),
+  maxLinks: Type.Integer({
+    description: "Streams that other nodes may have open to this one. More are closed at once.",
+    default: 2000,
+    minimum: 1,
+  }),
+  connectTimeoutMs: Type.Integer({
+    description: "How long opening a stream to another node may take, in milliseconds.",
+    default: 1000,
+    minimum: 10,
+  }),
+  retryMinMs: Type.Integer({
+    description: "The pause after the first failure to reach a node, in milliseconds; it doubles with each one more.",
+    default: 50,
+    minimum: 1,
+  }),
+  retryMaxMs: Type.Integer({
+    description: "The longest pause between attempts to reach a node, in milliseconds.",
+    default: 1000,
+    minimum: 1,
+  }),
+});
+
+export default definePlugin({
+  name: "bus",
+  summary: "Carries what nodes say to each other.",
+  provides: { bus: busService },
+  settings: settingsSchema,
+  setup(context) {
+    const { core, node, settings, world } = context;
+    const { clock, network, log } = world;
+    const announcedHost = core.announceHost ?? core.host;
+    let port = core.busPort ?? (core.port === 0 ? 0 : Math.min(core.port + BUS_PORT_OFFSET, 65535));
+    const receivers = new Map<number, (from: BusSender, bytes: Uint8Array) => void>();
+    const outgoing = new Map<string, OutgoingLink>();
+    const incoming = new Set<IncomingLink>();
+    let listener: Listener | undefined;
+    let isStopped = false;
+
+    /** A stream that this node opened: frames go out. */
+    class OutgoingLink {
+      readonly #address: BusAddress;
+      #stream: Stream | undefined;
+      #isOpen = false;
+      #queue: Uint8Array[] = [];
+      // Bytes of the first frame in the queue that the machine has taken.
+      #sentOfFirst = 0;
+      queuedBytes = 0;
+      createdAtMs = 0;
+      #failures = 0;
+      #retryAtMs = 0;
+      #takenAtMs = 0;
+
+      constructor(address: BusAddress) {
+        this.#address = address;
+      }
+
+      send(frame: Uint8Array): boolean {
+        const nowMs = clock.monotonicMs();
+        if (this.#stream !== undefined && this.queuedBytes > 0 && nowMs - this.#takenAtMs > STUCK_MS) {
+          this.#stream.destroy();
+          return false;
+        }
+        if (this.#stream === undefined) {
+          if (nowMs < this.#retryAtMs) return false;
+          this.#open(nowMs);
+        }
+        if (this.queuedBytes + frame.length > settings.maxQueuedBytes) return false;
+        if (this.queuedBytes === 0) this.#takenAtMs = nowMs;
+        this.#queue.push(frame);
+        this.queuedBytes += frame.length;
+        if (this.#isOpen && this.#queue.length === 1) this.#flush();
+        return true;
+      }
+
+      close(): void {
+        this.#stream?.destroy();
+      }
+
+      #open(nowMs: number): void {
+        this.createdAtMs = nowMs;
+        const greeting = encodeGreeting({
+          nodeId: node.id,
+          host: announcedHost,
+          port,
+          oldestVersion: OLDEST_VERSION,
+          newestVersion: NEWEST_VERSION,
+        });
+        this.#queue = [greeting];
+        this.queuedBytes = greeting.length;
+        this.#sentOfFirst = 0;
+        const late = clock.after(settings.connectTimeoutMs, () => {
+          if (!this.#isOpen) this.#stream?.destroy();
+        });
+        this.#stream = network.connect({
+          host: this.#address.host,
+          port: this.#address.port,
+          handler: {
+            opened: () => {
+              late.cancel();
+              this.#isOpen = true;
+              this.#takenAtMs = clock.monotonicMs();
+              this.#flush();
+            },
+            // The other side has nothing to say here.
+            data: (stream) => stream.destroy(),
+            writable: () => this.#flush(),
+            closed: (_stream, reason) => {
+              late.cancel();
+              this.#closed(reason);
+            },
+          },
+        });
+      }
+
+      #flush(): void {
+        const stream = this.#stream;
+        if (stream === undefined) return;
+        for (let frame = this.#queue[0]; frame !== undefined; frame = this.#queue[0]) {
+          const taken = stream.write(frame, this.#sentOfFirst, frame.length);
+          if (taken > 0) {
+            this.#takenAtMs = clock.monotonicMs();
+            this.#failures = 0;
+          }
+          this.#sentOfFirst += taken;
+          this.queuedBytes -= taken;
+          if (this.#sentOfFirst < frame.length) return;
+          this.#queue.shift();
+          this.#sentOfFirst = 0;
+        }
+      }
+
+      #closed(reason: string | undefined): void {
+        const wasOpen = this.#isOpen;
+        this.#stream = undefined;
+        this.#isOpen = false;
+        this.#queue = [];
+        this.queuedBytes = 0;
+        this.#failures += 1;
+        const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
+        this.#retryAtMs = clock.monotonicMs() + pauseMs;
+        if (isStopped || (!wasOpen && this.#failures > 1)) return;
+        const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? "closed" };
+        if (wasOpen) log.info("bus link lost", fields);
+        else log.debug("bus link not made", fields);
+      }
+    }
+
+    /** A stream that another node opened: frames come in. */
+    class IncomingLink implements StreamHandler {
+      sender: BusSender | undefined;
+      readonly createdAtMs = clock.monotonicMs();
+      readonly #stream: Stream;
+      readonly #reader = new FrameReader(MAX_GREETING_BYTES);
+      readonly #silence = clock.after(settings.connectTimeoutMs * 5, () => {
+        if (this.sender === undefined) this.#stream.destroy();
+      });
+
+      constructor(stream: Stream) {
+        this.#stream = stream;
+      }
+
+      data(_stream: Stream, bytes: Uint8Array): void {
+        this.#reader.push(bytes, (channel, payload) => {
+          if (isStopped) return;
+          if (this.sender !== undefined) this.#deliver(this.sender, channel, payload);
+          else this.#greet(channel === GREETING_CHANNEL ? readGreeting(payload) : undefined);
+        });
+        if (this.#reader.isBroken && incoming.has(this)) {
+          this.#refuse(
+            this.sender === undefined ? "it speaks another protocol" : `a frame of more than ${MAX_FRAME_BYTES} bytes`,
+          );
+        }
+      }
+
+      writable(): void {
+        // Nothing is ever sent here.
+      }
+
+      closed(): void {
+        this.#silence.cancel();
+        incoming.delete(this);
+      }
+
+      close(): void {
+        this.#stream.destroy();
+      }
+
+      #deliver(sender: BusSender, channel: number, payload: Uint8Array): void {
+        try {
+          receivers.get(channel)?.(sender, payload);
+        } catch (thrown) {
+          if (thrown instanceof Fault) context.fault(thrown);
+          else log.error("bus frame failed", { from: sender.nodeId, channel, reason: messageOf(thrown) });
+        }
+      }
+
+      #greet(greeting: Greeting | undefined): void {
+        if (greeting === undefined) {
+          this.#refuse("it speaks another protocol");
+          return;
+        }
+        if (greeting.oldestVersion > NEWEST_VERSION || greeting.newestVersion < OLDEST_VERSION) {
+          log.warn("bus link refused: no version in common", {
+            from: greeting.nodeId,
+            theirs: `${greeting.oldestVersion}-${greeting.newestVersion}`,
+            ours: `${OLDEST_VERSION}-${NEWEST_VERSION}`,
+          });
+          this.#stream.destroy();
+          return;
+        }
+        this.sender = { nodeId: greeting.nodeId, address: { host: greeting.host, port: greeting.port } };
+        this.#reader.maxBytes = MAX_FRAME_BYTES;
+      }
+
+      #refuse(why: string): void {
+        this.#reader.isBroken = true;
+        log.warn("bus link refused", { from: this.#stream.remoteAddress, reason: why });
+        this.#stream.destroy();
+      }
+    }
+
+    const linkTo = (address: BusAddress): OutgoingLink => {
+      const key = `${address.host}:${address.port}`;
+      let link = outgoing.get(key);
+      if (link === undefined) {
+        link = new OutgoingLink(address);
+        outgoing.set(key, link);
+      }
+      return link;
+    };
+
+    const bus: Bus = {
+      get address() {
+        return { host: announcedHost, port };
+      },
+      receive: (channel, receive) => void receivers.set(channel, receive),
+      send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) =>
+        !isStopped && bytes.length <= MAX_FRAME_BYTES && linkTo(to).send(encodeFrame(channel, bytes)),
+      links: () => [
+        ...[...outgoing.values()].map((link) => ({
+          direction: "to" as const,
+          nodeId: "",
+          createdAtMs: link.createdAtMs,
+          queuedBytes: link.queuedBytes,
+        })),
+        ...[...incoming].map((link) => ({
+          direction: "from" as const,
+          nodeId: link.sender?.nodeId ?? "",
+          createdAtMs: link.createdAtMs,
+          queuedBytes: 0,
+        })),
+      ],
+    };
+
+    context.on(
+      context.hooks.start,
+      async () => {
+        try {
+          listener = await network.listen({
+            host: core.host,
+            port,
+            accept: (stream) => {
+              const link = new IncomingLink(stream);
+              incoming.add(link);
+              if (incoming.size > settings.maxLinks) stream.destroy();
+              return link;
+            },
+          });
+        } catch (thrown) {
+          if (!(thrown instanceof NetworkError)) throw thrown;
+          const derived = core.busPort === undefined ? `: the client port ${core.port} + ${BUS_PORT_OFFSET}` : "";
+          throw new StartError(`${thrown.message} (the port is for other nodes${derived}; --bus-port names another)`);
+        }
+        port = listener.port;
+      },
+      { order: "pre" },
+    );
+    context.on(
+      context.hooks.stop,
+      () => {
+        isStopped = true;
+        listener?.close();
+        for (const link of outgoing.values()) link.close();
+        for (const link of incoming) link.close();
+      },
+      { order: "pre" },
+    );
+    return { bus };
+  },
+});

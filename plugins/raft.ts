@@ -1,0 +1,690 @@
+/**
+ * raft: one log that the cluster agrees on.
+ *
+ * Promises: what was answered as done is never lost while a majority of the voters keeps its memory; every node applies the same records in the same
+ * order; without a majority nothing is agreed, and whoever asks is told so, or is told that nobody knows.
+ *
+ * How: the machine in `src/protocol/raft/` decides, this plugin runs it: time (ticks), the bus (messages), the disk (`RaftStorage`), and what is replicated,
+ * which another plugin attaches (`topology`). Beside that it
+ * - founds the group from a list of addresses, or joins the one that is there (`founding.ts`);
+ * - takes requests to the leader and tells what became of them (`request-queue.ts`);
+ * - sees, while it leads, that the right members vote (`voters.ts`);
+ * - makes snapshots, so that the log stays short.
+ *
+ * A node without a data directory is another member each time that it starts: it never votes twice, and never pretends to have what it has lost.
+ */
+import { Buffer } from "node:buffer";
+import { Type } from "@sinclair/typebox";
+import { assert } from "../src/assert.ts";
+import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
+import { type Report, foundingStep, groupOf, listDigest } from "../src/consensus/founding.ts";
+import { RaftDriver } from "../src/consensus/raft-driver.ts";
+import { RaftStorage } from "../src/consensus/raft-storage.ts";
+import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
+import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
+import {
+  type Consensus,
+  type ConsensusStatus,
+  type Founder,
+  type ReplicatedState,
+  type RequestOutcome,
+  consensusService,
+} from "../src/contracts/consensus.ts";
+import { definePlugin } from "../src/plugin.ts";
+import {
+  type DurableState,
+  type Entry,
+  type Member,
+  type PeerId,
+  RAFT_DEFAULTS,
+  type Role,
+  type Snapshot,
+} from "../src/protocol/raft/types.ts";
+import type { Raft } from "../src/protocol/raft/machine.ts";
+import { type VoterCandidate, foundingVoters, nextVoterChange } from "../src/protocol/voters.ts";
+
+const settingsSchema = Type.Object({
+  tickMs: Type.Integer({
+    description:
+      "The grain of Raft's time, in milliseconds. Heartbeats and elections are counted in it; a finer one wakes idle nodes more often.",
+    default: 50,
+    minimum: 1,
+  }),
+  heartbeatMs: Type.Integer({
+    description: "How often a leader tells that it leads, in milliseconds.",
+    default: 100,
+    minimum: 1,
+  }),
+  electionMs: Type.Integer({
+    description:
+      "After how long without a leader a voter stands for election: drawn between this and twice as much, in milliseconds. Shorter finds a new leader sooner, and takes a slow one for dead sooner.",
+    default: 500,
+    minimum: 10,
+  }),
+  maxVoters: Type.Integer({
+    description:
+      "How many members vote at most: 1, 3 or 5. Three go on without any one of them, five without any two, at the price of more messages for each change.",
+    default: 3,
+    minimum: 1,
+    maximum: 5,
+  }),
+  replaceAfterMs: Type.Integer({
+    description:
+      "A voter that has not been heard for so long is replaced by another member, if there is one, in milliseconds.",
+    default: 60_000,
+    minimum: 1000,
+  }),
+  snapshotBytes: Type.Integer({
+    description: "Bytes of log after which a snapshot takes its place.",
+    default: 1024 * 1024,
+    minimum: 1024,
+  }),
+  snapshotMs: Type.Integer({
+    description: "A log that has grown at all is put into a snapshot after so long, in milliseconds.",
+    default: 3_600_000,
+    minimum: 1000,
+  }),
+  requestMs: Type.Integer({
+    description:
+      "How long a change of the cluster map may take before it is answered as refused or unknown, in milliseconds.",
+    default: 5000,
+    minimum: 10,
+  }),
+  zone: Type.String({ description: "Where this node stands: voters are spread over zones.", default: "" }),
+});
+
+/** How often a node that belongs to no group asks who is there. */
+const FORMING_MS = 100;
+/** How often a leader looks whether the right members vote. */
+const VOTERS_MS = 500;
+/** A frame that looks for the leader is passed on so often. */
+const MAX_HOPS = 3;
+/** How long a node that stops waits for others to go on without it. */
+const FAREWELL_MS = 1000;
+const FAREWELL_STEP_MS = 10;
+
+export default definePlugin({
+  name: "raft",
+  summary: "Agrees with the other nodes on one log, so that all have the same cluster map.",
+  requires: { bus: busService },
+  provides: { consensus: consensusService },
+  settings: settingsSchema,
+  setup(context) {
+    const { core, hooks, node, settings, world } = context;
+    const { bus } = context.requires;
+    const { clock, disk, log, random } = world;
+    const hex = (bytes: number): string => Buffer.from(random.bytes(bytes)).toString("hex");
+    const nodeOf = (id: PeerId): string => id.split("/", 1)[0] ?? "";
+    const hasDisk = core.dataDir !== undefined;
+
+    let state: ReplicatedState | undefined;
+    let founders: readonly Founder[] = [];
+    let list = "";
+    /** This node's identity in the group; another one at each start without a disk. */
+    let peer: PeerId = `${node.id}/${hex(4)}`;
+    let group = "";
+    let foundingPeers: readonly PeerId[] = [];
+    let driver: RaftDriver | undefined;
+    let isOut = false;
+    let isStopping = false;
+    let isEstablished = false;
+    let missing: readonly string[] = [];
+    let nonce = 0;
+    const reports = new Map<string, Report>();
+    const requests = new RequestQueue();
+    const requestPrefix = hex(6);
+    let lastRequest = 0;
+    let lastProposal = 0;
+    let lastRead = 0;
+    /** Proposals that the machine has not answered yet, by its number for them. */
+    const proposals = new Map<number, { readonly record: Uint8Array; readonly refused: (reason: string) => void }>();
+    const reads = new Map<number, (isFresh: boolean) => void>();
+    /** Where members are that the configuration does not name (yet). */
+    const addresses = new Map<PeerId, BusAddress>();
+    const heardAtMs = new Map<PeerId, number>();
+    let bytesSinceSnapshot = 0;
+    let snapshotAtMs = clock.monotonicMs();
+    let whenEstablished: (() => void) | undefined;
+
+    const ticks = (ms: number): number => Math.max(1, Math.round(ms / settings.tickMs));
+    const machine = (): Raft | undefined => driver?.machine;
+    const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;
+    const leader = (): PeerId | undefined => machine()?.leader;
+    const addressOf = (id: PeerId): BusAddress | undefined =>
+      machine()?.configuration.members.find((member) => member.id === id) ?? addresses.get(id);
+    const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): void => {
+      if (address !== undefined) bus.send(address, BusChannel.consensus, encodeConsensusFrame(frame));
+    };
+    const ownMember = (): Member => ({
+      id: peer,
+      isVoter: false,
+      ...bus.address,
+      zone: settings.zone,
+      isWitness: founders.find((founder) => founder.nodeId === node.id)?.isWitness ?? false,
+    });
+
+    // --- the machine ---
+
+    const attached = (): ReplicatedState => {
+      assert(state !== undefined, "something is replicated");
+      return state;
+    };
+
+    const applyEntries = (entries: readonly Entry[]): void => {
+      for (const { index, data } of entries) {
+        if (data === undefined) continue;
+        bytesSinceSnapshot += data.length;
+        const { requestId, outcome } = attached().apply(index, data);
+        requests.settle(requestId, { type: "done", index, outcome });
+      }
+      if (bytesSinceSnapshot > settings.snapshotBytes) takeSnapshot();
+    };
+    const takeSnapshot = (): void => {
+      bytesSinceSnapshot = 0;
+      snapshotAtMs = clock.monotonicMs();
+      const index = machine()?.log.appliedIndex ?? 0;
+      driver?.input({ type: "compact", index, data: attached().snapshot() });
+    };
+    const restore = ({ index, data }: Snapshot): void => {
+      if (data.length > 0) attached().restore(index, data);
+      for (const { id } of requests) {
+        const applied = attached().outcomeOf(id);
+        if (applied !== undefined) requests.settle(id, { type: "done", index, outcome: applied.outcome });
+      }
+    };
+    /** Says to the state that this node leads as soon as it has applied all that it has, and not before. */
+    let isLeading = false;
+    const tellLeading = (): void => {
+      const isLeadingNow = isReady();
+      if (isLeadingNow === isLeading) return;
+      isLeading = isLeadingNow;
+      attached().lead(isLeading);
+      if (isLeading) {
+        isEstablished = true;
+        heardAtMs.clear();
+        log.info("raft: this node leads", { term: machine()?.term ?? 0 });
+      }
+    };
+
+    const begin = (storage: RaftStorage | undefined, durable: DurableState): void => {
+      driver = new RaftDriver(
+        {
+          ...RAFT_DEFAULTS,
+          id: peer,
+          state: durable,
+          random,
+          heartbeatTicks: ticks(settings.heartbeatMs),
+          electionTicks: ticks(settings.electionMs),
+        },
+        storage,
+        {
+          send: (to, message) => sendTo(addressOf(to), { type: "raft", group, from: peer, to, message }),
+          apply: (entries) => {
+            applyEntries(entries);
+            tellLeading();
+          },
+          restore: (snapshot) => {
+            restore(snapshot);
+            snapshotAtMs = clock.monotonicMs();
+            bytesSinceSnapshot = 0;
+          },
+          role: (role: Role, term, leading) => {
+            log.debug("raft role", { role, term, leader: leading ?? "none" });
+            if (leading !== undefined) isEstablished = true;
+            tellLeading();
+            requests.leaderChanged(clock.monotonicMs());
+          },
+          proposed: (id) => {
+            const proposal = proposals.get(id);
+            proposals.delete(id);
+            if (proposal !== undefined) attached().accepted(proposal.record);
+          },
+          refused: (id, reason) => {
+            proposals.get(id)?.refused(reason);
+            proposals.delete(id);
+          },
+          read: (id, index) => {
+            const settle = reads.get(id);
+            reads.delete(id);
+            // Whatever is committed is applied in the same step.
+            settle?.(index > 0 && (machine()?.log.appliedIndex ?? 0) >= index);
+          },
+          fault: (error) => context.fault(error),
+        },
+      );
+      if (durable.snapshot.index > 0) restore(durable.snapshot);
+      if (driver.machine.voters.length === 1 || foundingPeers[0] === peer) driver.input({ type: "campaign" });
+    };
+
+    // --- founding and joining ---
+
+    const identityOf = (): { readonly group: string; readonly peer: PeerId } => ({ group, peer });
+    const create = async (snapshot: Snapshot): Promise<void> => {
+      const storage = hasDisk ? await RaftStorage.create(disk, identityOf(), snapshot) : undefined;
+      if (isStopping) return;
+      begin(storage, { term: 0, votedFor: undefined, snapshot, entries: [] });
+    };
+    const found = async (peers: readonly PeerId[], name: string): Promise<void> => {
+      group = name;
+      foundingPeers = peers;
+      const voters = foundingVoters(founders.length, settings.maxVoters);
+      const members = founders.map(({ nodeId, address, zone, isWitness }, at): Member => {
+        const id = peers.find((each) => nodeOf(each) === nodeId);
+        assert(id !== undefined, "every founder has an identity");
+        return { id, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
+      });
+      log.info("raft: group founded", { group, members: members.length, voters });
+      await create({ index: 1, term: 0, configuration: { members }, data: attached().founding });
+    };
+    const join = async (name: string): Promise<void> => {
+      group = name;
+      log.info("raft: joining the group that is there", { group });
+      await create({ index: 0, term: 0, configuration: { members: [] }, data: new Uint8Array(0) });
+    };
+
+    let isForming = false;
+    let formingAtMs = Number.NEGATIVE_INFINITY;
+    /** A step of a node that belongs to no group. */
+    const form = (): void => {
+      const nowMs = clock.monotonicMs();
+      if (isForming || driver !== undefined || isOut || state === undefined) return;
+      const step = foundingStep({ nodeId: node.id, peer }, list, founders, reports, nowMs);
+      if (step.type === "wait") {
+        missing = step.missing;
+        if (nowMs - formingAtMs < FORMING_MS) return;
+        formingAtMs = nowMs;
+        nonce += 1;
+        for (const founder of founders) {
+          if (founder.nodeId !== node.id) sendTo(founder.address, { type: "who", list, peer, nonce });
+        }
+        return;
+      }
+      isForming = true;
+      const done = step.type === "found" ? found(step.peers, step.group) : join(step.group);
+      done
+        .catch((thrown: unknown) => context.fault(thrown))
+        .finally(() => {
+          isForming = false;
+        });
+    };
+    /** Joins a group that lives: from none, or from one that never came to life. */
+    const askToJoin = (): void => {
+      const frame: ConsensusFrame = { type: "join", group, member: ownMember(), hops: 0 };
+      for (const founder of founders) if (founder.nodeId !== node.id) sendTo(founder.address, frame);
+    };
+    /** This node's group has never had a leader, and another one has: see `founding.ts`. */
+    const leaveStillborn = (): void => {
+      log.warn("raft: another group of the same list lives; this one never did", { group });
+      void driver?.stop();
+      driver = undefined;
+      group = "";
+      foundingPeers = [];
+      peer = `${node.id}/${hex(4)}`;
+      form();
+    };
+
+    // --- frames ---
+
+    const here = (askedNonce: number): ConsensusFrame => ({
+      type: "here",
+      list,
+      peer,
+      nonce: askedNonce,
+      group,
+      founders: foundingPeers,
+      isEstablished,
+    });
+    const noteReport = (from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "here" }>): void => {
+      if (frame.list !== list) {
+        log.warn("raft: a node was started with another list of nodes", { nodeId: from.nodeId });
+        return;
+      }
+      if (driver === undefined) {
+        // Only an answer to the last question is about the present.
+        if (frame.nonce !== nonce && frame.group === "") return;
+        reports.set(from.nodeId, {
+          nodeId: from.nodeId,
+          peer: frame.peer,
+          group: frame.group,
+          founders: frame.founders,
+          isEstablished: frame.isEstablished,
+          atMs: clock.monotonicMs(),
+        });
+        form();
+      } else if (frame.group !== group && frame.isEstablished && !isEstablished) {
+        reports.set(from.nodeId, { nodeId: from.nodeId, atMs: clock.monotonicMs(), ...frame });
+        leaveStillborn();
+      }
+    };
+    /** Passes a frame on to the leader. */
+    const passOn = (frame: Extract<ConsensusFrame, { readonly type: "join" | "leave" }>): void => {
+      const to = leader();
+      if (to !== undefined && to !== peer && frame.hops < MAX_HOPS) {
+        sendTo(addressOf(to), { ...frame, hops: frame.hops + 1 });
+      }
+    };
+    const change = (what: Parameters<RaftDriver["input"]>[0] & { readonly type: "change" }): void =>
+      driver?.input(what);
+    const admit = (frame: Extract<ConsensusFrame, { readonly type: "join" }>): void => {
+      if (!isReady()) {
+        passOn(frame);
+        return;
+      }
+      const { member } = frame;
+      addresses.set(member.id, member);
+      if (!attached().admits(nodeOf(member.id))) {
+        sendTo(member, { type: "removed", group, peer: member.id });
+        return;
+      }
+      const members = machine()?.configuration.members ?? [];
+      if (members.some((each) => each.id === member.id)) return;
+      change({ type: "change", id: 0, change: { type: "add-learner", member } });
+    };
+    const dismiss = (frame: Extract<ConsensusFrame, { readonly type: "leave" }>): void => {
+      if (!isReady()) passOn(frame);
+      else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
+    };
+    const received = (from: BusSender, bytes: Uint8Array): void => {
+      const frame = readConsensusFrame(bytes);
+      if (frame === undefined) {
+        log.warn("raft: a frame that makes no sense", { from: from.nodeId, bytes: bytes.length });
+        return;
+      }
+      switch (frame.type) {
+        case "raft":
+          if (driver === undefined || frame.group !== group || frame.to !== peer) return;
+          addresses.set(frame.from, from.address);
+          heardAtMs.set(frame.from, clock.monotonicMs());
+          if (isReady() && !(machine()?.configuration.members ?? []).some((each) => each.id === frame.from)) {
+            sendTo(from.address, { type: "removed", group, peer: frame.from });
+            return;
+          }
+          driver.input({ type: "message", from: frame.from, message: frame.message });
+          break;
+        case "who":
+          if (frame.list === list) sendTo(from.address, here(frame.nonce));
+          break;
+        case "here":
+          noteReport(from, frame);
+          break;
+        case "join":
+          if (frame.group === group) admit(frame);
+          break;
+        case "leave":
+          if (frame.group === group) dismiss(frame);
+          break;
+        case "removed":
+          if (frame.group === group && frame.peer === peer && !isStopping) removed();
+          break;
+        case "request":
+          if (frame.group !== group) return;
+          lead(frame.id, frame.request, (isRejected, reason) =>
+            sendTo(from.address, { type: "verdict", id: frame.id, isRejected, reason }),
+          );
+          break;
+        case "verdict":
+          verdict(frame.id, frame.isRejected, frame.reason);
+          break;
+        default:
+          frame satisfies never;
+      }
+    };
+    const removed = (): void => {
+      if (isOut) return;
+      isOut = true;
+      log.warn("raft: this node was taken out of the cluster", { group, peer });
+      void driver?.stop();
+    };
+
+    // --- requests ---
+
+    /** The leader's part: decides, and puts what it decided into the log. */
+    const lead = (id: string, request: Uint8Array, answer: (isRejected: boolean, reason: string) => void): void => {
+      if (driver === undefined || !isReady()) {
+        answer(false, "the node that was asked does not lead");
+        return;
+      }
+      if (driver.isBusy) {
+        // What is being carried out may change what the decision rests on.
+        clock.soon(() => lead(id, request, answer));
+        return;
+      }
+      const decision = attached().decide(id, request);
+      if (decision.type === "rejected") answer(true, decision.reason);
+      else if (decision.type === "record") {
+        lastProposal += 1;
+        proposals.set(lastProposal, { record: decision.record, refused: (reason) => answer(false, reason) });
+        driver.input({ type: "propose", id: lastProposal, data: decision.record });
+      }
+    };
+    const verdict = (id: string, isRejected: boolean, reason: string): void => {
+      if (isRejected) requests.settle(id, { type: "rejected", reason });
+      // More would only make it worse.
+      else if (reason === "overloaded" || reason === "too-large") requests.settle(id, { type: "refused", reason });
+      else requests.refused(id, reason, clock.monotonicMs());
+    };
+    const ask = (pending: PendingRequest): void => {
+      const to = leader();
+      if (to === undefined || isOut) return;
+      requests.given(pending, clock.monotonicMs());
+      if (to === peer) {
+        lead(pending.id, pending.request, (isRejected, reason) => {
+          pending.isUncertain = false;
+          verdict(pending.id, isRejected, reason);
+        });
+      } else {
+        sendTo(addressOf(to), { type: "request", group, id: pending.id, request: pending.request });
+      }
+    };
+
+    // --- time ---
+
+    const manageVoters = (): void => {
+      const raft = machine();
+      if (raft?.leadership === undefined || !isReady()) return;
+      const nowMs = clock.monotonicMs();
+      const { members } = raft.configuration;
+      const unwanted = members.find(({ id }) => id !== peer && !attached().admits(nodeOf(id)));
+      if (unwanted !== undefined) {
+        change({ type: "change", id: 0, change: { type: "remove", id: unwanted.id } });
+        return;
+      }
+      if (!attached().admits(node.id)) {
+        // Whoever leads next takes this node out.
+        const heir = raft.voters.find((id) => id !== peer);
+        if (heir !== undefined) driver?.input({ type: "transfer", target: heir });
+        return;
+      }
+      const { leadership } = raft;
+      const candidates = members.map((member): VoterCandidate => {
+        if (!heardAtMs.has(member.id)) heardAtMs.set(member.id, nowMs);
+        return {
+          member,
+          nodeId: nodeOf(member.id),
+          silentMs: member.id === peer ? 0 : nowMs - (heardAtMs.get(member.id) ?? nowMs),
+          isCaughtUp: leadership.isCaughtUp(member.id),
+        };
+      });
+      const next = nextVoterChange(candidates, peer, settings);
+      if (next !== undefined) {
+        log.info("raft: changing who votes", { change: next.type, peer: "id" in next ? next.id : next.member.id });
+        change({ type: "change", id: 0, change: next });
+      }
+    };
+
+    let sinceVotersMs = 0;
+    const tick = (): void => {
+      const nowMs = clock.monotonicMs();
+      if (driver === undefined) form();
+      else if (!isOut) {
+        driver.input({ type: "tick" });
+        const isMember = driver.machine.isMember;
+        sinceVotersMs += settings.tickMs;
+        if (sinceVotersMs >= VOTERS_MS) {
+          sinceVotersMs = 0;
+          manageVoters();
+          if (!isMember) askToJoin();
+          if (!isEstablished) {
+            nonce += 1;
+            for (const founder of founders) {
+              if (founder.nodeId !== node.id) sendTo(founder.address, { type: "who", list, peer, nonce });
+            }
+          }
+        }
+        if (bytesSinceSnapshot > 0 && nowMs - snapshotAtMs > settings.snapshotMs) takeSnapshot();
+      }
+      for (const pending of requests.due(nowMs)) ask(pending);
+      if (isEstablished) whenEstablished?.();
+    };
+
+    // --- life ---
+
+    const open = async (): Promise<void> => {
+      const opened = hasDisk ? await RaftStorage.open(disk) : undefined;
+      if (opened === undefined) {
+        if (founders.length === 1) await found([peer], groupOf(list, [peer]));
+        else form();
+        return;
+      }
+      const { storage, stored } = opened;
+      ({ group, peer } = stored.identity);
+      foundingPeers = stored.state.snapshot.configuration.members.map((member) => member.id);
+      isEstablished = stored.state.term > 0;
+      if (stored.tornBytes > 0) log.warn("raft: a torn end of the log was cut off", { bytes: stored.tornBytes });
+      begin(storage, stored.state);
+    };
+    context.on(
+      hooks.start,
+      async () => {
+        if (state === undefined) return;
+        bus.receive(BusChannel.consensus, received);
+        const established = new Promise<void>((resolve) => {
+          whenEstablished = resolve;
+        });
+        await open();
+        context.every(settings.tickMs, tick);
+        // A group of one needs nobody else: it is there when the node is.
+        const isAlone = machine()?.voters.length === 1 && machine()?.isVoter === true;
+        if (isAlone && !isReady()) await established;
+      },
+      { order: "pre" },
+    );
+
+    const within = async (isDone: () => boolean): Promise<void> => {
+      const endAtMs = clock.monotonicMs() + FAREWELL_MS;
+      while (!isDone() && clock.monotonicMs() < endAtMs) {
+        await new Promise<void>((resolve) => {
+          clock.after(FAREWELL_STEP_MS, resolve);
+        });
+      }
+    };
+    context.on(hooks.stop, async () => {
+      isStopping = true;
+      const raft = machine();
+      if (raft !== undefined && raft.isVoter && raft.voters.length > 1 && !isOut) {
+        // 1. Somebody else leads. 2. A voter that forgets everything stops being one, so that the rest need not wait for it.
+        const heir = raft.voters
+          .filter((id) => id !== peer)
+          .toSorted((a, b) => (heardAtMs.get(b) ?? 0) - (heardAtMs.get(a) ?? 0))[0];
+        if (raft.role === "leader" && heir !== undefined) {
+          driver?.input({ type: "transfer", target: heir });
+          await within(() => raft.role !== "leader" && raft.leader !== undefined);
+        }
+        const to = leader();
+        if (!hasDisk && to !== undefined && to !== peer) {
+          sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
+          await within(() => !raft.isVoter);
+        }
+      }
+      requests.close();
+      for (const settle of reads.values()) settle(false);
+      await driver?.stop();
+    });
+
+    context.on(hooks.info, () => ({
+      section: "cluster",
+      fields: {
+        raft_role: isOut ? "out" : (machine()?.role ?? "forming"),
+        raft_term: machine()?.term ?? 0,
+        raft_leader: leader() === undefined ? "" : nodeOf(leader() ?? ""),
+        raft_voters: machine()?.voters.length ?? 0,
+        raft_members: machine()?.configuration.members.length ?? 0,
+        raft_commit_index: machine()?.log.commitIndex ?? 0,
+        raft_log_bytes: machine()?.log.bytes ?? 0,
+        raft_snapshot_index: machine()?.log.snapshot.index ?? 0,
+      },
+    }));
+
+    const consensus: Consensus = {
+      attach(attachedState, list_) {
+        assert(state === undefined, "one state is replicated");
+        state = attachedState;
+        founders = list_;
+        list = listDigest(founders, settings.maxVoters);
+      },
+      get status(): ConsensusStatus {
+        const raft = machine();
+        const leading = leader();
+        return {
+          group,
+          peer,
+          role: raft?.role ?? "forming",
+          term: raft?.term ?? 0,
+          leader: leading === undefined ? undefined : nodeOf(leading),
+          commitIndex: raft?.log.commitIndex ?? 0,
+          lastIndex: raft?.log.lastIndex ?? 0,
+          snapshotIndex: raft?.log.snapshot.index ?? 0,
+          members: (raft?.configuration.members ?? []).map(({ id, isVoter, host, port }) => ({
+            nodeId: nodeOf(id),
+            peer: id,
+            isVoter,
+            address: { host, port },
+          })),
+          waitingFor: isOut
+            ? "nothing: this node was taken out of the cluster"
+            : raft === undefined
+              ? `word from ${missing.join(", ")}`
+              : leading === undefined
+                ? "a leader"
+                : undefined,
+        };
+      },
+      nextRequestId() {
+        lastRequest += 1;
+        return `${requestPrefix}-${lastRequest}`;
+      },
+      request(id, request, deadlineMs = settings.requestMs) {
+        return new Promise<RequestOutcome>((resolve) => {
+          if (isStopping) {
+            resolve({ type: "refused", reason: "the node is stopping" });
+            return;
+          }
+          const pending = requests.add(id, request, clock.monotonicMs(), deadlineMs, resolve);
+          if (pending === undefined) resolve({ type: "refused", reason: "too many requests wait already" });
+          else ask(pending);
+        });
+      },
+      barrier(deadlineMs = settings.requestMs) {
+        return new Promise<boolean>((resolve) => {
+          lastRead += 1;
+          const id = lastRead;
+          const timer = clock.after(deadlineMs, () => {
+            if (reads.delete(id)) resolve(false);
+          });
+          reads.set(id, (isFresh) => {
+            timer.cancel();
+            resolve(isFresh);
+          });
+          if (driver === undefined || isStopping) {
+            reads.delete(id);
+            timer.cancel();
+            resolve(false);
+          } else {
+            driver.input({ type: "read", id });
+          }
+        });
+      },
+    };
+    return { consensus };
+  },
+});

@@ -1,0 +1,81 @@
+/** Puts values together as bytes: numbers that take as many bytes as they need, texts and byte strings with their lengths before them. */
+import { assert } from "../assert.ts";
+import { copyBytes } from "./copy-bytes.ts";
+
+const encoder = new TextEncoder();
+
+export class ByteWriter {
+  #bytes: Uint8Array;
+  #length = 0;
+
+  /** @param capacity Bytes to begin with; it grows as needed. */
+  constructor(capacity = 256) {
+    this.#bytes = new Uint8Array(capacity);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  byte(value: number): void {
+    this.#reserve(1);
+    this.#bytes[this.#length] = value;
+    this.#length += 1;
+  }
+
+  flag(value: boolean): void {
+    this.byte(value ? 1 : 0);
+  }
+
+  /** A whole number of 0 to 2^53 - 1, seven bits a byte, the lowest first. */
+  number(value: number): void {
+    assert(Number.isSafeInteger(value) && value >= 0, "only whole numbers that are not negative are written");
+    this.#reserve(8);
+    let rest = value;
+    while (rest > 0x7f) {
+      this.#bytes[this.#length] = (rest % 128) | 0x80;
+      this.#length += 1;
+      rest = Math.floor(rest / 128);
+    }
+    this.#bytes[this.#length] = rest;
+    this.#length += 1;
+  }
+
+  /** A number of 32 bits, the lowest byte first. */
+  fixed32(value: number): void {
+    this.#reserve(4);
+    for (let shift = 0; shift < 32; shift += 8) {
+      this.#bytes[this.#length] = (value >>> shift) & 0xff;
+      this.#length += 1;
+    }
+  }
+
+  /** Bytes with their length. */
+  bytes(value: Uint8Array): void {
+    this.number(value.length);
+    this.raw(value);
+  }
+
+  /** Bytes as they are. */
+  raw(value: Uint8Array): void {
+    this.#reserve(value.length);
+    copyBytes(value, 0, value.length, this.#bytes, this.#length);
+    this.#length += value.length;
+  }
+
+  text(value: string): void {
+    this.bytes(encoder.encode(value));
+  }
+
+  /** What was written. The writer is not used after. */
+  finish(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  #reserve(count: number): void {
+    if (this.#length + count <= this.#bytes.length) return;
+    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + count));
+    larger.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = larger;
+  }
+}

@@ -1,0 +1,211 @@
+/** Raft's messages, entries and configurations as bytes: the same form between nodes and on disk. */
+import type { Configuration, Entry, Member, Message } from "../protocol/raft/types.ts";
+import type { ByteReader } from "./byte-reader.ts";
+import type { ByteWriter } from "./byte-writer.ts";
+
+/** The numbers of messages on the wire. Never used again for another. */
+const TYPES = [
+  "vote-request",
+  "vote-response",
+  "append",
+  "append-response",
+  "heartbeat",
+  "heartbeat-response",
+  "snapshot",
+  "snapshot-response",
+  "timeout-now",
+  "read-request",
+  "read-response",
+] as const satisfies readonly Message["type"][];
+
+const EMPTY = 0;
+const DATA = 1;
+const CONFIGURATION = 2;
+
+export function writeConfiguration(writer: ByteWriter, { members }: Configuration): void {
+  writer.number(members.length);
+  for (const member of members) writeMember(writer, member);
+}
+
+export function readConfiguration(reader: ByteReader): Configuration {
+  return { members: Array.from({ length: reader.count() }, () => readMember(reader)) };
+}
+
+export function writeMember(writer: ByteWriter, member: Member): void {
+  writer.text(member.id);
+  writer.flag(member.isVoter);
+  writer.text(member.host);
+  writer.number(member.port);
+  writer.text(member.zone);
+  writer.flag(member.isWitness);
+}
+
+export function readMember(reader: ByteReader): Member {
+  return {
+    id: reader.text(),
+    isVoter: reader.flag(),
+    host: reader.text(),
+    port: reader.number(),
+    zone: reader.text(),
+    isWitness: reader.flag(),
+  };
+}
+
+export function writeEntry(writer: ByteWriter, entry: Entry): void {
+  writer.number(entry.index);
+  writer.number(entry.term);
+  if (entry.data !== undefined) {
+    writer.byte(DATA);
+    writer.bytes(entry.data);
+  } else if (entry.configuration !== undefined) {
+    writer.byte(CONFIGURATION);
+    writeConfiguration(writer, entry.configuration);
+  } else {
+    writer.byte(EMPTY);
+  }
+}
+
+export function readEntry(reader: ByteReader): Entry {
+  const index = reader.number();
+  const term = reader.number();
+  const kind = reader.byte();
+  if (kind > CONFIGURATION) reader.isBad = true;
+  const data = kind === DATA ? reader.bytes() : undefined;
+  const configuration = kind === CONFIGURATION ? readConfiguration(reader) : undefined;
+  return { index, term, data, configuration };
+}
+
+/** Writes one message. */
+export function writeMessage(writer: ByteWriter, message: Message): void {
+  writer.byte(TYPES.indexOf(message.type));
+  writer.number(message.term);
+  switch (message.type) {
+    case "vote-request":
+      writer.flag(message.isPreVote);
+      writer.flag(message.isTransfer);
+      writer.number(message.lastIndex);
+      writer.number(message.lastTerm);
+      break;
+    case "vote-response":
+      writer.flag(message.isPreVote);
+      writer.flag(message.isGranted);
+      writer.number(message.leaderHeardTicksAgo);
+      break;
+    case "append":
+      writer.number(message.previousIndex);
+      writer.number(message.previousTerm);
+      writer.number(message.commitIndex);
+      writer.number(message.entries.length);
+      for (const entry of message.entries) writeEntry(writer, entry);
+      break;
+    case "append-response":
+      writer.flag(message.isRejected);
+      writer.number(message.index);
+      writer.number(message.hintIndex);
+      writer.number(message.hintTerm);
+      break;
+    case "heartbeat":
+      writer.number(message.commitIndex);
+      writer.number(message.round);
+      break;
+    case "heartbeat-response":
+      writer.number(message.round);
+      break;
+    case "snapshot":
+      writer.number(message.snapshotIndex);
+      writer.number(message.snapshotTerm);
+      writeConfiguration(writer, message.configuration);
+      writer.number(message.totalBytes);
+      writer.number(message.offset);
+      writer.bytes(message.bytes);
+      break;
+    case "snapshot-response":
+      writer.number(message.snapshotIndex);
+      writer.number(message.nextOffset);
+      break;
+    case "timeout-now":
+      break;
+    case "read-request":
+      writer.number(message.id);
+      break;
+    case "read-response":
+      writer.number(message.id);
+      writer.number(message.index);
+      break;
+    default:
+      message satisfies never;
+  }
+}
+
+/** Reads one message. @returns `undefined` if it is none; what follows it is not looked at. */
+export function readMessage(reader: ByteReader): Message | undefined {
+  const type = TYPES[reader.byte()];
+  const term = reader.number();
+  const message = type === undefined ? undefined : readBody(reader, type, term);
+  return reader.isBad ? undefined : message;
+}
+
+function readBody(reader: ByteReader, type: Message["type"], term: number): Message {
+  switch (type) {
+    case "vote-request":
+      return {
+        type,
+        term,
+        isPreVote: reader.flag(),
+        isTransfer: reader.flag(),
+        lastIndex: reader.number(),
+        lastTerm: reader.number(),
+      };
+    case "vote-response":
+      return {
+        type,
+        term,
+        isPreVote: reader.flag(),
+        isGranted: reader.flag(),
+        leaderHeardTicksAgo: reader.number(),
+      };
+    case "append": {
+      const previousIndex = reader.number();
+      const previousTerm = reader.number();
+      const commitIndex = reader.number();
+      const entries = Array.from({ length: reader.count() }, () => readEntry(reader));
+      // A machine relies on entries that follow each other.
+      if (entries.some((entry, at) => entry.index !== previousIndex + 1 + at)) reader.isBad = true;
+      return { type, term, previousIndex, previousTerm, commitIndex, entries };
+    }
+    case "append-response":
+      return {
+        type,
+        term,
+        isRejected: reader.flag(),
+        index: reader.number(),
+        hintIndex: reader.number(),
+        hintTerm: reader.number(),
+      };
+    case "heartbeat":
+      return { type, term, commitIndex: reader.number(), round: reader.number() };
+    case "heartbeat-response":
+      return { type, term, round: reader.number() };
+    case "snapshot":
+      return {
+        type,
+        term,
+        snapshotIndex: reader.number(),
+        snapshotTerm: reader.number(),
+        configuration: readConfiguration(reader),
+        totalBytes: reader.number(),
+        offset: reader.number(),
+        bytes: reader.bytes(),
+      };
+    case "snapshot-response":
+      return { type, term, snapshotIndex: reader.number(), nextOffset: reader.number() };
+    case "timeout-now":
+      return { type, term };
+    case "read-request":
+      return { type, term, id: reader.number() };
+    case "read-response":
+      return { type, term, id: reader.number(), index: reader.number() };
+    default:
+      return type satisfies never;
+  }
+}

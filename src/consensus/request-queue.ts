@@ -1,0 +1,114 @@
+/**
+ * Requests of this node that wait to be settled: asked of the leader, asked again when there is word of another one or none came, ended by what is applied here,
+ * by a verdict, or by their deadline.
+ */
+import type { RequestOutcome } from "../contracts/consensus.ts";
+
+/** A request that waits. */
+export interface PendingRequest {
+  readonly id: string;
+  readonly request: Uint8Array;
+  readonly deadlineAtMs: number;
+  readonly settle: (outcome: RequestOutcome) => void;
+  /** When it is asked again, if nothing was heard. */
+  retryAtMs: number;
+  /** It was given to a leader, and nothing that was heard since says that it did not come into the log. */
+  isUncertain: boolean;
+  /** Why it was not taken, the last time. */
+  lastReason: string;
+}
+
+/** Requests that one node may have waiting. */
+const MAX_REQUESTS = 10_000;
+/** A request or its verdict may be lost: it is asked again after this. */
+const RETRY_MS = 500;
+/** A leader that was not ready may be soon. */
+const SOON_MS = 20;
+
+export class RequestQueue {
+  readonly #requests = new Map<string, PendingRequest>();
+
+  get size(): number {
+    return this.#requests.size;
+  }
+
+  /** @returns The request, or `undefined` if there are too many. */
+  add(
+    id: string,
+    request: Uint8Array,
+    nowMs: number,
+    deadlineMs: number,
+    settle: (outcome: RequestOutcome) => void,
+  ): PendingRequest | undefined {
+    if (this.#requests.size >= MAX_REQUESTS) return undefined;
+    const pending: PendingRequest = {
+      id,
+      request,
+      deadlineAtMs: nowMs + deadlineMs,
+      settle,
+      retryAtMs: nowMs,
+      isUncertain: false,
+      lastReason: "no leader is known",
+    };
+    this.#requests.set(id, pending);
+    return pending;
+  }
+
+  /** It was given to a leader. */
+  given(pending: PendingRequest, nowMs: number): void {
+    pending.isUncertain = true;
+    pending.retryAtMs = nowMs + RETRY_MS;
+  }
+
+  /** A leader has not taken it. */
+  refused(id: string, reason: string, nowMs: number): void {
+    const pending = this.#requests.get(id);
+    if (pending === undefined) return;
+    pending.lastReason = reason;
+    pending.retryAtMs = nowMs + SOON_MS;
+  }
+
+  /** Ends it. */
+  settle(id: string, outcome: RequestOutcome): void {
+    const pending = this.#requests.get(id);
+    if (pending === undefined) return;
+    this.#requests.delete(id);
+    pending.settle(outcome);
+  }
+
+  /** Those whose turn to be asked (again) has come; those whose time is over are ended. */
+  due(nowMs: number): readonly PendingRequest[] {
+    const due: PendingRequest[] = [];
+    for (const pending of this.#requests.values()) {
+      if (nowMs >= pending.deadlineAtMs) this.#expire(pending);
+      else if (nowMs >= pending.retryAtMs) due.push(pending);
+    }
+    return due;
+  }
+
+  /** Another leader is known: all are asked again. */
+  leaderChanged(nowMs: number): void {
+    for (const pending of this.#requests.values()) pending.retryAtMs = nowMs;
+  }
+
+  /** Ends all. */
+  close(): void {
+    for (const pending of this.#requests.values()) this.#expire(pending);
+  }
+
+  *[Symbol.iterator](): Iterator<PendingRequest> {
+    yield* this.#requests.values();
+  }
+
+  #expire(pending: PendingRequest): void {
+    this.#requests.delete(pending.id);
+    pending.settle(
+      pending.isUncertain
+        ? {
+            type: "unknown",
+            reason: `it was given to a leader, and no word of what became of it has come (${pending.lastReason})`,
+          }
+        : { type: "refused", reason: pending.lastReason },
+    );
+  }
+}

@@ -1,0 +1,323 @@
+/**
+ * What the leader makes of requests for changes of the cluster map: records, or a rejection with its reason. Pure; sees the state that the leader's whole
+ * log gives, committed or not, so that two requests cannot both be granted what only one can have.
+ *
+ * Reasons of commands are in Redis' words, where Redis has words for them: clients and redis-cli read them.
+ */
+import type { ShardId, ShardRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
+import { canonicalRanges } from "../slot-ranges.ts";
+import type { TopologyRecord } from "./records.ts";
+import { type TopologyState, applyAct, intersectRanges, subtractRanges } from "./state.ts";
+
+/** What a request comes to. */
+export type TopologyDecision =
+  { readonly records: readonly TopologyRecord[]; readonly outcome: readonly string[] } | { readonly rejection: string };
+
+/** An id for the shard that a node begins with. The same on every node. */
+export type ShardIdOf = (nodeId: string) => ShardId;
+
+/** Settings of the whole cluster: what they take. */
+const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
+  ["min-in-sync", /^[1-9][0-9]?$/],
+  ["acks", /^(in-sync|primary)$/],
+  ["on-loss", /^(stop|accept)$/],
+  ["replica-migration", /^(yes|no)$/],
+  ["partition-policy", /^(deny|allow-reads)$/],
+]);
+
+const OK: readonly string[] = ["OK"];
+
+function records(...all: readonly TopologyRecord[]): TopologyDecision {
+  return { records: all, outcome: OK };
+}
+
+function rejection(reason: string): TopologyDecision {
+  return { rejection: reason };
+}
+
+/** Decides one request. @param shardIdOf Names the shards of nodes that come in. */
+export function decideRequest(state: TopologyState, request: TopologyRequest, shardIdOf: ShardIdOf): TopologyDecision {
+  switch (request.type) {
+    case "register-node":
+      return registerNode(state, request, shardIdOf);
+    case "remove-node":
+      return removeNode(state, request);
+    case "lift-tombstone":
+      return state.tombstones.has(request.node) ? records({ type: "tombstone-lifted", node: request.node }) : records();
+    case "assign-slots":
+      return assignSlots(state, request);
+    case "release-slots":
+      return releaseSlots(state, request.slots);
+    case "flush-slots": {
+      const shard = shardOf(state, request.node);
+      if (shard?.primary !== request.node || shard.slots.length === 0) return records();
+      return releaseSlots(state, shard.slots);
+    }
+    case "acknowledge-releases":
+      return state.releases.some(({ node, version }) => node === request.node && version <= request.version)
+        ? records({ type: "release-acknowledged", node: request.node, version: request.version })
+        : records();
+    case "bump-epoch":
+      return bumpEpoch(state, request.node);
+    case "set-epoch": {
+      const shard = shardOf(state, request.node);
+      if (shard?.primary !== request.node) return rejection("ERR Please use SET-CONFIG-EPOCH only with masters.");
+      if (state.nodes.size > 1) {
+        return rejection("ERR The user can assign a config epoch only when the node does not know any other node.");
+      }
+      if (shard.primaryEpoch !== 0) return rejection("ERR Node config epoch is already non-zero");
+      return records({ type: "epoch-changed", shard: shard.id, epoch: request.epoch });
+    }
+    case "add-replica":
+      return withShard(state, request, (shard) => {
+        const node = state.nodes.get(request.node);
+        if (node === undefined) return rejection(`ERR Unknown node ${request.node}`);
+        if (node.role === "witness") return rejection(`ERR node ${node.name} is a witness: it holds no data`);
+        const former = shardOf(state, request.node);
+        if (former?.id === shard.id) return rejection(`ERR node ${node.name} is in that shard already`);
+        const leave: TopologyRecord[] = [];
+        if (former?.primary === request.node) {
+          if (former.slots.length > 0 || former.replicas.length > 0) {
+            return rejection("ERR To set a master the node must be empty and without assigned slots.");
+          }
+          leave.push({ type: "shard-removed", shard: former.id });
+        } else if (former !== undefined) {
+          leave.push({ type: "replica-removed", shard: former.id, node: request.node });
+        }
+        return records(...leave, { type: "replica-added", shard: shard.id, node: request.node });
+      });
+    case "remove-replica":
+      return withShard(state, request, (shard) => {
+        if (!shard.replicas.includes(request.node)) return rejection(`ERR node ${request.node} is no replica there`);
+        return records(
+          { type: "replica-removed", shard: shard.id, node: request.node },
+          { type: "shard-created", shard: shardIdOf(request.node), primary: request.node, epoch: 0 },
+        );
+      });
+    case "change-in-sync":
+      return withShard(state, request, (shard) => changeInSync(shard, request));
+    case "promote":
+      return withShard(state, request, (shard) => {
+        if (![...shard.inSync, ...shard.eligible].includes(request.node) || shard.primary === request.node) {
+          return rejection(`ERR node ${request.node} is neither in sync nor eligible in that shard`);
+        }
+        return records({
+          type: "primary-promoted",
+          shard: shard.id,
+          node: request.node,
+          epoch: highestEpoch(state) + 1,
+        });
+      });
+    case "start-migration":
+      return startMigration(state, request);
+    case "fence-migration":
+      return withMigration(state, request.id, (migration) =>
+        migration.state === "started"
+          ? records({ type: "migration-fenced", id: request.id })
+          : rejection(`ERR migration ${request.id} is fenced already`),
+      );
+    case "complete-migration":
+      return withMigration(state, request.id, (migration) =>
+        migration.state === "fenced"
+          ? records({ type: "migration-completed", id: request.id })
+          : rejection(`ERR migration ${request.id} is not fenced yet`),
+      );
+    case "abort-migration":
+      return withMigration(state, request.id, () => records({ type: "migration-aborted", id: request.id }));
+    case "change-setting": {
+      const wants = SETTINGS.get(request.name);
+      if (wants === undefined) {
+        return rejection(
+          `ERR there is no cluster setting "${request.name.slice(0, 64)}"; there are ${[...SETTINGS.keys()].join(", ")}`,
+        );
+      }
+      if (!wants.test(request.value)) {
+        return rejection(`ERR cluster setting "${request.name}" wants ${wants.source}`);
+      }
+      return records({ type: "setting-changed", name: request.name, value: request.value });
+    }
+    case "all":
+      return decideAll(state, request.requests, shardIdOf);
+    default:
+      return request satisfies never;
+  }
+}
+
+/** Each is decided on what the ones before it came to; one that is rejected takes all with it. */
+function decideAll(state: TopologyState, requests: readonly TopologyRequest[], shardIdOf: ShardIdOf): TopologyDecision {
+  const all: TopologyRecord[] = [];
+  const outcome: string[] = [];
+  let after = state;
+  for (const each of requests) {
+    const decision = decideRequest(after, each, shardIdOf);
+    if ("rejection" in decision) return decision;
+    all.push(...decision.records);
+    outcome.push(...decision.outcome);
+    after = applyAct(state, state.version + 1, { requestId: "", cause: "", timeMs: 0, records: all, outcome });
+  }
+  return { records: all, outcome };
+}
+
+function registerNode(
+  state: TopologyState,
+  { node }: Extract<TopologyRequest, { type: "register-node" }>,
+  shardIdOf: ShardIdOf,
+): TopologyDecision {
+  if (state.tombstones.has(node.id)) {
+    return rejection(`ERR node ${node.id} was removed from the cluster; CLUSTER RESET makes it a new one`);
+  }
+  const known = state.nodes.get(node.id);
+  if (known?.start === node.start) {
+    const { incarnation: _, ...same } = known;
+    if (JSON.stringify(same) === JSON.stringify(node)) return records();
+  }
+  for (const other of state.nodes.values()) {
+    if (other.id !== node.id && other.host === node.host && other.port === node.port) {
+      return rejection(`ERR node ${other.name || other.id} has the address ${node.host}:${node.port} already`);
+    }
+  }
+  const admitted: TopologyRecord = { type: "node-admitted", node };
+  if (known !== undefined || node.role === "witness") return records(admitted);
+  return records(admitted, { type: "shard-created", shard: shardIdOf(node.id), primary: node.id, epoch: 0 });
+}
+
+function removeNode(
+  state: TopologyState,
+  { node: id, by }: Extract<TopologyRequest, { type: "remove-node" }>,
+): TopologyDecision {
+  const node = state.nodes.get(id);
+  if (node === undefined) return rejection(`ERR Unknown node ${id}`);
+  const shard = shardOf(state, id);
+  if (shard === undefined) return records({ type: "node-removed", node: id });
+  if (shard.primary !== id) {
+    return records({ type: "replica-removed", shard: shard.id, node: id }, { type: "node-removed", node: id });
+  }
+  if (shard.replicas.includes(by)) return rejection("ERR Can't forget my master!");
+  if (shard.slots.length > 0) {
+    return rejection(
+      `ERR node ${node.name || id} owns slots ${shard.slots.map(({ first, last }) => `${first}-${last}`).join(" ")}: move them to another node first`,
+    );
+  }
+  if (shard.replicas.length > 0) {
+    return rejection(`ERR node ${node.name || id} has replicas: give them another primary first`);
+  }
+  return records({ type: "shard-removed", shard: shard.id }, { type: "node-removed", node: id });
+}
+
+function assignSlots(
+  state: TopologyState,
+  { node: id, slots }: Extract<TopologyRequest, { type: "assign-slots" }>,
+): TopologyDecision {
+  const shard = shardOf(state, id);
+  if (shard === undefined) return rejection(`ERR Unknown node ${id}`);
+  if (shard.primary !== id) return rejection("ERR Please use SETSLOT only with masters.");
+  for (const other of state.shards.values()) {
+    const [busy] = intersectRanges(canonicalRanges(slots), other.slots);
+    if (busy !== undefined) return rejection(`ERR Slot ${busy.first} is already busy`);
+  }
+  const assigned: TopologyRecord = { type: "slots-assigned", shard: shard.id, slots: canonicalRanges(slots) };
+  // A primary that begins to own slots has an epoch of its own.
+  return shard.primaryEpoch > 0
+    ? records(assigned)
+    : records(assigned, { type: "epoch-changed", shard: shard.id, epoch: highestEpoch(state) + 1 });
+}
+
+function releaseSlots(state: TopologyState, slots: readonly SlotRange[]): TopologyDecision {
+  const ranges = canonicalRanges(slots);
+  const owned = [...state.shards.values()].flatMap((shard) => shard.slots);
+  const [free] = subtractRanges(ranges, owned);
+  if (free !== undefined) return rejection(`ERR Slot ${free.first} is already unassigned`);
+  for (const migration of state.migrations.values()) {
+    const [moving] = intersectRanges(ranges, migration.slots);
+    if (moving !== undefined) return rejection(`ERR slot ${moving.first} is being moved by migration ${migration.id}`);
+  }
+  return records({ type: "slots-released", slots: ranges });
+}
+
+function bumpEpoch(state: TopologyState, node: string): TopologyDecision {
+  const shard = shardOf(state, node);
+  if (shard === undefined) return rejection(`ERR Unknown node ${node}`);
+  const highest = highestEpoch(state);
+  const isAlone = [...state.shards.values()].filter((each) => each.primaryEpoch === highest).length === 1;
+  if (shard.primaryEpoch === highest && highest > 0 && isAlone) {
+    return { records: [], outcome: [`STILL ${highest}`] };
+  }
+  const epoch = highest + 1;
+  return { records: [{ type: "epoch-changed", shard: shard.id, epoch }], outcome: [`BUMPED ${epoch}`] };
+}
+
+function changeInSync(
+  shard: ShardRecord,
+  { inSync, eligible }: Extract<TopologyRequest, { type: "change-in-sync" }>,
+): TopologyDecision {
+  const members = new Set([shard.primary, ...shard.replicas]);
+  const isMembers = [...inSync, ...eligible].every((id) => members.has(id));
+  const isApart = new Set([...inSync, ...eligible]).size === inSync.length + eligible.length;
+  if (!isMembers || !isApart || !inSync.includes(shard.primary)) {
+    return rejection("ERR the sets hold members of the shard, each once, and the primary is in sync");
+  }
+  return records({ type: "in-sync-changed", shard: shard.id, inSync, eligible });
+}
+
+function startMigration(
+  state: TopologyState,
+  request: Extract<TopologyRequest, { type: "start-migration" }>,
+): TopologyDecision {
+  const source = state.shards.get(request.source);
+  const target = state.shards.get(request.target);
+  if (source === undefined || target === undefined) return rejection("ERR there is no such shard");
+  if (source.id === target.id) return rejection("ERR slots move from one shard to another");
+  if (source.version !== request.sourceVersion || target.version !== request.targetVersion) {
+    return rejection(
+      `ERR stale: the shards are at versions ${source.version} and ${target.version}, and this was decided on ${request.sourceVersion} and ${request.targetVersion}`,
+    );
+  }
+  if (state.migrations.has(request.id)) return rejection(`ERR there is a migration ${request.id} already`);
+  const slots = canonicalRanges(request.slots);
+  const [foreign] = subtractRanges(slots, source.slots);
+  if (slots.length === 0 || foreign !== undefined) {
+    return rejection(`ERR slot ${foreign?.first ?? ""} is not one of the source's`);
+  }
+  for (const migration of state.migrations.values()) {
+    const [moving] = intersectRanges(slots, migration.slots);
+    if (moving !== undefined) return rejection(`ERR slot ${moving.first} is being moved by migration ${migration.id}`);
+  }
+  const migration = { id: request.id, source: source.id, target: target.id, slots, state: "started" as const };
+  return records({ type: "migration-started", migration });
+}
+
+/** Decides on a shard, if the request was made on its present version: else what it was made on is no more. */
+function withShard(
+  state: TopologyState,
+  request: { readonly shard: ShardId; readonly shardVersion: number },
+  decide: (shard: ShardRecord) => TopologyDecision,
+): TopologyDecision {
+  const shard = state.shards.get(request.shard);
+  if (shard === undefined) return rejection(`ERR there is no shard ${request.shard}`);
+  if (shard.version !== request.shardVersion) {
+    return rejection(
+      `ERR stale: shard ${shard.id} is at version ${shard.version}, and this was decided on ${request.shardVersion}`,
+    );
+  }
+  return decide(shard);
+}
+
+function withMigration(
+  state: TopologyState,
+  id: string,
+  decide: (migration: { readonly state: "started" | "fenced" }) => TopologyDecision,
+): TopologyDecision {
+  const migration = state.migrations.get(id);
+  return migration === undefined ? rejection(`ERR there is no migration ${id}`) : decide(migration);
+}
+
+function shardOf(state: TopologyState, node: string): ShardRecord | undefined {
+  for (const shard of state.shards.values()) {
+    if (shard.primary === node || shard.replicas.includes(node)) return shard;
+  }
+  return undefined;
+}
+
+function highestEpoch(state: TopologyState): number {
+  return Math.max(0, ...[...state.shards.values()].map((shard) => shard.primaryEpoch));
+}

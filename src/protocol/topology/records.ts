@@ -1,0 +1,86 @@
+/** What can happen to the cluster map: the records of its log. A record says what is, not what was wanted; whoever applies it decides nothing. */
+import type { MigrationRecord, NodeId, NodeRecord, ShardId, SlotRange } from "../../contracts/topology.ts";
+
+export type TopologyRecord =
+  /** Its incarnation is the version of the act that holds this record. */
+  | { readonly type: "node-admitted"; readonly node: Omit<NodeRecord, "incarnation"> }
+  | { readonly type: "node-removed"; readonly node: NodeId }
+  | { readonly type: "tombstone-lifted"; readonly node: NodeId }
+  | { readonly type: "shard-created"; readonly shard: ShardId; readonly primary: NodeId; readonly epoch: number }
+  | { readonly type: "shard-removed"; readonly shard: ShardId }
+  | { readonly type: "slots-assigned"; readonly shard: ShardId; readonly slots: readonly SlotRange[] }
+  | { readonly type: "slots-released"; readonly slots: readonly SlotRange[] }
+  | { readonly type: "release-acknowledged"; readonly node: NodeId; readonly version: number }
+  | { readonly type: "epoch-changed"; readonly shard: ShardId; readonly epoch: number }
+  | { readonly type: "replica-added"; readonly shard: ShardId; readonly node: NodeId }
+  | { readonly type: "replica-removed"; readonly shard: ShardId; readonly node: NodeId }
+  | {
+      readonly type: "in-sync-changed";
+      readonly shard: ShardId;
+      readonly inSync: readonly NodeId[];
+      readonly eligible: readonly NodeId[];
+    }
+  | { readonly type: "primary-promoted"; readonly shard: ShardId; readonly node: NodeId; readonly epoch: number }
+  | { readonly type: "migration-started"; readonly migration: MigrationRecord }
+  | { readonly type: "migration-fenced"; readonly id: string }
+  | { readonly type: "migration-completed"; readonly id: string }
+  | { readonly type: "migration-aborted"; readonly id: string }
+  | { readonly type: "setting-changed"; readonly name: string; readonly value: string };
+
+/** One entry of the log: everything that one request came to, applied in one step. */
+export interface TopologyAct {
+  /** Of the request, never used for another. */
+  readonly requestId: string;
+  readonly cause: string;
+  /** Wall time in milliseconds at the node that decided. */
+  readonly timeMs: number;
+  readonly records: readonly TopologyRecord[];
+  /** What the request is answered with. */
+  readonly outcome: readonly string[];
+}
+
+/** A record as a sentence. */
+export function describeRecord(record: TopologyRecord): string {
+  const slots = (ranges: readonly SlotRange[]): string =>
+    ranges.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(" ");
+  switch (record.type) {
+    case "node-admitted":
+      return `node ${record.node.id} (${record.node.name}) admitted at ${record.node.host}:${record.node.port}`;
+    case "node-removed":
+      return `node ${record.node} removed`;
+    case "tombstone-lifted":
+      return `node ${record.node} may come back`;
+    case "shard-created":
+      return `shard ${record.shard} created with primary ${record.primary}`;
+    case "shard-removed":
+      return `shard ${record.shard} removed`;
+    case "slots-assigned":
+      return `slots ${slots(record.slots)} assigned to shard ${record.shard}`;
+    case "slots-released":
+      return `slots ${slots(record.slots)} released`;
+    case "release-acknowledged":
+      return `node ${record.node} knows that it lost slots`;
+    case "epoch-changed":
+      return `shard ${record.shard} has epoch ${record.epoch}`;
+    case "replica-added":
+      return `node ${record.node} added to shard ${record.shard} as a replica`;
+    case "replica-removed":
+      return `node ${record.node} removed from shard ${record.shard}`;
+    case "in-sync-changed":
+      return `shard ${record.shard} has in sync ${record.inSync.join(" ")}, eligible ${record.eligible.join(" ") || "nobody"}`;
+    case "primary-promoted":
+      return `node ${record.node} promoted to primary of shard ${record.shard} in epoch ${record.epoch}`;
+    case "migration-started":
+      return `migration ${record.migration.id} of slots ${slots(record.migration.slots)} started from shard ${record.migration.source} to ${record.migration.target}`;
+    case "migration-fenced":
+      return `migration ${record.id} fenced`;
+    case "migration-completed":
+      return `migration ${record.id} completed`;
+    case "migration-aborted":
+      return `migration ${record.id} aborted`;
+    case "setting-changed":
+      return `setting ${record.name} is "${record.value}"`;
+    default:
+      return record satisfies never;
+  }
+}

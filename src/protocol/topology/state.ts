@@ -1,0 +1,367 @@
+/**
+ * The cluster map's state, and what a record makes of it.
+ *
+ * A state is never changed: `applyAct` gives the next one. Applying decides nothing and never fails: an act that breaks an invariant is a fault, since whoever
+ * decided it should have refused.
+ */
+import { assert, present } from "../../assert.ts";
+import { SLOT_COUNT } from "../../codec/slot.ts";
+import type {
+  ClusterMap,
+  HistoryEntry,
+  MapDelta,
+  MigrationRecord,
+  NodeId,
+  NodeRecord,
+  ReleaseRecord,
+  ShardId,
+  ShardRecord,
+  SlotRange,
+  Tombstone,
+} from "../../contracts/topology.ts";
+import { canonicalRanges } from "../slot-ranges.ts";
+import { type TopologyAct, type TopologyRecord, describeRecord } from "./records.ts";
+
+/** Acts that `explain` can tell of. */
+const HISTORY_LENGTH = 10_000;
+/** Requests whose outcome is remembered, so that one that is asked again gets it. */
+const OUTCOMES_LENGTH = 10_000;
+
+export interface TopologyState {
+  readonly clusterId: string;
+  /** Of the last act. */
+  readonly version: number;
+  readonly nodes: ReadonlyMap<NodeId, NodeRecord>;
+  readonly shards: ReadonlyMap<ShardId, ShardRecord>;
+  readonly migrations: ReadonlyMap<string, MigrationRecord>;
+  readonly releases: readonly ReleaseRecord[];
+  readonly tombstones: ReadonlyMap<NodeId, Tombstone>;
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+export const EMPTY_STATE: TopologyState = {
+  clusterId: "",
+  version: 0,
+  nodes: new Map(),
+  shards: new Map(),
+  migrations: new Map(),
+  releases: [],
+  tombstones: new Map(),
+  settings: new Map(),
+};
+
+/** What is kept beside the state: the same on every node, and of no weight for decisions but for requests that come twice. */
+export class Journal {
+  #history: HistoryEntry[] = [];
+  #outcomes = new Map<string, readonly string[]>();
+
+  get history(): readonly HistoryEntry[] {
+    return this.#history;
+  }
+
+  /** What a request was answered with. */
+  outcomeOf(requestId: string): readonly string[] | undefined {
+    return this.#outcomes.get(requestId);
+  }
+
+  add(version: number, { requestId, timeMs, cause, records, outcome }: TopologyAct): void {
+    // Acts without records change nothing that anybody could ask about.
+    if (records.length > 0) {
+      this.#history.push({ version, timeMs, cause, changes: records.map(describeRecord) });
+      // Shortened now and then: to move thousands of entries at each act would cost more than the act.
+      if (this.#history.length > 2 * HISTORY_LENGTH) this.#history = this.#history.slice(-HISTORY_LENGTH);
+    }
+    this.#outcomes.set(requestId, outcome);
+    const [oldest] = this.#outcomes.keys();
+    if (this.#outcomes.size > OUTCOMES_LENGTH && oldest !== undefined) this.#outcomes.delete(oldest);
+  }
+
+  toJson(): unknown {
+    return { history: this.#history.slice(-HISTORY_LENGTH), outcomes: [...this.#outcomes] };
+  }
+
+  static fromJson(json: { history: HistoryEntry[]; outcomes: [string, string[]][] }): Journal {
+    const journal = new Journal();
+    journal.#history = json.history;
+    journal.#outcomes = new Map(json.outcomes);
+    return journal;
+  }
+}
+
+/** The state after an act. */
+export function applyAct(state: TopologyState, version: number, act: TopologyAct): TopologyState {
+  assert(version > state.version, "versions of the map do not go back");
+  let next: TopologyState = { ...state, version };
+  for (const record of act.records) next = applyRecord(next, record, act.cause);
+  return next;
+}
+
+function applyRecord(state: TopologyState, record: TopologyRecord, cause: string): TopologyState {
+  const { version } = state;
+  switch (record.type) {
+    case "node-admitted": {
+      const node = { ...record.node, incarnation: version };
+      return {
+        ...state,
+        nodes: put(state.nodes, node.id, node),
+        // What an earlier start of it served, it serves no more.
+        releases: state.releases.filter((release) => release.node !== node.id),
+      };
+    }
+    case "node-removed":
+      return {
+        ...state,
+        nodes: without(state.nodes, record.node),
+        releases: state.releases.filter((release) => release.node !== record.node),
+        tombstones: put(state.tombstones, record.node, { node: record.node, version, cause }),
+      };
+    case "tombstone-lifted":
+      return { ...state, tombstones: without(state.tombstones, record.node) };
+    case "shard-created": {
+      const { shard: id, primary, epoch } = record;
+      const shard = { id, primary, replicas: [], inSync: [primary], eligible: [], slots: [], primaryEpoch: epoch };
+      return { ...state, shards: put(state.shards, id, { ...shard, version }) };
+    }
+    case "shard-removed":
+      return { ...state, shards: without(state.shards, record.shard) };
+    case "slots-assigned":
+      return changeShard(state, record.shard, (shard) => ({
+        slots: canonicalRanges([...shard.slots, ...record.slots]),
+      }));
+    case "slots-released":
+      return releaseSlots(state, record.slots);
+    case "release-acknowledged":
+      return {
+        ...state,
+        releases: state.releases.filter((release) => release.node !== record.node || release.version > record.version),
+      };
+    case "epoch-changed":
+      return changeShard(state, record.shard, () => ({ primaryEpoch: record.epoch }));
+    case "replica-added":
+      return changeShard(state, record.shard, ({ replicas }) => ({ replicas: [...replicas, record.node] }));
+    case "replica-removed":
+      return changeShard(state, record.shard, ({ replicas, inSync, eligible }) => ({
+        replicas: replicas.filter((id) => id !== record.node),
+        inSync: inSync.filter((id) => id !== record.node),
+        eligible: eligible.filter((id) => id !== record.node),
+      }));
+    case "in-sync-changed":
+      return changeShard(state, record.shard, () => ({ inSync: record.inSync, eligible: record.eligible }));
+    case "primary-promoted":
+      return changeShard(released(state, record.shard), record.shard, ({ primary, replicas, inSync, eligible }) => ({
+        primary: record.node,
+        primaryEpoch: record.epoch,
+        replicas: [...replicas.filter((id) => id !== record.node), primary],
+        // The old primary is dropped: what it acknowledged alone is not known.
+        inSync: [record.node, ...inSync.filter((id) => id !== record.node && id !== primary)],
+        eligible: eligible.filter((id) => id !== record.node && id !== primary),
+      }));
+    case "migration-started":
+      return { ...state, migrations: put(state.migrations, record.migration.id, record.migration) };
+    case "migration-fenced": {
+      const migration = present(state.migrations.get(record.id), "a migration that is fenced is there");
+      return { ...state, migrations: put(state.migrations, record.id, { ...migration, state: "fenced" }) };
+    }
+    case "migration-completed": {
+      const { source, target, slots } = present(state.migrations.get(record.id), "a migration that ends is there");
+      const moved = changeShard(state, source, (shard) => ({ slots: subtractRanges(shard.slots, slots) }));
+      const arrived = changeShard(moved, target, (shard) => ({ slots: canonicalRanges([...shard.slots, ...slots]) }));
+      return { ...arrived, migrations: without(arrived.migrations, record.id) };
+    }
+    case "migration-aborted":
+      return { ...state, migrations: without(state.migrations, record.id) };
+    case "setting-changed":
+      return { ...state, settings: put(state.settings, record.name, record.value) };
+    default:
+      return record satisfies never;
+  }
+}
+
+/** Takes slots from whoever owns them. */
+function releaseSlots(state: TopologyState, slots: readonly SlotRange[]): TopologyState {
+  let next = state;
+  for (const shard of state.shards.values()) {
+    const lost = intersectRanges(shard.slots, slots);
+    if (lost.length === 0) continue;
+    next = changeShard(released(next, shard.id, lost), shard.id, () => ({
+      slots: subtractRanges(shard.slots, slots),
+    }));
+  }
+  return next;
+}
+
+/** Notes that a shard's primary loses slots: nobody else serves them before it knows. */
+function released(state: TopologyState, id: ShardId, slots?: readonly SlotRange[]): TopologyState {
+  const shard = present(state.shards.get(id), "a shard that loses slots is there");
+  const owner = present(state.nodes.get(shard.primary), "a shard's primary is a node");
+  const lost = slots ?? shard.slots;
+  // One that holds no slots has nothing that another could serve meanwhile; one that was never admitted has never served.
+  if (lost.length === 0 || owner.incarnation === 0) return state;
+  const release = { node: owner.id, incarnation: owner.incarnation, version: state.version, slots: lost };
+  return { ...state, releases: [...state.releases, release] };
+}
+
+function changeShard(
+  state: TopologyState,
+  id: ShardId,
+  change: (shard: ShardRecord) => Partial<ShardRecord>,
+): TopologyState {
+  const shard = present(state.shards.get(id), "a shard that is changed is there");
+  return { ...state, shards: put(state.shards, id, { ...shard, ...change(shard), version: state.version }) };
+}
+
+function put<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key, value: Value): ReadonlyMap<Key, Value> {
+  return new Map(map).set(key, value);
+}
+
+function without<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key): ReadonlyMap<Key, Value> {
+  const copy = new Map(map);
+  copy.delete(key);
+  return copy;
+}
+
+/** What of `ranges` lies in `others`. Both canonical. */
+export function intersectRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
+  return ranges.flatMap(({ first, last }) =>
+    others.flatMap((other) => {
+      const from = Math.max(first, other.first);
+      const to = Math.min(last, other.last);
+      return from <= to ? [{ first: from, last: to }] : [];
+    }),
+  );
+}
+
+/** What of `ranges` does not lie in `others`. */
+export function subtractRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
+  let rest: readonly SlotRange[] = ranges;
+  for (const other of others) {
+    rest = rest.flatMap(({ first, last }) => {
+      if (other.last < first || other.first > last) return [{ first, last }];
+      const before = first < other.first ? [{ first, last: other.first - 1 }] : [];
+      const after = last > other.last ? [{ first: other.last + 1, last }] : [];
+      return [...before, ...after];
+    });
+  }
+  return rest;
+}
+
+/**
+ * What must hold for every state.
+ *
+ * @throws {Fault} Naming what does not.
+ */
+export function checkState(state: TopologyState): void {
+  for (const shard of state.shards.values()) {
+    const members = [shard.primary, ...shard.replicas];
+    assert(new Set(members).size === members.length, `shard ${shard.id} has each member once`);
+    for (const id of members) assert(state.nodes.has(id), `member ${id} of shard ${shard.id} is a node of the map`);
+    assert(shard.inSync[0] !== undefined, `shard ${shard.id} has somebody in sync`);
+    assert(shard.inSync.includes(shard.primary), `the primary of shard ${shard.id} is in sync`);
+    for (const id of [...shard.inSync, ...shard.eligible]) {
+      assert(members.includes(id), `${id} of the sets of shard ${shard.id} is a member`);
+    }
+    for (const id of shard.eligible) assert(!shard.inSync.includes(id), `${id} is in one set of shard ${shard.id}`);
+    for (const [at, range] of shard.slots.entries()) {
+      assert(range.first >= 0 && range.first <= range.last && range.last < SLOT_COUNT, "slots are in 0..16383");
+      const before = shard.slots[at - 1];
+      assert(before === undefined || before.last + 1 < range.first, `slots of shard ${shard.id} are canonical`);
+    }
+    assert(shard.version <= state.version, `shard ${shard.id} is not ahead of the map`);
+  }
+  const roles = [...state.shards.values()].flatMap((shard) => shard.replicas.concat(shard.primary));
+  assert(new Set(roles).size === roles.length, "a node is a member of one shard at most");
+  const ranges = [...state.shards.values()].flatMap((shard) => shard.slots).toSorted((a, b) => a.first - b.first);
+  for (const [at, range] of ranges.entries()) {
+    assert(range.first > (ranges[at - 1]?.last ?? -1), `slot ${range.first} has one owner at most`);
+  }
+  for (const id of state.tombstones.keys()) assert(!state.nodes.has(id), `node ${id} is removed, or it is not`);
+  for (const migration of state.migrations.values()) {
+    const source = present(state.shards.get(migration.source), "a migration's source is a shard");
+    assert(state.shards.has(migration.target), "a migration's target is a shard");
+    assert(subtractRanges(migration.slots, source.slots).length === 0, "a migration's source owns its slots");
+  }
+}
+
+/** The image that readers get. @param previous Parts of it that are the same are kept. */
+export function imageOf(state: TopologyState, previous: ClusterMap | undefined): ClusterMap {
+  const shards = [...state.shards.values()].toSorted(
+    (a, b) => (a.slots[0]?.first ?? SLOT_COUNT) - (b.slots[0]?.first ?? SLOT_COUNT) || (a.id < b.id ? -1 : 1),
+  );
+  const isSame =
+    previous !== undefined &&
+    previous.shards.length === shards.length &&
+    shards.every((shard, at) => previous.shards[at]?.id === shard.id && previous.shards[at]?.slots === shard.slots);
+  const shardOfSlot = isSame ? previous.shardOfSlot : new Int16Array(SLOT_COUNT).fill(-1);
+  if (!isSame) {
+    for (const [index, shard] of shards.entries()) {
+      for (const { first, last } of shard.slots) shardOfSlot.fill(index, first, last + 1);
+    }
+  }
+  return {
+    clusterId: state.clusterId,
+    version: state.version,
+    nodes: [...state.nodes.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+    shards,
+    shardOfSlot,
+    migrations: [...state.migrations.values()],
+    releases: state.releases,
+    tombstones: [...state.tombstones.values()],
+    settings: state.settings,
+  };
+}
+
+/** What differs between two states that follow each other. */
+export function deltaOf(before: TopologyState, after: TopologyState): MapDelta {
+  const changed = <Key, Value>(one: ReadonlyMap<Key, Value>, other: ReadonlyMap<Key, Value>): readonly Key[] =>
+    one === other
+      ? []
+      : [...new Set([...one.keys(), ...other.keys()])].filter((key) => one.get(key) !== other.get(key));
+  const shards = changed(before.shards, after.shards);
+  return {
+    nodes: changed(before.nodes, after.nodes),
+    shards,
+    changesSlots:
+      before.releases !== after.releases ||
+      shards.some((id) => {
+        const [old, now] = [before.shards.get(id), after.shards.get(id)];
+        return old?.slots !== now?.slots || old?.primary !== now?.primary;
+      }),
+  };
+}
+
+/** A state as plain JSON. */
+export function stateToJson(state: TopologyState): Record<string, unknown> {
+  return {
+    clusterId: state.clusterId,
+    version: state.version,
+    nodes: [...state.nodes.values()],
+    shards: [...state.shards.values()],
+    migrations: [...state.migrations.values()],
+    releases: state.releases,
+    tombstones: [...state.tombstones.values()],
+    settings: [...state.settings],
+  };
+}
+
+/** The other way. The JSON is this program's own, checked where it came in. */
+export function stateFromJson(json: {
+  readonly clusterId: string;
+  readonly version: number;
+  readonly nodes: readonly NodeRecord[];
+  readonly shards: readonly ShardRecord[];
+  readonly migrations: readonly MigrationRecord[];
+  readonly releases: readonly ReleaseRecord[];
+  readonly tombstones: readonly Tombstone[];
+  readonly settings: readonly (readonly [string, string])[];
+}): TopologyState {
+  return {
+    clusterId: json.clusterId,
+    version: json.version,
+    nodes: new Map(json.nodes.map((node) => [node.id, node])),
+    shards: new Map(json.shards.map((shard) => [shard.id, shard])),
+    migrations: new Map(json.migrations.map((migration) => [migration.id, migration])),
+    releases: json.releases,
+    tombstones: new Map(json.tombstones.map((tombstone) => [tombstone.node, tombstone])),
+    settings: new Map(json.settings),
+  };
+}

@@ -1,0 +1,35 @@
+/** Acts and snapshots of the cluster map as bytes: JSON, since people read it in backups, and it is small. */
+import { assert } from "../../assert.ts";
+import type { HistoryEntry } from "../../contracts/topology.ts";
+import type { TopologyAct } from "./records.ts";
+import { Journal, type TopologyState, stateFromJson, stateToJson } from "./state.ts";
+
+/** Of the JSON's form. */
+const FORMAT = 1;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export function encodeAct(act: TopologyAct): Uint8Array {
+  return encoder.encode(JSON.stringify(act));
+}
+
+/** The bytes come out of the log, which is this program's own. */
+export function decodeAct(bytes: Uint8Array): TopologyAct {
+  return JSON.parse(decoder.decode(bytes)) as TopologyAct;
+}
+
+export function encodeSnapshot(state: TopologyState, journal: Journal): Uint8Array {
+  return encoder.encode(JSON.stringify({ format: FORMAT, state: stateToJson(state), journal: journal.toJson() }));
+}
+
+/** @throws {Fault} If the snapshot has another format. */
+export function decodeSnapshot(bytes: Uint8Array): { readonly state: TopologyState; readonly journal: Journal } {
+  const json = JSON.parse(decoder.decode(bytes)) as {
+    format: number;
+    state: Parameters<typeof stateFromJson>[0];
+    journal: { history: HistoryEntry[]; outcomes: [string, string[]][] };
+  };
+  assert(json.format === FORMAT, "the snapshot has a format that this version reads");
+  return { state: stateFromJson(json.state), journal: Journal.fromJson(json.journal) };
+}
