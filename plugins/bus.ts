@@ -121,6 +121,7 @@ export default definePlugin({
 
       #open(nowMs: number): void {
         this.createdAtMs = nowMs;
+        this.#takenAtMs = nowMs;
         const greeting = encodeGreeting({
           nodeId: node.id,
           host: announcedHost,

@@ -17,12 +17,14 @@ import { Buffer } from "node:buffer";
 import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
-import { type Report, foundingStep, groupOf, listDigest } from "../src/consensus/founding.ts";
+import { Formation } from "../src/consensus/formation.ts";
+import { groupOf, listDigest } from "../src/consensus/founding.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import {
+  type Applied,
   type Consensus,
   type ConsensusStatus,
   type Founder,
@@ -93,8 +95,11 @@ const settingsSchema = Type.Object({
   zone: Type.String({ description: "Where this node stands: voters are spread over zones.", default: "" }),
 });
 
-/** How often a node that belongs to no group asks who is there. */
-const FORMING_MS = 100;
+/** What this plugin provides, with the machine behind it: for checkers, which look at it and change nothing. */
+export interface RaftConsensus extends Consensus {
+  readonly machine: Raft | undefined;
+}
+
 /** How often a leader looks whether the right members vote. */
 const VOTERS_MS = 500;
 /** A frame that looks for the leader is passed on so often. */
@@ -120,6 +125,7 @@ export default definePlugin({
     let state: ReplicatedState | undefined;
     let founders: readonly Founder[] = [];
     let list = "";
+    let formation: Formation | undefined;
     /** This node's identity in the group; another one at each start without a disk. */
     let peer: PeerId = `${node.id}/${hex(4)}`;
     let group = "";
@@ -128,9 +134,6 @@ export default definePlugin({
     let isOut = false;
     let isStopping = false;
     let isEstablished = false;
-    let missing: readonly string[] = [];
-    let nonce = 0;
-    const reports = new Map<string, Report>();
     const requests = new RequestQueue();
     const requestPrefix = hex(6);
     let lastRequest = 0;
@@ -170,12 +173,17 @@ export default definePlugin({
       return state;
     };
 
+    const settle = (index: number, { requestId, outcome, rejection }: Applied): void => {
+      requests.settle(
+        requestId,
+        rejection === undefined ? { type: "done", index, outcome } : { type: "rejected", reason: rejection },
+      );
+    };
     const applyEntries = (entries: readonly Entry[]): void => {
       for (const { index, data } of entries) {
         if (data === undefined) continue;
         bytesSinceSnapshot += data.length;
-        const { requestId, outcome } = attached().apply(index, data);
-        requests.settle(requestId, { type: "done", index, outcome });
+        settle(index, attached().apply(index, data));
       }
       if (bytesSinceSnapshot > settings.snapshotBytes) takeSnapshot();
     };
@@ -189,7 +197,7 @@ export default definePlugin({
       if (data.length > 0) attached().restore(index, data);
       for (const { id } of requests) {
         const applied = attached().outcomeOf(id);
-        if (applied !== undefined) requests.settle(id, { type: "done", index, outcome: applied.outcome });
+        if (applied !== undefined) settle(index, applied);
       }
     };
     /** Says to the state that this node leads as soon as it has applied all that it has, and not before. */
@@ -234,10 +242,10 @@ export default definePlugin({
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
           },
-          proposed: (id) => {
+          proposed: (id, index) => {
             const proposal = proposals.get(id);
             proposals.delete(id);
-            if (proposal !== undefined) attached().accepted(proposal.record);
+            if (proposal !== undefined) attached().accepted(index, proposal.record);
           },
           refused: (id, reason) => {
             proposals.get(id)?.refused(reason);
@@ -282,80 +290,18 @@ export default definePlugin({
       await create({ index: 0, term: 0, configuration: { members: [] }, data: new Uint8Array(0) });
     };
 
-    let isForming = false;
-    let formingAtMs = Number.NEGATIVE_INFINITY;
-    /** A step of a node that belongs to no group. */
-    const form = (): void => {
-      const nowMs = clock.monotonicMs();
-      if (isForming || driver !== undefined || isOut || state === undefined) return;
-      const step = foundingStep({ nodeId: node.id, peer }, list, founders, reports, nowMs);
-      if (step.type === "wait") {
-        missing = step.missing;
-        if (nowMs - formingAtMs < FORMING_MS) return;
-        formingAtMs = nowMs;
-        nonce += 1;
-        for (const founder of founders) {
-          if (founder.nodeId !== node.id) sendTo(founder.address, { type: "who", list, peer, nonce });
-        }
-        return;
-      }
-      isForming = true;
-      const done = step.type === "found" ? found(step.peers, step.group) : join(step.group);
-      done
-        .catch((thrown: unknown) => context.fault(thrown))
-        .finally(() => {
-          isForming = false;
-        });
-    };
-    /** Joins a group that lives: from none, or from one that never came to life. */
-    const askToJoin = (): void => {
-      const frame: ConsensusFrame = { type: "join", group, member: ownMember(), hops: 0 };
-      for (const founder of founders) if (founder.nodeId !== node.id) sendTo(founder.address, frame);
-    };
-    /** This node's group has never had a leader, and another one has: see `founding.ts`. */
-    const leaveStillborn = (): void => {
-      log.warn("raft: another group of the same list lives; this one never did", { group });
+    /** Asks to be taken in by the group that is there. */
+    const askToJoin = (): void => formation?.tellOthers({ type: "join", group, member: ownMember(), hops: 0 });
+    const abandon = (): void => {
       void driver?.stop();
       driver = undefined;
       group = "";
       foundingPeers = [];
       peer = `${node.id}/${hex(4)}`;
-      form();
     };
 
     // --- frames ---
 
-    const here = (askedNonce: number): ConsensusFrame => ({
-      type: "here",
-      list,
-      peer,
-      nonce: askedNonce,
-      group,
-      founders: foundingPeers,
-      isEstablished,
-    });
-    const noteReport = (from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "here" }>): void => {
-      if (frame.list !== list) {
-        log.warn("raft: a node was started with another list of nodes", { nodeId: from.nodeId });
-        return;
-      }
-      if (driver === undefined) {
-        // Only an answer to the last question is about the present.
-        if (frame.nonce !== nonce && frame.group === "") return;
-        reports.set(from.nodeId, {
-          nodeId: from.nodeId,
-          peer: frame.peer,
-          group: frame.group,
-          founders: frame.founders,
-          isEstablished: frame.isEstablished,
-          atMs: clock.monotonicMs(),
-        });
-        form();
-      } else if (frame.group !== group && frame.isEstablished && !isEstablished) {
-        reports.set(from.nodeId, { nodeId: from.nodeId, atMs: clock.monotonicMs(), ...frame });
-        leaveStillborn();
-      }
-    };
     /** Passes a frame on to the leader. */
     const passOn = (frame: Extract<ConsensusFrame, { readonly type: "join" | "leave" }>): void => {
       const to = leader();
@@ -402,10 +348,10 @@ export default definePlugin({
           driver.input({ type: "message", from: frame.from, message: frame.message });
           break;
         case "who":
-          if (frame.list === list) sendTo(from.address, here(frame.nonce));
+          formation?.asked(from.address, frame);
           break;
         case "here":
-          noteReport(from, frame);
+          formation?.answered(from.nodeId, frame, clock.monotonicMs());
           break;
         case "join":
           if (frame.group === group) admit(frame);
@@ -418,7 +364,7 @@ export default definePlugin({
           break;
         case "request":
           if (frame.group !== group) return;
-          lead(frame.id, frame.request, (isRejected, reason) =>
+          lead(frame.id, frame.request, frame.isRetry, (isRejected, reason) =>
             sendTo(from.address, { type: "verdict", id: frame.id, isRejected, reason }),
           );
           break;
@@ -439,42 +385,43 @@ export default definePlugin({
     // --- requests ---
 
     /** The leader's part: decides, and puts what it decided into the log. */
-    const lead = (id: string, request: Uint8Array, answer: (isRejected: boolean, reason: string) => void): void => {
+    const lead = (
+      id: string,
+      request: Uint8Array,
+      isRetry: boolean,
+      answer: (isRejected: boolean, reason: string) => void,
+    ): void => {
       if (driver === undefined || !isReady()) {
         answer(false, "the node that was asked does not lead");
         return;
       }
       if (driver.isBusy) {
         // What is being carried out may change what the decision rests on.
-        clock.soon(() => lead(id, request, answer));
+        clock.soon(() => lead(id, request, isRetry, answer));
         return;
       }
       const decision = attached().decide(id, request);
-      if (decision.type === "rejected") answer(true, decision.reason);
-      else if (decision.type === "record") {
-        lastProposal += 1;
-        proposals.set(lastProposal, { record: decision.record, refused: (reason) => answer(false, reason) });
-        driver.input({ type: "propose", id: lastProposal, data: decision.record });
+      if (decision.type === "settled") return;
+      if (decision.type === "rejected" && !isRetry) {
+        answer(true, decision.reason);
+        return;
       }
+      lastProposal += 1;
+      proposals.set(lastProposal, { record: decision.record, refused: (reason) => answer(false, reason) });
+      driver.input({ type: "propose", id: lastProposal, data: decision.record });
     };
     const verdict = (id: string, isRejected: boolean, reason: string): void => {
-      if (isRejected) requests.settle(id, { type: "rejected", reason });
-      // More would only make it worse.
-      else if (reason === "overloaded" || reason === "too-large") requests.settle(id, { type: "refused", reason });
-      else requests.refused(id, reason, clock.monotonicMs());
+      if (isRejected) requests.rejected(id, reason);
+      else requests.refused(id, reason, reason === "overloaded" || reason === "too-large", clock.monotonicMs());
     };
     const ask = (pending: PendingRequest): void => {
       const to = leader();
       if (to === undefined || isOut) return;
+      const { id, request } = pending;
+      const isRetry = pending.copies > 0;
       requests.given(pending, clock.monotonicMs());
-      if (to === peer) {
-        lead(pending.id, pending.request, (isRejected, reason) => {
-          pending.isUncertain = false;
-          verdict(pending.id, isRejected, reason);
-        });
-      } else {
-        sendTo(addressOf(to), { type: "request", group, id: pending.id, request: pending.request });
-      }
+      if (to === peer) lead(id, request, isRetry, (isRejected, reason) => verdict(id, isRejected, reason));
+      else sendTo(addressOf(to), { type: "request", group, id, isRetry, request });
     };
 
     // --- time ---
@@ -515,8 +462,9 @@ export default definePlugin({
     let sinceVotersMs = 0;
     const tick = (): void => {
       const nowMs = clock.monotonicMs();
-      if (driver === undefined) form();
-      else if (!isOut) {
+      if (driver === undefined) {
+        if (!isOut) formation?.step(nowMs);
+      } else if (!isOut) {
         driver.input({ type: "tick" });
         const isMember = driver.machine.isMember;
         sinceVotersMs += settings.tickMs;
@@ -524,12 +472,7 @@ export default definePlugin({
           sinceVotersMs = 0;
           manageVoters();
           if (!isMember) askToJoin();
-          if (!isEstablished) {
-            nonce += 1;
-            for (const founder of founders) {
-              if (founder.nodeId !== node.id) sendTo(founder.address, { type: "who", list, peer, nonce });
-            }
-          }
+          if (!isEstablished) formation?.ask();
         }
         if (bytesSinceSnapshot > 0 && nowMs - snapshotAtMs > settings.snapshotMs) takeSnapshot();
       }
@@ -543,7 +486,7 @@ export default definePlugin({
       const opened = hasDisk ? await RaftStorage.open(disk) : undefined;
       if (opened === undefined) {
         if (founders.length === 1) await found([peer], groupOf(list, [peer]));
-        else form();
+        else formation?.step(clock.monotonicMs());
         return;
       }
       const { storage, stored } = opened;
@@ -615,12 +558,22 @@ export default definePlugin({
       },
     }));
 
-    const consensus: Consensus = {
+    const consensus: RaftConsensus = {
+      get machine() {
+        return machine();
+      },
       attach(attachedState, list_) {
         assert(state === undefined, "one state is replicated");
         state = attachedState;
         founders = list_;
         list = listDigest(founders, settings.maxVoters);
+        formation = new Formation(
+          list,
+          founders,
+          () => ({ nodeId: node.id, peer, group, foundingPeers, isEstablished }),
+          { send: sendTo, found, join, abandon, fault: (error) => context.fault(error) },
+          log,
+        );
       },
       get status(): ConsensusStatus {
         const raft = machine();
@@ -643,7 +596,7 @@ export default definePlugin({
           waitingFor: isOut
             ? "nothing: this node was taken out of the cluster"
             : raft === undefined
-              ? `word from ${missing.join(", ")}`
+              ? `word from ${formation?.missing.join(", ") ?? ""}`
               : leading === undefined
                 ? "a leader"
                 : undefined,

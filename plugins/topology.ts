@@ -152,23 +152,19 @@ export default definePlugin({
 
     // --- what is replicated ---
 
-    const decide = (requestId: string, request: TopologyRequest): Decision => {
-      const on = ahead?.state ?? state;
+    const decide = (requestId: string, request: TopologyRequest, cause: string): Decision => {
       if (ahead?.settled.has(requestId) === true || journal.outcomeOf(requestId) !== undefined) {
         return { type: "settled" };
       }
-      const decision = decideRequest(on, request, shardIdOf);
-      if ("rejection" in decision) return { type: "rejected", reason: decision.rejection };
-      const act: TopologyAct = {
-        requestId,
-        cause: causes.get(requestId) ?? "",
-        timeMs: clock.wallMs(),
-        records: decision.records,
-        outcome: decision.outcome,
-      };
-      return { type: "record", record: encodeAct(act) };
+      const decision = decideRequest(ahead?.state ?? state, request, shardIdOf);
+      const act = { requestId, cause, timeMs: clock.wallMs() };
+      if ("rejection" in decision) {
+        const reason = decision.rejection;
+        const record = encodeAct({ ...act, records: [], outcome: [], rejection: reason });
+        return { type: "rejected", reason, record };
+      }
+      return { type: "record", record: encodeAct({ ...act, ...decision }) };
     };
-    const causes = new Map<string, string>();
     const apply = (version: number, act: TopologyAct): Applied => {
       const next = applyAct(state, version, act);
       journal.add(version, act);
@@ -178,7 +174,7 @@ export default definePlugin({
         const delta = deltaOf(state, next);
         switchTo(next, delta);
       }
-      return { requestId: act.requestId, outcome: act.outcome };
+      return { requestId: act.requestId, outcome: act.outcome, rejection: act.rejection };
     };
     consensus?.attach(
       {
@@ -189,22 +185,19 @@ export default definePlugin({
         },
         decide(requestId, bytes) {
           const { request, cause } = decodeRequest(bytes);
-          causes.set(requestId, cause);
-          const decision = decide(requestId, request);
-          causes.delete(requestId);
-          return decision;
+          return decide(requestId, request, cause);
         },
-        accepted(record) {
+        accepted(index, record) {
           assert(ahead !== undefined, "only a leader's log takes records");
           const act = decodeAct(record);
-          ahead.state = applyAct(ahead.state, ahead.state.version + 1, act);
+          ahead.state = applyAct(ahead.state, index, act);
           ahead.settled.add(act.requestId);
         },
         apply: (index, record) => apply(index, decodeAct(record)),
         snapshot: () => encodeSnapshot(state, journal),
         outcomeOf(requestId) {
-          const outcome = journal.outcomeOf(requestId);
-          return outcome === undefined ? undefined : { requestId, outcome };
+          const found = journal.outcomeOf(requestId);
+          return found === undefined ? undefined : { requestId, outcome: found.outcome, rejection: found.rejection };
         },
         restore(index, bytes) {
           const restored = decodeSnapshot(bytes);
@@ -230,7 +223,7 @@ export default definePlugin({
       if (consensus === undefined) return askHere(request, cause);
       const id = consensus.nextRequestId();
       const outcome = await consensus.request(id, encodeRequest(request, cause));
-      return outcome.type === "done" ? { ...outcome, outcome: journal.outcomeOf(id) ?? [] } : outcome;
+      return outcome.type === "done" ? { ...outcome, outcome: journal.outcomeOf(id)?.outcome ?? [] } : outcome;
     };
     /** Without consensus: this node's word is all there is. */
     const askHere = (request: TopologyRequest, cause: string): RequestOutcome<readonly string[]> => {

@@ -34,7 +34,14 @@ export type ConsensusFrame =
   /** The leader says to somebody that it is no member any more. */
   | { readonly type: "removed"; readonly group: string; readonly peer: PeerId }
   /** A request for the leader. */
-  | { readonly type: "request"; readonly group: string; readonly id: string; readonly request: Uint8Array }
+  | {
+      readonly type: "request";
+      readonly group: string;
+      readonly id: string;
+      /** It was given to a leader before, and nobody knows what became of that: see `request-queue.ts`. */
+      readonly isRetry: boolean;
+      readonly request: Uint8Array;
+    }
   /** Word from the leader that a request did not come into the log. What did is told by the log. */
   | {
       readonly type: "verdict";
@@ -96,6 +103,7 @@ export function encodeConsensusFrame(frame: ConsensusFrame): Uint8Array {
     case "request":
       writer.text(frame.group);
       writer.text(frame.id);
+      writer.flag(frame.isRetry);
       writer.bytes(frame.request);
       break;
     case "verdict":
@@ -145,7 +153,7 @@ function readBody(reader: ByteReader, type: ConsensusFrame["type"]): ConsensusFr
     case "removed":
       return { type, group: reader.text(), peer: reader.text() };
     case "request":
-      return { type, group: reader.text(), id: reader.text(), request: reader.bytes() };
+      return { type, group: reader.text(), id: reader.text(), isRetry: reader.flag(), request: reader.bytes() };
     case "verdict":
       return { type, id: reader.text(), isRejected: reader.flag(), reason: reader.text() };
     default:

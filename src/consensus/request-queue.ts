@@ -1,6 +1,13 @@
 /**
  * Requests of this node that wait to be settled: asked of the leader, asked again when there is word of another one or none came, ended by what is applied here,
  * by a verdict, or by their deadline.
+ *
+ * An answer that says "nothing has happened" must stay true. The scenario:
+ * 1. a request is given to a leader, and is late on its way;
+ * 2. it is given again, and this time the leader decides against it;
+ * 3. its first copy arrives, and by then nothing speaks against it.
+ * So a verdict counts only while a single copy is out. The leader's verdict on a copy that is marked as a retry goes into the log, under the request's id, which
+ * settles every other copy.
  */
 import type { RequestOutcome } from "../contracts/consensus.ts";
 
@@ -12,8 +19,8 @@ export interface PendingRequest {
   readonly settle: (outcome: RequestOutcome) => void;
   /** When it is asked again, if nothing was heard. */
   retryAtMs: number;
-  /** It was given to a leader, and nothing that was heard since says that it did not come into the log. */
-  isUncertain: boolean;
+  /** How often it was given to a leader, and nothing that was heard since says that it did not come into the log. */
+  copies: number;
   /** Why it was not taken, the last time. */
   lastReason: string;
 }
@@ -47,7 +54,7 @@ export class RequestQueue {
       deadlineAtMs: nowMs + deadlineMs,
       settle,
       retryAtMs: nowMs,
-      isUncertain: false,
+      copies: 0,
       lastReason: "no leader is known",
     };
     this.#requests.set(id, pending);
@@ -56,16 +63,24 @@ export class RequestQueue {
 
   /** It was given to a leader. */
   given(pending: PendingRequest, nowMs: number): void {
-    pending.isUncertain = true;
+    pending.copies += 1;
     pending.retryAtMs = nowMs + RETRY_MS;
   }
 
-  /** A leader has not taken it. */
-  refused(id: string, reason: string, nowMs: number): void {
+  /** A leader has not taken one copy, and decided nothing. @param isFinal Asking again would make it worse. */
+  refused(id: string, reason: string, isFinal: boolean, nowMs: number): void {
     const pending = this.#requests.get(id);
     if (pending === undefined) return;
     pending.lastReason = reason;
     pending.retryAtMs = nowMs + SOON_MS;
+    if (pending.copies > 1) return;
+    pending.copies = 0;
+    if (isFinal) this.settle(id, { type: "refused", reason });
+  }
+
+  /** A leader has decided against one copy, and the log does not say so. */
+  rejected(id: string, reason: string): void {
+    if ((this.#requests.get(id)?.copies ?? 0) <= 1) this.settle(id, { type: "rejected", reason });
   }
 
   /** Ends it. */
@@ -103,7 +118,7 @@ export class RequestQueue {
   #expire(pending: PendingRequest): void {
     this.#requests.delete(pending.id);
     pending.settle(
-      pending.isUncertain
+      pending.copies > 0
         ? {
             type: "unknown",
             reason: `it was given to a leader, and no word of what became of it has come (${pending.lastReason})`,

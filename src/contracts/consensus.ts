@@ -19,13 +19,16 @@ export type Decision =
   | { readonly type: "record"; readonly record: Uint8Array }
   /** A request of this id is in the log already. */
   | { readonly type: "settled" }
-  | { readonly type: "rejected"; readonly reason: string };
+  /** It does not happen. `record` says so in the log, for where that must be remembered. */
+  | { readonly type: "rejected"; readonly reason: string; readonly record: Uint8Array };
 
 /** What a record did when it was applied. */
 export interface Applied {
   /** The id of the request that it came from. */
   readonly requestId: string;
   readonly outcome: unknown;
+  /** It only says that the request was decided against, and why. */
+  readonly rejection: string | undefined;
 }
 
 /** What is replicated. Every method is called by the provider of `consensus`. */
@@ -38,8 +41,8 @@ export interface ReplicatedState {
   lead(isLeading: boolean): void;
   /** Leader: decides, on the state that the whole of its log gives. Changes nothing. */
   decide(requestId: string, request: Uint8Array): Decision;
-  /** Leader: a record of `decide` is in its log. */
-  accepted(record: Uint8Array): void;
+  /** Leader: a record of `decide` is in its log, at this index. */
+  accepted(index: number, record: Uint8Array): void;
   /** A committed record. Never fails, decides nothing. */
   apply(index: number, record: Uint8Array): Applied;
   /** The state as bytes. */

@@ -7,6 +7,7 @@ import { randomInt } from "node:crypto";
 import process from "node:process";
 import { Command } from "commander";
 import { drawSwarm, formatSwarm } from "../support/swarm.ts";
+import { runCluster } from "./cluster-run.ts";
 import { runRedirects } from "./redirect-run.ts";
 
 /** Seeds that are drawn are below this: short enough to type. */
@@ -16,10 +17,11 @@ const program = new Command("sim")
   .description("Simulates clusters from seeds: faults as the seed draws them, checkers on the outside.")
   .option("--seed <number>", "the first seed (default: a fresh one)")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
+  .option("--run <kinds...>", "what is simulated: redirects, cluster (default: both)", ["redirects", "cluster"])
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
 program.parse(process.argv);
-const flags = program.opts<{ seed?: string; seeds: string; trace: boolean; without: string[] }>();
+const flags = program.opts<{ seed?: string; seeds: string; run: string[]; trace: boolean; without: string[] }>();
 
 function wholeNumber(flag: string, text: string): number {
   if (/^[0-9]{1,15}$/.test(text)) return Number(text);
@@ -27,25 +29,58 @@ function wholeNumber(flag: string, text: string): number {
   return process.exit(2);
 }
 
+/** Each kind of run, with the line that tells what came of it. */
+const KINDS: Readonly<
+  Record<string, (seed: number) => Promise<{ readonly told: string; readonly traceHash: string }>>
+> = {
+  async redirects(seed) {
+    const result = await runRedirects(seed, { disabled: flags.without, sink });
+    const { events, virtualMs, answered, redirected, unknown, faults, traceHash } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${answered} answers, ${redirected} redirects, ${unknown} of unknown outcome; ${faults}`;
+    return { told, traceHash };
+  },
+  async cluster(seed) {
+    const result = await runCluster(seed, { sink });
+    const { events, virtualMs, done, rejected, refused, unknown, reads, terms, snapshots, faults, traceHash } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${rejected} rejected, ${refused} refused, ${unknown} of unknown outcome, ${reads} reads, ${terms} terms, ${snapshots} snapshots; ${faults}`;
+    return { told, traceHash };
+  },
+};
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} virtual seconds`;
+}
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const sink = flags.trace ? say : undefined;
 const first = flags.seed === undefined ? randomInt(SEED_LIMIT) : wholeNumber("--seed", flags.seed);
 const count = wholeNumber("--seeds", flags.seeds);
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const kinds = flags.run.map((name) => {
+  const run = KINDS[name];
+  if (run !== undefined) return { name, run };
+  process.stderr.write(`error: --run is "${name}", but it must be one of ${Object.keys(KINDS).join(", ")}\n`);
+  return process.exit(2);
+});
 let failures = 0;
 for (let seed = first; seed < first + count; seed += 1) {
   say(`seed ${seed}`);
   for (const line of formatSwarm(drawSwarm(seed)).split("\n")) say(`  ${line}`);
-  try {
-    const result = await runRedirects(seed, { disabled: flags.without, sink: flags.trace ? say : undefined });
-    say(
-      `  ok: ${result.events} events in ${(result.virtualMs / 1000).toFixed(1)} virtual seconds, ${result.answered} answers, ${result.redirected} redirects, ${result.unknown} of unknown outcome; ${result.faults}`,
-    );
-    say(`  trace ${result.traceHash}`);
-  } catch (thrown) {
-    failures += 1;
-    say(`  FAILED: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
-    const without = flags.without.length === 0 ? "" : ` --without ${flags.without.join(" ")}`;
-    say(`  repeat it with: bun run sim --seed ${seed}${without} (--trace prints every event)`);
+  for (const { name, run } of kinds) {
+    try {
+      const { told, traceHash } = await run(seed);
+      say(`  ${name} ok: ${told}`);
+      say(`  trace ${traceHash}`);
+    } catch (thrown) {
+      failures += 1;
+      say(`  ${name} FAILED: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
+      const without = flags.without.length === 0 ? "" : ` --without ${flags.without.join(" ")}`;
+      say(`  repeat it with: bun run sim --run ${name} --seed ${seed}${without} (--trace prints every event)`);
+    }
   }
 }
-say(failures === 0 ? `${count} ${count === 1 ? "seed" : "seeds"}, all clean` : `${failures} of ${count} seeds failed`);
+say(
+  failures === 0
+    ? `${count} ${count === 1 ? "seed" : "seeds"}, all clean`
+    : `${failures} runs of ${count} seeds failed`,
+);
 process.exit(failures === 0 ? 0 : 1);

@@ -37,6 +37,8 @@ export interface TopologyAct {
   readonly records: readonly TopologyRecord[];
   /** What the request is answered with. */
   readonly outcome: readonly string[];
+  /** It was decided against, for this reason: there are no records. */
+  readonly rejection?: string;
 }
 
 /** A record as a sentence. */

@@ -50,28 +50,34 @@ export const EMPTY_STATE: TopologyState = {
   settings: new Map(),
 };
 
+/** What became of a request. */
+export interface Outcome {
+  readonly outcome: readonly string[];
+  readonly rejection?: string;
+}
+
 /** What is kept beside the state: the same on every node, and of no weight for decisions but for requests that come twice. */
 export class Journal {
   #history: HistoryEntry[] = [];
-  #outcomes = new Map<string, readonly string[]>();
+  #outcomes = new Map<string, Outcome>();
 
   get history(): readonly HistoryEntry[] {
     return this.#history;
   }
 
   /** What a request was answered with. */
-  outcomeOf(requestId: string): readonly string[] | undefined {
+  outcomeOf(requestId: string): Outcome | undefined {
     return this.#outcomes.get(requestId);
   }
 
-  add(version: number, { requestId, timeMs, cause, records, outcome }: TopologyAct): void {
+  add(version: number, { requestId, timeMs, cause, records, outcome, rejection }: TopologyAct): void {
     // Acts without records change nothing that anybody could ask about.
     if (records.length > 0) {
       this.#history.push({ version, timeMs, cause, changes: records.map(describeRecord) });
       // Shortened now and then: to move thousands of entries at each act would cost more than the act.
       if (this.#history.length > 2 * HISTORY_LENGTH) this.#history = this.#history.slice(-HISTORY_LENGTH);
     }
-    this.#outcomes.set(requestId, outcome);
+    this.#outcomes.set(requestId, rejection === undefined ? { outcome } : { outcome, rejection });
     const [oldest] = this.#outcomes.keys();
     if (this.#outcomes.size > OUTCOMES_LENGTH && oldest !== undefined) this.#outcomes.delete(oldest);
   }
@@ -80,7 +86,7 @@ export class Journal {
     return { history: this.#history.slice(-HISTORY_LENGTH), outcomes: [...this.#outcomes] };
   }
 
-  static fromJson(json: { history: HistoryEntry[]; outcomes: [string, string[]][] }): Journal {
+  static fromJson(json: { history: HistoryEntry[]; outcomes: [string, Outcome][] }): Journal {
     const journal = new Journal();
     journal.#history = json.history;
     journal.#outcomes = new Map(json.outcomes);
@@ -164,7 +170,9 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     }
     case "migration-completed": {
       const { source, target, slots } = present(state.migrations.get(record.id), "a migration that ends is there");
-      const moved = changeShard(state, source, (shard) => ({ slots: subtractRanges(shard.slots, slots) }));
+      const moved = changeShard(released(state, source, slots), source, (shard) => ({
+        slots: subtractRanges(shard.slots, slots),
+      }));
       const arrived = changeShard(moved, target, (shard) => ({ slots: canonicalRanges([...shard.slots, ...slots]) }));
       return { ...arrived, migrations: without(arrived.migrations, record.id) };
     }

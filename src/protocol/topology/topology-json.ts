@@ -2,7 +2,7 @@
 import { assert } from "../../assert.ts";
 import type { HistoryEntry } from "../../contracts/topology.ts";
 import type { TopologyAct } from "./records.ts";
-import { Journal, type TopologyState, stateFromJson, stateToJson } from "./state.ts";
+import { Journal, type Outcome, type TopologyState, stateFromJson, stateToJson } from "./state.ts";
 
 /** Of the JSON's form. */
 const FORMAT = 1;
@@ -28,7 +28,7 @@ export function decodeSnapshot(bytes: Uint8Array): { readonly state: TopologySta
   const json = JSON.parse(decoder.decode(bytes)) as {
     format: number;
     state: Parameters<typeof stateFromJson>[0];
-    journal: { history: HistoryEntry[]; outcomes: [string, string[]][] };
+    journal: { history: HistoryEntry[]; outcomes: [string, Outcome][] };
   };
   assert(json.format === FORMAT, "the snapshot has a format that this version reads");
   return { state: stateFromJson(json.state), journal: Journal.fromJson(json.journal) };

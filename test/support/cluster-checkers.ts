@@ -1,0 +1,244 @@
+/** Checkers of a whole cluster: of its Raft group, with the small checkers of `raft-checkers.ts`, and of the map that it agrees on. */
+import { makeRoutes } from "../../plugins/hash-slot-router.ts";
+import type { RaftConsensus } from "../../plugins/raft.ts";
+import type { RequestOutcome } from "../../src/contracts/consensus.ts";
+import type { ClusterMap, Topology } from "../../src/contracts/topology.ts";
+import type { Node } from "../../src/node.ts";
+import type { PeerId } from "../../src/protocol/raft/types.ts";
+import {
+  BoundedQueues,
+  CommittedEntries,
+  ElectionSafety,
+  LogMatching,
+  type MemberView,
+  NothingGoesBack,
+  OneChangeAtATime,
+  Violation,
+} from "./raft-checkers.ts";
+
+/** A node that runs. */
+export interface NodeView {
+  readonly name: string;
+  readonly node: Node;
+  readonly topology: Topology;
+  readonly consensus: RaftConsensus;
+}
+
+/** A log may hold what is not committed (8 MiB), what a snapshot waits for, and what trails it. */
+const MAX_LOG_BYTES = 16 * 1024 * 1024;
+/** Comparing whole logs is dear: each is looked at when it has grown so often. */
+const MATCHING_EVERY = 16;
+
+interface Seen {
+  role: string;
+  term: number;
+  commitIndex: number;
+  lastIndex: number;
+  snapshotIndex: number;
+  looks: number;
+}
+
+/** What must hold for the members of a group. Looks at machines as they are after each event. */
+export class GroupChecker {
+  /** Snapshots that were taken or installed. */
+  snapshots = 0;
+  readonly #election = new ElectionSafety();
+  readonly #committed = new CommittedEntries();
+  readonly #matching = new LogMatching();
+  readonly #back = new NothingGoesBack();
+  readonly #oneChange = new OneChangeAtATime();
+  readonly #bounded = new BoundedQueues(MAX_LOG_BYTES);
+  readonly #seen = new Map<PeerId, Seen>();
+  readonly #votes = new Map<string, PeerId>();
+
+  get terms(): number {
+    return this.#election.terms;
+  }
+
+  look({ consensus }: NodeView): void {
+    const { machine } = consensus;
+    if (machine === undefined) return;
+    const { id, term, role, log, votedFor } = machine;
+    let seen = this.#seen.get(id);
+    if (seen === undefined) {
+      seen = { role: "", term: -1, commitIndex: log.snapshot.index, lastIndex: 0, snapshotIndex: 0, looks: 0 };
+      this.#seen.set(id, seen);
+    }
+    if (
+      seen.role === role &&
+      seen.term === term &&
+      seen.commitIndex === log.commitIndex &&
+      seen.lastIndex === log.lastIndex &&
+      seen.snapshotIndex === log.snapshot.index
+    )
+      return;
+    const view: MemberView = { id, term, role, log };
+    if (votedFor !== undefined) {
+      const key = `${id} in term ${term}`;
+      const other = this.#votes.get(key);
+      if (other !== undefined && other !== votedFor) {
+        throw new Violation(`one vote a term: ${key} voted for ${other} and for ${votedFor}`);
+      }
+      this.#votes.set(key, votedFor);
+    }
+    if (log.snapshot.index > seen.snapshotIndex) {
+      this.snapshots += 1;
+      this.#committed.restored(id, log.snapshot);
+    }
+    const from = Math.max(seen.commitIndex + 1, log.firstIndex);
+    if (log.commitIndex >= from) this.#committed.applied(id, log.range(from, log.commitIndex));
+    if (role === "leader" && (seen.role !== "leader" || seen.term !== term)) {
+      this.#election.leads(id, term);
+      this.#committed.leads(view);
+    }
+    this.#back.look(view);
+    this.#bounded.look(view);
+    seen.looks += 1;
+    if (seen.looks % MATCHING_EVERY === 0) {
+      this.#matching.look(view);
+      this.#oneChange.look(view);
+    }
+    seen.role = role;
+    seen.term = term;
+    seen.commitIndex = log.commitIndex;
+    seen.lastIndex = log.lastIndex;
+    seen.snapshotIndex = log.snapshot.index;
+  }
+
+  stopped({ consensus }: NodeView): void {
+    const { machine } = consensus;
+    if (machine === undefined) return;
+    this.#seen.delete(machine.id);
+    // What was not durable may be gone: term and snapshot of the past are checked by votes and committed entries.
+    this.#back.stopped(machine.id, { term: 0, snapshotIndex: 0 });
+  }
+}
+
+interface Answer {
+  readonly type: RequestOutcome["type"];
+  readonly version: number;
+}
+
+/** What must hold for the map, on every node that has one. */
+export class MapChecker {
+  /** The newest version that any node has had. */
+  newestVersion = 0;
+  /** The newest version that anybody outside was told of. */
+  answeredVersion = 0;
+  readonly #digests = new Map<number, string>();
+  readonly #versions = new Map<NodeView, ClusterMap>();
+  readonly #serving = new Map<NodeView, Uint8Array>();
+  readonly #answers = new Map<string, Answer>();
+
+  look(view: NodeView): void {
+    const { map } = view.topology;
+    const before = this.#versions.get(view);
+    if (before === map) return;
+    this.#versions.set(view, map);
+    if (before !== undefined && map.version < before.version) {
+      throw new Violation(`versions do not go back: ${view.name} went from ${before.version} to ${map.version}`);
+    }
+    if (map.version === 0) return;
+    this.newestVersion = Math.max(this.newestVersion, map.version);
+    const digest = digestOf(map);
+    const other = this.#digests.get(map.version);
+    if (other !== undefined && other !== digest) {
+      throw new Violation(`a version is one map: ${view.name} has another map at version ${map.version}`);
+    }
+    this.#digests.set(map.version, digest);
+    const isSame =
+      before?.shardOfSlot === map.shardOfSlot && before.releases === map.releases && sameStarts(before, map);
+    if (!isSame) this.#oneServes(view, map);
+  }
+
+  /** Nobody serves a slot that another node may still serve, since it does not know yet that it lost it. */
+  #oneServes(view: NodeView, map: ClusterMap): void {
+    const { facts } = view.node;
+    const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
+    const serves = new Uint8Array(actionOfSlot.length);
+    for (let slot = 0; slot < serves.length; slot += 1) serves[slot] = actionOfSlot[slot] === 0 ? 1 : 0;
+    for (const [other, theirs] of this.#serving) {
+      if (other === view) continue;
+      for (let slot = 0; slot < serves.length; slot += 1) {
+        if (((serves[slot] as number) & (theirs[slot] as number)) === 0) continue;
+        throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
+      }
+    }
+    this.#serving.set(view, serves);
+  }
+
+  stopped(view: NodeView): void {
+    this.#serving.delete(view);
+    this.#versions.delete(view);
+  }
+
+  /** Somebody was told what became of a request. */
+  answered(cause: string, outcome: RequestOutcome, view: NodeView, newestBefore: number): void {
+    const version = outcome.type === "done" ? outcome.index : 0;
+    if (outcome.type === "done") {
+      if (view.topology.map.version < version && !isOlder(view, version)) {
+        throw new Violation(`an answer is given when the node has applied it: ${view.name} at ${version}`);
+      }
+      if (version <= 0) throw new Violation(`an answer names its version: ${cause} got ${version}`);
+      this.answeredVersion = Math.max(this.answeredVersion, view.topology.map.version);
+    }
+    this.#answers.set(cause, { type: outcome.type, version: Math.max(version, newestBefore > 0 ? version : 0) });
+  }
+
+  /** A node was told that it knows everything that was known when it asked. */
+  read(view: NodeView, least: number): void {
+    const { version } = view.topology.map;
+    if (version < least) {
+      throw new Violation(
+        `reads are fresh: ${view.name} read version ${version}, and ${least} was known before it asked`,
+      );
+    }
+  }
+
+  /** In the end: what was answered as done is in every map's history, once; what was refused is in none. */
+  final(views: readonly NodeView[]): void {
+    for (const view of views) {
+      const times = new Map<string, number>();
+      for (const { cause } of view.topology.history) times.set(cause, (times.get(cause) ?? 0) + 1);
+      for (const [cause, count] of times) {
+        const answer = this.#answers.get(cause);
+        if (!cause.startsWith("request ")) continue;
+        if (count > 1) throw new Violation(`a request happens once: ${cause} happened ${count} times on ${view.name}`);
+        if (answer !== undefined && (answer.type === "rejected" || answer.type === "refused")) {
+          throw new Violation(`what was ${answer.type} did not happen: ${cause} did on ${view.name}`);
+        }
+      }
+      for (const [cause, { type }] of this.#answers) {
+        if (type === "done" && !times.has(cause) && this.#changed.has(cause)) {
+          throw new Violation(`what was answered is there: ${cause} is missing on ${view.name}`);
+        }
+      }
+      const [first] = views;
+      if (first !== undefined && digestOf(first.topology.map) !== digestOf(view.topology.map)) {
+        throw new Violation(`maps are equal in the end: ${view.name} and ${first.name} differ`);
+      }
+      for (const { cause } of view.topology.history) this.#changed.add(cause);
+    }
+  }
+
+  // Causes that changed something: acts without records leave no history.
+  readonly #changed = new Set<string>();
+}
+
+/** An act without records makes no new map: its version is passed all the same. */
+function isOlder(view: NodeView, version: number): boolean {
+  return (view.consensus.machine?.log.appliedIndex ?? 0) >= version;
+}
+
+function digestOf(map: ClusterMap): string {
+  const { clusterId, nodes, shards, migrations, releases, tombstones, settings } = map;
+  return JSON.stringify([clusterId, nodes, shards, migrations, releases, tombstones, [...settings]]);
+}
+
+function sameStarts(one: ClusterMap, other: ClusterMap): boolean {
+  return (
+    one.nodes.length === other.nodes.length &&
+    one.nodes.every((node, at) => node.start === other.nodes[at]?.start) &&
+    one.shards.every((shard, at) => shard.primary === other.shards[at]?.primary)
+  );
+}
