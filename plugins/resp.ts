@@ -13,6 +13,7 @@
  * Talks to the rest through the dispatcher (commands in, replies out) and the hooks `connectionBefore`, `clientOpened`, `clientClosed`, `info`.
  */
 import { Type } from "@sinclair/typebox";
+import { Fault } from "../src/assert.ts";
 import type { Client, ClientTransport } from "../src/client.ts";
 import { ArgumentList, ParseStatus, type RequestLimits, RequestParser } from "../src/codec/resp-parser.ts";
 import { ReplyWriter } from "../src/codec/resp-writer.ts";
@@ -196,10 +197,19 @@ class Connection implements StreamHandler, ClientTransport {
       this.#server.context.world.clock.soon(() => this.settle(write));
       return;
     }
+    // Whoever settles it may be another client's command, which has yet to write its own reply.
+    const { protocol } = reply;
     reply.protocol = this.client.protocol;
-    write(reply);
-    this.#heedReplyMode(0);
-    this.#flush();
+    try {
+      write(reply);
+      this.#heedReplyMode(0);
+      this.#flush();
+    } catch (thrown) {
+      this.#broke(thrown);
+      return;
+    } finally {
+      reply.protocol = protocol;
+    }
     this.#later();
   }
 
@@ -235,6 +245,35 @@ class Connection implements StreamHandler, ClientTransport {
 
   /** Runs what has come, until there is nothing whole left, or something must come first, or the turn is over. */
   #process(): void {
+    try {
+      this.#runCommands();
+    } catch (thrown) {
+      this.#broke(thrown);
+    }
+  }
+
+  /**
+   * A turn threw: a broken invariant, or a mistake or a lack of memory where no command's reply could tell of it. What is left in the shared buffer
+   * is this connection's; the next one to use it would send it to its own client.
+   */
+  #broke(thrown: unknown): void {
+    const { reply, context } = this.#server;
+    this.#isProcessing = false;
+    reply.reset();
+    if (thrown instanceof Fault) {
+      context.fault(thrown);
+    } else {
+      context.world.log.error("client closed: its turn failed", {
+        client: this.client.id,
+        remote: this.remoteAddress,
+        reason: messageOf(thrown),
+      });
+    }
+    this.kill();
+    if (thrown instanceof Fault) throw thrown;
+  }
+
+  #runCommands(): void {
     const server = this.#server;
     const { dispatcher } = server.context;
     const { args, reply } = server;

@@ -1,0 +1,144 @@
+/** A turn of a connection that breaks off half-way: what it had replied is nobody else's, and the others are served on. */
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { Fault } from "../../src/assert.ts";
+import type { DeferredReply } from "../../src/call.ts";
+import { encodeCommand } from "../../src/codec/resp-reader.ts";
+import { Verdict } from "../../src/contracts/commands.ts";
+import { type Node, createNode } from "../../src/node.ts";
+import { definePlugin } from "../../src/plugin.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+import { RawClient } from "../support/raw-client.ts";
+
+const PORT = 21_751;
+
+let node: Node;
+let stopped: PromiseWithResolvers<Error | undefined>;
+let log: string;
+let clients: RawClient[];
+/** What a client's next refused command throws from beyond the dispatcher's reach. */
+let thrown: Error;
+let isHolding: boolean;
+let deferred: DeferredReply[];
+
+const breaker = definePlugin({
+  name: "breaker",
+  summary: "Throws where nobody expects it.",
+  setup(context) {
+    const shared = {
+      flags: [],
+      group: "module",
+      summary: "For tests.",
+      complexity: "O(1)",
+      since: "bunch 0.1.0",
+    } as const;
+    context.on(context.hooks.clientOpened, (client) => {
+      client.onRejected = () => {
+        throw thrown;
+      };
+    });
+    context.on(context.hooks.commandBefore, (call) => {
+      if (call.command.fullName !== "get") return undefined;
+      if (isHolding) return Verdict.held;
+      call.reply.error("ERR not this one");
+      return Verdict.rejected;
+    });
+    context.command({ ...shared, name: "later", arity: 1, run: (call) => void deferred.push(call.defer()) });
+    context.command({
+      ...shared,
+      name: "settle",
+      arity: 1,
+      run: (call) => {
+        for (const each of deferred.splice(0)) each.resolve((reply) => reply.nullBulk());
+        call.reply.nullBulk();
+      },
+    });
+  },
+});
+
+beforeEach(async () => {
+  log = "";
+  clients = [];
+  thrown = new Error("no luck");
+  isHolding = false;
+  deferred = [];
+  stopped = Promise.withResolvers();
+  node = await createNode({
+    world: createBunWorld({ logLevel: "warn", writeLine: (line) => (log += `${line}\n`) }),
+    config: { port: PORT },
+    plugins: [breaker],
+    onStopped: stopped.resolve,
+  });
+  await node.start();
+});
+afterEach(async () => {
+  for (const client of clients) client.close();
+  await node.stop();
+});
+
+async function connect(): Promise<RawClient> {
+  const client = await RawClient.connect(PORT);
+  clients.push(client);
+  expect(await client.run("echo here")).toBe("$4\r\nhere\r\n");
+  return client;
+}
+
+test("a turn that throws closes its connection, and leaves nothing of its replies to others", async () => {
+  const other = await connect();
+  const culprit = await connect();
+  culprit.write("ECHO secret\r\nNONSENSE\r\nECHO never\r\n");
+  expect(await culprit.rest()).not.toContain("never");
+  for (const client of [other, await connect()]) expect(await client.run("ping")).toBe("+PONG\r\n");
+  expect(log).toContain("client closed: its turn failed");
+  expect(log).toContain("no luck");
+  expect(node.state).toBe("started");
+  // Neither is it a client any more.
+  expect((await other.run("client list"))?.match(/id=/g)).toHaveLength(2);
+});
+
+test("so does one that goes on in a later turn", async () => {
+  const other = await connect();
+  const culprit = await connect();
+  isHolding = true;
+  culprit.write("ECHO first\r\nGET k\r\n");
+  expect(await culprit.reply()).toBe("$5\r\nfirst\r\n");
+  isHolding = false;
+  for (const client of node.clients) client.transport.release();
+  expect(await culprit.rest()).toBe("");
+  expect(await other.run("ping")).toBe("+PONG\r\n");
+  expect(log).toContain("client closed: its turn failed");
+});
+
+test("a reply that comes later, and throws half-way, closes its connection, and leaves nothing of it to others", async () => {
+  const other = await connect();
+  const culprit = await connect();
+  culprit.write(encodeCommand(["later"]));
+  while (deferred.length === 0) expect(await other.run("ping")).toBe("+PONG\r\n");
+  deferred[0]?.resolve((reply) => {
+    reply.bulkText("secret");
+    throw thrown;
+  });
+  expect(await culprit.rest()).toBe("");
+  expect(await other.run("ping")).toBe("+PONG\r\n");
+  expect(log).toContain("client closed: its turn failed");
+});
+
+test("a broken invariant stops the node, and what was replied before it goes to nobody else", async () => {
+  const other = await connect();
+  const culprit = await connect();
+  thrown = new Fault("two and two make five");
+  culprit.write("ECHO secret\r\nNONSENSE\r\n");
+  expect((await stopped.promise)?.message).toBe("two and two make five");
+  expect(await other.rest()).toBe("");
+  expect(await culprit.rest()).toBe("");
+});
+
+test("a command that gives another client's reply goes on in its own client's protocol", async () => {
+  const waiting = await connect();
+  const settler = await connect();
+  expect(await waiting.run("hello 3")).toStartWith("%7\r\n");
+  waiting.write(encodeCommand(["later"]));
+  while (deferred.length === 0) expect(await settler.run("ping")).toBe("+PONG\r\n");
+  expect(await settler.run("settle")).toBe("$-1\r\n");
+  expect(await waiting.reply()).toBe("_\r\n");
+  expect(await waiting.run("ping")).toBe("+PONG\r\n");
+});
