@@ -14,6 +14,8 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Clock } from "./world.ts";
 
+const RESET = "reset";
+
 /** A command that waits for its turn, and for its reply. */
 interface Waiting {
   readonly parts: readonly (string | Uint8Array)[];
@@ -43,9 +45,8 @@ export class LocalConnection implements ClientTransport {
     this.#clients = clients;
     this.#clock = clock;
     this.#hooks = hooks;
-    // Whoever is in the process needs no password.
     this.client = clients.add(this, clock.monotonicMs(), true, false);
-    this.client.protocol = 3;
+    this.#welcome();
     this.#parser.isAuthenticated = true;
     hooks.clientOpened.notify(this.client);
   }
@@ -124,8 +125,16 @@ export class LocalConnection implements ClientTransport {
         this.#isDeferred = true;
         return;
       }
+      // RESET makes of it what a client from outside would be.
+      if (this.client.lastCommandName === RESET) this.#welcome();
       this.#answer();
     }
+  }
+
+  /** How it comes, and comes back with RESET: whoever is in the process needs no password, and is answered in RESP3. */
+  #welcome(): void {
+    this.client.isAuthenticated = true;
+    this.client.protocol = 3;
   }
 
   #answer(): void {
