@@ -68,6 +68,24 @@ export const plugins = [
     setup: () => ({ greeter: { greet: (name: number) => name } }),
   }),
   definePlugin({
+    name: "gives-what-it-did-not-promise",
+    summary: "Must not compile.",
+    // @ts-expect-error -- it provides nothing, and returns a service
+    setup: () => ({ greeter: { greet: (name: string) => name } }),
+  }),
+  definePlugin({
+    name: "gives-it-later",
+    summary: "Must not compile.",
+    // @ts-expect-error -- nor may it come as a promise
+    setup: () => Promise.resolve({ greeter: { greet: (name: string) => name } }),
+  }),
+  definePlugin({
+    name: "gives-more-than-it-promised",
+    summary: "Compiles: what nobody can ask for does no harm.",
+    provides: { greeter: greeterService },
+    setup: () => ({ greeter: { greet: (name: string) => name }, other: 1 }),
+  }),
+  definePlugin({
     name: "listens-wrongly",
     summary: "Must not compile.",
     setup(context) {

@@ -1,16 +1,23 @@
 /** Settings: which place wins, and what a bad one is told. */
-import { describe, expect, test } from "bun:test";
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Type } from "@sinclair/typebox";
 import {
   type Config,
+  type ConfigLayer,
   byteSize,
   describeSettings,
   parseByteSize,
   readEnvironment,
   readObject,
+  readText,
   resolveConfig,
 } from "../../src/config.ts";
+import { present } from "../../src/assert.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
+import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 
 const plugin: Plugin = definePlugin({
   name: "cache",
@@ -124,6 +131,108 @@ describe("resolveConfig", () => {
   test("refuses two plugins of one name", () => {
     expect(() => resolveConfig([plugin, plugin], [])).toThrow('There are two plugins named "cache"');
   });
+});
+
+describe("of several places", () => {
+  /** Settings as flags give them. */
+  const flags = (given: Readonly<Record<string, string>>): ConfigLayer => {
+    const settings = describeSettings(known);
+    return {
+      origin: "flags",
+      values: new Map(
+        Object.entries(given).map(([flag, text]) => {
+          if (flag === "--disable") return [`plugins.${text}`, { value: false, origin: flag }];
+          const setting = present(
+            settings.find((each) => each.flag === flag),
+            "the flag is one",
+          );
+          return [setting.path, { value: readText(setting, text, flag, known), origin: flag }];
+        }),
+      ),
+    };
+  };
+  const resolveAll = (
+    config: Config,
+    environment: Readonly<Record<string, string>>,
+    given: Readonly<Record<string, string>>,
+  ) => resolveConfig(known, [readObject(config, "test.config.ts"), readEnvironment(environment, known), flags(given)]);
+
+  for (const [places, inEnvironment, inFlags, wanted] of [
+    ["the file alone", false, false, "file"],
+    ["the environment over the file", true, false, "environment"],
+    ["a flag over the file", false, true, "flag"],
+    ["a flag over the environment and the file", true, true, "flag"],
+  ] as const) {
+    test(`it is ${places} that counts, for a setting of the node and of a plugin`, () => {
+      const { core, settings } = resolveAll(
+        { name: "file", port: 1, plugins: { cache: { size: "1kb", maxItems: 1 } } },
+        inEnvironment ? { BUNCH_NAME: "environment", BUNCH_CACHE_SIZE: "2kb" } : {},
+        inFlags ? { "--name": "flag", "--cache-size": "3kb" } : {},
+      );
+      expect(core.name).toBe(wanted);
+      expect(settings.get("cache")).toMatchObject({ size: { file: "1kb", environment: "2kb", flag: "3kb" }[wanted] });
+      // What only a weaker place says stays: places win for each setting, not as wholes.
+      expect(core.port).toBe(1);
+      expect(settings.get("cache")).toMatchObject({ maxItems: 1, isEager: false });
+    });
+  }
+
+  test("also a value that is as good as none wins over one that is not", () => {
+    const file: Config = { port: 7000, insecure: true, plugins: { cache: { isEager: true } } };
+    const { core, settings } = resolveAll(
+      file,
+      { BUNCH_PORT: "0", BUNCH_INSECURE: "false" },
+      { "--cache-is-eager": "off" },
+    );
+    expect([core.port, core.insecure]).toStrictEqual([0, false]);
+    expect(settings.get("cache")).toMatchObject({ isEager: false });
+  });
+
+  test("--disable wins over settings that turn a plugin on", () => {
+    const { plugins } = resolveAll(
+      { plugins: { cache: { maxItems: 2 }, extra: true } },
+      { BUNCH_CACHE_MAX_ITEMS: "3" },
+      { "--disable": "cache" },
+    );
+    expect(plugins.map(({ name }) => name)).toStrictEqual(["extra"]);
+  });
+
+  test("a bad value is told with the place that it came from, the strongest one", () => {
+    expect(() => resolveAll({ port: -1 }, {}, { "--port": "70000" })).toThrow(
+      'Setting "port" is 70000 (from --port), but it must be a whole number from 0 to 65535.',
+    );
+    expect(() => resolveAll({ port: -1 }, { BUNCH_PORT: "70001" }, {})).toThrow('"port" is 70001 (from BUNCH_PORT)');
+    // A bad one that a good one wins over does not count.
+    expect(resolveAll({ port: -1 }, { BUNCH_PORT: "70001" }, { "--port": "5" }).core.port).toBe(5);
+  });
+});
+
+describe("the command line", () => {
+  const directory = mkdtempSync(join(tmpdir(), "bunch-config-"));
+  const file = join(directory, "test.config.ts");
+  writeFileSync(file, 'export default { name: "file", port: 21753, host: "127.0.0.1" };\n');
+  afterAll(async () => {
+    await endLeftovers();
+    rmSync(directory, { recursive: true });
+  });
+
+  for (const [wanted, environment, flags] of [
+    ["file listens on 127.0.0.1:21753", {}, []],
+    ["environment listens on 127.0.0.1:21754", { BUNCH_NAME: "environment", BUNCH_PORT: "21754" }, []],
+    [
+      "flag listens on 127.0.0.1:21755",
+      { BUNCH_NAME: "environment", BUNCH_PORT: "21754" },
+      ["--name", "flag", "--port", "21755"],
+    ],
+    ["flag listens on 127.0.0.1:21754", { BUNCH_PORT: "21754" }, ["--name", "flag"]],
+  ] as const) {
+    test(`starts what flags, then the environment, then the file say: node ${wanted}`, async () => {
+      const node = runBunch(["node", "--config", file, ...flags], environment);
+      await node.until(`ready node ${wanted} `);
+      node.kill("SIGTERM");
+      await node.exited;
+    });
+  }
 });
 
 test("parseByteSize reads what redis.conf may say", () => {

@@ -28,9 +28,7 @@ describe("a connection from within the process", () => {
 
   test("needs none after a RESET that was held", async () => {
     const connection = node.connect();
-    await connection.execute("multi");
-    await connection.execute("client", "pause", "1", "all");
-    await connection.execute("exec");
+    await connection.execute("client", "pause", "20", "all");
     expect(await connection.execute("reset")).toBe("RESET");
     expect(await connection.execute("ping")).toBe("PONG");
   });
