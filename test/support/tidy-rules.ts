@@ -4,6 +4,7 @@
  * A rule looks at one file and tells what is wrong, with the line and what to do. `test/unit/tidy.test.ts` runs them over the repository, and over
  * small bad snippets that each must be caught.
  */
+import { builtinModules } from "node:module";
 import { parseSync } from "oxc-parser";
 
 export interface Finding {
@@ -54,11 +55,22 @@ const BANNED_MATH = new Set([
   "cbrt",
   "hypot",
 ]);
+/** Names of the global object: what is banned by its own name is not to be had through these either. */
+const GLOBAL_OBJECTS = new Set(["globalThis", "global", "window"]);
+/** Names of it that are good for other things too: refused where something banned is taken from them. */
+const AMBIGUOUS_GLOBAL_OBJECTS = new Set(["self"]);
+/** Node's modules, which can be named with `node:` before them or without: `fs`, `fs/promises` ... */
+const BUILTIN_MODULES = new Set(builtinModules);
 /** Node's modules that are no I/O. */
 const PURE_MODULES = new Set(["node:buffer", "node:crypto"]);
 /** Of node:crypto, what does not draw random numbers. */
 const PURE_CRYPTO = new Set(["createHash", "createHmac", "timingSafeEqual"]);
 const LONGEST_FILE_LINES = 700;
+
+/** A module's one name: `fs` and `node:fs` are the same; what is not Node's stays as it is. */
+function moduleName(from: string): string {
+  return BUILTIN_MODULES.has(from) && !from.includes(":") && from !== "bun" ? `node:${from}` : from;
+}
 
 interface SyntaxNode {
   readonly type: string;
@@ -173,26 +185,47 @@ export function checkFile(path: string, source: string): readonly Finding[] {
           `do without ${from}, or pass it in`,
         );
     }
-    if (isInside && from.startsWith("node:")) {
-      if (!PURE_MODULES.has(from))
+    const module = moduleName(from);
+    if (isInside && module.startsWith("node:")) {
+      if (!PURE_MODULES.has(module))
         report(start, "nothing but the world touches I/O", `take what ${from} does from the world`);
-      if (from === "node:crypto")
+      if (module === "node:crypto")
         for (const name of names)
           if (!PURE_CRYPTO.has(name))
             report(start, "chance comes from the world", `use world.random instead of ${name}`);
     }
-    if (isInside && from === "bun") report(start, "nothing but the world names Bun", "take it from the world");
+    if (isInside && (from === "bun" || from.startsWith("bun:")))
+      report(start, "nothing but the world names Bun", "take it from the world");
   }
 
   walk(program, (node, parents) => {
     const parent = parents.at(-1);
+    // The name of a property, whatever it is a property of, is not the thing itself.
+    const isProperty =
+      (parent?.type === "MemberExpression" && parent["property"] === node && parent["computed"] !== true) ||
+      (["Property", "PropertyDefinition", "MethodDefinition", "TSPropertySignature", "TSMethodSignature"].includes(
+        parent?.type ?? "",
+      ) &&
+        parent?.["key"] === node);
+    if (isInside && node.type === "Identifier" && !isProperty && GLOBAL_OBJECTS.has(text(node, "name")))
+      report(
+        node.start,
+        "nothing but the world takes things from the global object",
+        `name what is meant without ${text(node, "name")}, or take it from the world`,
+      );
+    if (
+      isInside &&
+      node.type === "MemberExpression" &&
+      AMBIGUOUS_GLOBAL_OBJECTS.has(text(node, "object", "name")) &&
+      BANNED_GLOBALS.has(text(node, "property", "name") || text(node, "property", "value"))
+    ) {
+      report(
+        node.start,
+        "nothing but the world takes things from the global object",
+        `take what ${text(node, "property", "name") || text(node, "property", "value")} does from the world`,
+      );
+    }
     if (isInside && node.type === "Identifier" && BANNED_GLOBALS.has(text(node, "name"))) {
-      const isProperty =
-        (parent?.type === "MemberExpression" && parent["property"] === node && parent["computed"] !== true) ||
-        (["Property", "PropertyDefinition", "MethodDefinition", "TSPropertySignature", "TSMethodSignature"].includes(
-          parent?.type ?? "",
-        ) &&
-          parent?.["key"] === node);
       if (!isProperty)
         report(
           node.start,

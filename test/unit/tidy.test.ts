@@ -48,7 +48,29 @@ describe("the rules catch", () => {
     ["nothing but the world touches clocks", "plugins/a.ts", "Bun.sleepSync(1);"],
     ["nothing but the world touches clocks", "plugins/a.ts", "crypto.getRandomValues(new Uint8Array(1));"],
     ["nothing but the world touches I/O", "src/a.ts", 'import { readFileSync } from "node:fs";'],
+    ["nothing but the world touches I/O", "plugins/a.ts", 'import { readFileSync } from "fs";'],
+    ["nothing but the world touches I/O", "plugins/a.ts", 'import { readFile } from "fs/promises";'],
+    ["nothing but the world touches I/O", "src/a.ts", 'import net from "net";'],
+    ["nothing but the world touches I/O", "src/a.ts", 'import * as http from "http";'],
+    ["nothing but the world touches I/O", "src/a.ts", 'import { setTimeout } from "timers/promises";'],
+    ["nothing but the world touches I/O", "src/a.ts", 'import { spawn } from "child_process";'],
+    ["nothing but the world touches I/O", "src/a.ts", 'import "worker_threads";'],
+    ["nothing but the world touches I/O", "src/a.ts", 'export { readFile } from "fs";'],
+    ["nothing but the world touches I/O", "src/a.ts", 'export const a = await import("os");'],
+    ["nothing but the world names Bun", "plugins/a.ts", 'import { serve } from "bun";'],
+    ["nothing but the world names Bun", "plugins/a.ts", 'import { Database } from "bun:sqlite";'],
+    ["nothing but the world names Bun", "src/a.ts", 'import { dlopen } from "bun:ffi";'],
+    ["nothing but the world names Bun", "src/a.ts", 'export const a = await import("bun:jsc");'],
+    ["from the global object", "plugins/a.ts", "globalThis.setTimeout(() => undefined, 1);"],
+    ["from the global object", "src/a.ts", 'export const a = globalThis["Date"];'],
+    ["from the global object", "src/a.ts", "const { Date: Clock } = globalThis;"],
+    ["from the global object", "src/a.ts", 'export const a = Reflect.get(globalThis, "process");'],
+    ["from the global object", "src/a.ts", "global.queueMicrotask(() => undefined);"],
+    ["from the global object", "src/a.ts", "window.setTimeout(() => undefined, 1);"],
+    ["from the global object", "src/a.ts", "export const a = self.performance.now();"],
+    ["from the global object", "src/a.ts", 'export const a = self["fetch"];'],
     ["chance comes from the world", "src/a.ts", 'import { randomBytes } from "node:crypto";'],
+    ["chance comes from the world", "src/a.ts", 'import { randomBytes } from "crypto";'],
     ["arithmetic is the same", "src/a.ts", "export const a = Math.log(2);"],
     ["arithmetic is the same", "src/a.ts", "export const a = Math.random();"],
     ["no any", "src/a.ts", "export const a: any = 1;"],
@@ -83,7 +105,25 @@ describe("the rules catch", () => {
   });
 
   test("and let the doors themselves, types, strings and comments be", () => {
-    expect(checkFile("src/world-bun.ts", "/** A. */\nexport const now = Date.now();")).toEqual([]);
+    for (const path of ["src/world-bun.ts", "src/main.ts", "src/cli/a.ts"]) {
+      for (const line of [
+        "export const now = Date.now();",
+        "export const now = globalThis.Date.now();",
+        'import { readFileSync } from "fs";',
+        'import { dlopen } from "bun:ffi";',
+      ])
+        expect(checkFile(path, `/** A. */\n${line}`), `${path}: ${line}`).toStrictEqual([]);
+    }
+    for (const line of [
+      // Names that are like those of modules or of the global object, and are not.
+      'import { a } from "../src/fs.ts";',
+      'import { createHash } from "node:crypto";',
+      'import { createHash } from "crypto";',
+      'import { Buffer } from "buffer";',
+      "export const a = { self: 1, globalThis: 2 }.globalThis;",
+      "export const b = (self: { id: string }) => self.id;",
+    ])
+      expect(checkFile("plugins/a.ts", `/** A. */\n${line}`), line).toStrictEqual([]);
     expect(
       checkFile(
         "src/codec/a.ts",
