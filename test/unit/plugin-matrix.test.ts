@@ -8,9 +8,11 @@ import { CALM } from "../support/swarm.ts";
 
 /** Those that others cannot do without: turning one off alone is refused, with the sentence that names who needs it. */
 const REFUSED: Readonly<Record<string, string>> = {
-  bus: 'no loaded plugin provides service "bus"',
-  keyspace: 'no loaded plugin provides service "keyspace"',
-  topology: 'no loaded plugin provides service "topology"',
+  bus: 'Cannot load plugin "raft": no loaded plugin provides service "bus" (plugin "bus" does, but it is off: turn "raft" off as well',
+  keyspace:
+    'Cannot load plugin "strings": no loaded plugin provides service "keyspace" (plugin "keyspace" does, but it is off: turn "strings" off as well',
+  topology:
+    'Cannot load plugin "hash-slot-router": no loaded plugin provides service "topology" (plugin "topology" does, but it is off: turn "hash-slot-router" off as well',
 };
 /** Without these no client can come, or nothing can be set: no cluster to speak of. */
 const NO_CLUSTER = new Set(["keyspace", "topology", "strings", "keys", "resp", "hash-slot-router"]);
