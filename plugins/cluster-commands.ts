@@ -25,13 +25,31 @@ function isAddress(host: string): boolean {
   return /^[0-9.]+$/.test(host) || host.includes(":");
 }
 
+/** "Every address of this machine", in the forms in which one listens on them: nothing that a client could connect to. */
+const EVERY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "[::]"]);
+
+/**
+ * This node's record, as a client can use it. A node that listens on every address, or on a port that the machine chose, knows neither when
+ * the map is made; but the client has reached it, so that connection's own end is an address that works.
+ *
+ * @param localAddress This side of the client's connection, `address:port`.
+ */
+function reachable(node: NodeRecord, localAddress: string): NodeRecord {
+  const isEverywhere = EVERY_ADDRESS.has(node.host);
+  // An address of IPv4 that came in by a socket of IPv6 is told as what it is.
+  const [, host, port] = /^\[?(?:::ffff:(?=[0-9.]+\]))?(.+?)\]?:([0-9]+)$/.exec(localAddress) ?? [];
+  if (host === undefined || port === undefined || port === "0" || !(isEverywhere || node.port === 0)) return node;
+  return { ...node, host: isEverywhere ? host : node.host, port: node.port === 0 ? Number(port) : node.port };
+}
+
 /** One line for each node, as CLUSTER NODES tells it. */
-export function formatNodes(map: ClusterMap, self: string): string {
+function formatNodes(map: ClusterMap, self: NodeRecord): string {
   return map.nodes
-    .map((node) => {
+    .map((each) => {
+      const node = each.id === self.id ? self : each;
       const shard = map.shards.find((each) => each.primary === node.id || each.replicas.includes(node.id));
       const isReplica = shard !== undefined && shard.primary !== node.id;
-      const flags = `${node.id === self ? "myself," : ""}${isReplica ? "slave" : "master"}`;
+      const flags = `${node.id === self.id ? "myself," : ""}${isReplica ? "slave" : "master"}`;
       const host = isAddress(node.host)
         ? `${node.host}:${node.port}@${node.busPort}`
         : `${node.host}:${node.port}@${node.busPort},${node.host}`;
@@ -92,15 +110,17 @@ export default definePlugin({
       reply.bulkText(node.id);
       reply.array(0);
     };
-    const membersOf = (shard: ShardRecord): readonly NodeRecord[] =>
-      [shard.primary, ...shard.replicas].flatMap((id) => topology.node(id) ?? []);
+    const selfFor = (call: Call): NodeRecord => reachable(topology.self, call.client.transport.localAddress);
+    const membersOf = (shard: ShardRecord, self: NodeRecord): readonly NodeRecord[] =>
+      [shard.primary, ...shard.replicas].flatMap((id) => (id === self.id ? self : (topology.node(id) ?? [])));
     const slots = (call: Call): void => {
       const ranges = topology.map.shards
         .flatMap((shard) => shard.slots.map((range) => ({ shard, range })))
         .toSorted((a, b) => a.range.first - b.range.first);
+      const self = selfFor(call);
       call.reply.array(ranges.length);
       for (const { shard, range } of ranges) {
-        const members = membersOf(shard);
+        const members = membersOf(shard, self);
         call.reply.array(2 + members.length);
         call.reply.integer(range.first);
         call.reply.integer(range.last);
@@ -109,6 +129,7 @@ export default definePlugin({
     };
     const shards = (call: Call): void => {
       const { map } = topology;
+      const self = selfFor(call);
       call.reply.array(map.shards.length);
       for (const shard of map.shards) {
         call.reply.map(2);
@@ -119,7 +140,7 @@ export default definePlugin({
           call.reply.integer(last);
         }
         call.reply.bulkText("nodes");
-        const members = membersOf(shard);
+        const members = membersOf(shard, self);
         call.reply.array(members.length);
         for (const node of members) writeShardsNode(call.reply, node, node.id === shard.primary);
       }
@@ -267,7 +288,7 @@ export default definePlugin({
         );
         return;
       }
-      const lines = formatNodes(topology.map, topology.self.id).split("\n");
+      const lines = formatNodes(topology.map, selfFor(call)).split("\n");
       call.reply.array(shard.replicas.length);
       for (const id of shard.replicas) call.reply.bulkText(lines.find((line) => line.startsWith(id)) ?? "");
     };
@@ -279,7 +300,7 @@ export default definePlugin({
         2,
         "3.0.0",
         "Lists nodes, a line each.",
-        (call) => call.reply.verbatim("txt", formatNodes(topology.map, topology.self.id)),
+        (call) => call.reply.verbatim("txt", formatNodes(topology.map, selfFor(call))),
         undetermined,
       ),
       subcommand("slots", 2, "3.0.0", "Lists ranges of slots with the nodes that serve them.", slots, {

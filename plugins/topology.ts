@@ -13,7 +13,7 @@
 import { createHash } from "node:crypto";
 import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
-import type { CoreSettings } from "../src/config.ts";
+import { type CoreSettings, HOST_PATTERN } from "../src/config.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
 import {
   type Applied,
@@ -53,7 +53,7 @@ const nodeSchema = Type.Object(
   {
     name: Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" }),
     id: Type.Optional(Type.String({ pattern: "^[0-9a-f]{40}$" })),
-    host: Type.String({ minLength: 1 }),
+    host: Type.String({ pattern: HOST_PATTERN }),
     port: Type.Integer({ minimum: 1, maximum: 65535 }),
     busPort: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
     zone: Type.Optional(Type.String({ maxLength: 64 })),

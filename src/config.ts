@@ -14,6 +14,9 @@ import { Value } from "@sinclair/typebox/value";
 import { ConfigError } from "./errors.ts";
 import type { Plugin } from "./plugin.ts";
 
+/** What an address or a host name is made of. Lines that clients parse by blanks and commas carry it. */
+export const HOST_PATTERN = "^[A-Za-z0-9._:-]{1,253}$";
+
 /** The settings of the node itself. */
 export const coreSchema = Type.Object({
   name: Type.Optional(
@@ -32,8 +35,9 @@ export const coreSchema = Type.Object({
   announceHost: Type.Optional(
     Type.String({
       description:
-        "The address or host name that clients are told to connect to. Default: the host that it listens on.",
-      minLength: 1,
+        "The address or host name that clients are told to connect to. Default: the host that it listens on; if that is every address, the one that the client has reached.",
+      pattern: HOST_PATTERN,
+      examples: ["an address or a host name"],
     }),
   ),
   port: Type.Integer({

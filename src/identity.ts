@@ -6,7 +6,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { StartError } from "./errors.ts";
+import { StartError, messageOf } from "./errors.ts";
 import type { Disk, Random } from "./world.ts";
 
 /** The file in a data directory that says whose it is. */
@@ -35,7 +35,7 @@ export function idOfName(name: string): string {
  *
  * @param dataDirectory Its path, for messages; `undefined`: there is none.
  * @param name The node's name, if it was given one.
- * @throws {StartError} If the directory is another node's, of another format, or somebody else's.
+ * @throws {StartError} If the directory is another node's, of another format, or somebody else's, or if it cannot be read or written.
  */
 export async function identify(
   disk: Disk,
@@ -44,6 +44,16 @@ export async function identify(
   name: string | undefined,
 ): Promise<string> {
   if (dataDirectory === undefined) return name === undefined ? randomId(random) : idOfName(name);
+  try {
+    return await claim(disk, random, dataDirectory, name);
+  } catch (thrown) {
+    if (thrown instanceof StartError) throw thrown;
+    // No permission, no room, a file where a directory should be: whoever chose the directory can mend it.
+    throw new StartError(`Cannot use data directory "${dataDirectory}": ${messageOf(thrown)}`, { cause: thrown });
+  }
+}
+
+async function claim(disk: Disk, random: Random, dataDirectory: string, name: string | undefined): Promise<string> {
   const stored = await disk.read(IDENTITY_FILE);
   if (stored === undefined) {
     const others = await disk.list(".");

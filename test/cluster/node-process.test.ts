@@ -71,6 +71,26 @@ describe("a node that starts", () => {
     }
   });
 
+  test("is told to clients by an address that they reach, when it listens on every one, or on a port that the machine chose", async () => {
+    const everywhere = nextPort();
+    for (const [args, announced] of [
+      [["--host", "0.0.0.0", "--insecure", "--port", everywhere], "127.0.0.1"],
+      [["--host", "0.0.0.0", "--insecure", "--port", nextPort(), "--announce-host", "a.example"], "a.example"],
+      [["--port", "0"], "127.0.0.1"],
+    ] as const) {
+      const node = runBunch(["node", ...args]);
+      await node.until("listens on");
+      const port = Number(/listens on [0-9.]+:([0-9]+)/.exec(node.output())?.[1]);
+      const client = await RawClient.connect(port);
+      expect(await client.run("cluster nodes")).toContain(` ${announced}:${port}@`);
+      expect(await client.run("cluster slots")).toContain(`\r\n${announced}\r\n:${port}\r\n`);
+      expect(await client.run("cluster shards")).toContain(`\r\n${announced}\r\n`);
+      client.close();
+      node.kill("SIGTERM");
+      expect(await node.exited).toBe(0);
+    }
+  });
+
   test("keeps its id in its data directory", async () => {
     const ids: string[] = [];
     for (let start = 0; start < 2; start += 1) {
@@ -122,6 +142,16 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       "a bad setting of a plugin",
       () => ["--resp-max-clients", "many"],
       'Setting "plugins.resp.maxClients" is "many" (from --resp-max-clients), but it must be a whole number of at least 1.',
+    ],
+    [
+      "a name to announce that would break the lines that clients parse",
+      () => ["--announce-host", "a b"],
+      'Setting "announceHost" is "a b" (from --announce-host), but it must be text: an address or a host name.',
+    ],
+    [
+      "a map with such a name",
+      () => ["--name", "a", "--topology-nodes", '[{"name":"a","host":"a b","port":1,"slots":[]}]'],
+      "(at /nodes/0/host:",
     ],
     ["an unknown plugin", () => ["--disable", "rest"], 'Unknown plugin "rest" (from --disable).'],
     ["a plugin that others need", () => ["--disable", "keyspace"], 'no loaded plugin provides service "keyspace"'],
@@ -213,7 +243,7 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
     await first.exited;
   });
 
-  test("a data directory that is another node's, of another format, damaged, or somebody else's", async () => {
+  test("a data directory that is another node's, of another format, damaged, somebody else's, or none", async () => {
     const data = join(directory, "data");
     const start = (name: string, path: string) => runBunch(["node", "--port", "0", "--name", name, "--data-dir", path]);
     const owner = start("a", data);
@@ -225,6 +255,8 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       [join(directory, "later"), "it has format 99, and this version reads format 1"],
       [join(directory, "damaged"), "its node.json is damaged"],
       [join(directory, "foreign"), "it holds files (photo.jpg) and no node.json"],
+      [join(directory, "foreign", "photo.jpg"), "ENOTDIR"],
+      ["/proc/nowhere", "ENOENT"],
     ];
     await Bun.write(join(directory, "later", "node.json"), '{"format":99}');
     await Bun.write(join(directory, "damaged", "node.json"), '{"format":1,"id":"x"');
@@ -232,7 +264,9 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
     for (const [path, sentence] of cases) {
       const node = start("b", path);
       expect(await node.exited, path).toBe(2);
+      expect(node.output()).toContain(`Cannot use data directory "${path}": `);
       expect(node.output()).toContain(sentence);
+      expect(node.output()).not.toContain("    at ");
     }
   });
 });
