@@ -22,6 +22,9 @@ const settingsSchema = Type.Object({
 const DEBUG_OFF =
   'ERR DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server.';
 
+/** What SHUTDOWN takes. Nothing is saved, so all but ABORT change nothing. */
+const SHUTDOWN_WORDS: ReadonlySet<string> = new Set(["SAVE", "NOSAVE", "NOW", "FORCE", "ABORT"]);
+
 export default definePlugin({
   name: "server",
   summary: "Commands about the process: TIME, MEMORY, DEBUG, SHUTDOWN.",
@@ -235,15 +238,16 @@ export default definePlugin({
       complexity: "O(1)",
       since: "1.0.0",
       run(call) {
-        for (let index = 1; index < call.count; index += 1) {
-          if (call.is(index, "ABORT")) {
-            call.reply.error("ERR No shutdown in progress.");
-            return;
-          }
-          if (!["SAVE", "NOSAVE", "NOW", "FORCE"].some((word) => call.is(index, word))) {
-            call.reply.error(SYNTAX_ERROR);
-            return;
-          }
+        const given = new Set<string>();
+        for (let index = 1; index < call.count; index += 1) given.add(call.text(index).toUpperCase());
+        const isKnown = [...given].every((word) => SHUTDOWN_WORDS.has(word));
+        if (!isKnown || (given.has("SAVE") && given.has("NOSAVE")) || (given.has("ABORT") && given.size > 1)) {
+          call.reply.error(SYNTAX_ERROR);
+          return;
+        }
+        if (given.has("ABORT")) {
+          call.reply.error("ERR No shutdown in progress.");
+          return;
         }
         // Like Redis, it answers by closing the connection.
         call.defer();

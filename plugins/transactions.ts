@@ -8,10 +8,12 @@
  * that are watched, and of no others. EXEC asks `commandBefore` about every queued command before it runs the first one, so that a map
  * that changed meanwhile refuses the whole.
  */
+import { Type } from "@sinclair/typebox";
 import type { Call } from "../src/call.ts";
 import type { Client } from "../src/client.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { CommandBits } from "../src/command-table.ts";
+import { byteSize, parseByteSize } from "../src/config.ts";
 import { RUN_WITHIN_MULTI, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { routerService } from "../src/contracts/routing.ts";
@@ -39,22 +41,42 @@ interface WatchedKey {
 /** What a client that watches keys has. */
 interface Watch {
   readonly keys: Map<string, WatchedKey>;
+  /** What they take. */
+  bytes: number;
   /** One of them has changed. */
   isDirty: boolean;
 }
 
-/** What one client may queue: a transaction is in memory twice while it runs, and nobody else is served meanwhile. */
-const MAX_QUEUE_BYTES = 1024 ** 3;
+/** What a queued command takes beside its bytes: an object and two typed arrays. Without it many tiny commands would be twenty times over the limit. */
+const QUEUED_COMMAND_BYTES = 320;
+/** What a watched key takes beside its bytes, which are there as text as well: objects, and its places in two tables. */
+const WATCHED_KEY_BYTES = 512;
+
+const settingsSchema = Type.Object({
+  maxQueueBytes: byteSize({
+    description:
+      "What the commands that one client has queued may take up: a transaction is in memory twice while it runs, and nobody else is served meanwhile.",
+    default: "1gb",
+  }),
+  maxWatchedBytes: byteSize({
+    description:
+      "What the keys that one client watches may take up: they are in memory whether or not there are such keys.",
+    default: "1gb",
+  }),
+});
 
 export default definePlugin({
   name: "transactions",
   summary: "MULTI and EXEC, with WATCH.",
+  settings: settingsSchema,
   requires: { keyspace: keyspaceService },
   uses: { router: routerService },
   setup(context) {
     const { keyspace } = context.requires;
     const { router } = context.uses;
-    const { dispatcher, hooks } = context;
+    const { dispatcher, hooks, settings } = context;
+    const maxQueueBytes = parseByteSize(settings.maxQueueBytes) ?? 0;
+    const maxWatchedBytes = parseByteSize(settings.maxWatchedBytes) ?? 0;
     const transactions = new Map<Client, Transaction>();
     const watches = new Map<Client, Watch>();
     /** Clients that watch a key, by the key's bytes as text. */
@@ -114,9 +136,9 @@ export default definePlugin({
         return Verdict.rejected;
       }
       const args = call.args.clone();
-      transaction.bytes += args.bytes.length + args.offsets.byteLength;
-      if (transaction.bytes > MAX_QUEUE_BYTES) {
-        reply.error(`ERR the transaction is larger than ${MAX_QUEUE_BYTES} bytes`);
+      transaction.bytes += args.bytes.length + args.offsets.byteLength + QUEUED_COMMAND_BYTES;
+      if (transaction.bytes > maxQueueBytes) {
+        reply.error(`ERR the transaction is larger than ${maxQueueBytes} bytes`);
         return Verdict.rejected;
       }
       transaction.queue.push(args);
@@ -256,13 +278,19 @@ export default definePlugin({
         }
         let watch = watches.get(client);
         if (watch === undefined) {
-          watch = { keys: new Map(), isDirty: false };
+          watch = { keys: new Map(), bytes: 0, isDirty: false };
           watches.set(client, watch);
         }
         for (let index = 1; index < call.count; index += 1) {
           const key = call.keyAt(keyspace, index, scratch);
           const name = key.toString();
           if (watch.keys.has(name)) continue;
+          const bytes = 2 * name.length + WATCHED_KEY_BYTES;
+          if (watch.bytes + bytes > maxWatchedBytes) {
+            call.reply.error(`ERR the watched keys take more than ${maxWatchedBytes} bytes`);
+            return;
+          }
+          watch.bytes += bytes;
           const wasThere = keyspace.peek(key) !== 0;
           watch.keys.set(name, { slot: key.slot, name, bytes: call.copy(index), wasThere });
           const clients = watchersOf.get(name) ?? new Set();

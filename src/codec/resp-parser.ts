@@ -74,9 +74,14 @@ export class ArgumentList {
   /** The bytes that the arguments lie in. */
   bytes: Uint8Array = EMPTY;
   /** First byte and one past the last byte of each argument in turn. Only the first `2 * count` mean something. Replaced when it grows. */
-  offsets: Int32Array = new Int32Array(INITIAL_OFFSETS);
+  offsets: Int32Array;
   /** Arguments, the command's name included. */
   count = 0;
+
+  /** @param capacity How many offsets to have room for. */
+  constructor(capacity = INITIAL_OFFSETS) {
+    this.offsets = new Int32Array(capacity);
+  }
 
   /** @returns Where an argument begins in `bytes`. */
   start(index: number): number {
@@ -90,12 +95,11 @@ export class ArgumentList {
 
   /** @returns A list of its own with copies of the arguments, valid for good. */
   clone(): ArgumentList {
-    const copy = new ArgumentList();
     const used = this.count * 2;
+    const copy = new ArgumentList(used);
     let bytes = 0;
     for (let at = 0; at < used; at += 2) bytes += (this.offsets[at + 1] as number) - (this.offsets[at] as number);
     copy.bytes = new Uint8Array(bytes);
-    copy.offsets = new Int32Array(used);
     copy.count = this.count;
     let filled = 0;
     for (let at = 0; at < used; at += 2) {

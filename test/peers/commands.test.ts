@@ -798,6 +798,11 @@ const SEQUENCES: Readonly<Record<string, readonly CommandLine[]>> = {
     "debug sleep 0",
     "debug object a",
     "shutdown foo",
+    "shutdown save nosave",
+    "shutdown abort now",
+    "shutdown now abort",
+    "shutdown foo abort",
+    "shutdown abort abort",
     "time x",
   ],
   cluster: [
