@@ -183,7 +183,7 @@ for (const protocol of [2, 3] as const) {
       const nodes = await Promise.all(client.masters.map((master) => client.nodeClient(master)));
       expect(nodes).toHaveLength(3);
       for (const node of nodes)
-        expect(String(await node.sendCommand(["CLIENT", "INFO"]))).toContain(` resp=${protocol} `);
+        expect(await node.clientInfo()).toMatchObject({ resp: protocol, libName: "node-redis" });
     });
 
     test("runs MULTI in one slot, and expiry", async () => {
