@@ -3,7 +3,8 @@
  *
  * 1. Settings: configuration file, environment, flags (each setting of the core and of every plugin is a flag).
  * 2. The node is made and started; where it listens is printed.
- * 3. SIGTERM and SIGINT stop it in order: no new commands, replies sent, exit 0. A second one ends it at once.
+ * 3. SIGTERM and SIGINT stop it in order: no new commands, replies sent, exit 0. A second one ends it at once. For `bun start`, which may be
+ *    killed, the end of standard input does as well.
  */
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
@@ -53,6 +54,7 @@ interface NodeFlags {
   readonly plugin: readonly string[];
   readonly plugins: boolean;
   readonly logLevel: LogLevel;
+  readonly stopWithInput: boolean;
 }
 
 /** Makes the subcommand. */
@@ -68,6 +70,7 @@ export function nodeCommand(): Command {
         .choices(["debug", "info", "warn", "error", "silent"])
         .default("info"),
     );
+  command.addOption(new Option("--stop-with-input", "stops when standard input ends").default(false).hideHelp());
   for (const flag of Object.keys(LATER_FLAGS)) command.addOption(new Option(`${flag} [value]`).hideHelp());
   for (const setting of describeSettings(defaultPlugins)) command.addOption(optionOf(setting));
   // Plugins of your own bring settings that are only known once they are loaded: their flags are read below.
@@ -131,14 +134,22 @@ async function run(flags: NodeFlags, command: Command): Promise<void> {
     `${pc.green("ready")} node ${node.core.name ?? node.facts.id.slice(0, 8)} listens on ${host}:${port} (id ${node.facts.id})\n`,
   );
   tellWhenServing(node);
+  const stop = (): void => {
+    isStopping = true;
+    node.stop().then(
+      () => process.exit(0),
+      (thrown: unknown) => failStart(thrown),
+    );
+  };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => {
       if (isStopping) process.exit(1);
-      isStopping = true;
-      node.stop().then(
-        () => process.exit(0),
-        (thrown: unknown) => failStart(thrown),
-      );
+      stop();
+    });
+  }
+  if (flags.stopWithInput) {
+    process.stdin.resume().once("end", () => {
+      if (!isStopping) stop();
     });
   }
 }

@@ -1,8 +1,8 @@
 /**
  * `bun start`: a local cluster, each node a process of its own, on consecutive ports.
  *
- * The nodes' output is shown with the node's name before each line. All stop together: on SIGINT or SIGTERM, or when this process ends. When one
- * dies by itself, it says so and the others go on.
+ * The nodes' output is shown with the node's name before each line. All stop together: on SIGINT, SIGTERM or SIGHUP, or when this process ends,
+ * be it killed. When one dies by itself, it says so and the others go on.
  */
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
@@ -60,9 +60,11 @@ async function run(count: number, portText: string): Promise<void> {
         String(node.port),
         "--log-level",
         "warn",
+        "--stop-with-input",
       ],
       {
-        stdin: "ignore",
+        // Never written to: it ends with this process, however that ends, and the node with it.
+        stdin: "pipe",
         stdout: "pipe",
         stderr: "pipe",
         env: { ...process.env, BUNCH_TOPOLOGY_NODES: JSON.stringify(nodes) },
@@ -106,7 +108,8 @@ async function run(count: number, portText: string): Promise<void> {
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
-  // Whatever ends this process, no node is left behind.
+  // The terminal was closed.
+  process.on("SIGHUP", stop);
   process.on("exit", () => {
     for (const { child } of children) if (child.exitCode === null) child.kill("SIGKILL");
   });

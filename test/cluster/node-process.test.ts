@@ -294,6 +294,18 @@ describe("bun start", () => {
     for (const survivor of survivors) expect(() => process.kill(survivor, 0)).toThrow();
   });
 
+  for (const signal of ["SIGHUP", "SIGKILL"] as const) {
+    test(`leaves no node behind when it ends by ${signal}`, async () => {
+      const cluster = runBunch(["start", "--nodes", "2", "--port", "21846"]);
+      await cluster.until("Ctrl-C stops them all.");
+      const clients = await Promise.all([21_846, 21_847].map((port) => RawClient.connect(port)));
+      cluster.kill(signal);
+      // A node that stops closes its connections; one that was left behind would not.
+      for (const client of clients) expect(await client.rest()).toBe("");
+      await cluster.exited;
+    });
+  }
+
   test("says no to a bad number of nodes, and to a taken port", async () => {
     const bad = runBunch(["start", "--nodes", "0"]);
     expect(await bad.exited).toBe(2);
