@@ -35,9 +35,16 @@ const FLUSH_BYTES = 256 * 1024;
 /** Bytes of replies that may wait for a client that does not read before its next command waits, too. */
 const OUTPUT_HIGH_WATER_BYTES = 1024 * 1024;
 
+/**
+ * Files that are kept for what are no clients: the runtime's own (about 20), the listener, the data directory, and connections that are on
+ * their way out. Where the machine has none left for a connection that comes, the runtime asks it again and again, and takes a whole core.
+ */
+const RESERVED_FILES = 64;
+
 const settingsSchema = Type.Object({
   maxClients: Type.Integer({
-    description: "Connections at the same time; one more is refused with Redis' error.",
+    description:
+      "Connections at the same time; one more is refused with Redis' error. Lowered, with a warning, to what the machine's limit of open files allows.",
     default: 10_000,
     minimum: 1,
   }),
@@ -434,7 +441,7 @@ class Connection implements StreamHandler, ClientTransport {
 
 /** Loopback, in the forms that people write. */
 function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.[0-9]{1,3}){3}$/.test(host);
+  return host === "localhost" || host === "::1" || /^127(\.[0-9]{1,3}){3}$/.test(host);
 }
 
 function parseOutputLimit(text: string): { hard: number; soft: number; seconds: number } | undefined {
@@ -481,6 +488,14 @@ export default definePlugin({
       isStopping: false,
     };
     let listener: Listener | undefined;
+    const possibleClients = Math.max(1, world.machine.maxOpenFiles() - RESERVED_FILES);
+    if (limits.maxClients > possibleClients) {
+      world.log.warn("fewer clients than maxClients: the machine limits open files (ulimit -n)", {
+        maxClients: limits.maxClients,
+        possible: possibleClients,
+      });
+      limits.maxClients = possibleClients;
+    }
 
     const accept = (stream: Stream): StreamHandler => {
       const isFull = server.connections.size >= limits.maxClients;
@@ -555,12 +570,20 @@ export default definePlugin({
     context.parameter({
       name: "maxclients",
       get: () => String(limits.maxClients),
-      set: wholeNumber(1, 1e6, (value) => (limits.maxClients = value)),
+      set: wholeNumber(1, 1e6, (value) => {
+        if (value > possibleClients)
+          return `The operating system is not able to handle the specified number of clients, try with ${possibleClients}`;
+        limits.maxClients = value;
+        return undefined;
+      }),
     });
     context.parameter({
       name: "timeout",
       get: () => String(limits.idleTimeoutMs / 1000),
-      set: wholeNumber(0, 2 ** 31 - 1, (value) => (limits.idleTimeoutMs = value * 1000)),
+      set: wholeNumber(0, 2 ** 31 - 1, (value) => {
+        limits.idleTimeoutMs = value * 1000;
+        return undefined;
+      }),
     });
     context.parameter({
       name: "proto-max-bulk-len",
@@ -591,14 +614,13 @@ export default definePlugin({
 function wholeNumber(
   least: number,
   most: number,
-  apply: (value: number) => void,
+  apply: (value: number) => string | undefined,
 ): (text: string) => string | undefined {
   return (text) => {
     const value = Number(text);
     if (!/^-?[0-9]+$/.test(text)) return "argument couldn't be parsed into an integer";
     if (value < least || value > most) return `argument must be between ${least} and ${most} inclusive`;
-    apply(value);
-    return undefined;
+    return apply(value);
   };
 }
 

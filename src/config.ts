@@ -30,7 +30,8 @@ export const coreSchema = Type.Object({
   host: Type.String({
     description: "The address that it listens on. Anything but loopback wants a password, or --insecure.",
     default: "127.0.0.1",
-    minLength: 1,
+    pattern: HOST_PATTERN,
+    examples: ["an address or a host name, such as 127.0.0.1, ::1 or localhost"],
   }),
   announceHost: Type.Optional(
     Type.String({

@@ -3,6 +3,7 @@
  * does is to hand calls on, so that what is worth testing lies elsewhere.
  */
 import { lookup } from "node:dns/promises";
+import { readFileSync } from "node:fs";
 import { mkdir, open, readFile, readdir, rename, rm, truncate } from "node:fs/promises";
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
@@ -491,5 +492,15 @@ class BunMachine implements Machine {
 
   totalMemoryBytes(): number {
     return totalmem();
+  }
+
+  maxOpenFiles(): number {
+    try {
+      // Linux tells it here; Bun has raised the limit as far as it may by then.
+      const told = /^Max open files +([0-9]+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+      return told === undefined ? Number.POSITIVE_INFINITY : Number(told);
+    } catch {
+      return Number.POSITIVE_INFINITY;
+    }
   }
 }

@@ -192,6 +192,8 @@ export interface Machine {
   residentBytes(): number;
   /** Bytes of memory that the machine has. */
   totalMemoryBytes(): number;
+  /** How many files and sockets the process may have open at a time; `Infinity` if the machine does not tell. */
+  maxOpenFiles(): number;
 }
 
 export type NetworkErrorCode = "address-in-use" | "address-not-available" | "not-permitted" | "failed";

@@ -128,10 +128,11 @@ async function run(flags: NodeFlags, command: Command): Promise<void> {
     process.exit(0);
   }
   await node.start();
-  const { host } = node.core;
-  const port = node.parameters.get("port")?.get() ?? String(node.core.port);
+  // Without the plugin that listens there is no such parameter.
+  const port = node.parameters.get("port")?.get();
+  const where = port === undefined ? "listens nowhere" : `listens on ${addressOf(node.core.host, port)}`;
   process.stdout.write(
-    `${pc.green("ready")} node ${node.core.name ?? node.facts.id.slice(0, 8)} listens on ${host}:${port} (id ${node.facts.id})\n`,
+    `${pc.green("ready")} node ${node.core.name ?? node.facts.id.slice(0, 8)} ${where} (id ${node.facts.id})\n`,
   );
   tellWhenServing(node);
   const stop = (): void => {
@@ -175,6 +176,11 @@ function tellWhenServing(node: Node): void {
   });
   node.hooks.mapChanged.add("command line", look);
   look();
+}
+
+/** An address of IPv6 in brackets, so that the port stands apart. */
+function addressOf(host: string, port: string): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** The configuration file's default export. */

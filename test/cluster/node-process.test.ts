@@ -91,6 +91,13 @@ describe("a node that starts", () => {
     }
   });
 
+  test("says that it listens nowhere, without the plugin that listens", async () => {
+    const node = runBunch(["node", "--name", "a", "--disable", "resp"]);
+    await node.until("ready node a listens nowhere (id ");
+    node.kill("SIGTERM");
+    expect(await node.exited).toBe(0);
+  });
+
   test("keeps its id in its data directory", async () => {
     const ids: string[] = [];
     for (let start = 0; start < 2; start += 1) {

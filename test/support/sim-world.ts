@@ -508,5 +508,6 @@ function simMachine(starts: number): Machine {
     cpuSeconds: () => ({ user: 0, system: 0 }),
     residentBytes: () => 0,
     totalMemoryBytes: () => 0,
+    maxOpenFiles: () => Number.POSITIVE_INFINITY,
   };
 }

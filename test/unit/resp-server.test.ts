@@ -2,6 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { encodeCommand } from "../../src/codec/resp-reader.ts";
 import type { Config } from "../../src/config.ts";
+import { createNode } from "../../src/node.ts";
+import type { Machine } from "../../src/world.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
 import { startNode } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
 
@@ -40,6 +43,36 @@ describe("limits", () => {
       expect(await first.run("config set maxclients 3")).toBe("+OK\r\n");
       expect(await (await connect()).run("ping")).toBe("+PONG\r\n");
     }));
+
+  test("no more clients are allowed than the machine has files for", async () => {
+    const world = createBunWorld({ logLevel: "silent" });
+    const machine: Machine = {
+      processId: 1,
+      system: "test",
+      runtime: "test",
+      cpuSeconds: () => ({ user: 0, system: 0 }),
+      residentBytes: () => 0,
+      totalMemoryBytes: () => 0,
+      maxOpenFiles: () => 66,
+    };
+    const node = await createNode({ world: { ...world, machine }, config: { port: 0 } });
+    await node.start();
+    const port = Number(node.parameters.get("port")?.get());
+    const [first, second, third] = [
+      await RawClient.connect(port),
+      await RawClient.connect(port),
+      await RawClient.connect(port),
+    ];
+    expect(await third.rest()).toBe("-ERR max number of clients reached\r\n");
+    expect(await first.run("config get maxclients")).toBe("*2\r\n$10\r\nmaxclients\r\n$1\r\n2\r\n");
+    expect(await first.run("config set maxclients 3")).toBe(
+      "-ERR CONFIG SET failed (possibly related to argument 'maxclients') - The operating system is not able to handle the specified number of clients, try with 2\r\n",
+    );
+    expect(await first.run("config set maxclients 1")).toBe("+OK\r\n");
+    first.close();
+    second.close();
+    await node.stop();
+  });
 
   test("a connection that sends nothing is closed after the idle timeout, and one that does is not", () =>
     withNode({ plugins: { resp: { idleTimeoutS: 1 } } }, async (connect) => {
