@@ -100,6 +100,12 @@ export interface Plugin<Name extends string = string, Settings extends TObject =
   boot(host: PluginHost): Promise<void>;
 }
 
+/** Whether what a file exports is what `definePlugin` makes. */
+export function isPlugin(value: unknown): value is Plugin {
+  if (typeof value !== "object" || value === null) return false;
+  return "name" in value && "settings" in value && "boot" in value && typeof value.boot === "function";
+}
+
 /** What a plugin says of itself. */
 export interface PluginDefinition<
   Name extends string,

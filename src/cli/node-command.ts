@@ -24,7 +24,7 @@ import { defaultPlugins } from "../default-plugins.ts";
 import { ConfigError, StartError, messageOf } from "../errors.ts";
 import { topologyService } from "../contracts/topology.ts";
 import { type Node, createNode } from "../node.ts";
-import type { Plugin } from "../plugin.ts";
+import { type Plugin, isPlugin } from "../plugin.ts";
 import { type LogLevel, createBunWorld } from "../world-bun.ts";
 import { failStart } from "./report.ts";
 
@@ -128,13 +128,7 @@ async function run(flags: NodeFlags, command: Command): Promise<void> {
     process.exit(0);
   }
   await node.start();
-  // Without the plugin that listens there is no such parameter.
-  const port = node.parameters.get("port")?.get();
-  const where = port === undefined ? "listens nowhere" : `listens on ${addressOf(node.core.host, port)}`;
-  process.stdout.write(
-    `${pc.green("ready")} node ${node.core.name ?? node.facts.id.slice(0, 8)} ${where} (id ${node.facts.id})\n`,
-  );
-  tellWhenServing(node);
+  // Before it says that it is ready: who waits for that may stop it at once.
   const stop = (): void => {
     isStopping = true;
     node.stop().then(
@@ -153,6 +147,13 @@ async function run(flags: NodeFlags, command: Command): Promise<void> {
       if (!isStopping) stop();
     });
   }
+  // Without the plugin that listens there is no such parameter.
+  const port = node.parameters.get("port")?.get();
+  const where = port === undefined ? "listens nowhere" : `listens on ${addressOf(node.core.host, port)}`;
+  process.stdout.write(
+    `${pc.green("ready")} node ${node.core.name ?? node.facts.id.slice(0, 8)} ${where} (id ${node.facts.id})\n`,
+  );
+  tellWhenServing(node);
 }
 
 /** Says that the node serves, or what it waits for until it does. */
@@ -196,7 +197,13 @@ async function loadConfig(file: string | undefined): Promise<Config> {
       `The configuration "${file ?? DEFAULT_CONFIG_FILE}" has no default export: write "export default defineConfig({ ... })".`,
     );
   }
-  // Each of its settings is checked against the schema.
+  const use: unknown = "use" in value ? value.use : undefined;
+  if (use !== undefined && !(Array.isArray(use) && use.every((each: unknown) => isPlugin(each)))) {
+    throw new ConfigError(
+      `Setting "use" of the configuration "${file ?? DEFAULT_CONFIG_FILE}" must be a list of plugins, as "definePlugin" makes them.`,
+    );
+  }
+  // Each of its other settings is checked against the schema.
   return value;
 }
 
@@ -204,12 +211,12 @@ async function loadPlugin(file: string): Promise<Plugin> {
   const path = resolve(file);
   if (!existsSync(path)) throw new StartError(`Cannot load plugin "${file}": there is no such file.`);
   const value = await importDefault(path, `plugin "${file}"`);
-  if (typeof value !== "object" || value === null || !("name" in value) || !("boot" in value)) {
+  if (!isPlugin(value)) {
     throw new StartError(
       `Cannot load plugin "${file}": it has no plugin as its default export; write "export default definePlugin({ ... })".`,
     );
   }
-  return value as Plugin;
+  return value;
 }
 
 async function importDefault(path: string, what: string): Promise<unknown> {

@@ -182,6 +182,14 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       () => ["--config", write("empty.ts", "export const a = 1;")],
       "has no default export",
     ],
+    ...["[{}]", "5", "[{ name: 'a', boot: 1, settings: {} }]"].map(
+      (use, at) =>
+        [
+          `a configuration that uses ${use}`,
+          () => ["--config", write(`use-${at}.ts`, `export default { use: ${use} };`)],
+          'must be a list of plugins, as "definePlugin" makes them.',
+        ] as const,
+    ),
     ["a missing plugin", () => ["--plugin", "nowhere.ts"], 'Cannot load plugin "nowhere.ts": there is no such file.'],
     [
       "a plugin that is none",
