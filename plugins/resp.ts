@@ -69,7 +69,8 @@ const settingsSchema = Type.Object({
     examples: ["hard limit, soft limit and seconds, such as '64mb 16mb 60'"],
   }),
   maxReplyBytes: byteSize({
-    description: "What one client's waiting replies may take up in any case; one that is owed more is closed.",
+    description:
+      "What one client's waiting replies may take up in any case: a command whose reply is larger answers with an error, and a client that is owed more is closed.",
     default: "2gb",
   }),
 });
@@ -487,6 +488,8 @@ export default definePlugin({
       rejectedCount: 0,
       isStopping: false,
     };
+    // A floor, so that there is always room for the replies that gather before they are handed on, and for an error after them.
+    server.reply.maxBytes = Math.max(limits.maxReplyBytes, 2 * FLUSH_BYTES);
     let listener: Listener | undefined;
     const possibleClients = Math.max(1, world.machine.maxOpenFiles() - RESERVED_FILES);
     if (limits.maxClients > possibleClients) {

@@ -14,7 +14,7 @@ import { Fault, assert } from "./assert.ts";
 import { Call } from "./call.ts";
 import type { Client } from "./client.ts";
 import type { ArgumentList } from "./codec/resp-parser.ts";
-import type { ReplyWriter } from "./codec/resp-writer.ts";
+import { ReplyTooLargeError, type ReplyWriter } from "./codec/resp-writer.ts";
 import { type Command, CommandBits, CommandIndex } from "./command-table.ts";
 import { Verdict } from "./contracts/commands.ts";
 import type { Keyspace } from "./contracts/keyspace.ts";
@@ -184,9 +184,11 @@ export class Dispatcher {
     try {
       command.run(call);
     } catch (thrown) {
+      // For a command within another there may be no room left even for its error: the outer one fails then.
       this.#failed(command, thrown, reply, mark);
+    } finally {
+      this.#depth -= 1;
     }
-    this.#depth -= 1;
     this.commandCount += 1;
     command.callCount += 1;
     let microseconds = 0;
@@ -296,6 +298,10 @@ export class Dispatcher {
       throw thrown;
     }
     reply.rewind(mark);
+    if (thrown instanceof ReplyTooLargeError) {
+      reply.error(`ERR ${thrown.message}`);
+      return;
+    }
     if (thrown instanceof RangeError) {
       reply.error("OOM the machine has no memory left for this command");
       this.#log.error("command out of memory", { command: command.fullName, reason: thrown.message });

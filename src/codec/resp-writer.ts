@@ -47,6 +47,11 @@ const NULL_ARRAY = encoder.encode("*-1\r\n");
 const TRUE = encoder.encode("#t\r\n");
 const FALSE = encoder.encode("#f\r\n");
 
+/** A reply, together with those that wait with it, is larger than the writer may get. What was written of it must be taken back. */
+export class ReplyTooLargeError extends RangeError {
+  override readonly name = "ReplyTooLargeError";
+}
+
 /**
  * Writes replies.
  *
@@ -66,6 +71,8 @@ export class ReplyWriter {
   length = 0;
   /** The version that the client speaks. */
   protocol: 2 | 3 = 2;
+  /** The most bytes that it may hold. */
+  maxBytes = Number.POSITIVE_INFINITY;
 
   /** Empties it, and gives back what a large reply needed. */
   reset(): void {
@@ -88,7 +95,7 @@ export class ReplyWriter {
    * Makes room for bytes to come, so that many small replies need not grow the buffer one after another.
    *
    * @param count Bytes.
-   * @throws {RangeError} If the machine has no memory for them.
+   * @throws {RangeError} If the machine has no memory for them, or they are more than it may hold.
    */
   reserve(count: number): void {
     if (this.length + count > this.bytes.length) this.#grow(this.length + count);
@@ -239,7 +246,8 @@ export class ReplyWriter {
 
   /** A larger buffer, at least twice as large, so that all growing together copies each byte about once. */
   #grow(needed: number): void {
-    const larger = new Uint8Array(Math.max(needed, 2 * this.bytes.length));
+    if (needed > this.maxBytes) throw new ReplyTooLargeError(`the reply is larger than ${this.maxBytes} bytes`);
+    const larger = new Uint8Array(Math.min(Math.max(needed, 2 * this.bytes.length), this.maxBytes));
     copyBytes(this.bytes, 0, this.length, larger, 0);
     this.bytes = larger;
   }

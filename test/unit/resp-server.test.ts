@@ -44,6 +44,35 @@ describe("limits", () => {
       expect(await (await connect()).run("ping")).toBe("+PONG\r\n");
     }));
 
+  test("a reply larger than may wait for one client is an error that tells the bound, and nobody is closed for it", () =>
+    withNode({ plugins: { resp: { maxReplyBytes: "1mb" } } }, async (connect) => {
+      const client = await connect();
+      client.write(encodeCommand(["set", "k", new Uint8Array(300 * 1024)]));
+      expect(await client.reply()).toBe("+OK\r\n");
+      // Three fit, four do not; what comes before and after in one piece is answered.
+      client.write("ping\r\nmget k k k k\r\nping\r\n");
+      for (const expected of ["+PONG\r\n", "-ERR the reply is larger than 1048576 bytes\r\n", "+PONG\r\n"])
+        expect(await client.reply()).toBe(expected);
+      expect((await client.run("mget k k k"))?.length).toBeGreaterThan(900 * 1024);
+      client.write("multi\r\nmget k k k k\r\nping\r\nexec\r\n");
+      for (const expected of ["+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n"]) expect(await client.reply()).toBe(expected);
+      expect(await client.reply()).toBe("*2\r\n-ERR the reply is larger than 1048576 bytes\r\n+PONG\r\n");
+    }));
+
+  test("a transaction whose replies leave no room for an error fails as a whole, again and again", () =>
+    withNode({ plugins: { resp: { maxReplyBytes: "1mb" } } }, async (connect) => {
+      const client = await connect();
+      client.write(encodeCommand(["set", "k", new Uint8Array(300 * 1024)]));
+      expect(await client.reply()).toBe("+OK\r\n");
+      const pings = 20_000;
+      for (let round = 0; round < 6; round += 1) {
+        client.write(`multi\r\nmget k k k\r\n${"ping\r\n".repeat(pings)}exec\r\n`);
+        for (let reply = 0; reply < pings + 2; reply += 1) expect(await client.reply()).toMatch(/^\+(OK|QUEUED)\r\n$/);
+        expect(await client.reply()).toBe("-ERR the reply is larger than 1048576 bytes\r\n");
+      }
+      expect(await client.run("ping")).toBe("+PONG\r\n");
+    }));
+
   test("no more clients are allowed than the machine has files for", async () => {
     const world = createBunWorld({ logLevel: "silent" });
     const machine: Machine = {
