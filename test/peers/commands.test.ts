@@ -766,8 +766,11 @@ const SEQUENCES: Readonly<Record<string, readonly CommandLine[]>> = {
     "config set maxmemory 100mb maxmemory-policy allkeys-lru",
     "config get maxmemory",
     "config set maxmemory 0 maxmemory-policy noeviction",
-    "slowlog len",
+    // On a busy machine any command before may have been slow, and be kept.
+    "config set slowlog-log-slower-than -1",
     "slowlog reset",
+    "slowlog len",
+    "config set slowlog-log-slower-than 10000",
     "slowlog get abc",
     "slowlog get -2",
     "slowlog foo",
