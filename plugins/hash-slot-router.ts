@@ -77,11 +77,11 @@ export default definePlugin({
   provides: { router: routerService },
   setup(context) {
     const { topology } = context.requires;
-    const self = { id: context.node.id, start: context.node.runId };
-    let routes = makeRoutes(topology.map, self);
+    const routesOf = (map: ClusterMap): Routes => makeRoutes(map, { id: topology.self.id, start: context.node.runId });
+    let routes = routesOf(topology.map);
     let movedCount = 0;
     context.on(context.hooks.mapChanged, ({ map }) => {
-      routes = makeRoutes(map, self);
+      routes = routesOf(map);
     });
 
     const refuse = (call: Call, slot: number, action: number): Verdict => {

@@ -4,24 +4,19 @@ import { keySlot } from "../../src/codec/slot.ts";
 import { type ClusterMap, type NodeRecord, type SlotRange, topologyService } from "../../src/contracts/topology.ts";
 import { routerService } from "../../src/contracts/routing.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
-import { makeClusterMap } from "../../src/protocol/cluster-map.ts";
 import { makeRoutes } from "../../plugins/hash-slot-router.ts";
 import { localClient, startLocalNode } from "../support/local-node.ts";
+import { makeMap, makeNode } from "../support/make-map.ts";
 
 const idOf = (name: string): string => Buffer.from(name.padEnd(20, "-")).toString("hex");
 
-const nodeOf = (name: string, port: number): NodeRecord => ({
-  id: idOf(name),
-  name,
-  host: `${name}.example`,
-  port,
-  busPort: port + 10_000,
-});
+const nodeOf = (name: string, port: number): NodeRecord =>
+  makeNode({ id: idOf(name), name, host: `${name}.example`, port });
 const NODES = { self: nodeOf("self", 7001), left: nodeOf("left", 7002), right: nodeOf("right", 7003) };
 
 /** A map in which each node has some slots. */
 function mapOf(version: number, slots: Readonly<Record<keyof typeof NODES, readonly SlotRange[]>>): ClusterMap {
-  const map = makeClusterMap(
+  return makeMap(
     version,
     Object.values(NODES).map((node) => ({
       node,
@@ -29,8 +24,6 @@ function mapOf(version: number, slots: Readonly<Record<keyof typeof NODES, reado
       slots: slots[node.name as keyof typeof NODES],
     })),
   );
-  if (typeof map === "string") throw new Error(map);
-  return map;
 }
 
 const slotOf = (key: string): number => {
@@ -59,10 +52,16 @@ async function startRouted(first: ClusterMap): Promise<{
     summary: "A map that the test changes.",
     provides: { topology: topologyService },
     setup(context) {
+      // A node serves only as the start that the map has admitted.
+      const admitted = (next: ClusterMap): ClusterMap => ({
+        ...next,
+        nodes: next.nodes.map((each) => (each.id === NODES.self.id ? { ...each, start: context.node.runId } : each)),
+      });
+      map = admitted(map);
       changes.tell = (next) => {
         const previous = map;
-        map = next;
-        context.hooks.mapChanged.notify({ map, previous });
+        map = admitted(next);
+        context.hooks.mapChanged.notify({ map, previous, delta: undefined });
       };
       return {
         topology: {
@@ -72,6 +71,10 @@ async function startRouted(first: ClusterMap): Promise<{
           self: NODES.self,
           selfShard: undefined,
           node: (id) => map.nodes.find((each) => each.id === id),
+          request: () => Promise.resolve({ type: "refused", reason: "the test changes it" }),
+          history: [],
+          waitingFor: undefined,
+          exportState: () => "",
         },
       };
     },
@@ -134,17 +137,10 @@ describe("a node serves", () => {
   });
 
   test("nothing of a shard in which it is only a replica", () => {
-    const [first] = mapOf(1, { self: [], left: upTo(0, 16_383), right: [] }).shards;
+    const map = mapOf(1, { self: [], left: upTo(0, 16_383), right: [] });
+    const [first] = map.shards;
     if (first === undefined) throw new Error("there is no shard");
-    const routes = makeRoutes(
-      {
-        version: 1,
-        nodes: Object.values(NODES),
-        shards: [{ ...first, replicas: [NODES.self.id] }],
-        shardOfSlot: new Int16Array(16_384),
-      },
-      NODES.self.id,
-    );
+    const routes = makeRoutes({ ...map, shards: [{ ...first, replicas: [NODES.self.id] }] }, NODES.self);
     expect(routes.servesAll).toBe(false);
     expect(routes.addresses).toStrictEqual(["left.example:7002"]);
     expect(new Set(routes.actionOfSlot).size).toBe(1);
@@ -243,18 +239,32 @@ test("redirects are counted, told by INFO, and set back by CONFIG RESETSTAT", as
 test("each of very many shards has an address of its own", () => {
   // More than fit the table that is used for fewer.
   const nodes = Array.from({ length: 1000 }, (_, index) => nodeOf(`n${index}`, 7000 + index));
-  const map = makeClusterMap(
+  const map = makeMap(
     1,
     nodes.map((node, index) => ({ node, shardId: idOf(`s${index}`), slots: upTo(index, index) })),
   );
-  if (typeof map === "string") throw new Error(map);
-  const routes = makeRoutes(map, nodes[500]?.id ?? "");
+  const routes = makeRoutes(map, nodes[500] ?? NODES.self);
   const seen = nodes.map((_, index) => {
     const action = routes.actionOfSlot[index] ?? 0;
-    return action === 0 ? "self" : (routes.addresses[action - 2] ?? "nobody");
+    return action === 0 ? "self" : (routes.addresses[action - 3] ?? "nobody");
   });
   expect(seen).toStrictEqual(nodes.map(({ host, port }, index) => (index === 500 ? "self" : `${host}:${port}`)));
   // 0 is to serve, 1 is nobody's: a slot without an owner is neither the first shard's nor this node's.
   expect(routes.actionOfSlot[1000]).toBe(1);
   expect(routes.servesAll).toBe(false);
+});
+
+test("a start of a node that the map has not admitted serves nothing, and sends nobody away", () => {
+  const [action] = makeRoutes(THIRDS, { id: NODES.self.id, start: "another start" }).actionOfSlot;
+  const [served] = makeRoutes(THIRDS, NODES.self).actionOfSlot;
+  expect([served, action]).toStrictEqual([0, 2]);
+});
+
+test("a slot whose last owner may not know that it lost it is not served, by the node that gained it", () => {
+  const release = { node: NODES.left.id, incarnation: 1, version: 2, slots: upTo(10, 19) };
+  const { actionOfSlot } = makeRoutes({ ...THIRDS, releases: [release] }, NODES.self);
+  expect([9, 10, 19, 20].map((slot) => actionOfSlot[slot])).toStrictEqual([0, 2, 2, 0]);
+  // The loser itself, when it gets them back, has nobody to wait for.
+  const back = makeRoutes({ ...THIRDS, releases: [{ ...release, node: NODES.self.id }] }, NODES.self);
+  expect(back.actionOfSlot[10]).toBe(0);
 });
