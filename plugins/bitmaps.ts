@@ -3,7 +3,7 @@
  *
  * Talks to the rest through the service `keyspace`. What is done to bits is in `src/codec/bits.ts`.
  */
-import { integerArgument } from "../src/arguments.ts";
+import { integerArgument, isGreaterArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { commandAdder, oneKey } from "../src/command-adder.ts";
 import {
@@ -113,7 +113,7 @@ export default definePlugin({
         if (((before & mask) !== 0) !== isOne) {
           bytes[at] = isOne ? before | mask : before & ~mask;
           keyspace.changed(call.key, record, FLAG_EDITED);
-        }
+        } else keyspace.setFlags(record, FLAG_EDITED);
         call.reply.integer((before & mask) === 0 ? 0 : 1);
       },
     );
@@ -143,29 +143,31 @@ export default definePlugin({
     /**
      * Reads start, end and unit of a range.
      *
+     * @param isCount For BITCOUNT, not BITPOS.
      * @returns First and last bit; `empty`; or `undefined` with the error written.
      */
     const readRange = (
       call: Call,
       from: number,
       length: number,
+      isCount: boolean,
     ): { first: number; last: number } | "empty" | undefined => {
-      let isBit = false;
-      if (call.count > from + 2) {
-        isBit = call.is(from + 2, "BIT");
-        if (!isBit && !call.is(from + 2, "BYTE")) {
-          call.reply.error(SYNTAX_ERROR);
-          return undefined;
-        }
-      }
       let first = call.count > from ? integerArgument(call, from) : 0;
       let last = call.count > from + 1 ? integerArgument(call, from + 1) : -1;
-      if (Number.isNaN(first) || Number.isNaN(last)) {
+      const isBit = call.count > from + 2 && call.is(from + 2, "BIT");
+      const isBadUnit = call.count > from + 2 && !isBit && !call.is(from + 2, "BYTE");
+      // BITCOUNT looks at the end before the unit, and then whether both places are counted from behind in the wrong order. BITPOS looks at
+      // the unit first, and cuts places before the string to its beginning whatever their order.
+      if (Number.isNaN(first) || (Number.isNaN(last) && (isCount || !isBadUnit))) {
         call.reply.error(NOT_AN_INTEGER);
         return undefined;
       }
+      if (isCount && first < 0 && last < 0 && isGreaterArgument(call, from, from + 1)) return "empty";
+      if (isBadUnit) {
+        call.reply.error(SYNTAX_ERROR);
+        return undefined;
+      }
       const total = isBit ? 8 * length : length;
-      if (first < 0 && last < 0 && first > last) return "empty";
       first = Math.max(0, first < 0 ? total + first : first);
       last = Math.min(total - 1, Math.max(0, last < 0 ? total + last : last));
       if (first > last || length === 0) return "empty";
@@ -190,7 +192,7 @@ export default definePlugin({
           call.reply.error(SYNTAX_ERROR);
           return;
         }
-        const range = readRange(call, 2, keyspace.valueLength(record));
+        const range = readRange(call, 2, keyspace.valueLength(record), true);
         if (range === undefined) return;
         call.reply.integer(
           range === "empty"
@@ -228,7 +230,7 @@ export default definePlugin({
           return;
         }
         const length = keyspace.valueLength(record);
-        const range = readRange(call, 3, length);
+        const range = readRange(call, 3, length, false);
         if (range === undefined) return;
         if (range === "empty") {
           call.reply.integer(-1);
@@ -320,10 +322,6 @@ export default definePlugin({
         }
         let value = 0n;
         if (kind !== "get") {
-          if (isReadOnly) {
-            call.reply.error("ERR BITFIELD_RO only supports the GET subcommand");
-            return undefined;
-          }
           const parsed = parseInteger64(call.bytes, call.start(index + 3), call.end(index + 3));
           if (parsed === undefined) {
             call.reply.error(NOT_AN_INTEGER);
@@ -333,6 +331,10 @@ export default definePlugin({
         }
         steps.push({ kind, type, offset, value, overflow });
         index += kind === "get" ? 3 : 4;
+      }
+      if (isReadOnly && steps.some((step) => step.kind !== "get")) {
+        call.reply.error("ERR BITFIELD_RO only supports the GET subcommand");
+        return undefined;
       }
       return steps;
     };
@@ -362,10 +364,12 @@ export default definePlugin({
           continue;
         }
         writeField(bytes, offset, type, after);
-        hasChanged = true;
+        // As with SETBIT, what was there already is no change.
+        hasChanged ||= after !== before;
         call.reply.bigInteger(kind === "set" ? before : after);
       }
       if (hasChanged) keyspace.changed(call.key, record, FLAG_EDITED);
+      else if (writes.length > 0) keyspace.setFlags(record, FLAG_EDITED);
     };
     add(
       "bitfield key [operation:(GET (encoding offset:integer) | write:([OVERFLOW (WRAP | SAT | FAIL)] " +

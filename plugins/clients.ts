@@ -4,6 +4,7 @@
  * Promises: CLIENT PAUSE holds commands, in order, and answers each of them once it is over; nothing of a pause is on the path of commands while
  * there is none. Talks to the rest through the table of clients and the hook `commandBefore`.
  */
+import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import type { Client } from "../src/client.ts";
 import { splitUsage } from "../src/command-syntax.ts";
@@ -91,11 +92,6 @@ function matches(client: Client, filter: ClientFilter, self: Client): boolean {
 /** Whether a call may change keys: EXEC may, whatever it has queued. */
 function mayWrite({ command }: Call): boolean {
   return (command.bits & CommandBits.write) !== 0 || command.fullName === "exec";
-}
-
-/** A whole number that fits 64 bits, or NaN. */
-function wholeNumber(text: string): number {
-  return /^-?(0|[1-9][0-9]{0,18})$/.test(text) ? Number(text) : Number.NaN;
 }
 
 export default definePlugin({
@@ -233,7 +229,7 @@ export default definePlugin({
           const isName = call.is(2, "LIB-NAME");
           const value = call.text(3);
           if (!isName && !call.is(2, "LIB-VER")) {
-            call.reply.error(`ERR Unrecognized option '${call.text(2).slice(0, 128)}'`);
+            call.reply.error(`ERR Unrecognized option '${call.shown(2)}'`);
           } else if (!PRINTABLE.test(value)) {
             call.reply.error(
               `ERR ${isName ? "lib-name" : "lib-ver"} cannot contain spaces, newlines or special characters.`,
@@ -280,7 +276,7 @@ export default definePlugin({
             call.reply.error(SYNTAX_ERROR);
             return;
           }
-          const durationMs = wholeNumber(call.text(2));
+          const durationMs = integerArgument(call, 2);
           if (Number.isNaN(durationMs) || durationMs > MAX_PAUSE_MS)
             call.reply.error("ERR timeout is not an integer or out of range");
           else if (durationMs < 0) call.reply.error("ERR timeout is negative");
@@ -325,13 +321,13 @@ function listOf(call: Call, all: readonly Client[]): readonly Client[] | undefin
   if (call.is(2, "TYPE") && call.count === 4) {
     const type = call.text(3).toLowerCase();
     if (CLIENT_TYPES.has(type)) return type === "normal" ? all : [];
-    call.reply.error(`ERR Unknown client type '${call.text(3).slice(0, 128)}'`);
+    call.reply.error(`ERR Unknown client type '${call.shown(3)}'`);
     return undefined;
   }
   if (call.is(2, "ID") && call.count > 3) {
     const ids: number[] = [];
     for (let index = 3; index < call.count; index += 1) {
-      const id = wholeNumber(call.text(index));
+      const id = integerArgument(call, index);
       if (Number.isNaN(id)) {
         call.reply.error("ERR Invalid client ID");
         return undefined;
@@ -373,16 +369,16 @@ function readFilter(call: Call, filter: ClientFilter): string | undefined {
     if (index + 1 >= call.count) return SYNTAX_ERROR;
     const value = call.text(index + 1);
     if (call.is(index, "ID")) {
-      const id = wholeNumber(value);
+      const id = integerArgument(call, index + 1);
       if (!(id >= 1)) return "ERR client-id should be greater than 0";
       filter.id = id;
     } else if (call.is(index, "TYPE")) {
-      if (!CLIENT_TYPES.has(value.toLowerCase())) return `ERR Unknown client type '${value.slice(0, 128)}'`;
+      if (!CLIENT_TYPES.has(value.toLowerCase())) return `ERR Unknown client type '${call.shown(index + 1)}'`;
       filter.type = value.toLowerCase();
     } else if (call.is(index, "ADDR")) filter.address = value;
     else if (call.is(index, "LADDR")) filter.localAddress = value;
     else if (call.is(index, "USER")) {
-      if (value !== "default") return `ERR No such user '${value.slice(0, 128)}'`;
+      if (value !== "default") return `ERR No such user '${call.shown(index + 1)}'`;
       filter.user = value;
     } else if (call.is(index, "SKIPME")) {
       if (!/^(yes|no)$/i.test(value)) return SYNTAX_ERROR;

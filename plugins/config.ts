@@ -58,9 +58,7 @@ export default definePlugin({
         const name = call.text(index).toLowerCase();
         const parameter = parameters.get(name);
         if (parameter === undefined) {
-          call.reply.error(
-            `ERR Unknown option or number of arguments for CONFIG SET - '${call.text(index).slice(0, 128)}'`,
-          );
+          call.reply.error(`ERR Unknown option or number of arguments for CONFIG SET - '${call.shown(index)}'`);
           return;
         }
         if (changes.some((change) => change.name === name)) {

@@ -6,6 +6,7 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash, timingSafeEqual } from "node:crypto";
+import { integer32Error, integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { topologyService } from "../src/contracts/topology.ts";
 import { routerService } from "../src/contracts/routing.ts";
@@ -148,40 +149,37 @@ export default definePlugin({
         const { client, reply } = call;
         let protocol: 2 | 3 | undefined;
         if (call.count > 1) {
-          const text = call.text(1);
-          if (!/^-?[0-9]{1,18}$/.test(text)) {
+          const version = integerArgument(call, 1);
+          if (Number.isNaN(version)) {
             reply.error("ERR Protocol version is not an integer or out of range");
             return;
           }
-          if (text !== "2" && text !== "3") {
+          if (version !== 2 && version !== 3) {
             reply.error("NOPROTO unsupported protocol version");
             return;
           }
-          protocol = text === "2" ? 2 : 3;
+          protocol = version;
         }
-        let name: string | undefined;
-        let credentials: { readonly user: string; readonly password: Uint8Array } | undefined;
+        // As in Redis, each option takes effect when it is read, also if a later one is wrong.
         for (let index = 2; index < call.count; index += 1) {
           const more = call.count - 1 - index;
           if (call.is(index, "AUTH") && more >= 2) {
-            credentials = { user: call.text(index + 1), password: call.copy(index + 2) };
+            const error = authenticate(call, call.text(index + 1), call.copy(index + 2));
+            if (error !== undefined) {
+              reply.error(error);
+              return;
+            }
             index += 2;
           } else if (call.is(index, "SETNAME") && more >= 1) {
-            name = call.text(index + 1);
+            const name = call.text(index + 1);
             if (!CLIENT_NAME.test(name)) {
               reply.error(BAD_CLIENT_NAME);
               return;
             }
+            client.name = name;
             index += 1;
           } else {
-            reply.error(`ERR Syntax error in HELLO option '${call.text(index).slice(0, 128)}'`);
-            return;
-          }
-        }
-        if (credentials !== undefined) {
-          const error = authenticate(call, credentials.user, credentials.password);
-          if (error !== undefined) {
-            reply.error(error);
+            reply.error(`ERR Syntax error in HELLO option '${call.shown(index)}'`);
             return;
           }
         }
@@ -189,7 +187,6 @@ export default definePlugin({
           reply.error(HELLO_UNAUTHENTICATED);
           return;
         }
-        if (name !== undefined) client.name = name;
         if (protocol !== undefined) {
           client.protocol = protocol;
           reply.protocol = protocol;
@@ -227,10 +224,10 @@ export default definePlugin({
       complexity: "O(1)",
       since: "1.0.0",
       run(call) {
-        const text = call.text(1);
-        if (!/^-?(0|[1-9][0-9]{0,9})$/.test(text) || Math.abs(Number(text)) > 2 ** 31 - 1) {
-          call.reply.error("ERR value is not an integer or out of range");
-        } else if (text === "0") call.reply.ok();
+        const database = integerArgument(call, 1);
+        const error = integer32Error(database);
+        if (error !== undefined) call.reply.error(error);
+        else if (database === 0) call.reply.ok();
         else call.reply.error(isCluster ? "ERR SELECT is not allowed in cluster mode" : "ERR DB index is out of range");
       },
     });

@@ -11,6 +11,8 @@ import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 
 /** The longest value, unless `proto-max-bulk-len` says otherwise. */
 const DEFAULT_MAX_BYTES = 536_870_912;
+/** A value may be longer than that by a field of BITFIELD: only the field's first bit must lie within. */
+const FIELD_BYTES_MAX = 8;
 
 export default definePlugin({
   name: "dump",
@@ -111,7 +113,7 @@ export default definePlugin({
           return;
         }
         const maxBytes = Number(context.parameters.get("proto-max-bulk-len")?.get() ?? DEFAULT_MAX_BYTES);
-        const decoded = decode(call.bytes, call.start(3), call.end(3), maxBytes);
+        const decoded = decode(call.bytes, call.start(3), call.end(3), maxBytes + FIELD_BYTES_MAX);
         if (decoded.kind !== "string") {
           reply.error(
             decoded.kind === "damaged"

@@ -44,7 +44,7 @@ function readConditions(call: Call): Conditions | string {
     else if (call.is(index, "XX")) isXx = true;
     else if (call.is(index, "GT")) isGt = true;
     else if (call.is(index, "LT")) isLt = true;
-    else return `ERR Unsupported option ${call.text(index).slice(0, 128)}`;
+    else return `ERR Unsupported option ${call.shown(index)}`;
   }
   if (isNx && (isXx || isGt || isLt)) return "ERR NX and XX, GT or LT options at the same time are not compatible";
   if (isGt && isLt) return "ERR GT and LT options at the same time are not compatible";

@@ -4,7 +4,7 @@
  * Promises: SCAN returns every key that is there from its start to its end; no command shows an expired key. KEYS and FLUSHALL stop everybody else
  * while they run, as in Redis; SCAN and UNLINK are there for those who mind.
  */
-import { integerArgument } from "../src/arguments.ts";
+import { integer32Error, integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { commandAdder, oneKey } from "../src/command-adder.ts";
 import { globMatch } from "../src/codec/glob.ts";
@@ -33,8 +33,6 @@ const CURSOR_BYTES = 64;
 /** How often RANDOMKEY draws before it gives up on finding a key that has not expired: about a millisecond. */
 const RANDOM_TRIES = 1000;
 /** Redis reads the number of a database as one of 32 bits. */
-const INTEGER_32_MIN = -(2 ** 31);
-const INTEGER_32_MAX = 2 ** 31 - 1;
 /** Up to this length a value that was set whole lies in one block with its header, in Redis: it is called `embstr`. */
 const EMBSTR_BYTES = 44;
 /** Numbers below are shared by all keys that have them, in Redis; and what it says their references count. */
@@ -298,12 +296,9 @@ export default definePlugin({
           if (call.is(index, "REPLACE")) isReplace = true;
           else if (call.is(index, "DB") && index + 1 < call.count) {
             const database = integerArgument(call, index + 1);
-            if (Number.isNaN(database)) {
-              call.reply.error(NOT_AN_INTEGER);
-              return;
-            }
-            if (database < INTEGER_32_MIN || database > INTEGER_32_MAX) {
-              call.reply.error(`ERR value is out of range, value must between ${INTEGER_32_MIN} and ${INTEGER_32_MAX}`);
+            const error = integer32Error(database);
+            if (error !== undefined) {
+              call.reply.error(error);
               return;
             }
             if (database !== 0) {
@@ -492,17 +487,18 @@ function scan(
   let position = cursor % POSITIONS;
   // The cursor is only known at the end, and written first: what is found is gathered here, no more than was asked for (and a few).
   const found: Handle[] = [];
+  const expired: Handle[] = [];
   // The loop's own count is in an object: it grows in a callback, where no reader (nor linter) would look for it.
   const progress = { visited: 0 };
   const visit = (record: Handle): void => {
     progress.visited += 1;
-    if (isExpired(record) || (type !== undefined && TYPE_NAMES[keyspace.type(record)] !== type)) return;
     if (pattern !== 0) {
       const start = keyspace.keyStart(record);
       const end = start + keyspace.keyLength(record);
       if (!globMatch(bytes, call.start(pattern), call.end(pattern), keyspace.bytes(record), start, end)) return;
     }
-    found.push(record);
+    if (isExpired(record)) expired.push(record);
+    else if (type === undefined || TYPE_NAMES[keyspace.type(record)] === type) found.push(record);
   };
   // Empty slots are not counted: a look at the counter of each of the 16384 is all that they can cost, some microseconds.
   while (slot < SLOT_COUNT && progress.visited < count) {
@@ -513,4 +509,10 @@ function scan(
   reply.bulkText(slot >= SLOT_COUNT ? "0" : String(slot * POSITIONS + position));
   reply.array(found.length);
   for (const record of found) replyKey(call, record);
+  // Looking them up removes them (but on a replica), as in Redis.
+  const key = new KeyReference();
+  for (const record of expired) {
+    keyspace.referRecord(key, record);
+    keyspace.peek(key);
+  }
 }

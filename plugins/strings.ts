@@ -13,6 +13,7 @@ import {
   expiryArgument,
   expiryOption,
   integerArgument,
+  isGreaterArgument,
 } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
 import { commandAdder, oneKey } from "../src/command-adder.ts";
@@ -140,7 +141,8 @@ export default definePlugin({
         else if (call.is(index, "XX") && !isNx) isXx = true;
         else if (call.is(index, "GET")) isGet = true;
         else if (call.is(index, "KEEPTTL") && unit === undefined) isKeep = true;
-        else if (found !== undefined && unit === undefined && !isKeep && index + 1 < call.count) {
+        else if (found !== undefined && (unit ?? found) === found && !isKeep && index + 1 < call.count) {
+          // An option that is said again counts as it is said last.
           unit = found;
           expiryIndex = index + 1;
           index += 1;
@@ -247,12 +249,14 @@ export default definePlugin({
       "Answers a value and sets when its key expires.",
       (call) => {
         let unit: ExpiryUnit | undefined;
+        let expiryIndex = 0;
         let isPersist = false;
         for (let index = 2; index < call.count; index += 1) {
           const found = expiryOption(call, index);
-          if (call.is(index, "PERSIST") && unit === undefined && !isPersist) isPersist = true;
-          else if (found !== undefined && unit === undefined && !isPersist && index + 1 < call.count) {
+          if (call.is(index, "PERSIST") && unit === undefined) isPersist = true;
+          else if (found !== undefined && (unit ?? found) === found && !isPersist && index + 1 < call.count) {
             unit = found;
+            expiryIndex = index + 1;
             index += 1;
           } else {
             call.reply.error(SYNTAX_ERROR);
@@ -267,7 +271,7 @@ export default definePlugin({
         if (isWrongType(call, record)) return;
         let expiresAtMs = NO_EXPIRY;
         if (unit !== undefined) {
-          const atMs = readExpiry(call, 3, unit);
+          const atMs = readExpiry(call, expiryIndex, unit);
           if (atMs === undefined) return;
           expiresAtMs = atMs;
         }
@@ -400,7 +404,7 @@ export default definePlugin({
       if (isWrongType(call, record)) return;
       const length = record === 0 ? 0 : keyspace.valueLength(record);
       // Both before the string, and in the wrong order: Redis answers nothing before it cuts them to the string.
-      const isEmpty = first < 0 && last < 0 && first > last;
+      const isEmpty = first < 0 && last < 0 && isGreaterArgument(call, 2, 3);
       const from = Math.max(0, first < 0 ? length + first : first);
       const to = Math.min(length - 1, Math.max(0, last < 0 ? length + last : last));
       if (isEmpty || from > to || length === 0) {

@@ -220,6 +220,11 @@ export default definePlugin({
       summary: "Runs the queued commands, all or none.",
       complexity: "Of the queued commands.",
       since: "1.2.0",
+      // As in Redis, an EXEC that cannot run ends the transaction if there is one, and the watch in any case.
+      onRefused(client, error) {
+        forget(client);
+        return `EXECABORT Transaction discarded because of: ${error.replace(/^ERR /, "")}`;
+      },
       run(call) {
         const { client, reply } = call;
         const transaction = transactions.get(client);

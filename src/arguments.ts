@@ -1,6 +1,7 @@
 /** Reading arguments that many commands share: whole numbers, and times of expiry. */
 import type { Call } from "./call.ts";
 import { INTEGER_64_MAX, INTEGER_64_MIN, parseInteger, parseInteger64 } from "./codec/number.ts";
+import { NOT_AN_INTEGER } from "./replies.ts";
 
 /** The latest moment that is told apart from the next one: beyond it numbers are no longer exact. Some 285,000 years from here. */
 export const MAX_TIME_MS = Number.MAX_SAFE_INTEGER;
@@ -17,6 +18,30 @@ export function integerArgument(call: Call, index: number): number {
   if (Number.isSafeInteger(value) || Number.isNaN(value)) return value;
   const large = parseInteger64(call.bytes, start, end);
   return large === undefined ? Number.NaN : Number(large);
+}
+
+/** Whether one whole number is greater than another, to the last digit: `integerArgument` rounds beyond 2^53. */
+export function isGreaterArgument(call: Call, index: number, otherIndex: number): boolean {
+  const value = integerArgument(call, index);
+  const other = integerArgument(call, otherIndex);
+  if (value !== other || Number.isSafeInteger(value)) return value > other;
+  const exact = parseInteger64(call.bytes, call.start(index), call.end(index));
+  const exactOther = parseInteger64(call.bytes, call.start(otherIndex), call.end(otherIndex));
+  return exact !== undefined && exactOther !== undefined && exact > exactOther;
+}
+
+const INTEGER_32_MIN = -(2 ** 31);
+const INTEGER_32_MAX = 2 ** 31 - 1;
+
+/**
+ * Tells why a number that was read by `integerArgument` is none of 32 bits, as that of a database must be.
+ *
+ * @returns The error; `undefined` if it is one.
+ */
+export function integer32Error(value: number): string | undefined {
+  if (Number.isNaN(value)) return NOT_AN_INTEGER;
+  if (value >= INTEGER_32_MIN && value <= INTEGER_32_MAX) return undefined;
+  return `ERR value is out of range, value must between ${INTEGER_32_MIN} and ${INTEGER_32_MAX}`;
 }
 
 /** What an argument that says when a key expires means. */

@@ -22,6 +22,9 @@ export interface DeferredReply {
   resolve(write: (reply: ReplyWriter) => void): void;
 }
 
+/** More than anybody reads; an argument can have half a gigabyte, and would be in memory twice more. */
+const SHOWN_BYTES_MAX = 65_536;
+
 export class Call {
   /** The command that runs. */
   command: Command;
@@ -94,6 +97,16 @@ export class Call {
     const end = this.args.end(index);
     let text = "";
     for (let at = this.args.start(index); at < end; at += 1) text += String.fromCharCode(this.bytes[at] as number);
+    return text;
+  }
+
+  /** An argument as errors show it: as `text`, but to its first zero byte, as C prints it, and of a monstrous one the beginning. */
+  shown(index: number): string {
+    const end = Math.min(this.args.end(index), this.args.start(index) + SHOWN_BYTES_MAX);
+    let text = "";
+    for (let at = this.args.start(index); at < end && this.bytes[at] !== 0; at += 1) {
+      text += String.fromCharCode(this.bytes[at] as number);
+    }
     return text;
   }
 

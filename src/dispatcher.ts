@@ -227,7 +227,7 @@ export class Dispatcher {
     if (command.subcommands !== undefined && args.count > 1) {
       const subcommand = command.subcommands.find(bytes, args.start(1), args.end(1));
       if (subcommand === undefined) {
-        const name = textOf(bytes, args.start(1), Math.min(args.end(1), args.start(1) + 128));
+        const name = shownText(bytes, args.start(1), Math.min(args.end(1), args.start(1) + 128));
         reply.error(`ERR unknown subcommand '${name}'. Try ${command.specification.name.toUpperCase()} HELP.`);
         this.#rejected(command, client, reply, mark);
         return undefined;
@@ -235,13 +235,11 @@ export class Dispatcher {
       command = subcommand;
     }
     if (!command.takes(args.count)) {
-      reply.error(`ERR wrong number of arguments for '${command.fullName}' command`);
-      this.#rejected(command, client, reply, mark);
+      this.#refuse(command, client, reply, `ERR wrong number of arguments for '${command.fullName}' command`);
       return undefined;
     }
     if (!client.isAuthenticated && (command.bits & CommandBits.noAuth) === 0) {
-      reply.error("NOAUTH Authentication required.");
-      this.#rejected(command, client, reply, mark);
+      this.#refuse(command, client, reply, "NOAUTH Authentication required.");
       return undefined;
     }
     return command;
@@ -273,6 +271,12 @@ export class Dispatcher {
     const parts: Uint8Array[] = [];
     for (let index = 0; index < call.count; index += 1) parts.push(call.copy(index));
     this.#hooks.effect.notify({ slot, parts });
+  }
+
+  #refuse(command: Command, client: Client, reply: ReplyWriter, error: string): void {
+    const mark = reply.length;
+    reply.error(command.specification.onRefused?.(client, error) ?? error);
+    this.#rejected(command, client, reply, mark);
   }
 
   #rejected(command: Command, client: Client, reply: ReplyWriter, mark: number): void {
@@ -312,7 +316,7 @@ export class Dispatcher {
   }
 
   #unknown(client: Client, args: ArgumentList, reply: ReplyWriter): void {
-    const name = textOf(args.bytes, args.start(0), Math.min(args.end(0), args.start(0) + 128));
+    const name = shownText(args.bytes, args.start(0), Math.min(args.end(0), args.start(0) + 128));
     // What a browser sends when a page makes it talk to a Redis port. Going on would run the lines of its body as commands.
     if (/^(post|host:)$/i.test(name)) {
       this.#log.warn("possible cross-protocol attack: the connection was closed", {
@@ -325,7 +329,7 @@ export class Dispatcher {
     let shown = "";
     for (let index = 1; index < args.count && shown.length < 128; index += 1) {
       const start = args.start(index);
-      shown += `'${textOf(args.bytes, start, Math.min(args.end(index), start + 128 - shown.length))}' `;
+      shown += `'${shownText(args.bytes, start, Math.min(args.end(index), start + 128 - shown.length))}' `;
     }
     reply.error(`ERR unknown command '${name}', with args beginning with: ${shown}`);
   }
@@ -339,4 +343,10 @@ function textOf(bytes: Uint8Array, start: number, end: number): string {
   let text = "";
   for (let at = start; at < end; at += 1) text += String.fromCharCode(bytes[at] as number);
   return text;
+}
+
+/** A text as messages show it: to its first zero byte, as C prints it. */
+function shownText(bytes: Uint8Array, start: number, end: number): string {
+  const zero = bytes.indexOf(0, start);
+  return textOf(bytes, start, zero < 0 ? end : Math.min(zero, end));
 }

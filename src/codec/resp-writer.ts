@@ -114,11 +114,11 @@ export class ReplyWriter {
   /**
    * An error.
    *
-   * @param text Its code, then words, such as `ERR syntax error`. Line ends in it become blanks. One character a byte (as `Call.text` gives a
+   * @param text Its code, then words, such as `ERR syntax error`. Line ends in it become blanks, at its end nothing. One character a byte (as `Call.text` gives a
    * client's own words back) if none is beyond U+00FF, else UTF-8.
    */
   error(text: string): void {
-    this.#line(MINUS, text);
+    this.#line(MINUS, text.replace(/[\r\n]+$/, ""));
   }
 
   /** An integer. @param value A safe one. */

@@ -6,6 +6,7 @@
  * `context.command`. The words are those of Redis' own `COMMAND` reply, so that clients which read it are served.
  */
 import type { Call } from "../call.ts";
+import type { Client } from "../client.ts";
 
 /** What `COMMAND INFO` says of a command. Those that steer the dispatcher are explained; the others only inform clients. */
 export type CommandFlag =
@@ -121,6 +122,13 @@ export interface CommandSpecification {
    * `call.defer()`. Of a container of subcommands: called when no subcommand was named or known.
    */
   readonly run: (call: Call) => void;
+  /**
+   * Called when it is refused before it could run (arguments too few or too many, no password).
+   *
+   * @param error The reason, as it would be replied.
+   * @returns What to reply instead.
+   */
+  readonly onRefused?: (client: Client, error: string) => string;
   readonly subcommands?: readonly CommandSpecification[];
 }
 

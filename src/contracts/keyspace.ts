@@ -99,6 +99,8 @@ export interface Keyspace {
    * steps is cheap (room is left over beyond a few kilobytes).
    */
   resize(key: KeyReference, record: Handle, valueLength: number, flags: number): Handle;
+  /** Gives a record other flags. Its value stays, so this is no change: nobody who watches is told. */
+  setFlags(record: Handle, flags: number): void;
   /** Says that the bytes of the value of a record that was just found were changed in place. */
   changed(key: KeyReference, record: Handle, flags: number): void;
   /** Sets or removes (`NO_EXPIRY`) the expiry of a record that was just found. */

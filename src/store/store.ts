@@ -245,11 +245,15 @@ export class Store extends RecordReader implements Keyspace {
     return target;
   }
 
-  changed(key: KeyReference, record: Handle, flags: number): void {
+  setFlags(record: Handle, flags: number): void {
     assert(flags >= 0 && flags <= FLAGS_MASK, "A record has four bits for flags.");
     const ints = this.slabs.intsOf(record);
     const at = wordOf(record) + META;
     ints[at] = ((ints[at] as number) & ~(FLAGS_MASK << FLAGS_SHIFT)) | (flags << FLAGS_SHIFT);
+  }
+
+  changed(key: KeyReference, record: Handle, flags: number): void {
+    this.setFlags(record, flags);
     this.#noteChange(key);
   }
 

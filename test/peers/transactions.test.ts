@@ -29,6 +29,16 @@ const SCENARIOS: Readonly<Record<string, readonly string[]>> = {
   "a new expiry aborts": ["b set k 1", "a watch k", "b pexpire k 100000", "a multi", "a get k", "a exec"],
   "RENAME onto it aborts": ["b set {k}2 1", "a watch {k}1", "b rename {k}2 {k}1", "a multi", "a get {k}1", "a exec"],
   "a bit that is set aborts": ["b set k a", "a watch k", "b setbit k 0 0", "a multi", "a get k", "a exec"],
+  "a field that stays as it was does not": [
+    "b set k abc",
+    "a watch k",
+    "b bitfield k incrby u8 0 256",
+    "b bitfield k set u8 0 97",
+    "a multi",
+    "a get k",
+    "a exec",
+  ],
+  "an EXEC that cannot run ends the watch": ["a watch k", "b set k 1", "a exec extra", "a multi", "a get k", "a exec"],
   "one of many keys is enough": ["a watch {k}1 {k}2 {k}3", "b set {k}3 1", "a multi", "a ping", "a exec"],
   "RESET forgets all": ["a watch k", "a multi", "a set k 1", "a reset", "b set k 2", "a multi", "a get k", "a exec"],
   "a second EXEC is without a watch": [
