@@ -280,6 +280,7 @@ export default definePlugin({
       receive: (channel, receive) => void receivers.set(channel, receive),
       send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) =>
         !isStopped && bytes.length <= MAX_FRAME_BYTES && linkTo(to).send(encodeFrame(channel, bytes)),
+      queuedBytes: ({ host, port: at }) => outgoing.get(`${host}:${at}`)?.queuedBytes ?? 0,
       links: () => [
         ...[...outgoing.values()].map((link) => ({
           direction: "to" as const,

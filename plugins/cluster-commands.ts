@@ -347,14 +347,7 @@ export default definePlugin({
         ...undetermined,
         flags: ["admin", "stale"],
       }),
-      subcommand(
-        "links",
-        2,
-        "7.0.0",
-        "Lists links to other nodes: there are none while nodes do not talk to each other.",
-        (call) => call.reply.array(0),
-        undetermined,
-      ),
+      subcommand("links", 2, "7.0.0", "Lists links to other nodes.", (call) => call.reply.array(0), undetermined),
     ];
     subcommands.push(helpSubcommand("CLUSTER", "cluster", "5.0.0", subcommands));
     context.command({

@@ -102,6 +102,8 @@ export interface RaftConsensus extends Consensus {
 
 /** How often a leader looks whether the right members vote. */
 const VOTERS_MS = 500;
+/** Entries are not sent to a node for which so much waits already. */
+const MAX_BACKLOG_BYTES = 128 * 1024;
 /** A frame that looks for the leader is passed on so often. */
 const MAX_HOPS = 3;
 /** How long a node that stops waits for others to go on without it. */
@@ -226,7 +228,13 @@ export default definePlugin({
         },
         storage,
         {
-          send: (to, message) => sendTo(addressOf(to), { type: "raft", group, from: peer, to, message }),
+          send: (to, message) => {
+            const address = addressOf(to);
+            // What would wait behind all that is out of date when it arrives. It is sent anew; heartbeats, which ask for it, go on.
+            const isBulk = message.type === "snapshot" || (message.type === "append" && message.entries.length > 0);
+            if (address === undefined || (isBulk && bus.queuedBytes(address) > MAX_BACKLOG_BYTES)) return;
+            sendTo(address, { type: "raft", group, from: peer, to, message });
+          },
           apply: (entries) => {
             applyEntries(entries);
             tellLeading();

@@ -17,6 +17,8 @@ export function helpSubcommand(
   since: string,
   subcommands: readonly CommandSpecification[],
 ): CommandSpecification {
+  // As they are: the caller puts what this gives into the same list.
+  const others = [...subcommands];
   return {
     name: "help",
     arity: 2,
@@ -29,7 +31,7 @@ export function helpSubcommand(
     since,
     run(call: Call) {
       const lines = [`${container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`];
-      for (const subcommand of subcommands) {
+      for (const subcommand of others) {
         const usage = `${subcommand.name.toUpperCase()} ${showSyntax(argumentsOf(subcommand))}`;
         lines.push(usage.trimEnd(), `    ${subcommand.summary}`);
       }

@@ -181,6 +181,7 @@ export class RaftStorage {
       for (const entry of effect.entries) this.#entries = spliceEntry(this.#entries, entry);
       const { snapshot } = effect;
       if (snapshot !== undefined) {
+        await this.#sync();
         await this.#writeSnapshot(snapshot);
         this.#entries = entriesAfter(this.#entries, snapshot);
         await this.#beginSegment();
@@ -188,11 +189,15 @@ export class RaftStorage {
         await this.#append(this.#stateRecord(STATE, effect.entries));
       }
     }
-    if (this.#syncedLength < this.#length) {
-      await this.#disk.sync(this.#name);
-      this.#syncedLength = this.#length;
-    }
+    await this.#sync();
     if (this.#length > SEGMENT_BYTES) await this.#beginSegment();
+  }
+
+  /** Before another segment begins, too: only the last one may have a torn end. */
+  async #sync(): Promise<void> {
+    if (this.#syncedLength === this.#length) return;
+    await this.#disk.sync(this.#name);
+    this.#syncedLength = this.#length;
   }
 
   get #name(): string {

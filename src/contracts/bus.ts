@@ -30,6 +30,8 @@ export interface Bus {
    * @returns False if it was dropped here: the link is down, or too much waits for it.
    */
   send(to: BusAddress, channel: BusChannel, bytes: Uint8Array): boolean;
+  /** Bytes that wait to be sent to an address. */
+  queuedBytes(to: BusAddress): number;
   /** Links to other nodes, for `CLUSTER LINKS`. */
   links(): readonly BusLink[];
 }

@@ -47,8 +47,11 @@ export interface ClusterRunResult {
 }
 
 const PORT = 6379;
-/** A healed world is one cluster again within this: a voter that is gone for good is replaced after 2 s here, each step by an election at worst. */
-const LIVENESS_MS = 60_000;
+/**
+ * A healed world is one cluster again within this: a voter that is gone for good is replaced after 2 s here, each step by an election at worst; and the slowest
+ * links that are drawn carry some 10 kB a second.
+ */
+const LIVENESS_MS = 120_000;
 
 /**
  * Runs one seed.
@@ -189,7 +192,7 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
     };
     await simulation.settle(`a change on ${view.name}`, change(), LIVENESS_MS);
   }
-  await simulation.runFor(1000);
+  await simulation.runUntil("the same map everywhere", () => isWhole(running, members.length), LIVENESS_MS);
   try {
     maps.final([...running.values()]);
   } catch (thrown) {

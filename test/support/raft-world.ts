@@ -79,6 +79,7 @@ const OPTIONS: Omit<RaftOptions, "id" | "state" | "random"> = {
   ...RAFT_DEFAULTS,
   maxMessageBytes: 600,
   maxInflight: 4,
+  maxInflightBytes: 1500,
   maxEntryBytes: 2000,
   maxUncommittedBytes: 20_000,
   snapshotChunkBytes: 64,

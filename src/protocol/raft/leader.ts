@@ -192,7 +192,7 @@ export class Leader {
       return;
     }
     assert(message.index <= log.lastIndex, "no follower has more of the leader's log than the leader");
-    const wasPaused = progress.isPaused(options.maxInflight);
+    const wasPaused = progress.isPaused(options);
     const isNews = progress.accepted(message.index);
     if (progress.state === "probe" && (isNews || progress.match === progress.next - 1)) progress.becomeReplicate();
     else if (progress.state === "snapshot" && progress.match >= (progress.snapshot?.index ?? 0)) {
@@ -202,7 +202,7 @@ export class Leader {
     if (isNews) this.advanceCommit();
     this.#tellCommit(from, progress);
     if (isNews || wasPaused) {
-      while (!progress.isPaused(options.maxInflight) && progress.next <= log.lastIndex) {
+      while (!progress.isPaused(options) && progress.next <= log.lastIndex) {
         this.#sendAppend(from, progress);
       }
     }
@@ -218,7 +218,7 @@ export class Leader {
     // What was on its way may be lost. Asking costs little; waiting for ever would stop the follower.
     progress.isWaiting = false;
     progress.isPieceOut = false;
-    if (progress.state === "replicate" && progress.inflightCount >= options.maxInflight) progress.freeOldest();
+    if (progress.state === "replicate" && progress.isPaused(options)) progress.freeOldest();
     if (progress.match < log.lastIndex || progress.state !== "replicate") this.#sendAppend(from, progress);
     this.#confirmReads();
   }
@@ -296,7 +296,7 @@ export class Leader {
       this.#sendSnapshotPiece(id, progress);
       return;
     }
-    if (progress.isPaused(options.maxInflight)) return;
+    if (progress.isPaused(options)) return;
     const previousIndex = progress.next - 1;
     const previousTerm = log.term(previousIndex);
     if (previousTerm === undefined) {
@@ -307,7 +307,8 @@ export class Leader {
     const entries = progress.next > log.lastIndex ? [] : log.slice(progress.next, options.maxMessageBytes);
     const { commitIndex } = log;
     this.#host.send(id, { type: "append", term: this.#term, previousIndex, previousTerm, commitIndex, entries }, false);
-    if (entries.length > 0) progress.sent(previousIndex + entries.length);
+    const bytes = entries.reduce((sum, entry) => sum + entryBytes(entry), 0);
+    if (entries.length > 0) progress.sent(previousIndex + entries.length, bytes);
     else if (progress.state === "probe") progress.isWaiting = true;
   }
 

@@ -12,6 +12,13 @@ export type ProgressState = "probe" | "replicate" | "snapshot";
 interface Inflight {
   /** The last index of the message. */
   readonly index: number;
+  readonly bytes: number;
+}
+
+/** What may be unanswered at once. */
+export interface InflightLimit {
+  readonly maxInflight: number;
+  readonly maxInflightBytes: number;
 }
 
 export class Progress {
@@ -34,62 +41,62 @@ export class Progress {
   /** Snapshot: a piece is on its way. */
   isPieceOut = false;
   #inflights: Inflight[] = [];
+  #inflightBytes = 0;
 
   constructor(next: number) {
     this.next = next;
   }
 
-  get inflightCount(): number {
-    return this.#inflights.length;
-  }
-
   /** Whether nothing more may be sent before an answer. */
-  isPaused(maxInflight: number): boolean {
+  isPaused(limit: InflightLimit): boolean {
     if (this.state === "probe") return this.isWaiting;
-    if (this.state === "replicate") return this.#inflights.length >= maxInflight;
+    if (this.state === "replicate") {
+      return this.#inflights.length >= limit.maxInflight || this.#inflightBytes >= limit.maxInflightBytes;
+    }
     return true;
   }
 
   becomeProbe(): void {
     this.state = "probe";
     this.isWaiting = false;
-    this.#inflights = [];
+    this.#clearInflights();
     this.next = this.match + 1;
   }
 
   becomeReplicate(): void {
     this.state = "replicate";
     this.isWaiting = false;
-    this.#inflights = [];
+    this.#clearInflights();
     this.snapshot = undefined;
     this.next = this.match + 1;
   }
 
   becomeSnapshot(snapshot: Snapshot): void {
     this.state = "snapshot";
-    this.#inflights = [];
+    this.#clearInflights();
     this.snapshot = snapshot;
     this.snapshotOffset = 0;
     this.isPieceOut = false;
   }
 
-  /** Entries up to `lastIndex` were sent. */
-  sent(lastIndex: number): void {
+  /** Entries up to `lastIndex` were sent, `bytes` of them. */
+  sent(lastIndex: number, bytes: number): void {
     if (this.state === "probe") this.isWaiting = true;
     else {
       this.next = lastIndex + 1;
-      this.#inflights.push({ index: lastIndex });
+      this.#inflights.push({ index: lastIndex, bytes });
+      this.#inflightBytes += bytes;
     }
   }
 
   /** Forgets one message that is on its way: it may be lost, and waiting for it for ever would stop everything. */
   freeOldest(): void {
-    this.#inflights.shift();
+    this.#inflightBytes -= this.#inflights.shift()?.bytes ?? 0;
   }
 
   /** The follower has the log up to `index`. @returns Whether that is news. */
   accepted(index: number): boolean {
-    while ((this.#inflights[0]?.index ?? Number.POSITIVE_INFINITY) <= index) this.#inflights.shift();
+    while ((this.#inflights[0]?.index ?? Number.POSITIVE_INFINITY) <= index) this.freeOldest();
     if (index >= this.next) this.next = index + 1;
     if (index <= this.match) return false;
     this.match = index;
@@ -112,5 +119,10 @@ export class Progress {
     this.next = Math.max(Math.min(index, hint + 1), this.match + 1, 1);
     this.isWaiting = false;
     return true;
+  }
+
+  #clearInflights(): void {
+    this.#inflights = [];
+    this.#inflightBytes = 0;
   }
 }

@@ -206,6 +206,8 @@ export interface RaftOptions {
   readonly maxEntryBytes: number;
   /** Messages with entries to one follower that may be unanswered. */
   readonly maxInflight: number;
+  /** Bytes of entries in them; one message may go beyond. */
+  readonly maxInflightBytes: number;
   /** Data of entries that are proposed and not yet committed; more is refused. */
   readonly maxUncommittedBytes: number;
   /** Bytes of one piece of a snapshot. */
@@ -221,11 +223,12 @@ export interface RaftOptions {
 export const RAFT_DEFAULTS = {
   heartbeatTicks: 2,
   electionTicks: 10,
-  maxMessageBytes: 256 * 1024,
+  maxMessageBytes: 64 * 1024,
   maxEntryBytes: 1024 * 1024,
   maxInflight: 64,
+  maxInflightBytes: 512 * 1024,
   maxUncommittedBytes: 8 * 1024 * 1024,
-  snapshotChunkBytes: 64 * 1024,
+  snapshotChunkBytes: 32 * 1024,
   trailingEntries: 1000,
   trailingBytes: 1024 * 1024,
   promotionLagEntries: 64,
