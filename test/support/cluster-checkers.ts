@@ -50,6 +50,8 @@ export class GroupChecker {
   readonly #bounded = new BoundedQueues(MAX_LOG_BYTES);
   readonly #seen = new Map<PeerId, Seen>();
   readonly #votes = new Map<string, PeerId>();
+  /** The group that has come to life. */
+  #group = "";
 
   get terms(): number {
     return this.#election.terms;
@@ -88,6 +90,11 @@ export class GroupChecker {
     const from = Math.max(seen.commitIndex + 1, log.firstIndex);
     if (log.commitIndex >= from) this.#committed.applied(id, log.range(from, log.commitIndex));
     if (role === "leader" && (seen.role !== "leader" || seen.term !== term)) {
+      const { group } = consensus.status;
+      if (this.#group !== "" && this.#group !== group) {
+        throw new Violation(`one cluster is founded: ${this.#group} and ${group} both have a leader`);
+      }
+      this.#group = group;
       this.#election.leads(id, term);
       this.#committed.leads(view);
     }

@@ -179,6 +179,24 @@ export class FreshReads {
 
 /** One change of members at a time: configurations that follow each other differ in one member, or in one member's vote. */
 export class OneChangeAtATime {
+  /** A leader has made a change. Before it the last one was committed, and so was an entry of the leader's term. */
+  made(
+    id: PeerId,
+    at: {
+      readonly before: number;
+      readonly commitIndex: number;
+      readonly committedTerm: number | undefined;
+      readonly term: number;
+    },
+  ): void {
+    if (at.before > at.commitIndex) {
+      fail("one change at a time", `${id} changes members while ${at.before} is not committed`);
+    }
+    if (at.committedTerm !== at.term) {
+      fail("one change at a time", `${id} changes members before it has committed anything in term ${at.term}`);
+    }
+  }
+
   look({ id, log }: MemberView): void {
     let before = log.snapshot.configuration.members;
     for (let index = log.snapshot.index + 1; index <= log.lastIndex; index += 1) {

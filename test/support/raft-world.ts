@@ -407,7 +407,23 @@ export class RaftWorld {
         if (members.length <= 2) return;
         change = { type: "remove", id: some.id };
     }
+    const before = machine.log.configurationIndex;
+    const { commitIndex } = machine.log;
     this.#input(host, { type: "change", id: -1, change });
+    if (machine.log.configurationIndex === before) return;
+    // It was made, by this leader.
+    this.#oneChange.made(host.id, {
+      before,
+      commitIndex,
+      committedTerm: machine.log.term(commitIndex),
+      term: machine.term,
+    });
+    const promoted = change.type === "promote" ? this.#hosts.get(change.id) : undefined;
+    const lag =
+      machine.log.lastIndex - 1 - (promoted?.durable.entries.at(-1)?.index ?? promoted?.durable.snapshot.index ?? 0);
+    if (promoted !== undefined && lag > OPTIONS.promotionLagEntries) {
+      throw new Violation(`learners catch up before they vote: ${promoted.id} lacks ${lag} entries`);
+    }
   }
 
   #look(): void {

@@ -1,0 +1,61 @@
+/** Makes a mutated copy of the sources, and hunts it. */
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Mutant } from "./mutants.ts";
+
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+
+/** How a mutant was found. */
+export interface Caught {
+  readonly seed: number;
+  /** What the checkers said. */
+  readonly what: string;
+}
+
+/** Whether the piece that a mutant replaces is there, exactly once. */
+export async function isApplicable(mutant: Mutant): Promise<boolean> {
+  const source = await readFile(join(ROOT, mutant.file), "utf8");
+  return source.split(mutant.find).length === 2;
+}
+
+/** Hunts one mutant. @returns `undefined` if it lives. */
+export async function hunt(mutant: Mutant): Promise<Caught | undefined> {
+  const directory = await mkdtemp(join(tmpdir(), `bunch-mutant-${mutant.name}-`));
+  try {
+    for (const part of ["src", "plugins", "test", "package.json", "tsconfig.json"]) {
+      await cp(join(ROOT, part), join(directory, part), { recursive: true });
+    }
+    await symlink(join(ROOT, "node_modules"), join(directory, "node_modules"));
+    const file = join(directory, mutant.file);
+    const source = await readFile(file, "utf8");
+    await writeFile(
+      file,
+      source.replace(mutant.find, () => mutant.replace),
+    );
+    const child = Bun.spawn(
+      [process.execPath, "test/simulation/mutants/hunt.ts", mutant.run, "1", String(mutant.withinSeeds)],
+      { cwd: directory, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+    );
+    const output = await new Response(child.stdout).text();
+    if ((await child.exited) !== 0) return undefined;
+    const [seed, ...what] = output.trim().split(" ");
+    return { seed: Number(seed), what: what.join(" ") };
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+if (import.meta.main) {
+  const { MUTANTS } = await import("./mutants.ts");
+  const names = new Set(process.argv.slice(2));
+  for (const mutant of MUTANTS) {
+    if (names.size > 0 && !names.has(mutant.name)) continue;
+    const beganAtMs = performance.now();
+    const caught = (await isApplicable(mutant)) ? await hunt(mutant) : undefined;
+    const seconds = ((performance.now() - beganAtMs) / 1000).toFixed(1);
+    const told = caught === undefined ? "LIVES" : `seed ${caught.seed}: ${caught.what}`;
+    process.stdout.write(`| ${mutant.name} | ${mutant.run} | ${told} | ${seconds} s |\n`);
+  }
+}
