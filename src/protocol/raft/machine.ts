@@ -193,13 +193,16 @@ export class Raft {
       this.term = term;
       this.votedFor = undefined;
       this.#durability.hardStateChanged();
+      // Pieces of two leaders are not mixed; and one that leads again may have started anew, with other bytes for the same state.
+      this.#incoming = undefined;
     }
+    // Who led until this moment has heard a leader: itself. Its vote tells how old the leases can be that it gave.
+    if (this.role === "leader") this.#leaderHeardTicksAgo = 0;
     const isChange = role !== this.role || leader !== this.leader;
     for (const id of this.#leadership?.end() ?? []) this.#effects.push({ type: "read-failed", id });
     this.#leadership = undefined;
     if (leader !== this.leader) {
       for (const id of this.#forwardedReads.clear()) this.#effects.push({ type: "read-failed", id });
-      this.#incoming = undefined;
     }
     this.role = role;
     this.leader = leader;
