@@ -97,7 +97,7 @@ export class RaftLog {
     return this.#configurations.at(-1)?.index ?? 0;
   }
 
-  /** The configuration that was in force at an index. */
+  /** The configuration that was in force at an index, which is not before the snapshot's. */
   configurationAt(index: number): Configuration {
     return this.#configurations.findLast((each) => each.index <= index)?.configuration ?? this.snapshot.configuration;
   }
@@ -156,6 +156,8 @@ export class RaftLog {
     );
     const term = present(this.term(index), "the term at a snapshot's index is known");
     this.snapshot = { index, term, configuration: this.configurationAt(index), data };
+    // The snapshot holds those up to its index, whether their entries stay or not.
+    this.#configurations = this.#configurations.filter((each) => each.index > index);
     let first = index + 1;
     let bytes = 0;
     while (first > this.#first && index + 1 - first < trailing) {
@@ -184,8 +186,6 @@ export class RaftLog {
     this.#termBefore = present(this.term(first - 1), "the term before the log is known");
     for (const entry of this.#entries.splice(0, first - this.#first)) this.bytes -= entryBytes(entry);
     this.#first = first;
-    // Those that the snapshot holds are not needed, but for what `configurationAt` may still be asked.
-    this.#configurations = this.#configurations.filter((each) => each.index > this.snapshot.index);
   }
 
   #push(entry: Entry): void {
