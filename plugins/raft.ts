@@ -17,7 +17,7 @@ import { Buffer } from "node:buffer";
 import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
-import { Formation } from "../src/consensus/formation.ts";
+import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
 import { groupOf, listDigest } from "../src/consensus/founding.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
@@ -121,7 +121,6 @@ export default definePlugin({
     const { bus } = context.requires;
     const { clock, disk, log, random } = world;
     const hex = (bytes: number): string => Buffer.from(random.bytes(bytes)).toString("hex");
-    const nodeOf = (id: PeerId): string => id.split("/", 1)[0] ?? "";
     const hasDisk = core.dataDir !== undefined;
 
     let state: ReplicatedState | undefined;
@@ -285,7 +284,7 @@ export default definePlugin({
       foundingPeers = peers;
       const voters = foundingVoters(founders.length, settings.maxVoters);
       const members = founders.map(({ nodeId, address, zone, isWitness }, at): Member => {
-        const id = peers.find((each) => nodeOf(each) === nodeId);
+        const id = peers.find((each) => nodeIdOf(each) === nodeId);
         assert(id !== undefined, "every founder has an identity");
         return { id, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
       });
@@ -326,7 +325,7 @@ export default definePlugin({
       }
       const { member } = frame;
       addresses.set(member.id, member);
-      if (!attached().admits(nodeOf(member.id))) {
+      if (!attached().admits(nodeIdOf(member.id))) {
         sendTo(member, { type: "removed", group, peer: member.id });
         return;
       }
@@ -356,7 +355,7 @@ export default definePlugin({
           driver.input({ type: "message", from: frame.from, message: frame.message });
           break;
         case "who":
-          formation?.asked(from.address, frame);
+          formation?.asked(from, frame, clock.monotonicMs());
           break;
         case "here":
           formation?.answered(from.nodeId, frame, clock.monotonicMs());
@@ -439,7 +438,7 @@ export default definePlugin({
       if (raft?.leadership === undefined || !isReady()) return;
       const nowMs = clock.monotonicMs();
       const { members } = raft.configuration;
-      const unwanted = members.find(({ id }) => id !== peer && !attached().admits(nodeOf(id)));
+      const unwanted = members.find(({ id }) => id !== peer && !attached().admits(nodeIdOf(id)));
       if (unwanted !== undefined) {
         change({ type: "change", id: 0, change: { type: "remove", id: unwanted.id } });
         return;
@@ -455,7 +454,7 @@ export default definePlugin({
         if (!heardAtMs.has(member.id)) heardAtMs.set(member.id, nowMs);
         return {
           member,
-          nodeId: nodeOf(member.id),
+          nodeId: nodeIdOf(member.id),
           silentMs: member.id === peer ? 0 : nowMs - (heardAtMs.get(member.id) ?? nowMs),
           isCaughtUp: leadership.isCaughtUp(member.id),
         };
@@ -557,7 +556,7 @@ export default definePlugin({
       fields: {
         raft_role: isOut ? "out" : (machine()?.role ?? "forming"),
         raft_term: machine()?.term ?? 0,
-        raft_leader: leader() === undefined ? "" : nodeOf(leader() ?? ""),
+        raft_leader: leader() === undefined ? "" : nodeIdOf(leader() ?? ""),
         raft_voters: machine()?.voters.length ?? 0,
         raft_members: machine()?.configuration.members.length ?? 0,
         raft_commit_index: machine()?.log.commitIndex ?? 0,
@@ -578,7 +577,7 @@ export default definePlugin({
         formation = new Formation(
           list,
           founders,
-          () => ({ nodeId: node.id, peer, group, foundingPeers, isEstablished }),
+          () => ({ nodeId: node.id, peer, group, foundingPeers, voters: machine()?.voters ?? [], isEstablished }),
           { send: sendTo, found, join, abandon, fault: (error) => context.fault(error) },
           log,
         );
@@ -591,12 +590,12 @@ export default definePlugin({
           peer,
           role: raft?.role ?? "forming",
           term: raft?.term ?? 0,
-          leader: leading === undefined ? undefined : nodeOf(leading),
+          leader: leading === undefined ? undefined : nodeIdOf(leading),
           commitIndex: raft?.log.commitIndex ?? 0,
           lastIndex: raft?.log.lastIndex ?? 0,
           snapshotIndex: raft?.log.snapshot.index ?? 0,
           members: (raft?.configuration.members ?? []).map(({ id, isVoter, host, port }) => ({
-            nodeId: nodeOf(id),
+            nodeId: nodeIdOf(id),
             peer: id,
             isVoter,
             address: { host, port },

@@ -3,8 +3,9 @@
  * decided in `founding.ts`.
  */
 import type { ConsensusFrame } from "../codec/consensus-codec.ts";
-import type { BusAddress } from "../contracts/bus.ts";
+import type { BusAddress, BusSender } from "../contracts/bus.ts";
 import type { Founder } from "../contracts/consensus.ts";
+import { majorityOf } from "../protocol/raft/quorum.ts";
 import type { PeerId } from "../protocol/raft/types.ts";
 import type { Log } from "../world.ts";
 import { type Report, foundingStep } from "./founding.ts";
@@ -19,6 +20,8 @@ export interface FormationSelf {
   /** Empty: none. */
   readonly group: string;
   readonly foundingPeers: readonly PeerId[];
+  /** Those of them that vote. */
+  readonly voters: readonly PeerId[];
   /** The group has had a leader. */
   readonly isEstablished: boolean;
 }
@@ -41,6 +44,8 @@ export class Formation {
   readonly #events: FormationEvents;
   readonly #log: Log;
   readonly #reports = new Map<string, Report>();
+  /** Who nodes were when they spoke last. */
+  readonly #peers = new Map<string, PeerId>();
   #nonce = 0;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #isBusy = false;
@@ -94,11 +99,12 @@ export class Formation {
   }
 
   /** Somebody asks. */
-  asked(from: BusAddress, frame: Extract<ConsensusFrame, { readonly type: "who" }>): void {
+  asked(from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "who" }>, nowMs: number): void {
     if (frame.list !== this.#list) return;
+    this.#heard(from.nodeId, frame.peer, nowMs);
     const { peer, group, foundingPeers, isEstablished } = this.#self();
     const { nonce } = frame;
-    this.#events.send(from, {
+    this.#events.send(from.address, {
       type: "here",
       list: this.#list,
       peer,
@@ -115,6 +121,7 @@ export class Formation {
       this.#log.warn("raft: a node was started with another list of nodes", { nodeId });
       return;
     }
+    this.#heard(nodeId, frame.peer, nowMs);
     const self = this.#self();
     const { peer, group, founders, isEstablished } = frame;
     const report: Report = { nodeId, peer, group, founders, isEstablished, atMs: nowMs };
@@ -130,4 +137,26 @@ export class Formation {
       this.step(nowMs);
     }
   }
+
+  /** Looks whether the own group can still come to life: a founder that is somebody else by now never votes again. */
+  #heard(nodeId: string, peer: PeerId, nowMs: number): void {
+    this.#peers.set(nodeId, peer);
+    const { group, isEstablished, voters } = this.#self();
+    // Without voters it is still being made, or is another's.
+    if (group === "" || isEstablished || voters.length === 0) return;
+    const gone = voters.filter((voter) => {
+      const present = this.#peers.get(nodeIdOf(voter));
+      return present !== undefined && present !== voter;
+    });
+    if (voters.length - gone.length >= majorityOf(voters.length)) return;
+    this.#log.warn("raft: this group never had a leader, and too many of its founders are gone", { group });
+    this.#reports.clear();
+    this.#events.abandon();
+    this.step(nowMs);
+  }
+}
+
+/** The node behind an identity. */
+export function nodeIdOf(peer: PeerId): string {
+  return peer.split("/", 1)[0] ?? "";
 }

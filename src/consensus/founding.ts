@@ -5,7 +5,9 @@
  * 1. A node that belongs to no group asks everybody on the list, again and again.
  * 2. If *all* of them answer that they are fresh, it founds the group of just these identities. Others that hear the same answers found the same one.
  * 3. If one of them belongs to a group that was founded with this node's identity, it is the same founding: this node has only not heard everybody.
- * 4. If one of them belongs to another group, this node does not found any more: it asks to join that one.
+ * 4. If one of them belongs to another group that has had a leader, this node does not found any more: it asks to join that one. One that never had a
+ *    leader it leaves alone: it may never get one.
+ * 5. A member of a group that never had a leader leaves it when too many of its founders have come back as somebody else: it cannot come to life.
  *
  * Never two that live: an identity is in one group only, and a group needs a majority of its identities. Say A founds {a, b, c} while B restarts, and C,
  * having heard an older answer of A's, founds {a, b2, c}. C's group has nobody but C: A is in the other, and B joins A's, since A says so. C finds
@@ -68,14 +70,13 @@ export function foundingStep(
   const heard = others.flatMap(({ nodeId }) => reports.get(nodeId) ?? []);
   const members = heard.filter((report) => report.group !== "");
   const [elsewhere] = members.toSorted((a, b) => Number(b.isEstablished) - Number(a.isEstablished));
-  if (elsewhere !== undefined) {
-    return elsewhere.founders.includes(self.peer)
-      ? { type: "found", peers: elsewhere.founders, group: elsewhere.group }
-      : { type: "join", group: elsewhere.group };
+  if (elsewhere?.founders.includes(self.peer) === true) {
+    return { type: "found", peers: elsewhere.founders, group: elsewhere.group };
   }
+  if (elsewhere?.isEstablished === true) return { type: "join", group: elsewhere.group };
   const isRecent = (nodeId: string): boolean =>
     nowMs - (reports.get(nodeId)?.atMs ?? Number.NEGATIVE_INFINITY) <= FRESH_FOR_MS;
-  const missing = others.filter(({ nodeId }) => !isRecent(nodeId));
+  const missing = others.filter(({ nodeId }) => !isRecent(nodeId) || reports.get(nodeId)?.group !== "");
   if (missing.length > 0)
     return { type: "wait", missing: missing.map(({ address }) => `${address.host}:${address.port}`) };
   const peers = [self.peer, ...heard.map((report) => report.peer)].toSorted();

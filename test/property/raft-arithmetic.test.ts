@@ -304,7 +304,7 @@ type Event =
   | { readonly type: "lose" }
   | { readonly type: "stale-reject"; readonly index: number };
 
-const MAX_INFLIGHT = 3;
+const LIMIT = { maxInflight: 3, maxInflightBytes: 20 };
 // How many messages ago: mostly the last ones.
 const pick = fc.oneof(fc.nat(2), fc.nat(30));
 const event: fc.Arbitrary<Event> = fc.oneof(
@@ -330,11 +330,11 @@ describe("Progress", () => {
           const before = { state: progress.state, next: progress.next, match: progress.match };
           switch (each.type) {
             case "send": {
-              if (progress.isPaused(MAX_INFLIGHT)) break;
+              if (progress.isPaused(LIMIT)) break;
               const last = progress.next - 1 + each.count;
               messages.push({ previous: progress.next - 1, last });
-              progress.sent(last);
-              if (progress.state === "probe") expect(progress.isPaused(MAX_INFLIGHT)).toBe(true);
+              progress.sent(last, each.count);
+              if (progress.state === "probe") expect(progress.isPaused(LIMIT)).toBe(true);
               else expect(progress.next).toBe(last + 1);
               break;
             }
@@ -353,7 +353,7 @@ describe("Progress", () => {
               const isNews = progress.rejected(message.previous, Math.max(message.previous - each.back, 0));
               if (before.state === "probe" && isNews && before.next > before.match + 1) {
                 expect(progress.next).toBeLessThan(before.next);
-                expect(progress.isPaused(MAX_INFLIGHT)).toBe(false);
+                expect(progress.isPaused(LIMIT)).toBe(false);
               }
               if (before.state === "replicate") {
                 expect(isNews).toBe(message.previous > known);
@@ -377,7 +377,9 @@ describe("Progress", () => {
           }
           expect(progress.match).toBe(known);
           expect(progress.next).toBeGreaterThan(progress.match);
-          expect(progress.inflightCount).toBeLessThanOrEqual(MAX_INFLIGHT);
+          expect(progress.inflightCount).toBeLessThanOrEqual(LIMIT.maxInflight);
+          // One message may go beyond.
+          expect(progress.inflightBytes).toBeLessThan(LIMIT.maxInflightBytes + 40);
         }
       }),
       { numRuns: 1000 },
@@ -392,7 +394,7 @@ describe("Progress", () => {
         for (let steps = 0; progress.next - 1 > end; steps += 1) {
           expect(steps).toBeLessThan(next);
           const index = progress.next - 1;
-          progress.sent(index);
+          progress.sent(index, 1);
           expect(progress.rejected(index, index - 1)).toBe(true);
         }
         expect(progress.next - 1).toBe(end);
@@ -411,7 +413,7 @@ describe("Progress", () => {
           const ends: number[] = [];
           for (const count of counts) {
             ends.push((ends.at(-1) ?? 0) + count);
-            progress.sent(present(ends.at(-1), "one was added"));
+            progress.sent(present(ends.at(-1), "one was added"), count);
           }
           progress.accepted(index);
           expect(progress.inflightCount).toBe(ends.filter((end) => end > index).length);
@@ -424,7 +426,7 @@ describe("Progress", () => {
   test("while a snapshot is sent nothing else is, and refusals say nothing", () => {
     const progress = new Progress(9);
     progress.becomeSnapshot(founding);
-    expect(progress.isPaused(MAX_INFLIGHT)).toBe(true);
+    expect(progress.isPaused(LIMIT)).toBe(true);
     expect(progress.rejected(8, 0)).toBe(false);
     progress.accepted(founding.index);
     progress.becomeReplicate();

@@ -132,7 +132,8 @@ export class MapChecker {
   newestVersion = 0;
   /** The newest version that anybody outside was told of. */
   answeredVersion = 0;
-  readonly #digests = new Map<number, string>();
+  /** By cluster and version: versions of different clusters are not comparable. */
+  readonly #digests = new Map<string, string>();
   readonly #versions = new Map<NodeView, ClusterMap>();
   readonly #serving = new Map<NodeView, Uint8Array>();
   readonly #answers = new Map<string, Answer>();
@@ -142,17 +143,18 @@ export class MapChecker {
     const before = this.#versions.get(view);
     if (before === map) return;
     this.#versions.set(view, map);
-    if (before !== undefined && map.version < before.version) {
+    if (before?.clusterId === map.clusterId && map.version < before.version) {
       throw new Violation(`versions do not go back: ${view.name} went from ${before.version} to ${map.version}`);
     }
     if (map.version === 0) return;
     this.newestVersion = Math.max(this.newestVersion, map.version);
     const digest = digestOf(map);
-    const other = this.#digests.get(map.version);
+    const key = `${map.clusterId} ${map.version}`;
+    const other = this.#digests.get(key);
     if (other !== undefined && other !== digest) {
       throw new Violation(`a version is one map: ${view.name} has another map at version ${map.version}`);
     }
-    this.#digests.set(map.version, digest);
+    this.#digests.set(key, digest);
     const isSame =
       before?.shardOfSlot === map.shardOfSlot && before.releases === map.releases && sameStarts(before, map);
     if (!isSame) this.#oneServes(view, map);

@@ -81,14 +81,18 @@ export class LogMatching {
 /** Paper, figure 3: nobody applies another entry at an index; and what was committed once is in the log of every later leader. */
 export class CommittedEntries {
   readonly #committed = new Map<number, { readonly term: number; readonly digest: string }>();
+  /** Configurations by their indexes. */
+  readonly #configurations = new Map<number, string>();
   lastIndex = 0;
 
   applied(id: PeerId, entries: readonly Entry[]): void {
     for (const entry of entries) {
       const found = this.#committed.get(entry.index);
       const what = digest(entry);
-      if (found === undefined) this.#committed.set(entry.index, { term: entry.term, digest: what });
-      else if (found.term !== entry.term || found.digest !== what) {
+      if (found === undefined) {
+        this.#committed.set(entry.index, { term: entry.term, digest: what });
+        if (entry.configuration !== undefined) this.#configurations.set(entry.index, what);
+      } else if (found.term !== entry.term || found.digest !== what) {
         fail(
           "state machine safety",
           `${id} applied term ${entry.term} at ${entry.index}, where term ${found.term} was applied before`,
@@ -130,6 +134,15 @@ export class CommittedEntries {
     const committed = this.#committed.get(snapshot.index);
     if (committed !== undefined && committed.term !== snapshot.term) {
       fail("state machine safety", `${id} restored a snapshot of term ${snapshot.term} at ${snapshot.index}`);
+    }
+    // The members of its index, and not those of the log that it was made from.
+    const at = Math.max(0, ...[...this.#configurations.keys()].filter((index) => index <= snapshot.index));
+    const members = this.#configurations.get(at);
+    if (members !== undefined && members !== JSON.stringify(snapshot.configuration)) {
+      fail(
+        "a snapshot has the members of its index",
+        `${id} has others at ${snapshot.index} than were committed at ${at}`,
+      );
     }
   }
 }

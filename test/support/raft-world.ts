@@ -68,6 +68,8 @@ interface Weather {
   readonly transfer: number;
   readonly read: number;
   readonly compact: number;
+  /** Members that stand for election for no reason. */
+  readonly standing: number;
   readonly writesDone: number;
   readonly tick: number;
 }
@@ -144,6 +146,7 @@ export class RaftWorld {
       transfer: maybe(0.4, [1, 4]),
       read: maybe(0.7, [5, 30]),
       compact: maybe(0.7, [2, 15]),
+      standing: maybe(0.5, [1, 5, 15]),
       writesDone: random.pick([60, 200, 400]),
       tick: random.pick([60, 150, 300]),
     };
@@ -198,6 +201,7 @@ export class RaftWorld {
     if (view === undefined) return;
     this.#back.look(view);
     this.#bounded.look(view);
+    if (input.type === "compact") this.#committed.restored(host.id, log.snapshot);
   }
 
   #carryOut(host: Host, effect: Effect): void {
@@ -329,6 +333,7 @@ export class RaftWorld {
     if (chance(weather.read)) this.#read(any());
     if (chance(weather.compact)) this.#compact(any());
     if (chance(weather.change)) this.#change(any());
+    if (chance(weather.standing)) this.#stand(any());
     if (chance(weather.transfer)) this.#input(any(), { type: "transfer", target: any().id });
     this.#deliver();
     if (this.#steps % 64 === 0) this.#look();
@@ -424,6 +429,14 @@ export class RaftWorld {
     if (promoted !== undefined && lag > OPTIONS.promotionLagEntries) {
       throw new Violation(`learners catch up before they vote: ${promoted.id} lacks ${lag} entries`);
     }
+  }
+
+  /** Anybody may stand for election at any time, and break nothing by it. */
+  #stand(host: Host): void {
+    const { machine } = host;
+    if (machine === undefined) return;
+    const message: Message = { type: "timeout-now", term: machine.term };
+    this.#input(host, { type: "message", from: machine.leader ?? host.id, message });
   }
 
   #look(): void {

@@ -47,11 +47,21 @@ export class Progress {
     this.next = next;
   }
 
+  /** Messages that are not answered. */
+  get inflightCount(): number {
+    return this.#inflights.length;
+  }
+
+  /** Bytes of their entries. */
+  get inflightBytes(): number {
+    return this.#inflightBytes;
+  }
+
   /** Whether nothing more may be sent before an answer. */
   isPaused(limit: InflightLimit): boolean {
     if (this.state === "probe") return this.isWaiting;
     if (this.state === "replicate") {
-      return this.#inflights.length >= limit.maxInflight || this.#inflightBytes >= limit.maxInflightBytes;
+      return this.inflightCount >= limit.maxInflight || this.inflightBytes >= limit.maxInflightBytes;
     }
     return true;
   }
