@@ -43,6 +43,8 @@ export class Command {
   readonly keyStep: number;
   readonly run: CommandSpecification["run"];
   readonly subcommands: CommandIndex | undefined;
+  /** Of a subcommand: the command that it belongs to. */
+  readonly container: Command | undefined;
 
   /** Times it ran. */
   callCount = 0;
@@ -55,10 +57,12 @@ export class Command {
   /** Times it ran and answered with an error. */
   failedCount = 0;
 
-  constructor(specification: CommandSpecification, plugin: string, parent?: string) {
+  constructor(specification: CommandSpecification, plugin: string, container?: Command) {
     this.specification = specification;
     this.plugin = plugin;
-    this.fullName = parent === undefined ? specification.name : `${parent}|${specification.name}`;
+    this.container = container;
+    this.fullName =
+      container === undefined ? specification.name : `${container.specification.name}|${specification.name}`;
     this.arity = specification.arity;
     const isQuick = specification.isQuick ?? specification.flags.includes("fast");
     this.bits = specification.flags.reduce(
@@ -73,7 +77,7 @@ export class Command {
     if (specification.subcommands !== undefined) {
       this.subcommands = new CommandIndex();
       for (const subcommand of specification.subcommands) {
-        this.subcommands.add(new Command(subcommand, plugin, specification.name));
+        this.subcommands.add(new Command(subcommand, plugin, this));
       }
     }
   }

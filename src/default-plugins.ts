@@ -10,6 +10,7 @@ import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
 import topology from "../plugins/topology.ts";
 import transactions from "../plugins/transactions.ts";
+import clusterChanges from "../plugins/cluster-changes.ts";
 import clusterCommands from "../plugins/cluster-commands.ts";
 import commandDocs from "../plugins/command-docs.ts";
 import config from "../plugins/config.ts";
@@ -41,6 +42,7 @@ export const defaultPlugins = [
   clients,
   transactions,
   clusterCommands,
+  clusterChanges,
   server,
   info,
   commandDocs,

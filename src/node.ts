@@ -60,6 +60,8 @@ export class Node {
   #state: State = "created";
   readonly #services = new Map<ServiceToken<unknown>, unknown>();
   readonly #timers = new Set<Timer>();
+  /** Subcommands of containers that no plugin has added yet, by the container's name. */
+  readonly #subcommandsToCome = new Map<string, readonly ((container: Command) => void)[]>();
   #bootRecords: readonly BootRecord[] = [];
   #stopping: Promise<void> | undefined;
   readonly #onStopped: ((fault: Error | undefined) => void) | undefined;
@@ -111,6 +113,10 @@ export class Node {
           .map(({ order }) => ({ hook: hook.name, order })),
       ),
       commands: [...this.dispatcher.commands]
+        // With subcommands that another plugin has added.
+        .flatMap((command) =>
+          [command].concat([...(command.subcommands ?? [])].filter(({ plugin }) => plugin !== command.plugin)),
+        )
         .filter((command) => command.plugin === record.plugin)
         .map((command) => command.fullName),
     }));
@@ -200,6 +206,27 @@ export class Node {
         const command = new Command(specification, plugin.name);
         this.dispatcher.commands.add(command);
         this.hooks.commandAdded.notify(command);
+        const { name } = specification;
+        for (const add of this.#subcommandsToCome.get(name) ?? []) add(command);
+        this.#subcommandsToCome.delete(name);
+      },
+      subcommand: (name, specification) => {
+        const add = (container: Command): void => {
+          const command = new Command(specification, plugin.name, container);
+          if (container.subcommands === undefined) {
+            throw new StartError(
+              `Cannot add command "${command.fullName}" of plugin "${plugin.name}": "${name}" of plugin "${container.plugin}" has no subcommands`,
+            );
+          }
+          container.subcommands.add(command);
+          this.hooks.commandAdded.notify(command);
+        };
+        const container = this.dispatcher.commands.get(name);
+        if (container === undefined) {
+          this.#subcommandsToCome.set(name, [...(this.#subcommandsToCome.get(name) ?? []), add]);
+        } else {
+          add(container);
+        }
       },
       parameter: (parameter) => this.parameters.add(parameter, plugin.name),
       every: (periodMs, callback) => {

@@ -56,6 +56,12 @@ export interface NodeContext {
   on<Run>(hook: Hook<Run>, run: Run, options?: { readonly order?: HookOrder }): () => void;
   /** Adds a command. */
   command(specification: CommandSpecification): void;
+  /**
+   * Adds a subcommand to a container which another plugin adds, before or after. If none does, there is no such command.
+   *
+   * @param container The container's name, such as `cluster`.
+   */
+  subcommand(container: string, specification: CommandSpecification): void;
   /** Adds a parameter of `CONFIG GET` and `SET`. */
   parameter(parameter: Parameter): void;
   /** As `world.clock.every`; ends by itself when the node stops. */

@@ -8,7 +8,7 @@ import type { CommandGroup, CommandSpecification } from "./contracts/commands.ts
  *
  * @param container The container's name, in upper case.
  * @param since The version of Redis that has had it since.
- * @param subcommands The others.
+ * @param subcommands The others that its plugin has.
  * @returns The specification to put beside them.
  */
 export function helpSubcommand(
@@ -17,8 +17,6 @@ export function helpSubcommand(
   since: string,
   subcommands: readonly CommandSpecification[],
 ): CommandSpecification {
-  // As they are: the caller puts what this gives into the same list.
-  const others = [...subcommands];
   return {
     name: "help",
     arity: 2,
@@ -31,7 +29,9 @@ export function helpSubcommand(
     since,
     run(call: Call) {
       const lines = [`${container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:`];
-      for (const subcommand of others) {
+      // Read from the table, since other plugins may have added some.
+      for (const { specification: subcommand } of call.command.container?.subcommands ?? []) {
+        if (subcommand.name === "help") continue;
         const usage = `${subcommand.name.toUpperCase()} ${showSyntax(argumentsOf(subcommand))}`;
         lines.push(usage.trimEnd(), `    ${subcommand.summary}`);
       }

@@ -91,8 +91,8 @@ function page(plugin: Plugin, entry: BootTreeEntry, node: Node): string {
   }
 
   const commands = [...node.dispatcher.commands]
-    .filter((command) => command.plugin === plugin.name)
     .flatMap((command) => Array.from(withSubcommands(command)))
+    .filter((command) => command.plugin === plugin.name)
     // A container without subcommands of its own meaning is told by them.
     .filter((command) => command.subcommands === undefined || command.specification.name === "command");
   if (commands.length > 0) {

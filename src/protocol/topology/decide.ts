@@ -186,6 +186,8 @@ function removeNode(
   { node: id, by }: Extract<TopologyRequest, { type: "remove-node" }>,
 ): TopologyDecision {
   const node = state.nodes.get(id);
+  // Somebody else has taken it out already: redis-cli asks every node to forget it.
+  if (node === undefined && state.tombstones.has(id)) return records();
   if (node === undefined) return rejection(`ERR Unknown node ${id}`);
   const shard = shardOf(state, id);
   if (shard === undefined) return records({ type: "node-removed", node: id });
@@ -211,10 +213,10 @@ function assignSlots(
   const shard = shardOf(state, id);
   if (shard === undefined) return rejection(`ERR Unknown node ${id}`);
   if (shard.primary !== id) return rejection("ERR Please use SETSLOT only with masters.");
-  for (const other of state.shards.values()) {
-    const [busy] = intersectRanges(canonicalRanges(slots), other.slots);
-    if (busy !== undefined) return rejection(`ERR Slot ${busy.first} is already busy`);
-  }
+  const owned = ownedSlots(state);
+  // The first one in the order in which they were asked for, as in Redis.
+  const [busy] = slots.flatMap((range) => intersectRanges([range], owned));
+  if (busy !== undefined) return rejection(`ERR Slot ${busy.first} is already busy`);
   const assigned: TopologyRecord = { type: "slots-assigned", shard: shard.id, slots: canonicalRanges(slots) };
   // A primary that begins to own slots has an epoch of its own.
   return shard.primaryEpoch > 0
@@ -224,8 +226,7 @@ function assignSlots(
 
 function releaseSlots(state: TopologyState, slots: readonly SlotRange[]): TopologyDecision {
   const ranges = canonicalRanges(slots);
-  const owned = [...state.shards.values()].flatMap((shard) => shard.slots);
-  const [free] = subtractRanges(ranges, owned);
+  const [free] = subtractRanges(slots, ownedSlots(state));
   if (free !== undefined) return rejection(`ERR Slot ${free.first} is already unassigned`);
   for (const migration of state.migrations.values()) {
     const [moving] = intersectRanges(ranges, migration.slots);
@@ -316,6 +317,11 @@ function shardOf(state: TopologyState, node: string): ShardRecord | undefined {
     if (shard.primary === node || shard.replicas.includes(node)) return shard;
   }
   return undefined;
+}
+
+/** In order. */
+function ownedSlots(state: TopologyState): readonly SlotRange[] {
+  return canonicalRanges([...state.shards.values()].flatMap((shard) => shard.slots));
 }
 
 function highestEpoch(state: TopologyState): number {

@@ -1,0 +1,217 @@
+/**
+ * cluster-changes: the subcommands of `CLUSTER` that change the cluster map: who owns which slots, and their epochs.
+ *
+ * Promises: arguments are checked as Redis does, in its order and its words; whichever node is asked, the change is decided once, for all nodes, by the one
+ * that leads; OK means that it is agreed, and that the node that was asked knows it. Where Redis changes what one node believes, and leaves it to gossip,
+ * this changes what all know.
+ *
+ * How: a command asks `topology` and defers its reply until that is settled:
+ * - done: OK, or what the command answers instead;
+ * - rejected: the reason, in Redis' words where it has some. Nothing has happened;
+ * - nobody could decide: `CLUSTERDOWN`, and why. Nothing has happened, it can be asked again;
+ * - word was lost on the way: `UNKNOWN`. It may have happened or may yet; CLUSTER NODES tells.
+ */
+import { integerArgument } from "../src/arguments.ts";
+import type { Call } from "../src/call.ts";
+import { SLOT_COUNT } from "../src/codec/slot.ts";
+import { splitUsage } from "../src/command-syntax.ts";
+import type { CommandSpecification } from "../src/contracts/commands.ts";
+import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { NOT_AN_INTEGER } from "../src/replies.ts";
+
+const BAD_SLOT = "ERR Invalid or out of range slot";
+
+/** Slots that were asked for: in the order in which they stand there, which decides the one that an error names. */
+class WantedSlots {
+  readonly ranges: { first: number; last: number }[] = [];
+  readonly #isWanted = new Uint8Array(SLOT_COUNT);
+
+  /** @returns The first slot that is wanted twice, if there is one. The slots before it count as wanted. */
+  add(first: number, last: number): number | undefined {
+    for (let slot = first; slot <= last; slot += 1) {
+      if (this.#isWanted[slot] === 1) return slot;
+      this.#isWanted[slot] = 1;
+      const previous = this.ranges.at(-1);
+      if (previous?.last === slot - 1) previous.last = slot;
+      else this.ranges.push({ first: slot, last: slot });
+    }
+    return undefined;
+  }
+}
+
+/** A number from 0 to 16383, or NaN. */
+function slotArgument(call: Call, index: number): number {
+  const slot = integerArgument(call, index);
+  return slot >= 0 && slot < SLOT_COUNT ? slot : Number.NaN;
+}
+
+export default definePlugin({
+  name: "cluster-changes",
+  summary: "CLUSTER: changes the cluster map, for all nodes at once.",
+  requires: { topology: topologyService, keyspace: keyspaceService },
+  setup(context) {
+    const { topology, keyspace } = context.requires;
+
+    /**
+     * Asks for a change, and answers when it is settled.
+     *
+     * @param answer What the command answers instead of OK; gets the words that the change came to.
+     */
+    const change = (call: Call, request: TopologyRequest, answer?: (outcome: readonly string[]) => string): void => {
+      const deferred = call.defer();
+      const { client, command } = call;
+      const cause = `${command.fullName.toUpperCase().replace("|", " ")} from ${client.transport.remoteAddress}`;
+      topology.request(request, cause).then(
+        (outcome) =>
+          deferred.resolve((reply) => {
+            if (outcome.type === "done") reply.simple(answer?.(outcome.outcome) ?? "OK");
+            else if (outcome.type === "rejected") reply.error(outcome.reason);
+            else if (outcome.type === "refused") reply.error(`CLUSTERDOWN The change was not made: ${outcome.reason}`);
+            else reply.error(`UNKNOWN The change may or may not have been made: ${outcome.reason}`);
+          }),
+        (thrown: unknown) => context.fault(thrown),
+      );
+    };
+
+    // --- slots ---
+
+    /** The arguments as pairs of first and last slot. */
+    const pairs = (call: Call): readonly (readonly [first: number, last: number])[] => {
+      const isRange = call.command.specification.name.endsWith("range");
+      const step = isRange ? 2 : 1;
+      return Array.from({ length: (call.count - 2) / step }, (_, at) => [2 + at * step, 2 + at * step + step - 1]);
+    };
+    /**
+     * What Redis says of slots before it comes to an error that this node has found: the leader would say it, but does not get to see arguments that are
+     * wrong. For the choice between two errors the map that is known here is good enough.
+     */
+    const earlierError = (ranges: readonly SlotRange[], isAssigning: boolean): string | undefined => {
+      for (const { first, last } of ranges) {
+        for (let slot = first; slot <= last; slot += 1) {
+          const isOwned = topology.map.shardOfSlot[slot] !== -1;
+          if (isOwned === isAssigning) return `ERR Slot ${slot} is already ${isAssigning ? "busy" : "unassigned"}`;
+        }
+      }
+      return undefined;
+    };
+    /** Reads the slots that a command names, or writes its error. */
+    const wantedSlots = (call: Call, isAssigning: boolean): readonly SlotRange[] | undefined => {
+      const isRange = call.command.specification.name.endsWith("range");
+      const wanted = new WantedSlots();
+      const refuse = (error: string): undefined => {
+        call.reply.error(earlierError(wanted.ranges, isAssigning) ?? error);
+      };
+      // Of single slots Redis looks at all before it compares any with the map, of ranges at one after another.
+      if (!isRange && pairs(call).some(([index]) => Number.isNaN(slotArgument(call, index)))) return refuse(BAD_SLOT);
+      for (const [firstIndex, lastIndex] of pairs(call)) {
+        const first = slotArgument(call, firstIndex);
+        const last = slotArgument(call, lastIndex);
+        if (Number.isNaN(first) || Number.isNaN(last)) return refuse(BAD_SLOT);
+        if (first > last) return refuse(`ERR start slot number ${first} is greater than end slot number ${last}`);
+        const twice = wanted.add(first, last);
+        if (twice !== undefined) return refuse(`ERR Slot ${twice} specified multiple times`);
+      }
+      return wanted.ranges;
+    };
+    const assign = (call: Call): void => {
+      const slots = wantedSlots(call, true);
+      if (slots !== undefined) change(call, { type: "assign-slots", node: topology.self.id, slots });
+    };
+    const release = (call: Call): void => {
+      const slots = wantedSlots(call, false);
+      if (slots !== undefined) change(call, { type: "release-slots", slots });
+    };
+    const inPairs = (run: (call: Call) => void) => (call: Call) => {
+      if (call.count % 2 === 0) run(call);
+      else call.reply.error(`ERR wrong number of arguments for '${call.command.fullName}' command`);
+    };
+    const flush = (call: Call): void => {
+      if (keyspace.size > 0) call.reply.error("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
+      else change(call, { type: "flush-slots", node: topology.self.id });
+    };
+
+    // --- epochs ---
+
+    const setEpoch = (call: Call): void => {
+      const epoch = integerArgument(call, 2);
+      if (Number.isNaN(epoch)) call.reply.error(NOT_AN_INTEGER);
+      // Beyond, numbers are no longer told apart from the next one.
+      else if (epoch < 0 || epoch > Number.MAX_SAFE_INTEGER)
+        call.reply.error(`ERR Invalid config epoch specified: ${call.text(2)}`);
+      else change(call, { type: "set-epoch", node: topology.self.id, epoch });
+    };
+    const bumpEpoch = (call: Call): void =>
+      change(call, { type: "bump-epoch", node: topology.self.id }, ([outcome = "OK"]) => outcome);
+    const countFailureReports = (call: Call): void => {
+      const id = call.text(2);
+      // Whether a node is away is not for its neighbours to vote on here.
+      if (topology.node(id) !== undefined) call.reply.integer(0);
+      else call.reply.error(`ERR Unknown node ${id}`);
+    };
+
+    const subcommand = (
+      usage: string,
+      arity: number,
+      since: string,
+      summary: string,
+      run: (call: Call) => void,
+      more: Partial<CommandSpecification> = {},
+    ): void =>
+      context.subcommand("cluster", {
+        ...splitUsage(usage),
+        arity,
+        flags: ["admin", "stale", "no_async_loading"],
+        group: "cluster",
+        summary,
+        complexity: "O(1)",
+        since,
+        run,
+        ...more,
+      });
+    const perSlot = { complexity: "O(N), N being the slots" };
+    const range = "(start-slot:integer end-slot:integer)...";
+
+    subcommand("addslots slot:integer...", -3, "3.0.0", "Assigns slots to this node.", assign, perSlot);
+    subcommand(
+      `addslotsrange ${range}`,
+      -4,
+      "7.0.0",
+      "Assigns ranges of slots to this node.",
+      inPairs(assign),
+      perSlot,
+    );
+    subcommand("delslots slot:integer...", -3, "3.0.0", "Takes slots from whoever owns them.", release, perSlot);
+    subcommand(
+      `delslotsrange ${range}`,
+      -4,
+      "7.0.0",
+      "Takes ranges of slots from whoever owns them.",
+      inPairs(release),
+      perSlot,
+    );
+    subcommand("flushslots", 2, "3.0.0", "Takes all of this node's slots from it.", flush);
+    subcommand("bumpepoch", 2, "3.0.0", "Gives this node's shard the highest epoch, if it has not got it.", bumpEpoch, {
+      tips: ["nondeterministic_output"],
+    });
+    subcommand(
+      "set-config-epoch config-epoch:integer",
+      3,
+      "3.0.0",
+      "Sets the epoch of a node that has none and is alone.",
+      setEpoch,
+    );
+    subcommand(
+      "count-failure-reports node-id",
+      3,
+      "3.0.0",
+      "Tells how many nodes take another one for failed: none do.",
+      countFailureReports,
+      { complexity: "O(N), N being the reports", flags: ["admin", "stale"], tips: ["nondeterministic_output"] },
+    );
+    subcommand("saveconfig", 2, "3.0.0", "Answers OK: what is agreed is on disk already, where there is one.", (call) =>
+      call.reply.ok(),
+    );
+  },
+});

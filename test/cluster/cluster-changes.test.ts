@@ -1,0 +1,76 @@
+/** Three processes that `bun start` runs: what one of them changes of the cluster map, all have; and redis-cli mends what is amiss. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type BunchProcess, endLeftovers, runBunch } from "../support/bunch-server.ts";
+import { RawClient } from "../support/raw-client.ts";
+
+const PORTS = [22_010, 22_011, 22_012];
+const PATIENCE_MS = 10_000;
+
+describe("a cluster of three processes", () => {
+  let cluster: BunchProcess;
+  const clients: RawClient[] = [];
+  beforeAll(async () => {
+    cluster = runBunch(["start", "--port", String(PORTS[0])]);
+    await cluster.until("all 16384 slots served");
+    for (const port of PORTS) clients.push(await RawClient.connect(port));
+  });
+  afterAll(async () => {
+    for (const client of clients) client.close();
+    await endLeftovers();
+  });
+
+  const client = (at: number): RawClient => {
+    const found = clients[at];
+    if (found === undefined) throw new Error(`there is no node ${at}`);
+    return found;
+  };
+  const run = async (at: number, line: string): Promise<string> => (await client(at).run(line)) ?? "closed";
+  /** Slots of all nodes by id, as each node tells them, when they agree. */
+  const agreed = async (): Promise<string> => {
+    const endAtMs = performance.now() + PATIENCE_MS;
+    for (;;) {
+      const tables = await Promise.all(
+        PORTS.map(async (_, at) =>
+          (await run(at, "cluster nodes"))
+            .split("\n")
+            .filter((line) => line.includes(" connected"))
+            .map((line) => line.replaceAll(/^(\S+) (\S+) .* connected/g, "$2"))
+            .join("\n"),
+        ),
+      );
+      if (new Set(tables).size === 1) return tables[0] ?? "";
+      if (performance.now() > endAtMs) throw new Error(`the nodes do not agree: ${JSON.stringify(tables)}`);
+    }
+  };
+  const slotsOf = async (at: number): Promise<string> =>
+    (await agreed())
+      .split("\n")
+      .find((line) => line.startsWith(`127.0.0.1:${PORTS[at] ?? 0}@`))
+      ?.replace(/^\S+ ?/, "") ?? "not there";
+
+  test("slots that a node is told to take away, or to take, are so on all, whoever leads", async () => {
+    for (const at of [0, 1, 2]) {
+      expect(await run(at, "cluster delslotsrange 100 110 6000 6010")).toBe("+OK\r\n");
+      expect(await agreed()).toContain("0-99 111-5460");
+      expect(await run(at, "cluster addslots 102 6002")).toBe("+OK\r\n");
+      expect((await slotsOf(at)).split(" ")).toContain("6002");
+      const next = (at + 1) % 3;
+      expect(await run(next, "cluster addslots 105 6002 102")).toBe("-ERR Slot 6002 is already busy\r\n");
+      expect(await run(next, "cluster delslots 6002 105")).toBe("-ERR Slot 105 is already unassigned\r\n");
+      expect(await run(next, "cluster delslots 102 6002")).toBe("+OK\r\n");
+      expect(await run(0, "cluster addslotsrange 100 110")).toBe("+OK\r\n");
+      expect(await run(1, "cluster addslotsrange 6000 6010")).toBe("+OK\r\n");
+      expect(await slotsOf(0)).toBe("0-5460");
+      expect(await slotsOf(1)).toBe("5461-10922");
+    }
+  });
+
+  test("epochs grow, and the highest one stays", async () => {
+    const bumped = await run(0, "cluster bumpepoch");
+    expect(bumped).toMatch(/^\+(BUMPED|STILL) [0-9]+\r\n$/);
+    expect(await run(0, "cluster bumpepoch")).toBe(bumped.replace("BUMPED", "STILL"));
+    expect(await run(1, "cluster set-config-epoch 99")).toBe(
+      "-ERR The user can assign a config epoch only when the node does not know any other node.\r\n",
+    );
+  });
+});

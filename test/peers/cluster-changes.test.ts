@@ -1,0 +1,118 @@
+/** cluster-changes: what one node answers, beside redis-server in cluster mode. */
+import { afterAll, beforeAll, describe, test } from "bun:test";
+import type { Node } from "../../src/node.ts";
+import { startNode } from "../support/bunch-server.ts";
+import { type Pair, compare, connectPair } from "../support/compare.ts";
+import { type RedisServer, needsRedisServer, startRedisServer } from "../support/redis-server.ts";
+
+const everySlot = (step: number): readonly string[] =>
+  Array.from({ length: 16_384 }, (_, at) => String((at * step) % 16_384));
+
+describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", () => {
+  let redis: RedisServer;
+  let node: Node;
+  let pair: Pair;
+  beforeAll(async () => {
+    redis = await startRedisServer({
+      port: 22_001,
+      cluster: true,
+      args: ["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "500"],
+    });
+    const started = await startNode();
+    ({ node } = started);
+    pair = await connectPair(redis.port, started.port);
+    // A node that is alone begins with every slot here, and with none there.
+    await pair.redis.run("cluster addslotsrange 0 16383");
+    // It serves none of them in the first seconds of its life.
+    while (!(await pair.redis.run("cluster info"))?.includes("cluster_state:ok")) await Bun.sleep(20);
+  });
+  afterAll(async () => {
+    pair.redis.close();
+    pair.bunch.close();
+    await redis.stop();
+    await node.stop();
+  });
+
+  test("arguments that are no slots, twice the same, or too few, are refused in Redis' words and order", () =>
+    compare(pair, [
+      "cluster delslots 10-20",
+      "cluster delslotsrange 10 20 30 40",
+      ...["addslots", "delslots"].flatMap((name) => [
+        `cluster ${name}`,
+        `cluster ${name} x`,
+        `cluster ${name} -1`,
+        `cluster ${name} 16384`,
+        `cluster ${name} 9223372036854775808`,
+        `cluster ${name} 1.5`,
+        `cluster ${name} 5 5`,
+        `cluster ${name} 15 15`,
+        `cluster ${name} 15 5 15`,
+        `cluster ${name} 5 15 5`,
+        `cluster ${name} 15 15 x`,
+        `cluster ${name} 5 x 5`,
+        `cluster ${name} 15 16 7 5 6`,
+        `cluster ${name} 7 15 6`,
+      ]),
+      ...["addslotsrange", "delslotsrange"].flatMap((name) => [
+        `cluster ${name}`,
+        `cluster ${name} 1`,
+        `cluster ${name} 1 2 3`,
+        `cluster ${name} x 1`,
+        `cluster ${name} 1 x`,
+        `cluster ${name} 20000 1`,
+        `cluster ${name} 7 6`,
+        `cluster ${name} 12 13 13 14`,
+        `cluster ${name} 2 3 3 4`,
+        `cluster ${name} 12 13 7 6`,
+        `cluster ${name} 2 3 7 6`,
+        `cluster ${name} 12 13 x 6`,
+        `cluster ${name} 2 3 x 6`,
+        `cluster ${name} 5 15`,
+        `cluster ${name} 15 25`,
+        `cluster ${name} 40 45 30 35`,
+      ]),
+      "cluster slots x",
+      "cluster flushslots x",
+      "cluster bumpepoch x",
+      "cluster saveconfig x",
+      "cluster set-config-epoch",
+      "cluster set-config-epoch x",
+      "cluster set-config-epoch -1",
+      "cluster set-config-epoch 9223372036854775808",
+      "cluster count-failure-reports",
+      "cluster count-failure-reports x",
+    ]));
+
+  test("a slot that was given away is not served; with keys not all are given away", () =>
+    compare(pair, [
+      "set key value",
+      "cluster flushslots",
+      "cluster keyslot key",
+      "cluster delslots 12539",
+      "get key",
+      "cluster addslots 12539",
+      "get key",
+      "del key",
+    ]));
+
+  test("slots go and come, one by one, in ranges, and all in one command", () =>
+    compare(pair, [
+      "cluster addslotsrange 10 20 30 40",
+      ["cluster", "delslots", ...everySlot(1)],
+      "cluster delslots 0",
+      ["cluster", "addslots", ...everySlot(5)],
+      "cluster addslots 16383",
+      "cluster delslots 3 2 1",
+      "cluster addslots 3 1",
+      "cluster addslots 4 2",
+      "cluster delslots 2",
+      "cluster addslots 2",
+      "cluster flushslots",
+      "get key",
+      "cluster flushslots",
+      "cluster slots",
+      "cluster delslots 1",
+      "cluster addslotsrange 0 16383",
+      "cluster saveconfig",
+    ]));
+});

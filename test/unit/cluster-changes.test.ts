@@ -1,0 +1,191 @@
+/** cluster-changes: what becomes of a change, in the reply; and what a plugin may add to another's container. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { RequestOutcome } from "../../src/contracts/consensus.ts";
+import { type Node, createNode } from "../../src/node.ts";
+import { definePlugin } from "../../src/plugin.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+import { FakeTopology } from "../support/fake-topology.ts";
+import { localClient, startLocalNode } from "../support/local-node.ts";
+
+describe("a change of the map", () => {
+  const topology = new FakeTopology();
+  let node: Node;
+  beforeAll(async () => {
+    node = await startLocalNode(
+      { plugins: { topology: false, raft: false, bus: false, "hash-slot-router": false } },
+      { plugins: [topology.plugin] },
+    );
+  });
+  afterAll(() => node.stop());
+
+  const outcomes: readonly (readonly [string, RequestOutcome<readonly string[]>, string])[] = [
+    ["cluster delslots 1", { type: "done", index: 2, outcome: ["OK"] }, "OK"],
+    ["cluster bumpepoch", { type: "done", index: 2, outcome: ["BUMPED 5"] }, "BUMPED 5"],
+    ["cluster bumpepoch", { type: "done", index: 2, outcome: ["STILL 5"] }, "STILL 5"],
+    ["cluster addslots 1", { type: "rejected", reason: "ERR Slot 1 is already busy" }, "ERR Slot 1 is already busy"],
+    [
+      "cluster addslots 1",
+      { type: "refused", reason: "no leader is known" },
+      "CLUSTERDOWN The change was not made: no leader is known",
+    ],
+    [
+      "cluster addslots 1",
+      { type: "unknown", reason: "word was lost" },
+      "UNKNOWN The change may or may not have been made: word was lost",
+    ],
+  ];
+  test.each(outcomes)("%s, %j: %s", async (line, outcome, reply) => {
+    const client = localClient(node);
+    const answered = client.run(line);
+    const next = client.run("ping");
+    expect(await Promise.race([answered, next, localClient(node).run("echo others-go-on")])).toBe("others-go-on");
+    topology.requests.pop()?.settle(outcome);
+    expect([await answered, await next]).toEqual([reply, "PONG"]);
+    client.close();
+  });
+
+  test("names slots in the order in which they were given, in as few ranges as that allows", async () => {
+    const client = localClient(node);
+    const answered = client.run("cluster delslots 7 8 9 3 1 2 4 5");
+    const asked = topology.requests.pop();
+    expect(asked?.request).toEqual({
+      type: "release-slots",
+      slots: [
+        { first: 7, last: 9 },
+        { first: 3, last: 3 },
+        { first: 1, last: 2 },
+        { first: 4, last: 5 },
+      ],
+    });
+    expect(asked?.cause).toBe("CLUSTER DELSLOTS from local:0");
+    asked?.settle({ type: "done", index: 2, outcome: ["OK"] });
+    expect(await answered).toBe("OK");
+    client.close();
+  });
+});
+
+describe("on a node that is alone", () => {
+  test("slots and epochs change, and CLUSTER NODES shows it", async () => {
+    const node = await startLocalNode();
+    const client = localClient(node);
+    expect(await client.run("cluster delslotsrange 10 20 30 40")).toBe("OK");
+    expect(await client.run("cluster addslots 12 15 13")).toBe("OK");
+    expect(await client.run("cluster nodes")).toEndWith(" 1 connected 0-9 12-13 15 21-29 41-16383\n");
+    expect(await client.run("cluster bumpepoch")).toBe("STILL 1");
+    expect(await client.run("cluster set-config-epoch 7")).toBe("ERR Node config epoch is already non-zero");
+    expect(await client.run("set key value")).toBe("OK");
+    expect(await client.run("cluster flushslots")).toBe("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
+    expect(await client.run("del key")).toBe("1");
+    expect(await client.run("cluster flushslots")).toBe("OK");
+    expect(await client.run("get key")).toBe("CLUSTERDOWN Hash slot not served");
+    expect(await client.run(`cluster count-failure-reports ${node.facts.id}`)).toBe("0");
+    client.close();
+    await node.stop();
+  });
+});
+
+describe("a subcommand that a plugin adds to another's container", () => {
+  const extra = definePlugin({
+    name: "extra",
+    summary: "Adds CLUSTER GREET.",
+    setup: (context) =>
+      context.subcommand("cluster", {
+        name: "greet",
+        arity: 2,
+        flags: [],
+        group: "cluster",
+        summary: "Greets.",
+        complexity: "O(1)",
+        since: "bunch 0.1.0",
+        run: (call) => call.reply.simple("hello"),
+      }),
+  });
+
+  test("is one of it: in HELP, in COMMAND, in the boot tree under its own plugin", async () => {
+    const node = await startLocalNode({}, { plugins: [extra] });
+    const client = localClient(node);
+    expect(await client.run("cluster greet")).toBe("hello");
+    expect(await client.run("cluster help")).toContain(" GREET     Greets. HELP ");
+    expect(await client.run("command info cluster|greet")).toContain("cluster|greet 2");
+    expect(node.bootTree().find(({ plugin }) => plugin === "extra")?.commands).toEqual(["cluster|greet"]);
+    client.close();
+    await node.stop();
+  });
+
+  test("is not there when nobody has the container", async () => {
+    const node = await startLocalNode({ plugins: { "cluster-commands": false } }, { plugins: [extra] });
+    const client = localClient(node);
+    expect(await client.run("cluster greet")).toStartWith("ERR unknown command 'cluster'");
+    client.close();
+    await node.stop();
+  });
+
+  test("may come before the container", async () => {
+    const late = definePlugin({
+      name: "late",
+      summary: "Adds LATE.",
+      setup: (context) =>
+        context.command({
+          name: "late",
+          arity: -2,
+          flags: [],
+          group: "server",
+          summary: "Has subcommands.",
+          complexity: "O(1)",
+          since: "bunch 0.1.0",
+          subcommands: [],
+          run: (call) => call.reply.ok(),
+        }),
+    });
+    const early = definePlugin({
+      name: "early",
+      summary: "Adds LATE GREET.",
+      setup: (context) =>
+        context.subcommand("late", {
+          name: "greet",
+          arity: 2,
+          flags: [],
+          group: "server",
+          summary: "Greets.",
+          complexity: "O(1)",
+          since: "bunch 0.1.0",
+          run: (call) => call.reply.simple("hello"),
+        }),
+    });
+    const node = await startLocalNode({}, { plugins: [early, late] });
+    const client = localClient(node);
+    expect(await client.run("late greet")).toBe("hello");
+    client.close();
+    await node.stop();
+  });
+
+  test("is refused where the name is taken, or the command has no subcommands", async () => {
+    const wrong = (container: string, name: string): Promise<Node> =>
+      createNode({
+        world: createBunWorld({ logLevel: "silent" }),
+        plugins: [
+          definePlugin({
+            name: "wrong",
+            summary: "Adds what cannot be.",
+            setup: (context) =>
+              context.subcommand(container, {
+                name,
+                arity: 2,
+                flags: [],
+                group: "server",
+                summary: "Is refused.",
+                complexity: "O(1)",
+                since: "bunch 0.1.0",
+                run: (call) => call.reply.ok(),
+              }),
+          }),
+        ],
+      });
+    expect(wrong("cluster", "nodes")).rejects.toThrow(
+      'Cannot add command "cluster|nodes" of plugin "wrong": plugin "cluster-commands" has one of that name',
+    );
+    expect(wrong("get", "x")).rejects.toThrow(
+      'Cannot add command "get|x" of plugin "wrong": "get" of plugin "strings" has no subcommands',
+    );
+  });
+});
