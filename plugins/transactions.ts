@@ -2,16 +2,20 @@
  * transactions: MULTI, EXEC, DISCARD, WATCH, UNWATCH.
  *
  * Promises: the commands of a transaction run one after another with nothing between them, or, if a watched key has changed or one of them was
- * refused when it was queued, none of them runs. Keys of a transaction live in one slot wherever slots matter.
+ * refused when it was queued, none of them runs. Keys of a transaction live in one slot wherever slots matter. A command whose reply comes later, such as
+ * one that changes the cluster map, is waited for before the next one runs, and EXEC answers after the last; then, and only then, commands of other clients
+ * may run in between.
  *
  * How: MULTI sets the client's interceptor, which queues copies of arguments. WATCH notes keys by slot; the keyspace tells changes of slots
  * that are watched, and of no others. EXEC asks `commandBefore` about every queued command before it runs the first one, so that a map
- * that changed meanwhile refuses the whole.
+ * that changed meanwhile refuses the whole. After a command that was waited for it asks anew about each one that is left, and a refusal is the reply to
+ * that one alone: what ran before it stays done.
  */
 import { Type } from "@sinclair/typebox";
-import type { Call } from "../src/call.ts";
+import type { Call, DeferredReply } from "../src/call.ts";
 import type { Client } from "../src/client.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
+import { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { byteSize, parseByteSize } from "../src/config.ts";
 import { RUN_WITHIN_MULTI, Verdict } from "../src/contracts/commands.ts";
@@ -75,6 +79,7 @@ export default definePlugin({
     const { keyspace } = context.requires;
     const { router } = context.uses;
     const { dispatcher, hooks, settings } = context;
+    const { clock } = context.world;
     const maxQueueBytes = parseByteSize(settings.maxQueueBytes) ?? 0;
     const maxWatchedBytes = parseByteSize(settings.maxWatchedBytes) ?? 0;
     const transactions = new Map<Client, Transaction>();
@@ -162,6 +167,52 @@ export default definePlugin({
       }
       return true;
     };
+
+    /** The rest of a transaction, from a command on whose reply is awaited. A client that leaves changes nothing: what was begun is finished. */
+    class Rest {
+      readonly #client: Client;
+      readonly #queue: readonly ArgumentList[];
+      readonly #deferred: DeferredReply;
+      readonly #written = new ReplyWriter();
+      // Of the first command that has not begun.
+      #next: number;
+
+      /** @param written The replies so far. */
+      constructor(call: Call, queue: readonly ArgumentList[], next: number, written: Uint8Array) {
+        this.#client = call.client;
+        this.#queue = queue;
+        this.#next = next;
+        this.#written.raw(written, 0, written.length);
+        this.#deferred = call.defer();
+      }
+
+      /** Takes the awaited reply, and runs what is left. In a turn of its own: whoever gives the reply may be within a command of somebody else's. */
+      goOn(write: (reply: ReplyWriter) => void): void {
+        this.#written.protocol = this.#client.protocol;
+        write(this.#written);
+        dispatcher.beginTurn();
+        for (;;) {
+          const args = this.#queue[this.#next];
+          if (args === undefined) break;
+          this.#next += 1;
+          this.#written.protocol = this.#client.protocol;
+          if (this.#isRefused(args)) continue;
+          const settle = (more: (reply: ReplyWriter) => void): void => clock.soon(() => this.goOn(more));
+          if (dispatcher.dispatchNested(this.#client, args, this.#written, settle) === Verdict.deferred) return;
+        }
+        this.#deferred.resolve((reply) => reply.raw(this.#written.bytes, 0, this.#written.length));
+      }
+
+      /** Whether a command may not run any more; the reason is its reply then. */
+      #isRefused(args: ArgumentList): boolean {
+        const mark = this.#written.length;
+        const verdict = dispatcher.ask(this.#client, args, this.#written);
+        if (verdict === undefined) return false;
+        if (this.#written.length === mark)
+          this.#written.error("ERR the command was not run: it would have had to wait");
+        return true;
+      }
+    }
 
     const flags = ["noscript", "loading", "stale", "fast", "allow_busy"] as const;
     const group = "transactions";
@@ -257,8 +308,16 @@ export default definePlugin({
           return;
         }
         reply.array(queue.length);
+        let rest: Rest | undefined;
+        const settle = (write: (reply: ReplyWriter) => void): void => clock.soon(() => rest?.goOn(write));
+        let next = 0;
         for (const args of queue) {
-          dispatcher.dispatchNested(client, args, reply);
+          next += 1;
+          if (dispatcher.dispatchNested(client, args, reply, settle) === Verdict.deferred) {
+            rest = new Rest(call, queue, next, reply.bytes.slice(mark, reply.length));
+            reply.rewind(mark);
+            return;
+          }
           // HELLO within a transaction changes it for the replies that follow.
           reply.protocol = client.protocol;
         }

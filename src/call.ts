@@ -4,7 +4,6 @@
  * There is one object per depth of nesting (a command, and those that EXEC runs), filled anew for each command: nothing of it may be
  * kept beyond the command. Arguments stay what they came as, ranges of the input buffer; text is made of them only when asked.
  */
-import { assert } from "./assert.ts";
 import type { Client } from "./client.ts";
 import type { ArgumentList } from "./codec/resp-parser.ts";
 import type { ReplyWriter } from "./codec/resp-writer.ts";
@@ -41,6 +40,8 @@ export class Call {
   hasKey = false;
   /** Whether it runs within EXEC. */
   isNested = false;
+  /** Who gets the deferred reply, if it is not the client's transport: EXEC, of its commands. */
+  settle: ((write: (reply: ReplyWriter) => void) => void) | undefined;
   /** The deferred reply that the command took, if it did. */
   deferred: DeferredReply | undefined;
   /** What replicas and journals apply instead of the command itself; `undefined`: the command itself. See `effectIs`. */
@@ -65,6 +66,7 @@ export class Call {
     this.bytes = args.bytes;
     this.count = args.count;
     this.reply = reply;
+    this.settle = undefined;
     this.deferred = undefined;
     this.effects = undefined;
     this.hasKey = false;
@@ -160,19 +162,19 @@ export class Call {
   }
 
   /**
-   * The reply comes later; until then the client's next commands wait. Not within EXEC.
+   * The reply comes later; until then the client's next commands wait, those of the same transaction too.
    *
    * @returns Where to put the reply.
    */
   defer(): DeferredReply {
-    assert(!this.isNested, "a command within EXEC answers at once");
     const { transport } = this.client;
+    const settle = this.settle ?? ((write) => transport.settle(write));
     let isSettled = false;
     this.deferred = {
       resolve: (write) => {
         if (isSettled) return;
         isSettled = true;
-        transport.settle(write);
+        settle(write);
       },
     };
     return this.deferred;

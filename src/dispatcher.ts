@@ -127,14 +127,23 @@ export class Dispatcher {
   }
 
   /**
-   * Runs one command within another (EXEC over its queue). All checks but the hook and the interceptor were made before; see `examine`.
+   * Runs one command within another (EXEC over its queue). The hook and the interceptor are not asked: see `ask`.
+   *
+   * @param settle Gets the reply of a command that defers it, once and later.
+   * @returns `deferred`, if it does; else a reply was written.
    */
-  dispatchNested(client: Client, args: ArgumentList, reply: ReplyWriter): void {
+  dispatchNested(
+    client: Client,
+    args: ArgumentList,
+    reply: ReplyWriter,
+    settle: (write: (reply: ReplyWriter) => void) => void,
+  ): Verdict | undefined {
     const command = this.#examine(client, args, reply);
-    if (command === undefined) return;
+    if (command === undefined) return Verdict.rejected;
     const call = this.#prepare(command, client, args, reply);
     call.isNested = true;
-    this.#run(call, command);
+    call.settle = settle;
+    return this.#run(call, command);
   }
 
   /**

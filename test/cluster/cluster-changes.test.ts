@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type BunchProcess, endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
+import { needsRedisServer } from "../support/redis-server.ts";
 
 const PORTS = [22_010, 22_011, 22_012];
 const PATIENCE_MS = 10_000;
@@ -73,4 +74,55 @@ describe("a cluster of three processes", () => {
       "-ERR The user can assign a config epoch only when the node does not know any other node.\r\n",
     );
   });
+
+  test("a transaction takes a slot away and gives it, from two clients at once: each has all of its own, and the owner is one", async () => {
+    const sent = [0, 1].map(async (at) => {
+      const own = client(at);
+      own.write("MULTI\r\nCLUSTER DELSLOTS 16000\r\nCLUSTER ADDSLOTS 16000\r\nCLUSTER BUMPEPOCH\r\nEXEC\r\nPING\r\n");
+      const replies: string[] = [];
+      for (let count = 0; count < 6; count += 1) replies.push((await own.reply()) ?? "closed");
+      return replies;
+    });
+    for (const replies of await Promise.all(sent)) {
+      expect(replies.slice(0, 4)).toEqual(["+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "+QUEUED\r\n"]);
+      expect(replies[4]).toMatch(
+        /^\*3\r\n(\+OK|-ERR Slot 16000 is already unassigned)\r\n(\+OK|-ERR Slot 16000 is already busy)\r\n\+(BUMPED|STILL) [0-9]+\r\n$/,
+      );
+      expect(replies[5]).toBe("+PONG\r\n");
+    }
+    const owners = (await agreed()).split("\n").filter((line) => / (16000|[0-9-]*-16000|16000-16383)( |$)/.test(line));
+    expect(owners.length).toBeLessThanOrEqual(1);
+    await run(2, "cluster delslots 16000");
+    expect(await run(2, "cluster addslots 16000")).toBe("+OK\r\n");
+    expect(await slotsOf(2)).toBe("10923-16383");
+  });
+
+  test.skipIf(!needsRedisServer())("redis-cli --cluster fix covers slots that nobody owns", async () => {
+    // Slot 12539 keeps a key on the third node, which is the one that gets it back.
+    expect(await run(2, "set key kept")).toBe("+OK\r\n");
+    expect(await run(1, "cluster delslots 12345 12539 100 101")).toBe("+OK\r\n");
+    await agreed();
+    expect(await run(2, "get key")).toStartWith("-CLUSTERDOWN");
+    expect(await redisCli("check")).toContain("Not all 16384 slots are covered");
+    expect(await redisCli("fix")).toContain("Covering slot 12345");
+    expect(await redisCli("check")).toContain("All 16384 slots covered");
+    expect(await run(0, "cluster info")).toContain("cluster_state:ok\r\ncluster_slots_assigned:16384\r\n");
+    expect(await run(2, "get key")).toBe("$4\r\nkept\r\n");
+    expect(await run(2, "del key")).toBe(":1\r\n");
+  });
 });
+
+async function redisCli(subcommand: string): Promise<string> {
+  const child = Bun.spawn(["redis-cli", "--cluster", subcommand, `127.0.0.1:${PORTS[0] ?? 0}`, "--cluster-yes"], {
+    // It asks before it gives slots to a node.
+    stdin: new TextEncoder().encode("yes\nyes\n"),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, errors] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  return output + errors;
+}

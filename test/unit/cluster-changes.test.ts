@@ -1,6 +1,7 @@
 /** cluster-changes: what becomes of a change, in the reply; and what a plugin may add to another's container. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
+import type { TopologyRequest } from "../../src/contracts/topology.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
@@ -61,6 +62,105 @@ describe("a change of the map", () => {
     asked?.settle({ type: "done", index: 2, outcome: ["OK"] });
     expect(await answered).toBe("OK");
     client.close();
+  });
+});
+
+describe("EXEC with commands whose replies come later", () => {
+  const topology = new FakeTopology();
+  let node: Node;
+  beforeAll(async () => {
+    node = await startLocalNode(
+      { plugins: { topology: false, raft: false, bus: false, "hash-slot-router": false } },
+      { plugins: [topology.plugin] },
+    );
+  });
+  afterAll(() => node.stop());
+  const isAsked = async (type: TopologyRequest["type"]): Promise<(typeof topology.requests)[number]> => {
+    for (;;) {
+      const [asked] = topology.requests.splice(0, 1);
+      if (asked !== undefined) {
+        expect(asked.request.type).toBe(type);
+        return asked;
+      }
+      await Bun.sleep(0);
+    }
+  };
+  const done = (...outcome: readonly string[]): RequestOutcome<readonly string[]> => ({
+    type: "done",
+    index: 2,
+    outcome,
+  });
+
+  test("answers when all are settled, replies in order, errors among them; the client's other commands wait", async () => {
+    const client = localClient(node);
+    const other = localClient(node);
+    for (const line of [
+      "multi",
+      "set a 1",
+      "cluster delslots 1",
+      "incr a",
+      "cluster addslots 1",
+      "cluster bumpepoch",
+      "get a",
+    ])
+      await client.run(line);
+    let order = "";
+    const exec = client.run("exec").then((reply) => {
+      order += "exec ";
+      return reply;
+    });
+    const next = client.run("incr a").then((reply) => {
+      order += "next";
+      return reply;
+    });
+    const release = await isAsked("release-slots");
+    // The second command of the transaction waits, and so do those after it: other clients see what is between.
+    expect(await other.run("get a")).toBe("1");
+    release.settle({ type: "rejected", reason: "ERR Slot 1 is already unassigned" });
+    const assign = await isAsked("assign-slots");
+    expect(await other.run("get a")).toBe("2");
+    assign.settle(done("OK"));
+    (await isAsked("bump-epoch")).settle(done("BUMPED 3"));
+    expect(await exec).toBe("[OK ERR Slot 1 is already unassigned 2 OK BUMPED 3 2]");
+    expect(await next).toBe("3");
+    expect(order).toBe("exec next");
+    client.close();
+    other.close();
+  });
+
+  test("runs to its end when the client leaves meanwhile", async () => {
+    const client = localClient(node);
+    const other = localClient(node);
+    for (const line of ["multi", "cluster delslots 1", "set left yes"]) await client.run(line);
+    const exec = client.run("exec");
+    const release = await isAsked("release-slots");
+    client.close();
+    expect(exec).rejects.toThrow("The connection was closed");
+    release.settle(done("OK"));
+    while ((await other.run("get left")) === "nil") await Bun.sleep(0);
+    expect(await other.run("get left")).toBe("yes");
+    other.close();
+  });
+});
+
+describe("EXEC that gives slots away", () => {
+  test("does not touch keys that the node has ceased to own: their commands are refused, each by itself", async () => {
+    const node = await startLocalNode();
+    const client = localClient(node);
+    expect(await client.run("cluster keyslot key")).toBe("12539");
+    for (const line of [
+      "multi",
+      "set key 1",
+      "cluster delslots 12539",
+      "set key 2",
+      "cluster addslots 12539",
+      "get key",
+      "cluster bumpepoch",
+    ])
+      await client.run(line);
+    expect(await client.run("exec")).toBe("[OK OK CLUSTERDOWN Hash slot not served OK 1 STILL 1]");
+    client.close();
+    await node.stop();
   });
 });
 
