@@ -132,6 +132,15 @@ export default definePlugin({
       else change(call, { type: "flush-slots", node: topology.self.id });
     };
 
+    // --- nodes ---
+
+    const forget = (call: Call): void => {
+      const node = call.text(2);
+      if (!/^[0-9a-f]{40}$/.test(node)) call.reply.error(`ERR Unknown node ${node}`);
+      else if (node === topology.self.id) call.reply.error("ERR I tried hard but I can't forget myself...");
+      else change(call, { type: "remove-node", node, by: topology.self.id });
+    };
+
     // --- epochs ---
 
     const setEpoch = (call: Call): void => {
@@ -192,6 +201,7 @@ export default definePlugin({
       perSlot,
     );
     subcommand("flushslots", 2, "3.0.0", "Takes all of this node's slots from it.", flush);
+    subcommand("forget node-id", 3, "3.0.0", "Takes a node out of the cluster, if it owns no slots.", forget);
     subcommand("bumpepoch", 2, "3.0.0", "Gives this node's shard the highest epoch, if it has not got it.", bumpEpoch, {
       tips: ["nondeterministic_output"],
     });

@@ -437,6 +437,7 @@ export default definePlugin({
       const raft = machine();
       if (raft?.leadership === undefined || !isReady()) return;
       const nowMs = clock.monotonicMs();
+      const { leadership } = raft;
       const { members } = raft.configuration;
       const unwanted = members.find(({ id }) => id !== peer && !attached().admits(nodeIdOf(id)));
       if (unwanted !== undefined) {
@@ -444,12 +445,13 @@ export default definePlugin({
         return;
       }
       if (!attached().admits(node.id)) {
-        // Whoever leads next takes this node out.
+        // Whoever leads next takes this node out. Where nobody else votes, somebody has to be given a vote first.
         const heir = raft.voters.find((id) => id !== peer);
+        const learner = members.find(({ id }) => id !== peer && leadership.isCaughtUp(id));
         if (heir !== undefined) driver?.input({ type: "transfer", target: heir });
+        else if (learner !== undefined) change({ type: "change", id: 0, change: { type: "promote", id: learner.id } });
         return;
       }
-      const { leadership } = raft;
       const candidates = members.map((member): VoterCandidate => {
         if (!heardAtMs.has(member.id)) heardAtMs.set(member.id, nowMs);
         return {

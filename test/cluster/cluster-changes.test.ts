@@ -112,6 +112,41 @@ describe("a cluster of three processes", () => {
   });
 });
 
+describe("a node that is forgotten", () => {
+  afterAll(endLeftovers);
+
+  test("leaves the map and the vote to the others, also where it alone led and voted", async () => {
+    const port = 22_015;
+    const cluster = runBunch(["start", "--nodes", "2", "--port", String(port)]);
+    await cluster.until("all 16384 slots served");
+    const clients = [await RawClient.connect(port), await RawClient.connect(port + 1)];
+    const run = async (at: number, line: string): Promise<string> => (await clients[at]?.run(line)) ?? "closed";
+    const until = async (at: number, line: string, wanted: string): Promise<void> => {
+      const endAtMs = performance.now() + PATIENCE_MS;
+      for (let reply = ""; !reply.includes(wanted);) {
+        reply = await run(at, line);
+        if (performance.now() > endAtMs) throw new Error(`${line} never said ${wanted}, but ${reply}`);
+      }
+    };
+    const roles = await Promise.all([run(0, "info cluster"), run(1, "info cluster")]);
+    const leader = roles.findIndex((info) => info.includes("raft_role:leader"));
+    const heir = 1 - leader;
+    expect(roles[leader]).toContain("raft_voters:1\r\n");
+    const id = /[0-9a-f]{40}/.exec(await run(leader, "cluster myid"))?.[0] ?? "none";
+
+    expect(await run(heir, `cluster forget ${id}`)).toContain("owns slots");
+    expect(await run(leader, "cluster flushslots")).toBe("+OK\r\n");
+    expect(await run(heir, `cluster forget ${id}`)).toBe("+OK\r\n");
+    // redis-cli says it to every node: one that has gone is no error.
+    expect(await run(heir, `cluster forget ${id}`)).toBe("+OK\r\n");
+    await until(heir, "info cluster", "raft_members:1\r\n");
+    expect(await run(heir, "cluster nodes")).not.toContain(id);
+    expect(await run(heir, "cluster bumpepoch")).toMatch(/^\+(BUMPED|STILL)/);
+    await until(leader, "info cluster", "raft_role:out\r\n");
+    for (const client of clients) client.close();
+  });
+});
+
 async function redisCli(subcommand: string): Promise<string> {
   const child = Bun.spawn(["redis-cli", "--cluster", subcommand, `127.0.0.1:${PORTS[0] ?? 0}`, "--cluster-yes"], {
     // It asks before it gives slots to a node.

@@ -1,5 +1,5 @@
 /** cluster-changes: what one node answers, beside redis-server in cluster mode. */
-import { afterAll, beforeAll, describe, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Node } from "../../src/node.ts";
 import { startNode } from "../support/bunch-server.ts";
 import { type Pair, compare, connectPair } from "../support/compare.ts";
@@ -72,6 +72,10 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
         `cluster ${name} 40 45 30 35`,
       ]),
       "cluster slots x",
+      "cluster forget",
+      "cluster forget x",
+      `cluster forget ${"x".repeat(200)}`,
+      `cluster forget ${"0".repeat(40)}`,
       "cluster flushslots x",
       "cluster bumpepoch x",
       "cluster saveconfig x",
@@ -82,6 +86,17 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
       "cluster count-failure-reports",
       "cluster count-failure-reports x",
     ]));
+
+  test("a node does not forget itself", async () => {
+    const replies = await Promise.all(
+      [pair.redis, pair.bunch].map(async (client) => {
+        const id = /[0-9a-f]{40}/.exec((await client.run("cluster myid")) ?? "")?.[0] ?? "none";
+        return client.run(`cluster forget ${id}`);
+      }),
+    );
+    expect(replies[1]).toBe(replies[0] ?? "none");
+    expect(replies[1]).toStartWith("-ERR I tried hard");
+  });
 
   test("a slot that was given away is not served; with keys not all are given away", () =>
     compare(pair, [

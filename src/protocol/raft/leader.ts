@@ -85,7 +85,7 @@ export class Leader {
       const { voters } = this;
       const active = voters.filter((id) => id === this.#host.id || this.progress.get(id)?.isActive === true);
       if (active.length < majorityOf(voters.length)) return false;
-      for (const progress of this.progress.values()) progress.isActive = false;
+      for (const progress of this.progress.values()) progress.countedActive();
     }
     if (this.#heartbeatElapsed >= heartbeatTicks) this.#sendHeartbeats();
     return true;
@@ -261,7 +261,8 @@ export class Leader {
     const { log, options } = this.#host;
     return (
       progress?.state === "replicate" &&
-      progress.isActive &&
+      // Just after the count nobody has answered yet: whoever asks in step with it would never find anybody.
+      (progress.isActive || progress.wasActive) &&
       progress.match + options.promotionLagEntries >= log.lastIndex
     );
   }

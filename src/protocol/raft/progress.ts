@@ -29,6 +29,8 @@ export class Progress {
   next: number;
   /** It has answered since the leader last counted who does. */
   isActive = false;
+  /** It had answered when the leader counted last. */
+  wasActive = false;
   /** The last heartbeat round that it has answered. */
   round = 0;
   /** The commit index that it was told, as far as its log reaches. */
@@ -55,6 +57,12 @@ export class Progress {
   /** Bytes of their entries. */
   get inflightBytes(): number {
     return this.#inflightBytes;
+  }
+
+  /** The leader has counted who answers, and begins anew. */
+  countedActive(): void {
+    this.wasActive = this.isActive;
+    this.isActive = false;
   }
 
   /** Whether nothing more may be sent before an answer. */
