@@ -92,6 +92,8 @@ export default definePlugin({
       #failures = 0;
       #retryAtMs = 0;
       #takenAtMs = 0;
+      // As whom this node has greeted: see `NodeFacts.id`.
+      #greetedAs = "";
 
       constructor(address: BusAddress) {
         this.#address = address;
@@ -100,6 +102,10 @@ export default definePlugin({
       send(frame: Uint8Array): boolean {
         const nowMs = clock.monotonicMs();
         if (this.#stream !== undefined && this.queuedBytes > 0 && nowMs - this.#takenAtMs > STUCK_MS) {
+          this.#stream.destroy();
+          return false;
+        }
+        if (this.#stream !== undefined && this.#greetedAs !== node.id) {
           this.#stream.destroy();
           return false;
         }
@@ -122,6 +128,7 @@ export default definePlugin({
       #open(nowMs: number): void {
         this.createdAtMs = nowMs;
         this.#takenAtMs = nowMs;
+        this.#greetedAs = node.id;
         const greeting = encodeGreeting({
           nodeId: node.id,
           host: announcedHost,

@@ -1,5 +1,5 @@
 /**
- * cluster-changes: the subcommands of `CLUSTER` that change the cluster map: who owns which slots, and their epochs.
+ * cluster-changes: the subcommands of `CLUSTER` that change the cluster map: who owns which slots, who is in the cluster, and epochs.
  *
  * Promises: arguments are checked as Redis does, in its order and its words; whichever node is asked, the change is decided once, for all nodes, by the one
  * that leads; OK means that it is agreed, and that the node that was asked knows it. Where Redis changes what one node believes, and leaves it to gossip,
@@ -10,18 +10,33 @@
  * - rejected: the reason, in Redis' words where it has some. Nothing has happened;
  * - nobody could decide: `CLUSTERDOWN`, and why. Nothing has happened, it can be asked again;
  * - word was lost on the way: `UNKNOWN`. It may have happened or may yet; CLUSTER NODES tells.
+ *
+ * CLUSTER RESET makes this node a cluster by itself, without slots, once the cluster that it belonged to has let it go. SOFT keeps its id, HARD draws
+ * another one. Without a data directory that holds until the next start, which is as the settings say; with one for good: a list of nodes in the settings is
+ * not about the node any more.
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import type { Client } from "../src/client.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
 import { splitUsage } from "../src/command-syntax.ts";
-import type { CommandSpecification } from "../src/contracts/commands.ts";
+import { CommandBits } from "../src/command-table.ts";
+import { type CommandSpecification, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
+import { randomId } from "../src/identity.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { NOT_AN_INTEGER } from "../src/replies.ts";
+import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 
 const BAD_SLOT = "ERR Invalid or out of range slot";
+
+/** What a change came to. */
+interface Settled {
+  /** Why it was not made, or that nobody knows. */
+  readonly error?: string;
+  /** Of one that was made: the map's words for it. */
+  readonly words?: readonly string[];
+}
 
 /** Slots that were asked for: in the order in which they stand there, which decides the one that an error names. */
 class WantedSlots {
@@ -54,26 +69,69 @@ export default definePlugin({
   setup(context) {
     const { topology, keyspace } = context.requires;
 
-    /**
-     * Asks for a change, and answers when it is settled.
-     *
-     * @param answer What the command answers instead of OK; gets the words that the change came to.
-     */
-    const change = (call: Call, request: TopologyRequest, answer?: (outcome: readonly string[]) => string): void => {
+    /** Who wants a change, for those who ask later how it came about. */
+    const causeOf = ({ client, command }: Call): string =>
+      `${command.fullName.toUpperCase().replace("|", " ")} from ${client.transport.remoteAddress}`;
+
+    /** Defers the reply until it is settled. @param answer What is answered instead of OK. */
+    const answerAfter = (
+      call: Call,
+      settled: Promise<Settled>,
+      answer: (words: readonly string[]) => string = () => "OK",
+    ): void => {
       const deferred = call.defer();
-      const { client, command } = call;
-      const cause = `${command.fullName.toUpperCase().replace("|", " ")} from ${client.transport.remoteAddress}`;
-      topology.request(request, cause).then(
-        (outcome) =>
+      settled.then(
+        ({ error, words = [] }) =>
           deferred.resolve((reply) => {
-            if (outcome.type === "done") reply.simple(answer?.(outcome.outcome) ?? "OK");
-            else if (outcome.type === "rejected") reply.error(outcome.reason);
-            else if (outcome.type === "refused") reply.error(`CLUSTERDOWN The change was not made: ${outcome.reason}`);
-            else reply.error(`UNKNOWN The change may or may not have been made: ${outcome.reason}`);
+            if (error === undefined) reply.simple(answer(words));
+            else reply.error(error);
           }),
         (thrown: unknown) => context.fault(thrown),
       );
     };
+    const ask = async (request: TopologyRequest, cause: string): Promise<Settled> => {
+      const outcome = await topology.request(request, cause);
+      switch (outcome.type) {
+        case "done":
+          return { words: outcome.outcome };
+        case "rejected":
+          return { error: outcome.reason };
+        case "refused":
+          return { error: `CLUSTERDOWN The change was not made: ${outcome.reason}` };
+        case "unknown":
+          return { error: `UNKNOWN The change may or may not have been made: ${outcome.reason}` };
+        default:
+          return outcome satisfies never;
+      }
+    };
+    /** Asks for a change, and answers OK when it is made. */
+    const change = (call: Call, request: TopologyRequest): void => answerAfter(call, ask(request, causeOf(call)));
+
+    // While this node gives all of its slots away it must stay empty: what would touch keys waits, and is decided anew afterwards.
+    const held = new Set<Client>();
+    const holdingKeys = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+      const unhook = context.on(
+        context.hooks.commandBefore,
+        (call) => {
+          // Between MULTI and EXEC commands are only queued: it is EXEC that waits.
+          const isQueued = call.client.intercept !== undefined;
+          const touchesKeys = call.hasKey || (call.command.bits & CommandBits.write) !== 0;
+          if (call.command.fullName !== "exec" && (isQueued || !touchesKeys)) return undefined;
+          held.add(call.client);
+          return Verdict.held;
+        },
+        { order: "pre" },
+      );
+      try {
+        return await work();
+      } finally {
+        unhook();
+        const released = [...held];
+        held.clear();
+        for (const client of released) client.transport.release();
+      }
+    };
+    context.on(context.hooks.clientClosed, (client) => void held.delete(client));
 
     // --- slots ---
 
@@ -129,7 +187,11 @@ export default definePlugin({
     };
     const flush = (call: Call): void => {
       if (keyspace.size > 0) call.reply.error("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
-      else change(call, { type: "flush-slots", node: topology.self.id });
+      else
+        answerAfter(
+          call,
+          holdingKeys(() => ask({ type: "flush-slots", node: topology.self.id }, causeOf(call))),
+        );
     };
 
     // --- nodes ---
@@ -139,6 +201,59 @@ export default definePlugin({
       if (!/^[0-9a-f]{40}$/.test(node)) call.reply.error(`ERR Unknown node ${node}`);
       else if (node === topology.self.id) call.reply.error("ERR I tried hard but I can't forget myself...");
       else change(call, { type: "remove-node", node, by: topology.self.id });
+    };
+
+    /**
+     * Takes this node out of the cluster, and makes it one by itself.
+     *
+     * 1. The map releases its slots and removes it, in one act: nothing is served twice, and its place is not missed.
+     * 2. The group lets it go: it does not count on its vote any more.
+     * 3. It founds a cluster of its own, without slots, that knows nothing of the other one.
+     *
+     * If it stops on the way it is out of the map, and may be reset again.
+     */
+    const resetNode = async (isHard: boolean, cause: string): Promise<Settled> => {
+      const { id } = topology.self;
+      const epoch = topology.selfShard?.primaryEpoch ?? 0;
+      if (topology.isMember && topology.map.nodes.length > 1) {
+        const outcome = await ask(
+          {
+            type: "all",
+            requests: [
+              { type: "flush-slots", node: id },
+              { type: "remove-node", node: id, by: id },
+            ],
+          },
+          cause,
+        );
+        // Others may have removed it meanwhile, and its group has nothing to say to it.
+        if (outcome.error !== undefined && topology.isMember) return outcome;
+      }
+      const problem = await topology.beginAlone(isHard ? randomId(context.world.random) : id, isHard ? 0 : epoch);
+      return problem === undefined ? {} : { error: `CLUSTERDOWN ${problem}; send CLUSTER RESET again` };
+    };
+    let isResetting = false;
+    const reset = (call: Call): void => {
+      if (call.count > 3) {
+        const name = call.text(1).slice(0, 128);
+        call.reply.error(`ERR unknown subcommand or wrong number of arguments for '${name}'. Try CLUSTER HELP.`);
+      } else if (call.count === 3 && !call.is(2, "HARD") && !call.is(2, "SOFT")) {
+        call.reply.error(SYNTAX_ERROR);
+      } else if (keyspace.size > 0) {
+        call.reply.error("ERR CLUSTER RESET can't be called with master nodes containing keys");
+      } else if (isResetting) {
+        call.reply.error("ERR the node is being reset already");
+      } else {
+        isResetting = true;
+        const isHard = call.count === 3 && call.is(2, "HARD");
+        const cause = causeOf(call);
+        answerAfter(
+          call,
+          holdingKeys(() => resetNode(isHard, cause)).finally(() => {
+            isResetting = false;
+          }),
+        );
+      }
     };
 
     // --- epochs ---
@@ -152,7 +267,7 @@ export default definePlugin({
       else change(call, { type: "set-epoch", node: topology.self.id, epoch });
     };
     const bumpEpoch = (call: Call): void =>
-      change(call, { type: "bump-epoch", node: topology.self.id }, ([outcome = "OK"]) => outcome);
+      answerAfter(call, ask({ type: "bump-epoch", node: topology.self.id }, causeOf(call)), (words) => words.join(" "));
     const countFailureReports = (call: Call): void => {
       const id = call.text(2);
       // Whether a node is away is not for its neighbours to vote on here.
@@ -202,6 +317,14 @@ export default definePlugin({
     );
     subcommand("flushslots", 2, "3.0.0", "Takes all of this node's slots from it.", flush);
     subcommand("forget node-id", 3, "3.0.0", "Takes a node out of the cluster, if it owns no slots.", forget);
+    subcommand(
+      "reset [hard_soft:(HARD | SOFT)]",
+      -2,
+      "3.0.0",
+      "Takes this node out of its cluster: it is one by itself then, without slots.",
+      reset,
+      { complexity: "O(N), N being the nodes", flags: ["admin", "noscript", "stale"] },
+    );
     subcommand("bumpepoch", 2, "3.0.0", "Gives this node's shard the highest epoch, if it has not got it.", bumpEpoch, {
       tips: ["nondeterministic_output"],
     });

@@ -8,7 +8,7 @@
  * which another plugin attaches (`topology`). Beside that it
  * - founds the group from a list of addresses, or joins the one that is there (`founding.ts`);
  * - takes requests to the leader and tells what became of them (`request-queue.ts`);
- * - sees, while it leads, that the right members vote (`voters.ts`);
+ * - sees, while it leads, that the right members vote (`voter-step.ts`);
  * - makes snapshots, so that the log stays short.
  *
  * A node without a data directory is another member each time that it starts: it never votes twice, and never pretends to have what it has lost.
@@ -17,11 +17,13 @@ import { Buffer } from "node:buffer";
 import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
+import { Barriers } from "../src/consensus/barriers.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
 import { groupOf, listDigest } from "../src/consensus/founding.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
+import { voterStep } from "../src/consensus/voter-step.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
@@ -43,7 +45,7 @@ import {
   type Snapshot,
 } from "../src/protocol/raft/types.ts";
 import type { Raft } from "../src/protocol/raft/machine.ts";
-import { type VoterCandidate, foundingVoters, nextVoterChange } from "../src/protocol/voters.ts";
+import { foundingVoters } from "../src/protocol/voters.ts";
 
 const settingsSchema = Type.Object({
   tickMs: Type.Integer({
@@ -109,6 +111,9 @@ const MAX_HOPS = 3;
 /** How long a node that stops waits for others to go on without it. */
 const FAREWELL_MS = 1000;
 const FAREWELL_STEP_MS = 10;
+/** How long a node that was reset waits for its group to let it go, and how often it asks. Longer than two elections take. */
+const LEAVE_MS = 5000;
+const LEAVE_STEP_MS = 50;
 
 export default definePlugin({
   name: "raft",
@@ -139,10 +144,9 @@ export default definePlugin({
     const requestPrefix = hex(6);
     let lastRequest = 0;
     let lastProposal = 0;
-    let lastRead = 0;
     /** Proposals that the machine has not answered yet, by its number for them. */
     const proposals = new Map<number, { readonly record: Uint8Array; readonly refused: (reason: string) => void }>();
-    const reads = new Map<number, (isFresh: boolean) => void>();
+    const barriers = new Barriers(clock);
     /** Where members are that the configuration does not name (yet). */
     const addresses = new Map<PeerId, BusAddress>();
     const heardAtMs = new Map<PeerId, number>();
@@ -259,10 +263,8 @@ export default definePlugin({
             proposals.delete(id);
           },
           read: (id, index) => {
-            const settle = reads.get(id);
-            reads.delete(id);
             // Whatever is committed is applied in the same step.
-            settle?.(index > 0 && (machine()?.log.appliedIndex ?? 0) >= index);
+            barriers.settle(id, index > 0 && (machine()?.log.appliedIndex ?? 0) >= index);
           },
           fault: (error) => context.fault(error),
         },
@@ -279,7 +281,11 @@ export default definePlugin({
       if (isStopping) return;
       begin(storage, { term: 0, votedFor: undefined, snapshot, entries: [] });
     };
-    const found = async (peers: readonly PeerId[], name: string): Promise<void> => {
+    const found = async (
+      peers: readonly PeerId[],
+      name: string,
+      data: Uint8Array = attached().founding,
+    ): Promise<void> => {
       group = name;
       foundingPeers = peers;
       const voters = foundingVoters(founders.length, settings.maxVoters);
@@ -289,7 +295,7 @@ export default definePlugin({
         return { id, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
       });
       log.info("raft: group founded", { group, members: members.length, voters });
-      await create({ index: 1, term: 0, configuration: { members }, data: attached().founding });
+      await create({ index: 1, term: 0, configuration: { members }, data });
     };
     const join = async (name: string): Promise<void> => {
       group = name;
@@ -305,6 +311,18 @@ export default definePlugin({
       group = "";
       foundingPeers = [];
       peer = `${node.id}/${hex(4)}`;
+    };
+
+    const foundersAre = (nodes: readonly Founder[]): void => {
+      founders = nodes;
+      list = listDigest(founders, settings.maxVoters);
+      formation = new Formation(
+        list,
+        founders,
+        () => ({ nodeId: node.id, peer, group, foundingPeers, voters: machine()?.voters ?? [], isEstablished }),
+        { send: sendTo, found, join, abandon, fault: (error) => context.fault(error) },
+        log,
+      );
     };
 
     // --- frames ---
@@ -333,8 +351,11 @@ export default definePlugin({
       if (members.some((each) => each.id === member.id)) return;
       change({ type: "change", id: 0, change: { type: "add-learner", member } });
     };
-    const dismiss = (frame: Extract<ConsensusFrame, { readonly type: "leave" }>): void => {
+    const dismiss = (from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "leave" }>): void => {
+      const isMember = (machine()?.configuration.members ?? []).some(({ id }) => id === frame.peer);
       if (!isReady()) passOn(frame);
+      // Word that it is out may have been lost. Only that of its own asking tells where it is.
+      else if (!isMember && frame.hops === 0) sendTo(from.address, { type: "removed", group, peer: frame.peer });
       else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
     };
     const received = (from: BusSender, bytes: Uint8Array): void => {
@@ -364,7 +385,7 @@ export default definePlugin({
           if (frame.group === group) admit(frame);
           break;
         case "leave":
-          if (frame.group === group) dismiss(frame);
+          if (frame.group === group) dismiss(from, frame);
           break;
         case "removed":
           if (frame.group === group && frame.peer === peer && !isStopping) removed();
@@ -387,6 +408,66 @@ export default definePlugin({
       isOut = true;
       log.warn("raft: this node was taken out of the cluster", { group, peer });
       void driver?.stop();
+      // Nobody will answer any more.
+      requests.close();
+    };
+
+    // --- leaving, and beginning alone ---
+
+    /** Waits for something. @param urge Done before each look but the first. */
+    const within = async (
+      limitMs: number,
+      stepMs: number,
+      isDone: () => boolean,
+      urge?: () => void,
+    ): Promise<boolean> => {
+      const endAtMs = clock.monotonicMs() + limitMs;
+      while (!isDone() && clock.monotonicMs() < endAtMs) {
+        urge?.();
+        await new Promise<void>((resolve) => {
+          clock.after(stepMs, resolve);
+        });
+      }
+      return isDone();
+    };
+    /** Waits until the group counts on this node no more: a voter that just went would be missed by the others. */
+    const letGo = (): Promise<boolean> => {
+      const isFree = (): boolean =>
+        isOut || driver?.machine.isMember !== true || driver.machine.configuration.members.length === 1;
+      return within(LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
+        const to = leader();
+        if (isReady()) manageVoters();
+        else if (to !== undefined && to !== peer) sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
+      });
+    };
+    const leave = async (): Promise<string | undefined> => {
+      if (formation?.isBusy === true) return "the group is being founded";
+      if (!(await letGo())) {
+        return "this node is out of the map, but the group has not let it go yet: that takes a leader and a majority";
+      }
+      // 1. Whoever asks hears nothing of this node: it is neither fresh nor a member.
+      formation = undefined;
+      // 2. What waits for the old group waits no more.
+      const left = driver;
+      driver = undefined;
+      if (isLeading) attached().lead(false);
+      isLeading = false;
+      group = "";
+      requests.close();
+      proposals.clear();
+      barriers.close();
+      await left?.stop();
+      return undefined;
+    };
+    const foundAlone = async (founder: Founder, founding: Uint8Array): Promise<void> => {
+      assert(driver === undefined && formation === undefined, "a node leaves its group before it founds another");
+      for (const kept of [addresses, heardAtMs]) kept.clear();
+      bytesSinceSnapshot = 0;
+      foundersAre([founder]);
+      peer = `${node.id}/${hex(4)}`;
+      await found([peer], groupOf(list, [peer]), founding);
+      isOut = false;
+      await within(FAREWELL_MS, FAREWELL_STEP_MS, isReady);
     };
 
     // --- requests ---
@@ -435,37 +516,21 @@ export default definePlugin({
 
     const manageVoters = (): void => {
       const raft = machine();
-      if (raft?.leadership === undefined || !isReady()) return;
+      if (raft === undefined || !isReady()) return;
       const nowMs = clock.monotonicMs();
-      const { leadership } = raft;
-      const { members } = raft.configuration;
-      const unwanted = members.find(({ id }) => id !== peer && !attached().admits(nodeIdOf(id)));
-      if (unwanted !== undefined) {
-        change({ type: "change", id: 0, change: { type: "remove", id: unwanted.id } });
-        return;
-      }
-      if (!attached().admits(node.id)) {
-        // Whoever leads next takes this node out. Where nobody else votes, somebody has to be given a vote first.
-        const heir = raft.voters.find((id) => id !== peer);
-        const learner = members.find(({ id }) => id !== peer && leadership.isCaughtUp(id));
-        if (heir !== undefined) driver?.input({ type: "transfer", target: heir });
-        else if (learner !== undefined) change({ type: "change", id: 0, change: { type: "promote", id: learner.id } });
-        return;
-      }
-      const candidates = members.map((member): VoterCandidate => {
-        if (!heardAtMs.has(member.id)) heardAtMs.set(member.id, nowMs);
-        return {
-          member,
-          nodeId: nodeIdOf(member.id),
-          silentMs: member.id === peer ? 0 : nowMs - (heardAtMs.get(member.id) ?? nowMs),
-          isCaughtUp: leadership.isCaughtUp(member.id),
-        };
-      });
-      const next = nextVoterChange(candidates, peer, settings);
-      if (next !== undefined) {
-        log.info("raft: changing who votes", { change: next.type, peer: "id" in next ? next.id : next.member.id });
-        change({ type: "change", id: 0, change: next });
-      }
+      const silentMs = (id: PeerId): number => {
+        // Time counts from when it is first asked for.
+        if (!heardAtMs.has(id)) heardAtMs.set(id, nowMs);
+        return nowMs - (heardAtMs.get(id) ?? nowMs);
+      };
+      const admits = (id: string): boolean => attached().admits(id);
+      const next = voterStep(raft, { peer, nodeOf: nodeIdOf, admits, silentMs }, settings);
+      if (next === undefined) return;
+      log.info(
+        "raft: changing who votes",
+        next.type === "change" ? { change: next.change.type } : { change: next.type },
+      );
+      driver?.input(next);
     };
 
     let sinceVotersMs = 0;
@@ -493,7 +558,8 @@ export default definePlugin({
 
     const open = async (): Promise<void> => {
       const opened = hasDisk ? await RaftStorage.open(disk) : undefined;
-      if (opened === undefined) {
+      // A node that was stopped while it was being reset may have left a member's memory that is not this node's.
+      if (opened === undefined || nodeIdOf(opened.storage.identity.peer) !== node.id) {
         if (founders.length === 1) await found([peer], groupOf(list, [peer]));
         else formation?.step(clock.monotonicMs());
         return;
@@ -522,14 +588,6 @@ export default definePlugin({
       { order: "pre" },
     );
 
-    const within = async (isDone: () => boolean): Promise<void> => {
-      const endAtMs = clock.monotonicMs() + FAREWELL_MS;
-      while (!isDone() && clock.monotonicMs() < endAtMs) {
-        await new Promise<void>((resolve) => {
-          clock.after(FAREWELL_STEP_MS, resolve);
-        });
-      }
-    };
     context.on(hooks.stop, async () => {
       isStopping = true;
       const raft = machine();
@@ -540,16 +598,16 @@ export default definePlugin({
           .toSorted((a, b) => (heardAtMs.get(b) ?? 0) - (heardAtMs.get(a) ?? 0))[0];
         if (raft.role === "leader" && heir !== undefined) {
           driver?.input({ type: "transfer", target: heir });
-          await within(() => raft.role !== "leader" && raft.leader !== undefined);
+          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
         }
         const to = leader();
         if (!hasDisk && to !== undefined && to !== peer) {
           sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
-          await within(() => !raft.isVoter);
+          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
         }
       }
       requests.close();
-      for (const settle of reads.values()) settle(false);
+      barriers.close();
       await driver?.stop();
     });
 
@@ -574,15 +632,7 @@ export default definePlugin({
       attach(attachedState, list_) {
         assert(state === undefined, "one state is replicated");
         state = attachedState;
-        founders = list_;
-        list = listDigest(founders, settings.maxVoters);
-        formation = new Formation(
-          list,
-          founders,
-          () => ({ nodeId: node.id, peer, group, foundingPeers, voters: machine()?.voters ?? [], isEstablished }),
-          { send: sendTo, found, join, abandon, fault: (error) => context.fault(error) },
-          log,
-        );
+        foundersAre(list_);
       },
       get status(): ConsensusStatus {
         const raft = machine();
@@ -602,6 +652,7 @@ export default definePlugin({
             isVoter,
             address: { host, port },
           })),
+          isOut,
           waitingFor: isOut
             ? "nothing: this node was taken out of the cluster"
             : raft === undefined
@@ -617,8 +668,9 @@ export default definePlugin({
       },
       request(id, request, deadlineMs = settings.requestMs) {
         return new Promise<RequestOutcome>((resolve) => {
-          if (isStopping) {
-            resolve({ type: "refused", reason: "the node is stopping" });
+          if (isStopping || isOut) {
+            const reason = isOut ? "this node was taken out of the cluster" : "the node is stopping";
+            resolve({ type: "refused", reason });
             return;
           }
           const pending = requests.add(id, request, clock.monotonicMs(), deadlineMs, resolve);
@@ -626,26 +678,12 @@ export default definePlugin({
           else ask(pending);
         });
       },
-      barrier(deadlineMs = settings.requestMs) {
-        return new Promise<boolean>((resolve) => {
-          lastRead += 1;
-          const id = lastRead;
-          const timer = clock.after(deadlineMs, () => {
-            if (reads.delete(id)) resolve(false);
-          });
-          reads.set(id, (isFresh) => {
-            timer.cancel();
-            resolve(isFresh);
-          });
-          if (driver === undefined || isStopping) {
-            reads.delete(id);
-            timer.cancel();
-            resolve(false);
-          } else {
-            driver.input({ type: "read", id });
-          }
-        });
-      },
+      barrier: (deadlineMs = settings.requestMs) =>
+        driver === undefined || isStopping
+          ? Promise.resolve(false)
+          : barriers.add(deadlineMs, (id) => driver?.input({ type: "read", id })),
+      leave,
+      foundAlone,
     };
     return { consensus };
   },

@@ -101,11 +101,15 @@ export default definePlugin({
     const { core, hooks, node, settings, world } = context;
     const { consensus } = context.uses;
     const { clock, log } = world;
-    const founders = settings.nodes === undefined ? [aloneNode(node.id, core)] : settings.nodes.map(foundingNode);
+    const isListed = settings.nodes !== undefined && !node.isReset;
+    const founders =
+      settings.nodes === undefined || node.isReset
+        ? [aloneNode(node.id, core, node.isReset ? [] : [{ first: 0, last: SLOT_COUNT - 1 }])]
+        : settings.nodes.map(foundingNode);
     const problem = problemOf(founders);
     if (problem !== undefined)
       throw new StartError(`Setting "plugins.topology.nodes" makes no cluster map: ${problem}.`);
-    const listed = findSelf(founders, node.id, core, settings.nodes !== undefined);
+    let listed = findSelf(founders, node.id, core, isListed);
     const founding = foundingState(founders);
 
     let journal = new Journal();
@@ -209,12 +213,7 @@ export default definePlugin({
           );
         },
       },
-      founders.map(({ record }): Founder => ({
-        nodeId: record.id,
-        address: { host: record.busHost, port: record.busPort },
-        zone: record.zone,
-        isWitness: record.role === "witness",
-      })),
+      founders.map(founderOf),
     );
 
     // --- requests ---
@@ -279,6 +278,24 @@ export default definePlugin({
       else void register();
     });
 
+    const beginAlone = async (id: string, epoch: number): Promise<string | undefined> => {
+      const problem = await consensus?.leave();
+      if (problem !== undefined) return problem;
+      await context.resetIdentity(id);
+      listed = { record: { ...ownRecord(), id, incarnation: 1 }, slots: [] };
+      acknowledged = 0;
+      lastRejection = undefined;
+      const alone = foundingState([listed], epoch);
+      if (consensus === undefined) {
+        journal = new Journal();
+        switchTo(alone, undefined);
+      } else {
+        await consensus.foundAlone(founderOf(listed), encodeSnapshot(alone, new Journal()));
+      }
+      log.info("this node is a cluster by itself", { nodeId: id });
+      return undefined;
+    };
+
     const topology: Topology = {
       get map() {
         return map;
@@ -291,6 +308,10 @@ export default definePlugin({
       },
       node: (id) => state.nodes.get(id),
       request: ask,
+      get isMember() {
+        return state.nodes.has(node.id) && consensus?.status.isOut !== true;
+      },
+      beginAlone,
       get history() {
         return journal.history;
       },
@@ -317,7 +338,16 @@ function decodeRequest(bytes: Uint8Array): { readonly request: TopologyRequest; 
   return JSON.parse(decoder.decode(bytes)) as { request: TopologyRequest; cause: string };
 }
 
-function aloneNode(id: string, core: CoreSettings): FoundingNode {
+function founderOf({ record }: FoundingNode): Founder {
+  return {
+    nodeId: record.id,
+    address: { host: record.busHost, port: record.busPort },
+    zone: record.zone,
+    isWitness: record.role === "witness",
+  };
+}
+
+function aloneNode(id: string, core: CoreSettings, slots: readonly SlotRange[]): FoundingNode {
   const host = core.announceHost ?? core.host;
   return {
     record: {
@@ -334,7 +364,7 @@ function aloneNode(id: string, core: CoreSettings): FoundingNode {
       start: "",
       incarnation: 0,
     },
-    slots: [{ first: 0, last: SLOT_COUNT - 1 }],
+    slots,
   };
 }
 
@@ -396,8 +426,8 @@ function problemOf(nodes: readonly FoundingNode[]): string | undefined {
   return undefined;
 }
 
-/** The map that a cluster of these nodes begins with. The same on each of them. */
-function foundingState(founders: readonly FoundingNode[]): TopologyState {
+/** The map that a cluster of these nodes begins with. The same on each of them. @param emptyEpoch Of shards without slots. */
+function foundingState(founders: readonly FoundingNode[], emptyEpoch = 0): TopologyState {
   const shards = founders.map(({ record, slots }, at) => ({
     id: shardIdOf(record.id),
     primary: record.id,
@@ -405,7 +435,7 @@ function foundingState(founders: readonly FoundingNode[]): TopologyState {
     inSync: [record.id],
     eligible: [],
     slots,
-    primaryEpoch: slots.length > 0 ? at + 1 : 0,
+    primaryEpoch: slots.length > 0 ? at + 1 : emptyEpoch,
     version: 1,
   }));
   return {

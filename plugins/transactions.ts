@@ -69,6 +69,8 @@ const settingsSchema = Type.Object({
   }),
 });
 
+const OUT_OF_MEMORY = "OOM the machine has no memory left for this command";
+
 export default definePlugin({
   name: "transactions",
   summary: "MULTI and EXEC, with WATCH.",
@@ -188,19 +190,30 @@ export default definePlugin({
 
       /** Takes the awaited reply, and runs what is left. In a turn of its own: whoever gives the reply may be within a command of somebody else's. */
       goOn(write: (reply: ReplyWriter) => void): void {
+        try {
+          if (!this.#run(write)) return;
+          this.#deferred.resolve((reply) => reply.raw(this.#written.bytes, 0, this.#written.length));
+        } catch (thrown) {
+          // There was no room for a reply, not even for its error: as in a transaction that nobody waits for, EXEC as a whole fails then.
+          if (thrown instanceof RangeError) this.#deferred.resolve((reply) => reply.error(OUT_OF_MEMORY));
+          else context.fault(thrown);
+        }
+      }
+
+      /** @returns Whether all is done; else a command's reply is awaited. */
+      #run(write: (reply: ReplyWriter) => void): boolean {
         this.#written.protocol = this.#client.protocol;
         write(this.#written);
         dispatcher.beginTurn();
         for (;;) {
           const args = this.#queue[this.#next];
-          if (args === undefined) break;
+          if (args === undefined) return true;
           this.#next += 1;
           this.#written.protocol = this.#client.protocol;
           if (this.#isRefused(args)) continue;
           const settle = (more: (reply: ReplyWriter) => void): void => clock.soon(() => this.goOn(more));
-          if (dispatcher.dispatchNested(this.#client, args, this.#written, settle) === Verdict.deferred) return;
+          if (dispatcher.dispatchNested(this.#client, args, this.#written, settle) === Verdict.deferred) return false;
         }
-        this.#deferred.resolve((reply) => reply.raw(this.#written.bytes, 0, this.#written.length));
       }
 
       /** Whether a command may not run any more; the reason is its reply then. */

@@ -4,6 +4,7 @@
  * There is one object per depth of nesting (a command, and those that EXEC runs), filled anew for each command: nothing of it may be
  * kept beyond the command. Arguments stay what they came as, ranges of the input buffer; text is made of them only when asked.
  */
+import { assert } from "./assert.ts";
 import type { Client } from "./client.ts";
 import type { ArgumentList } from "./codec/resp-parser.ts";
 import type { ReplyWriter } from "./codec/resp-writer.ts";
@@ -167,6 +168,10 @@ export class Call {
    * @returns Where to put the reply.
    */
   defer(): DeferredReply {
+    assert(
+      !this.isNested || this.settle !== undefined,
+      "a command within EXEC answers at once, or to who takes it later",
+    );
     const { transport } = this.client;
     const settle = this.settle ?? ((write) => transport.settle(write));
     let isSettled = false;

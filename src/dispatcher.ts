@@ -129,15 +129,10 @@ export class Dispatcher {
   /**
    * Runs one command within another (EXEC over its queue). The hook and the interceptor are not asked: see `ask`.
    *
-   * @param settle Gets the reply of a command that defers it, once and later.
+   * @param settle Gets the reply of a command that defers it, once and later. Without it none may.
    * @returns `deferred`, if it does; else a reply was written.
    */
-  dispatchNested(
-    client: Client,
-    args: ArgumentList,
-    reply: ReplyWriter,
-    settle: (write: (reply: ReplyWriter) => void) => void,
-  ): Verdict | undefined {
+  dispatchNested(client: Client, args: ArgumentList, reply: ReplyWriter, settle?: Call["settle"]): Verdict | undefined {
     const command = this.#examine(client, args, reply);
     if (command === undefined) return Verdict.rejected;
     const call = this.#prepare(command, client, args, reply);

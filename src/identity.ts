@@ -2,7 +2,7 @@
  * Who a node is: 40 hexadecimal digits that stay the same for its life, whatever its address.
  *
  * With a data directory the id is made once and kept there. Without one it is derived from the node's name, so that a node which comes back
- * under its name is known again; without a name it is new at each start.
+ * under its name is known again; without a name it is new at each start. `CLUSTER RESET HARD` gives the node another id.
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -14,10 +14,18 @@ const IDENTITY_FILE = "node.json";
 /** Of the data directory's layout. A node refuses one that it does not know. */
 const FORMAT = 1;
 
-interface Identity {
+interface StoredIdentity {
   readonly format: number;
   readonly id: string;
   readonly name: string | null;
+  readonly isReset: boolean;
+}
+
+/** Who a node is. */
+export interface Identity {
+  readonly id: string;
+  /** It was reset to be a cluster by itself (`CLUSTER RESET`): lists of nodes in its settings are not about it any more. */
+  readonly isReset: boolean;
 }
 
 /** @returns 40 random hexadecimal digits. */
@@ -42,8 +50,8 @@ export async function identify(
   random: Random,
   dataDirectory: string | undefined,
   name: string | undefined,
-): Promise<string> {
-  if (dataDirectory === undefined) return name === undefined ? randomId(random) : idOfName(name);
+): Promise<Identity> {
+  if (dataDirectory === undefined) return { id: newId(random, name), isReset: false };
   try {
     return await claim(disk, random, dataDirectory, name);
   } catch (thrown) {
@@ -53,7 +61,11 @@ export async function identify(
   }
 }
 
-async function claim(disk: Disk, random: Random, dataDirectory: string, name: string | undefined): Promise<string> {
+function newId(random: Random, name: string | undefined): string {
+  return name === undefined ? randomId(random) : idOfName(name);
+}
+
+async function claim(disk: Disk, random: Random, dataDirectory: string, name: string | undefined): Promise<Identity> {
   const stored = await disk.read(IDENTITY_FILE);
   if (stored === undefined) {
     const others = await disk.list(".");
@@ -62,15 +74,9 @@ async function claim(disk: Disk, random: Random, dataDirectory: string, name: st
         `Cannot use data directory "${dataDirectory}": it holds files (${others.slice(0, 3).join(", ")}) and no ${IDENTITY_FILE}, so it is not a node's; name an empty or a new directory`,
       );
     }
-    const id = name === undefined ? randomId(random) : idOfName(name);
-    const identity: Identity = { format: FORMAT, id, name: name ?? null };
-    // Written beside and renamed, so that a crash leaves either no identity or a whole one.
-    const draft = `${IDENTITY_FILE}.new`;
-    await disk.remove(draft);
-    await disk.append(draft, new TextEncoder().encode(`${JSON.stringify(identity)}\n`));
-    await disk.sync(draft);
-    await disk.rename(draft, IDENTITY_FILE);
-    return id;
+    const identity = { id: newId(random, name), isReset: false };
+    await store(disk, { format: FORMAT, name: name ?? null, ...identity });
+    return identity;
   }
   const identity = parse(new TextDecoder().decode(stored));
   if (identity === undefined) {
@@ -88,19 +94,43 @@ async function claim(disk: Disk, random: Random, dataDirectory: string, name: st
       `Cannot use data directory "${dataDirectory}": it belongs to node "${identity.name}", and this node is named "${name}"; name its own directory, or leave --name out`,
     );
   }
-  return identity.id;
+  return identity;
 }
 
-function parse(text: string): Identity | undefined {
+/**
+ * Notes that the node was reset, with the id that it has from here on. Without a data directory nothing is noted: the next start is as the first one was.
+ *
+ * @param hasDataDirectory Whether `identify` was given one.
+ */
+export async function identifyAnew(disk: Disk, hasDataDirectory: boolean, id: string): Promise<Identity> {
+  const identity = { id, isReset: true };
+  if (hasDataDirectory) {
+    const stored = parse(new TextDecoder().decode((await disk.read(IDENTITY_FILE)) ?? new Uint8Array(0)));
+    await store(disk, { format: FORMAT, name: stored?.name ?? null, ...identity });
+  }
+  return identity;
+}
+
+async function store(disk: Disk, identity: StoredIdentity): Promise<void> {
+  // Written beside and renamed, so that a crash leaves either no identity, or the one before, or a whole one.
+  const draft = `${IDENTITY_FILE}.new`;
+  await disk.remove(draft);
+  await disk.append(draft, new TextEncoder().encode(`${JSON.stringify(identity)}\n`));
+  await disk.sync(draft);
+  await disk.rename(draft, IDENTITY_FILE);
+}
+
+function parse(text: string): StoredIdentity | undefined {
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value !== "object" || value === null || !("format" in value) || typeof value.format !== "number")
       return undefined;
     // Of another format nothing but the number is known to be there.
-    if (value.format !== FORMAT) return { format: value.format, id: "", name: null };
+    if (value.format !== FORMAT) return { format: value.format, id: "", name: null, isReset: false };
     if (!("id" in value) || typeof value.id !== "string" || !/^[0-9a-f]{40}$/.test(value.id)) return undefined;
     const name = "name" in value && typeof value.name === "string" ? value.name : null;
-    return { format: value.format, id: value.id, name };
+    const isReset = "isReset" in value && value.isReset === true;
+    return { format: value.format, id: value.id, name, isReset };
   } catch {
     return undefined;
   }

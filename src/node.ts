@@ -17,7 +17,7 @@ import { Dispatcher } from "./dispatcher.ts";
 import { StartError, messageOf } from "./errors.ts";
 import { Hook, type HookOrder } from "./hook.ts";
 import { Hooks } from "./hooks.ts";
-import { identify, randomId } from "./identity.ts";
+import { type Identity, identify, identifyAnew, randomId } from "./identity.ts";
 import { type BootRecord, orderPlugins, setUpPlugins, withinLimit } from "./loader.ts";
 import { LocalConnection } from "./local-connection.ts";
 import { ParameterTable } from "./parameter-table.ts";
@@ -49,7 +49,7 @@ export interface BootTreeEntry extends BootRecord {
 type State = "created" | "started" | "stopping" | "stopped";
 
 export class Node {
-  readonly facts: NodeFacts;
+  readonly #facts: { -readonly [Fact in keyof NodeFacts]: NodeFacts[Fact] };
   readonly core: CoreSettings;
   readonly hooks: Hooks;
   readonly clients = new ClientTable();
@@ -66,10 +66,15 @@ export class Node {
   #stopping: Promise<void> | undefined;
   readonly #onStopped: ((fault: Error | undefined) => void) | undefined;
 
-  private constructor(world: World, core: CoreSettings, id: string, onStopped: NodeOptions["onStopped"]) {
+  private constructor(world: World, core: CoreSettings, identity: Identity, onStopped: NodeOptions["onStopped"]) {
     this.world = world;
     this.core = core;
-    this.facts = { id, version: BUNCH_VERSION, runId: randomId(world.random), startedAtMs: world.clock.monotonicMs() };
+    this.#facts = {
+      ...identity,
+      version: BUNCH_VERSION,
+      runId: randomId(world.random),
+      startedAtMs: world.clock.monotonicMs(),
+    };
     this.#onStopped = onStopped;
     this.hooks = new Hooks((error) => {
       if (error instanceof Fault) this.#fault(error);
@@ -84,12 +89,16 @@ export class Node {
     const known = [...defaultPlugins, ...(config.use ?? []), ...(options.plugins ?? [])];
     const resolved = resolveConfig(known, [readObject(config, "the configuration"), ...(options.layers ?? [])]);
     const ordered = orderPlugins(resolved.plugins, resolved.off);
-    const id = await identify(world.disk, world.random, resolved.core.dataDir, resolved.core.name);
-    const node = new Node(world, resolved.core, id, options.onStopped);
+    const identity = await identify(world.disk, world.random, resolved.core.dataDir, resolved.core.name);
+    const node = new Node(world, resolved.core, identity, options.onStopped);
     const hostOf = (plugin: Plugin): PluginHost => node.#host(plugin, resolved.settings.get(plugin.name));
     node.#bootRecords = await setUpPlugins(ordered, hostOf, world.clock, resolved.core.pluginTimeoutMs);
     node.dispatcher.keyspace = node.service(keyspaceService);
     return node;
+  }
+
+  get facts(): NodeFacts {
+    return this.#facts;
   }
 
   get state(): State {
@@ -246,6 +255,9 @@ export class Node {
         };
         this.#timers.add(handle);
         return handle;
+      },
+      resetIdentity: async (id) => {
+        Object.assign(this.#facts, await identifyAnew(this.world.disk, this.core.dataDir !== undefined, id));
       },
       fault: (error) => this.#fault(error),
       shutdown: () => void this.#stopBecause(undefined),

@@ -13,6 +13,7 @@ import type { CoreSettings } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Hook, HookOrder } from "./hook.ts";
 import type { Hooks } from "./hooks.ts";
+import type { Identity } from "./identity.ts";
 import type { Parameter, ParameterTable } from "./parameter-table.ts";
 import type { ServiceOf, ServiceToken } from "./service.ts";
 import type { Timer, World } from "./world.ts";
@@ -31,9 +32,9 @@ export type OptionalServices<Needed extends Tokens> = {
 /** What `setup` must return: an implementation for each service that was promised, and nothing if there is none. */
 export type Provided<Promised extends Tokens> = keyof Promised extends never ? void : Services<Promised>;
 
-/** Facts about the node that do not change while it runs. */
-export interface NodeFacts {
-  /** 40 hexadecimal digits. */
+/** Facts about the node. Those of its identity change when it is reset; the others do not while it runs. */
+export interface NodeFacts extends Identity {
+  /** 40 hexadecimal digits. Not to be kept: `CLUSTER RESET HARD` gives the node another one. */
   readonly id: string;
   readonly version: string;
   /** Another 40 digits, new at each start (`run_id` in Redis). */
@@ -66,6 +67,8 @@ export interface NodeContext {
   parameter(parameter: Parameter): void;
   /** As `world.clock.every`; ends by itself when the node stops. */
   every(periodMs: number, callback: () => void): Timer;
+  /** Makes the node one that was reset, durably: see `Identity`. @param id From here on; the one that it has, or another. */
+  resetIdentity(id: string): Promise<void>;
   /** Stops the node at once: an invariant is broken. */
   fault(error: unknown): void;
   /** Stops the node in order, as SIGTERM does. */

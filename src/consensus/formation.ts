@@ -65,6 +65,11 @@ export class Formation {
     this.#log = log;
   }
 
+  /** It is founding or joining a group at this moment. */
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
   /** A step of a node that belongs to no group. */
   step(nowMs: number): void {
     const self = this.#self();

@@ -83,6 +83,8 @@ export interface ConsensusStatus {
   readonly lastIndex: number;
   readonly snapshotIndex: number;
   readonly members: readonly ConsensusMember[];
+  /** The group has taken this node out. */
+  readonly isOut: boolean;
   /** In words: what it waits for, if it does not take part yet, or no more. */
   readonly waitingFor: string | undefined;
 }
@@ -109,6 +111,15 @@ export interface Consensus {
    * @returns False if that could not be had in time.
    */
   barrier(deadlineMs?: number): Promise<boolean>;
+  /**
+   * Leaves the group, which the state must not admit this node to any more, or of which it must be all. The group is left able to go on: it is first made to
+   * count on this node no more. From then on this node belongs to none, until `foundAlone`.
+   *
+   * @returns Why the group has not let it go in time; then nothing has changed. `undefined` if it has.
+   */
+  leave(): Promise<string | undefined>;
+  /** Founds a group of this node, which belongs to none. @param founding The state that it begins with. */
+  foundAlone(founder: Founder, founding: Uint8Array): Promise<void>;
 }
 
 export const consensusService = service<Consensus>("consensus");

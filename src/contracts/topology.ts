@@ -181,6 +181,16 @@ export interface Topology {
    *   request, such as `BUMPED 5`, else `OK`.
    */
   request(request: TopologyRequest, cause: string): Promise<RequestOutcome<readonly string[]>>;
+  /** Whether this node is in the cluster that the map is of, as far as it knows. */
+  readonly isMember: boolean;
+  /**
+   * Drops the cluster, which has taken this node out (`remove-node`) or is of it alone, and begins another one: this node, no slots.
+   *
+   * @param id This node's from here on: the one that it has, or another.
+   * @param epoch Its shard's, in the new map.
+   * @returns Why it could not be done, or `undefined` if it was.
+   */
+  beginAlone(id: NodeId, epoch: number): Promise<string | undefined>;
   /** The last acts on the map, oldest first. */
   readonly history: readonly HistoryEntry[];
   /** What keeps this node from serving, in words; `undefined` if nothing does. */

@@ -72,6 +72,9 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
         `cluster ${name} 40 45 30 35`,
       ]),
       "cluster slots x",
+      "cluster reset x",
+      "cluster reset soft x",
+      "cluster ReSet soft hard x",
       "cluster forget",
       "cluster forget x",
       `cluster forget ${"x".repeat(200)}`,
@@ -102,6 +105,10 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
     compare(pair, [
       "set key value",
       "cluster flushslots",
+      "cluster reset",
+      "cluster reset soft",
+      "cluster reset hard",
+      "cluster reset harder",
       "cluster keyslot key",
       "cluster delslots 12539",
       "get key",
@@ -129,5 +136,46 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
       "cluster delslots 1",
       "cluster addslotsrange 0 16383",
       "cluster saveconfig",
+    ]));
+
+  test("a node that was reset has no slots; HARD, no epoch either, until it is given one", () =>
+    compare(pair, [
+      "cluster reset",
+      "cluster slots",
+      "get key",
+      "cluster reset HARD",
+      "cluster slots",
+      "cluster set-config-epoch 5",
+      "cluster set-config-epoch 6",
+      "cluster bumpepoch",
+      "cluster addslotsrange 5 10",
+      "cluster bumpepoch",
+      "cluster reset soft",
+      "cluster set-config-epoch 6",
+      "cluster delslots 5",
+      "cluster bumpepoch",
+      "cluster reset hard",
+      "cluster bumpepoch",
+      "cluster bumpepoch",
+      "cluster set-config-epoch 6",
+    ]));
+
+  test("within EXEC each is answered in its place", () =>
+    compare(pair, [
+      "cluster reset hard",
+      "multi",
+      "cluster delslots 7",
+      "cluster addslots 7",
+      "cluster addslots 7",
+      "cluster addslotsrange 8 x",
+      "ping",
+      "cluster forget x",
+      "cluster reset",
+      "exec",
+      "cluster slots",
+      "multi",
+      "cluster addslots",
+      "cluster addslots 7",
+      "exec",
     ]));
 });

@@ -73,6 +73,8 @@ export class FakeTopology {
             new Promise((settle) => {
               requests.push({ request, cause, settle });
             }),
+          isMember: true,
+          beginAlone: () => Promise.resolve(undefined),
           history: [],
           waitingFor: undefined,
           exportState: () => "{}\n",

@@ -45,6 +45,23 @@ describe("a change of the map", () => {
     client.close();
   });
 
+  test("that takes all of a node's slots holds what would touch keys, until it is settled", async () => {
+    const client = localClient(node);
+    const [writer, transaction, other] = [localClient(node), localClient(node), localClient(node)];
+    const flushed = client.run("cluster flushslots");
+    const written = writer.run("set a 1");
+    await transaction.run("multi");
+    await transaction.run("set a 2");
+    const executed = transaction.run("exec");
+    expect(await Promise.race([written, executed, other.run("echo others-go-on")])).toBe("others-go-on");
+    expect(await other.run("dbsize")).toBe("0");
+    topology.requests.pop()?.settle({ type: "done", index: 2, outcome: ["OK"] });
+    expect([await flushed, await written, await executed]).toEqual(["OK", "OK", "[OK]"]);
+    expect(await client.run("cluster flushslots")).toBe("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
+    expect(await client.run("del a")).toBe("1");
+    for (const each of [client, writer, transaction, other]) each.close();
+  });
+
   test("names slots in the order in which they were given, in as few ranges as that allows", async () => {
     const client = localClient(node);
     const answered = client.run("cluster delslots 7 8 9 3 1 2 4 5");

@@ -1,7 +1,7 @@
 /** The dispatcher by itself: commands made for the test, a clock that is turned by hand, a real store behind. */
 import { beforeEach, describe, expect, test } from "bun:test";
 import { Fault } from "../../src/assert.ts";
-import type { Call } from "../../src/call.ts";
+import type { Call, DeferredReply } from "../../src/call.ts";
 import { Client, type ClientTransport } from "../../src/client.ts";
 import { ArgumentList, ParseStatus, RequestParser } from "../../src/codec/resp-parser.ts";
 import { encodeCommand } from "../../src/codec/resp-reader.ts";
@@ -402,7 +402,30 @@ describe("commands within commands", () => {
     expect(faults).toStrictEqual([]);
   });
 
-  test("may not answer later", () => {
+  test("answer later to whoever takes it, and to nobody else", () => {
+    const inner = argumentsOf("later");
+    const taken: string[] = [];
+    let deferred: DeferredReply | undefined;
+    add({ name: "later", run: (call) => void (deferred = call.defer()) });
+    add({
+      name: "outer",
+      run: (call) => {
+        const take = (write: (reply: ReplyWriter) => void): void => {
+          const reply = new ReplyWriter();
+          write(reply);
+          taken.push(new TextDecoder().decode(reply.bytes.slice(0, reply.length)));
+        };
+        expect(dispatcher.dispatchNested(client, inner, call.reply, take)).toBe(Verdict.deferred);
+        call.reply.simple("outer");
+      },
+    });
+    expect(send("outer")).toBe("+outer\r\n");
+    expect(taken).toEqual([]);
+    for (const word of ["first", "second"]) deferred?.resolve((reply) => reply.simple(word));
+    expect(taken).toEqual(["+first\r\n"]);
+  });
+
+  test("may not answer later where nobody takes it", () => {
     const inner = argumentsOf("later");
     add({ name: "later", run: (call) => void call.defer() });
     add({ name: "outer", run: (call) => dispatcher.dispatchNested(client, inner, call.reply) });

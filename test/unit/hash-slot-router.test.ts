@@ -72,6 +72,8 @@ async function startRouted(first: ClusterMap): Promise<{
           selfShard: undefined,
           node: (id) => map.nodes.find((each) => each.id === id),
           request: () => Promise.resolve({ type: "refused", reason: "the test changes it" }),
+          isMember: true,
+          beginAlone: () => Promise.resolve(undefined),
           history: [],
           waitingFor: undefined,
           exportState: () => "",

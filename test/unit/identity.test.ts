@@ -1,6 +1,6 @@
 /** Who a node is: an id that outlives addresses, crashes and names. */
 import { expect, test } from "bun:test";
-import { identify, idOfName } from "../../src/identity.ts";
+import { identify, identifyAnew, idOfName } from "../../src/identity.ts";
 import { messageOf } from "../../src/errors.ts";
 import type { World } from "../../src/world.ts";
 import { Simulation } from "../support/sim-world.ts";
@@ -37,17 +37,17 @@ async function onOneMachine(
 const claim =
   (name?: string) =>
   (world: World): Promise<string> =>
-    identify(world.disk, world.random, "data", name);
+    identify(world.disk, world.random, "data", name).then(({ id }) => id);
 
 test("without a directory the id is the name's, or new each time", async () => {
   const [told] = await onOneMachine(
     1,
     [
       async (world) => {
-        expect(await identify(world.disk, world.random, undefined, "a")).toBe(idOfName("a"));
-        const first = await identify(world.disk, world.random, undefined, undefined);
+        expect((await identify(world.disk, world.random, undefined, "a")).id).toBe(idOfName("a"));
+        const { id: first } = await identify(world.disk, world.random, undefined, undefined);
         expect(first).toMatch(/^[0-9a-f]{40}$/);
-        expect(await identify(world.disk, world.random, undefined, undefined)).not.toBe(first);
+        expect((await identify(world.disk, world.random, undefined, undefined)).id).not.toBe(first);
       },
     ],
     0,
@@ -66,4 +66,24 @@ test("loss of power at any moment of the claim leaves a directory that can be cl
     const told = await onOneMachine(seed, [claim("a"), claim("a")], seed / 40);
     expect(told.at(-1), `seed ${seed}`).toBe(idOfName("a"));
   }
+});
+
+test("a node that was reset keeps its new id, whenever power is lost; before that it has the old one", async () => {
+  const reset = async (world: World): Promise<string> => (await identifyAnew(world.disk, true, "b".repeat(40))).id;
+  const who = async (world: World): Promise<string> => {
+    const { id, isReset } = await identify(world.disk, world.random, "data", "a");
+    return `${id} ${isReset ? "reset" : "as it began"}`;
+  };
+  const seen = new Set<string>();
+  for (let seed = 0; seed < 60; seed += 1) {
+    const told = await onOneMachine(seed, [claim("a"), reset, who], 1000);
+    expect(told.at(-1), `seed ${seed}`).toBe(`${"b".repeat(40)} reset`);
+    const cut = await onOneMachine(
+      seed,
+      [async (world) => void (await claim("a")(world)).concat(await reset(world)), who],
+      seed / 15,
+    );
+    seen.add(cut.at(-1) ?? "none");
+  }
+  expect([...seen].toSorted()).toEqual([`${idOfName("a")} as it began`, `${"b".repeat(40)} reset`].toSorted());
 });
