@@ -83,12 +83,12 @@ export class GroupChecker {
       }
       this.#votes.set(key, votedFor);
     }
+    const from = Math.max(seen.commitIndex + 1, log.firstIndex);
+    if (log.commitIndex >= from) this.#committed.applied(id, log.range(from, log.commitIndex));
     if (log.snapshot.index > seen.snapshotIndex) {
       this.snapshots += 1;
       this.#committed.restored(id, log.snapshot);
     }
-    const from = Math.max(seen.commitIndex + 1, log.firstIndex);
-    if (log.commitIndex >= from) this.#committed.applied(id, log.range(from, log.commitIndex));
     if (role === "leader" && (seen.role !== "leader" || seen.term !== term)) {
       const { group } = consensus.status;
       if (this.#group !== "" && this.#group !== group) {
