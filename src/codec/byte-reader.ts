@@ -3,7 +3,8 @@
  * the caller looks once at the end.
  */
 
-const decoder = new TextDecoder();
+// A mark of byte order at a text's beginning is part of it.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Numbers have 53 bits, seven in a byte. */
 const MAX_NUMBER_BYTES = 8;
@@ -74,6 +75,13 @@ export class ByteReader {
       return 0;
     }
     return value;
+  }
+
+  /** As many values as are said to follow, as long as they make sense: one that promises a million and has one costs no more than that one. */
+  list<Value>(read: () => Value): readonly Value[] {
+    const values: Value[] = [];
+    for (let left = this.count(); left > 0 && !this.isBad; left -= 1) values.push(read());
+    return values;
   }
 
   fixed32(): number {

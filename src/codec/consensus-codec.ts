@@ -143,7 +143,7 @@ function readBody(reader: ByteReader, type: ConsensusFrame["type"]): ConsensusFr
         peer: reader.text(),
         nonce: reader.number(),
         group: reader.text(),
-        founders: Array.from({ length: reader.count() }, () => reader.text()),
+        founders: reader.list(() => reader.text()),
         isEstablished: reader.flag(),
       };
     case "join":

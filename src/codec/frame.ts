@@ -13,6 +13,7 @@ export const OLDEST_VERSION = 1;
 export const NEWEST_VERSION = 1;
 
 const MAGIC = "bunch bus";
+const EMPTY = new Uint8Array(0);
 
 /** The first frame of a stream. */
 export interface Greeting {
@@ -59,7 +60,9 @@ export function readGreeting(payload: Uint8Array): Greeting | undefined {
 export class FrameReader {
   /** The longest payload that is taken, from the next frame on. */
   maxBytes: number;
-  #waiting: Uint8Array = new Uint8Array(0);
+  // The beginning of a frame that is not whole yet, in a buffer that doubles: a frame that comes a byte at a time is not copied at each.
+  #waiting: Uint8Array = EMPTY;
+  #waitingBytes = 0;
   /** A frame was longer than may be, or whoever reads has had enough: nothing more is read. */
   isBroken = false;
 
@@ -67,29 +70,47 @@ export class FrameReader {
     this.maxBytes = maxBytes;
   }
 
+  /** Bytes of a frame that is not whole yet. */
+  get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
   /** Takes bytes, and calls back for each frame that is whole. @param frame Gets bytes that are its own. */
   push(bytes: Uint8Array, frame: (channel: number, payload: Uint8Array) => void): void {
     if (this.isBroken) return;
-    let all = bytes;
-    if (this.#waiting.length > 0) {
-      all = new Uint8Array(this.#waiting.length + bytes.length);
-      all.set(this.#waiting);
-      all.set(bytes, this.#waiting.length);
-    }
+    const all = this.#waitingBytes === 0 ? bytes : this.#joined(bytes);
     const view = new DataView(all.buffer, all.byteOffset, all.length);
     let at = 0;
     while (!this.isBroken && all.length - at >= FRAME_HEADER_BYTES) {
       const length = view.getUint32(at, true);
       if (length > this.maxBytes) {
         this.isBroken = true;
-        this.#waiting = new Uint8Array(0);
-        return;
+        break;
       }
       const end = at + FRAME_HEADER_BYTES + length;
       if (end > all.length) break;
       frame(view.getUint8(at + FRAME_HEADER_BYTES - 1), all.slice(at + FRAME_HEADER_BYTES, end));
       at = end;
     }
-    this.#waiting = at === all.length ? new Uint8Array(0) : all.slice(at);
+    this.#keep(all, this.isBroken ? all.length : at);
+  }
+
+  /** What waits, and these bytes after it. */
+  #joined(bytes: Uint8Array): Uint8Array {
+    const length = this.#waitingBytes + bytes.length;
+    if (length > this.#waiting.length) {
+      const larger = new Uint8Array(Math.max(length, this.#waiting.length * 2));
+      larger.set(this.#waiting.subarray(0, this.#waitingBytes));
+      this.#waiting = larger;
+    }
+    this.#waiting.set(bytes, this.#waitingBytes);
+    return this.#waiting.subarray(0, length);
+  }
+
+  /** Keeps what is left from `at` on for the next time. */
+  #keep(all: Uint8Array, at: number): void {
+    this.#waitingBytes = all.length - at;
+    if (this.#waitingBytes === 0) this.#waiting = EMPTY;
+    else if (at > 0 || all.buffer !== this.#waiting.buffer) this.#waiting = all.slice(at);
   }
 }

@@ -28,7 +28,7 @@ export function writeConfiguration(writer: ByteWriter, { members }: Configuratio
 }
 
 export function readConfiguration(reader: ByteReader): Configuration {
-  return { members: Array.from({ length: reader.count() }, () => readMember(reader)) };
+  return { members: reader.list(() => readMember(reader)) };
 }
 
 export function writeMember(writer: ByteWriter, member: Member): void {
@@ -168,7 +168,7 @@ function readBody(reader: ByteReader, type: Message["type"], term: number): Mess
       const previousIndex = reader.number();
       const previousTerm = reader.number();
       const commitIndex = reader.number();
-      const entries = Array.from({ length: reader.count() }, () => readEntry(reader));
+      const entries = reader.list(() => readEntry(reader));
       // A machine relies on entries that follow each other.
       if (entries.some((entry, at) => entry.index !== previousIndex + 1 + at)) reader.isBad = true;
       return { type, term, previousIndex, previousTerm, commitIndex, entries };
