@@ -6,13 +6,15 @@
  * - `segment-N`: records of terms, votes and entries, in the order in which they came to be. A segment begins with what the member was then: its
  *   identity, term and vote, and the entries after the snapshot.
  *
- * After a new snapshot is durable, a new segment begins; when that is durable, everything older is removed. A crash between any two of these
- * steps leaves a directory that reads the same:
- * 1. snapshot N is there, segments still begin before it: entries up to N are left out;
- * 2. the new segment is there too: it says once more what the older ones said.
+ * After a new snapshot is durable, a new segment begins; when that is durable, everything older is removed. Each start begins a segment of its own as
+ * well. A crash between any two of these steps leaves a directory that reads the same:
+ * 1. snapshot N is there, the last segment still begins before it: entries up to N are left out;
+ * 2. the new segment is there, and not whole yet: the one before it counts, which was made durable to its end before;
+ * 3. the new segment is whole: it says everything, and whatever else is there does not count.
  *
  * Entries that a record brings replace those at their indexes and after. If the log does not hold the snapshot's last entry, with its term, the snapshot
- * came from a leader and replaced the log: what older segments hold is left out.
+ * came from a leader and replaced the log: what the segment holds is left out. That is why nothing is added to a segment that is older than the snapshot:
+ * entries that follow the snapshot would be left out too.
  */
 import { Fault } from "../assert.ts";
 import { ByteReader } from "../codec/byte-reader.ts";
@@ -27,6 +29,7 @@ const DIRECTORY = "raft";
 const FORMAT = 1;
 /** A segment longer than this is followed by another, so that files stay handy. */
 const SEGMENT_BYTES = 16 * 1024 * 1024;
+const WAY_OUT = "restore the directory from a backup, or remove it and let the node join anew";
 
 const HEAD = 1;
 const STATE = 2;
@@ -50,28 +53,40 @@ export interface StoredRaft {
 
 export class RaftStorage {
   readonly #disk: Disk;
-  #identity: RaftIdentity;
+  readonly #segmentBytes: number;
+  readonly #identity: RaftIdentity;
   #segment: number;
   // Of the present segment.
   #length = 0;
   #syncedLength = 0;
+  #headLength = 0;
   #term = 0;
   #votedFor: PeerId | undefined;
   #snapshotIndex = 0;
   // Entries after the snapshot, for the beginning of the next segment. Shared with the machine's log: they are never changed.
   #entries: Entry[] = [];
 
-  private constructor(disk: Disk, identity: RaftIdentity, segment: number) {
+  private constructor(disk: Disk, identity: RaftIdentity, segment: number, segmentBytes: number) {
     this.#disk = disk;
     this.#identity = identity;
     this.#segment = segment;
+    this.#segmentBytes = segmentBytes;
   }
 
-  /** Begins an empty member: of a new group (with its founding snapshot), or of one that will send it everything. */
-  static async create(disk: Disk, identity: RaftIdentity, snapshot: Snapshot): Promise<RaftStorage> {
-    // What an abandoned attempt left is another identity's.
+  /**
+   * Begins an empty member: of a new group (with its founding snapshot), or of one that will send it everything.
+   *
+   * @param segmentBytes How long a segment may become before another begins.
+   */
+  static async create(
+    disk: Disk,
+    identity: RaftIdentity,
+    snapshot: Snapshot,
+    segmentBytes = SEGMENT_BYTES,
+  ): Promise<RaftStorage> {
+    // What an abandoned attempt left is another identity's. In this order segments go before snapshots.
     for (const name of await disk.list(DIRECTORY)) await disk.remove(`${DIRECTORY}/${name}`);
-    const storage = new RaftStorage(disk, identity, 0);
+    const storage = new RaftStorage(disk, identity, 0, segmentBytes);
     await storage.#writeSnapshot(snapshot);
     await storage.#beginSegment();
     return storage;
@@ -83,89 +98,53 @@ export class RaftStorage {
    * @returns `undefined` if there is nothing, or nothing whole: the member was never founded.
    * @throws {Fault} If something that was durable is damaged; names file and offset.
    */
-  static async open(disk: Disk): Promise<{ readonly storage: RaftStorage; readonly stored: StoredRaft } | undefined> {
+  static async open(
+    disk: Disk,
+    segmentBytes = SEGMENT_BYTES,
+  ): Promise<{ readonly storage: RaftStorage; readonly stored: StoredRaft } | undefined> {
     const names = await disk.list(DIRECTORY);
-    const numbered = (prefix: string): readonly { readonly name: string; readonly number: number }[] =>
-      names
-        .flatMap((name) => {
-          const match = new RegExp(`^${prefix}-([0-9]{1,15})$`).exec(name);
-          return match === null ? [] : [{ name: `${DIRECTORY}/${name}`, number: Number(match[1]) }];
-        })
-        .toSorted((a, b) => a.number - b.number);
-    const newest = numbered("snapshot").at(-1);
-    const segments = numbered("segment");
+    const snapshots = numbered(names, "snapshot");
+    const segments = numbered(names, "segment");
     const last = segments.at(-1);
-    if (newest === undefined || last === undefined) return undefined;
+    if (last === undefined) return undefined;
+    const newest = snapshots.at(-1);
+    if (newest === undefined) throw new Fault(`Damaged directory ${DIRECTORY}: there is no snapshot; ${WAY_OUT}`);
     const snapshot = await readSnapshot(disk, newest.name);
 
-    let identity: RaftIdentity | undefined;
-    let term = 0;
-    let votedFor: PeerId | undefined;
-    let entries: Entry[] = [];
-    let lastLength = 0;
-    let tornBytes = 0;
-    for (const segment of segments) {
-      const bytes = (await disk.read(segment.name)) ?? new Uint8Array(0);
-      const content = readJournal(bytes);
-      const torn = bytes.length - content.goodBytes;
-      if (content.damagedAt !== undefined || (torn > 0 && segment !== last)) {
-        throw new Fault(
-          `Damaged file ${segment.name} at offset ${content.damagedAt ?? content.goodBytes}: a record that was durable is not what it was; restore the directory from a backup, or remove it and let the node join anew`,
-        );
+    let present = last;
+    let segment = await readSegment(disk, last.name, true);
+    if (segment === undefined) {
+      const before = segments.at(-2);
+      if (before === undefined) {
+        // The very first segment was not whole yet: nothing was ever promised. A later one is alone only once it is whole.
+        if (last.number === 1) return undefined;
+        throw damaged(last.name, 0);
       }
-      if (torn > 0) {
-        await disk.truncate(segment.name, content.goodBytes);
-        tornBytes = torn;
-      }
-      for (const [at, payload] of content.records.entries()) {
-        const reader = new ByteReader(payload);
-        const kind = reader.byte();
-        if (kind === HEAD) {
-          const format = reader.number();
-          if (format !== FORMAT) {
-            throw new Fault(
-              `Cannot read ${segment.name}: it has format ${format}, and this version reads format ${FORMAT}`,
-            );
-          }
-          identity = { group: reader.text(), peer: reader.text() };
-        }
-        term = reader.number();
-        const vote = reader.text();
-        votedFor = vote === "" ? undefined : vote;
-        const count = reader.count();
-        for (let read = 0; read < count; read += 1) {
-          const entry = readEntry(reader);
-          entries = spliceEntry(entries, entry);
-        }
-        if (!reader.isWhole || (kind !== HEAD && kind !== STATE)) {
-          throw new Fault(`Damaged file ${segment.name}: its record ${at + 1} makes no sense`);
-        }
-      }
-      lastLength = content.goodBytes;
+      present = before;
+      segment = await readSegment(disk, before.name, false);
+      if (segment === undefined) throw damaged(before.name, 0);
     }
-    // The first record of the only segment was torn: nothing was ever promised.
-    if (identity === undefined) return undefined;
-    const storage = new RaftStorage(disk, identity, last.number);
-    storage.#length = lastLength;
-    await disk.sync(last.name);
-    storage.#syncedLength = lastLength;
+    if (segment.tornBytes > 0) await disk.truncate(present.name, segment.goodBytes);
+    // A process that was killed may have left what is there to the machine alone.
+    await disk.sync(present.name);
+
+    const { identity, term, votedFor } = segment;
+    const storage = new RaftStorage(disk, identity, present.number, segmentBytes);
     storage.#term = term;
     storage.#votedFor = votedFor;
     storage.#snapshotIndex = snapshot.index;
-    storage.#entries = entriesAfter(entries, snapshot);
-    const gap = storage.#entries[0];
-    if (gap !== undefined && gap.index !== snapshot.index + 1) {
+    storage.#entries = entriesAfter(segment.entries, snapshot);
+    const entries = storage.#entries.slice();
+    for (const [at, { index }] of entries.entries()) {
+      if (index === snapshot.index + 1 + at) continue;
       throw new Fault(
-        `Damaged directory ${DIRECTORY}: entries go on at ${gap.index}, and the snapshot ends at ${snapshot.index}`,
+        `Damaged directory ${DIRECTORY}: entry ${index} stands where ${snapshot.index + 1 + at} belongs, after the snapshot that ends at ${snapshot.index}; ${WAY_OUT}`,
       );
     }
-    if (lastLength === 0) {
-      storage.#segment -= 1;
-      await storage.#beginSegment();
-    }
+    await storage.#beginSegment();
     return {
       storage,
-      stored: { identity, state: { term, votedFor, snapshot, entries: storage.#entries.slice() }, tornBytes },
+      stored: { identity, state: { term, votedFor, snapshot, entries }, tornBytes: segment.tornBytes },
     };
   }
 
@@ -190,7 +169,8 @@ export class RaftStorage {
       }
     }
     await this.#sync();
-    if (this.#length > SEGMENT_BYTES) await this.#beginSegment();
+    // Beyond what it began with: a log that is longer than a segment would else begin one at every write.
+    if (this.#length - this.#headLength > this.#segmentBytes) await this.#beginSegment();
   }
 
   /** Before another segment begins, too: only the last one may have a torn end. */
@@ -247,13 +227,81 @@ export class RaftStorage {
     this.#syncedLength = 0;
     await this.#disk.remove(this.#name);
     await this.#append(this.#stateRecord(HEAD, this.#entries));
-    await this.#disk.sync(this.#name);
-    this.#syncedLength = this.#length;
+    await this.#sync();
+    this.#headLength = this.#length;
     const keep = new Set([`segment-${this.#segment}`, `snapshot-${this.#snapshotIndex}`]);
     for (const name of await this.#disk.list(DIRECTORY)) {
       if (!keep.has(name)) await this.#disk.remove(`${DIRECTORY}/${name}`);
     }
   }
+}
+
+interface NumberedFile {
+  readonly name: string;
+  readonly number: number;
+}
+
+/** The files of a kind, in the order of their numbers. */
+function numbered(names: readonly string[], kind: "snapshot" | "segment"): readonly NumberedFile[] {
+  return names
+    .flatMap((name) => {
+      const match = new RegExp(`^${kind}-([0-9]{1,15})$`).exec(name);
+      return match === null ? [] : [{ name: `${DIRECTORY}/${name}`, number: Number(match[1]) }];
+    })
+    .toSorted((a, b) => a.number - b.number);
+}
+
+function damaged(name: string, offset: number): Fault {
+  return new Fault(
+    `Damaged file ${name} at offset ${offset}: a record that was durable is not what it was; ${WAY_OUT}`,
+  );
+}
+
+/** What a segment's records come to. */
+interface Segment {
+  readonly identity: RaftIdentity;
+  readonly term: number;
+  readonly votedFor: PeerId | undefined;
+  readonly entries: Entry[];
+  readonly goodBytes: number;
+  readonly tornBytes: number;
+}
+
+/**
+ * Reads a segment.
+ *
+ * @param mayBeTorn It is the last one, in which a write may have been cut off.
+ * @returns `undefined` if its first record is not whole.
+ */
+async function readSegment(disk: Disk, name: string, mayBeTorn: boolean): Promise<Segment | undefined> {
+  const bytes = (await disk.read(name)) ?? new Uint8Array(0);
+  const { records, goodBytes, damagedAt } = readJournal(bytes);
+  const tornBytes = bytes.length - goodBytes;
+  if (damagedAt !== undefined || (tornBytes > 0 && !mayBeTorn)) throw damaged(name, damagedAt ?? goodBytes);
+  let identity: RaftIdentity | undefined;
+  let term = 0;
+  let votedFor: PeerId | undefined;
+  let entries: Entry[] = [];
+  for (const [at, payload] of records.entries()) {
+    const reader = new ByteReader(payload);
+    const kind = reader.byte();
+    if (kind === HEAD) {
+      const format = reader.number();
+      if (format !== FORMAT) {
+        throw new Fault(`Cannot read ${name}: it has format ${format}, and this version reads format ${FORMAT}`);
+      }
+      identity = { group: reader.text(), peer: reader.text() };
+    }
+    term = reader.number();
+    const vote = reader.text();
+    votedFor = vote === "" ? undefined : vote;
+    for (const entry of reader.list(() => readEntry(reader))) entries = spliceEntry(entries, entry);
+    // Only the first record is a head.
+    if (!reader.isWhole || kind !== (at === 0 ? HEAD : STATE)) {
+      throw new Fault(`Damaged file ${name}: its record ${at + 1} makes no sense; ${WAY_OUT}`);
+    }
+  }
+  return identity === undefined ? undefined : { identity, term, votedFor, entries, goodBytes, tornBytes };
 }
 
 /** Puts an entry in its place: what was there, and after, goes. */
@@ -294,9 +342,7 @@ async function readSnapshot(disk: Disk, name: string): Promise<Snapshot> {
     data: reader.bytes(),
   };
   if (payload === undefined || !reader.isWhole || content.records.length !== 1) {
-    throw new Fault(
-      `Damaged file ${name} at offset ${content.goodBytes}: restore the directory from a backup, or remove it and let the node join anew`,
-    );
+    throw new Fault(`Damaged file ${name} at offset ${content.goodBytes}: ${WAY_OUT}`);
   }
   return snapshot;
 }
