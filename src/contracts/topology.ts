@@ -150,7 +150,7 @@ export type TopologyRequest =
   | { readonly type: "complete-migration"; readonly id: string }
   | { readonly type: "abort-migration"; readonly id: string }
   | { readonly type: "change-setting"; readonly name: string; readonly value: string }
-  /** All of these, or none. */
+  /** All of these, or none. The versions of shards that they name are those before all of them. */
   | { readonly type: "all"; readonly requests: readonly TopologyRequest[] };
 
 /** One act on the map, for those who ask how it came to be as it is. */

@@ -4,6 +4,7 @@
  *
  * Reasons of commands are in Redis' words, where Redis has words for them: clients and redis-cli read them.
  */
+import { SLOT_COUNT } from "../../codec/slot.ts";
 import type { ShardId, ShardRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
@@ -13,8 +14,8 @@ import { type TopologyState, applyAct, intersectRanges, subtractRanges } from ".
 export type TopologyDecision =
   { readonly records: readonly TopologyRecord[]; readonly outcome: readonly string[] } | { readonly rejection: string };
 
-/** An id for the shard that a node begins with. The same on every node. */
-export type ShardIdOf = (nodeId: string) => ShardId;
+/** An id for the shard that a node begins with, from a text that begins with the node's id. The same on every node. */
+export type ShardIdOf = (text: string) => ShardId;
 
 /** Settings of the whole cluster: what they take. */
 const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
@@ -80,6 +81,8 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
           if (former.slots.length > 0 || former.replicas.length > 0) {
             return rejection("ERR To set a master the node must be empty and without assigned slots.");
           }
+          const gains = migrationTo(state, former.id);
+          if (gains !== undefined) return rejection(`ERR migration ${gains} moves slots to node ${node.name}`);
           leave.push({ type: "shard-removed", shard: former.id });
         } else if (former !== undefined) {
           leave.push({ type: "replica-removed", shard: former.id, node: request.node });
@@ -91,7 +94,7 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
         if (!shard.replicas.includes(request.node)) return rejection(`ERR node ${request.node} is no replica there`);
         return records(
           { type: "replica-removed", shard: shard.id, node: request.node },
-          { type: "shard-created", shard: shardIdOf(request.node), primary: request.node, epoch: 0 },
+          newShard(state, request.node, shardIdOf),
         );
       });
     case "change-in-sync":
@@ -143,7 +146,10 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
   }
 }
 
-/** Each is decided on what the ones before it came to; one that is rejected takes all with it. */
+/**
+ * Each is decided on what the ones before it came to; one that is rejected takes all with it. Who asks knows the versions of shards before all of them, and
+ * no others: these count throughout.
+ */
 function decideAll(state: TopologyState, requests: readonly TopologyRequest[], shardIdOf: ShardIdOf): TopologyDecision {
   const all: TopologyRecord[] = [];
   const outcome: string[] = [];
@@ -153,7 +159,12 @@ function decideAll(state: TopologyState, requests: readonly TopologyRequest[], s
     if ("rejection" in decision) return decision;
     all.push(...decision.records);
     outcome.push(...decision.outcome);
-    after = applyAct(state, state.version + 1, { requestId: "", cause: "", timeMs: 0, records: all, outcome });
+    const next = applyAct(state, state.version + 1, { requestId: "", cause: "", timeMs: 0, records: all, outcome });
+    const shards = new Map<ShardId, ShardRecord>();
+    for (const [id, shard] of next.shards) {
+      shards.set(id, { ...shard, version: state.shards.get(id)?.version ?? shard.version });
+    }
+    after = { ...next, shards };
   }
   return { records: all, outcome };
 }
@@ -177,8 +188,38 @@ function registerNode(
     }
   }
   const admitted: TopologyRecord = { type: "node-admitted", node };
-  if (known !== undefined || node.role === "witness") return records(admitted);
-  return records(admitted, { type: "shard-created", shard: shardIdOf(node.id), primary: node.id, epoch: 0 });
+  const shard = shardOf(state, node.id);
+  if (node.role === "witness") {
+    return shard === undefined
+      ? records(admitted)
+      : rejection(
+          `ERR node ${node.name || node.id} holds data here, and a witness holds none; CLUSTER RESET makes it a new one`,
+        );
+  }
+  return shard === undefined ? records(admitted, newShard(state, node.id, shardIdOf)) : records(admitted);
+}
+
+/**
+ * A shard for a node that is in none. The shard that it began with may live on without it, under another primary: an id that is taken is not given
+ * again.
+ */
+function newShard(state: TopologyState, node: string, shardIdOf: ShardIdOf): TopologyRecord {
+  let shard = shardIdOf(node);
+  for (let attempt = 2; state.shards.has(shard); attempt += 1) shard = shardIdOf(`${node} ${attempt}`);
+  return { type: "shard-created", shard, primary: node, epoch: 0 };
+}
+
+/** A migration that moves slots to a shard. */
+function migrationTo(state: TopologyState, shard: ShardId): string | undefined {
+  for (const { id, target } of state.migrations.values()) if (target === shard) return id;
+  return undefined;
+}
+
+/** Why slots are none, in Redis' words. */
+function problemOfSlots(slots: readonly SlotRange[]): string | undefined {
+  const isRange = ({ first, last }: SlotRange): boolean =>
+    Number.isInteger(first) && Number.isInteger(last) && first >= 0 && first <= last && last < SLOT_COUNT;
+  return slots.length > 0 && slots.every(isRange) ? undefined : "ERR Invalid or out of range slot";
 }
 
 function removeNode(
@@ -203,6 +244,9 @@ function removeNode(
   if (shard.replicas.length > 0) {
     return rejection(`ERR node ${node.name || id} has replicas: give them another primary first`);
   }
+  const gains = migrationTo(state, shard.id);
+  if (gains !== undefined)
+    return rejection(`ERR migration ${gains} moves slots to node ${node.name || id}: abort it first`);
   return records({ type: "shard-removed", shard: shard.id }, { type: "node-removed", node: id });
 }
 
@@ -213,6 +257,8 @@ function assignSlots(
   const shard = shardOf(state, id);
   if (shard === undefined) return rejection(`ERR Unknown node ${id}`);
   if (shard.primary !== id) return rejection("ERR Please use SETSLOT only with masters.");
+  const problem = problemOfSlots(slots);
+  if (problem !== undefined) return rejection(problem);
   const owned = ownedSlots(state);
   // The first one in the order in which they were asked for, as in Redis.
   const [busy] = slots.flatMap((range) => intersectRanges([range], owned));
@@ -225,6 +271,8 @@ function assignSlots(
 }
 
 function releaseSlots(state: TopologyState, slots: readonly SlotRange[]): TopologyDecision {
+  const problem = problemOfSlots(slots);
+  if (problem !== undefined) return rejection(problem);
   const ranges = canonicalRanges(slots);
   const [free] = subtractRanges(slots, ownedSlots(state));
   if (free !== undefined) return rejection(`ERR Slot ${free.first} is already unassigned`);
@@ -274,11 +322,11 @@ function startMigration(
     );
   }
   if (state.migrations.has(request.id)) return rejection(`ERR there is a migration ${request.id} already`);
+  const problem = problemOfSlots(request.slots);
+  if (problem !== undefined) return rejection(problem);
   const slots = canonicalRanges(request.slots);
   const [foreign] = subtractRanges(slots, source.slots);
-  if (slots.length === 0 || foreign !== undefined) {
-    return rejection(`ERR slot ${foreign?.first ?? ""} is not one of the source's`);
-  }
+  if (foreign !== undefined) return rejection(`ERR slot ${foreign.first} is not one of the source's`);
   for (const migration of state.migrations.values()) {
     const [moving] = intersectRanges(slots, migration.slots);
     if (moving !== undefined) return rejection(`ERR slot ${moving.first} is being moved by migration ${migration.id}`);

@@ -111,14 +111,14 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
         ...state,
         nodes: put(state.nodes, node.id, node),
         // What an earlier start of it served, it serves no more.
-        releases: state.releases.filter((release) => release.node !== node.id),
+        releases: keptReleases(state, (release) => release.node !== node.id),
       };
     }
     case "node-removed":
       return {
         ...state,
         nodes: without(state.nodes, record.node),
-        releases: state.releases.filter((release) => release.node !== record.node),
+        releases: keptReleases(state, (release) => release.node !== record.node),
         tombstones: put(state.tombstones, record.node, { node: record.node, version, cause }),
       };
     case "tombstone-lifted":
@@ -139,7 +139,7 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     case "release-acknowledged":
       return {
         ...state,
-        releases: state.releases.filter((release) => release.node !== record.node || release.version > record.version),
+        releases: keptReleases(state, ({ node, version: at }) => node !== record.node || at > record.version),
       };
     case "epoch-changed":
       return changeShard(state, record.shard, () => ({ primaryEpoch: record.epoch }));
@@ -183,6 +183,11 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     default:
       return record satisfies never;
   }
+}
+
+/** The releases that stay: the same list, if all do, so that nobody takes it for a change. */
+function keptReleases(state: TopologyState, stays: (release: ReleaseRecord) => boolean): readonly ReleaseRecord[] {
+  return state.releases.every(stays) ? state.releases : state.releases.filter(stays);
 }
 
 /** Takes slots from whoever owns them. */

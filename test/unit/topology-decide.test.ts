@@ -1,0 +1,517 @@
+/** What the leader grants and refuses, request by request, each refusal with its reason. */
+import { describe, expect, test } from "bun:test";
+import type { TopologyRequest } from "../../src/contracts/topology.ts";
+import { TopologyModel, idOf, nodeRecord, range, shardIdOf } from "../support/topology-model.ts";
+
+describe("register-node", () => {
+  test("admits a node with a shard of its own, which has no slots", () => {
+    const model = TopologyModel.of("a");
+    expect(model.state.nodes.get(idOf("a"))).toEqual({ ...nodeRecord("a"), incarnation: 1 });
+    expect(model.shard("a")).toEqual({
+      id: shardIdOf(idOf("a")),
+      primary: idOf("a"),
+      replicas: [],
+      inSync: [idOf("a")],
+      eligible: [],
+      slots: [],
+      primaryEpoch: 0,
+      version: 1,
+    });
+  });
+
+  test("of the same start changes nothing; of another, or from elsewhere, is another incarnation", () => {
+    const model = TopologyModel.of("ab");
+    expect(model.decide({ type: "register-node", node: nodeRecord("a") })).toEqual({ records: [], outcome: ["OK"] });
+    model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
+    expect(model.state.nodes.get(idOf("a"))?.incarnation).toBe(3);
+    model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2", port: 9000 }) });
+    expect(model.state.nodes.get(idOf("a"))).toMatchObject({ incarnation: 4, port: 9000 });
+    expect(model.state.shards.size).toBe(2);
+  });
+
+  test("gives a witness no shard, and refuses a witness that holds data", () => {
+    const model = TopologyModel.of("a");
+    model.grant({ type: "register-node", node: nodeRecord("w", { role: "witness" }) });
+    expect(model.state.shards.size).toBe(1);
+    expect(model.reasonOf({ type: "register-node", node: nodeRecord("a", { role: "witness", start: "2" }) })).toBe(
+      "ERR node a holds data here, and a witness holds none; CLUSTER RESET makes it a new one",
+    );
+    // The other way it gets the shard that it lacks.
+    model.grant({ type: "register-node", node: nodeRecord("w", { start: "w-start-2" }) });
+    expect(model.shard("w").primary).toBe(idOf("w"));
+  });
+
+  test("refuses an address that another node has, and a node that was removed", () => {
+    const model = TopologyModel.of("ab");
+    const { port } = nodeRecord("a");
+    expect(model.reasonOf({ type: "register-node", node: nodeRecord("c", { port }) })).toBe(
+      `ERR node a has the address 127.0.0.1:${port} already`,
+    );
+    model.grant({ type: "remove-node", node: idOf("b"), by: idOf("a") });
+    const again = { type: "register-node", node: nodeRecord("b") } as const;
+    expect(model.reasonOf(again)).toBe(
+      `ERR node ${idOf("b")} was removed from the cluster; CLUSTER RESET makes it a new one`,
+    );
+    model.grant({ type: "lift-tombstone", node: idOf("b") });
+    model.grant(again);
+    expect(model.state.tombstones.size).toBe(0);
+  });
+
+  test("never gives a shard an id under which another lives on", () => {
+    // a's shard goes to b; a is taken out, forgotten, and comes back.
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9));
+    model.follow("a", "b");
+    const { id, version } = model.shard("a");
+    model.grant({ type: "promote", shard: id, shardVersion: version, node: idOf("b") });
+    model.grant({ type: "remove-node", node: idOf("a"), by: idOf("c") });
+    model.grant({ type: "lift-tombstone", node: idOf("a") });
+    model.grant({ type: "register-node", node: nodeRecord("a") });
+    expect(model.shard("b")).toMatchObject({ id, slots: [range(0, 9)] });
+    expect(model.shard("a").id).not.toBe(id);
+  });
+});
+
+describe("remove-node", () => {
+  test("removes a primary without slots with its shard, a replica from its shard, and a witness", () => {
+    const model = TopologyModel.of("abc");
+    model.follow("a", "b");
+    model.grant({ type: "register-node", node: nodeRecord("w", { role: "witness" }) });
+    for (const letter of ["b", "c", "w"]) model.grant({ type: "remove-node", node: idOf(letter), by: idOf("a") });
+    expect([...model.state.nodes.keys()]).toEqual([idOf("a")]);
+    expect(model.shard("a")).toMatchObject({ replicas: [], inSync: [idOf("a")] });
+    expect(model.state.shards.size).toBe(1);
+    expect([...model.state.tombstones.keys()]).toEqual([idOf("b"), idOf("c"), idOf("w")]);
+  });
+
+  test("is refused for whom nobody knows, one's own primary, and a primary with slots, replicas or a migration to it", () => {
+    const model = TopologyModel.of("abc");
+    const remove = (node: string, by: string): string | undefined =>
+      model.reasonOf({ type: "remove-node", node: idOf(node), by: idOf(by) });
+    expect(remove("x", "a")).toBe(`ERR Unknown node ${idOf("x")}`);
+    model.follow("a", "b");
+    expect(remove("a", "b")).toBe("ERR Can't forget my master!");
+    expect(remove("a", "c")).toBe("ERR node a has replicas: give them another primary first");
+    model.assign("a", range(1, 2), range(7));
+    expect(remove("a", "c")).toBe("ERR node a owns slots 1-2 7-7: move them to another node first");
+    model.grant(model.migrate("m", "a", "c", range(1)));
+    expect(remove("c", "a")).toBe("ERR migration m moves slots to node c: abort it first");
+    model.grant({ type: "abort-migration", id: "m" });
+    expect(remove("c", "a")).toBeUndefined();
+  });
+});
+
+describe("lift-tombstone", () => {
+  test("of a node that has none changes nothing", () => {
+    expect(TopologyModel.of("a").decide({ type: "lift-tombstone", node: idOf("a") })).toEqual({
+      records: [],
+      outcome: ["OK"],
+    });
+  });
+});
+
+describe("slots", () => {
+  test("are assigned to a primary, which gets an epoch of its own with its first ones", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(5, 9), range(0, 4));
+    expect(model.shard("a")).toMatchObject({ slots: [range(0, 9)], primaryEpoch: 1 });
+    model.assign("b", range(10));
+    expect(model.shard("b")).toMatchObject({ slots: [range(10)], primaryEpoch: 2 });
+    model.assign("b", range(12));
+    expect(model.shard("b")).toMatchObject({ slots: [range(10), range(12)], primaryEpoch: 2 });
+  });
+
+  test("are not assigned twice, to replicas, to nobody", () => {
+    const model = TopologyModel.of("abc");
+    model.assign("a", range(3, 5));
+    model.follow("a", "b");
+    const assign = (node: string, ...slots: readonly { first: number; last: number }[]): string | undefined =>
+      model.reasonOf({ type: "assign-slots", node: idOf(node), slots });
+    expect(assign("c", range(0, 3))).toBe("ERR Slot 3 is already busy");
+    expect(assign("a", range(4))).toBe("ERR Slot 4 is already busy");
+    expect(assign("b", range(8))).toBe("ERR Please use SETSLOT only with masters.");
+    expect(assign("x", range(8))).toBe(`ERR Unknown node ${idOf("x")}`);
+  });
+
+  test("that there are not are refused, whatever is to become of them", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9));
+    for (const slots of [
+      [],
+      [range(16_384)],
+      [range(16_000, 20_000)],
+      [range(-1, 3)],
+      [range(5, 3)],
+      [range(1.5)],
+      [range(Number.NaN)],
+      [range(20), range(3, 1)],
+    ]) {
+      for (const request of [
+        { type: "assign-slots", node: idOf("b"), slots },
+        { type: "release-slots", slots },
+        model.migrate("m", "a", "b", ...slots),
+      ] as const satisfies readonly TopologyRequest[]) {
+        expect(model.reasonOf(request), `${request.type} ${JSON.stringify(slots)}`).toBe(
+          "ERR Invalid or out of range slot",
+        );
+      }
+    }
+  });
+
+  test("are released by whoever owns them, with a note that each owner must acknowledge", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9));
+    model.assign("b", range(10, 19));
+    model.grant({ type: "release-slots", slots: [range(8, 12)] });
+    const { version, releases } = model.state;
+    expect([model.shard("a").slots, model.shard("b").slots]).toEqual([[range(0, 7)], [range(13, 19)]]);
+    expect(releases).toEqual([
+      { node: idOf("a"), incarnation: 1, version, slots: [range(8, 9)] },
+      { node: idOf("b"), incarnation: 2, version, slots: [range(10, 12)] },
+    ]);
+    // One that knows less than all does not speak for the rest.
+    const early = { type: "acknowledge-releases", node: idOf("a"), version: version - 1 } as const;
+    expect(model.decide(early)).toEqual({ records: [], outcome: ["OK"] });
+    model.grant({ type: "acknowledge-releases", node: idOf("a"), version });
+    expect(model.state.releases.map(({ node }) => node)).toEqual([idOf("b")]);
+    // Another start of a node serves nothing of what the one before did.
+    model.grant({ type: "register-node", node: nodeRecord("b", { start: "b-start-2" }) });
+    expect(model.state.releases).toEqual([]);
+  });
+
+  test("are not released where nobody owns them, or while they are being moved", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9));
+    expect(model.reasonOf({ type: "release-slots", slots: [range(8, 10)] })).toBe("ERR Slot 10 is already unassigned");
+    model.grant(model.migrate("m", "a", "b", range(4, 5)));
+    for (const request of [
+      { type: "release-slots", slots: [range(0, 4)] },
+      { type: "flush-slots", node: idOf("a") },
+    ] as const) {
+      expect(model.reasonOf(request)).toBe("ERR slot 4 is being moved by migration m");
+    }
+  });
+
+  test("of a primary are flushed together; a node without any has nothing to flush", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9), range(20));
+    model.follow("a", "b");
+    for (const letter of ["b", "x"]) {
+      expect(model.decide({ type: "flush-slots", node: idOf(letter) })).toEqual({ records: [], outcome: ["OK"] });
+    }
+    model.grant({ type: "flush-slots", node: idOf("a") });
+    expect(model.shard("a").slots).toEqual([]);
+  });
+});
+
+describe("epochs", () => {
+  test("bump-epoch gives the highest one, and says so if it is had already", () => {
+    const model = TopologyModel.of("ab");
+    const bump = (letter: string): readonly string[] => model.grant({ type: "bump-epoch", node: idOf(letter) });
+    expect([bump("a"), bump("a"), bump("b"), bump("a")]).toEqual([
+      ["BUMPED 1"],
+      ["STILL 1"],
+      ["BUMPED 2"],
+      ["BUMPED 3"],
+    ]);
+    expect(model.reasonOf({ type: "bump-epoch", node: idOf("x") })).toBe(`ERR Unknown node ${idOf("x")}`);
+  });
+
+  test("set-epoch is for a primary that is alone and has none", () => {
+    const model = TopologyModel.of("a");
+    const set = { type: "set-epoch", node: idOf("a"), epoch: 7 } as const;
+    expect(model.reasonOf({ ...set, node: idOf("x") })).toBe("ERR Please use SET-CONFIG-EPOCH only with masters.");
+    model.grant(set);
+    expect(model.shard("a").primaryEpoch).toBe(7);
+    expect(model.reasonOf(set)).toBe("ERR Node config epoch is already non-zero");
+    expect(TopologyModel.of("ab").reasonOf(set)).toBe(
+      "ERR The user can assign a config epoch only when the node does not know any other node.",
+    );
+  });
+});
+
+describe("members of shards", () => {
+  const add = (model: TopologyModel, primary: string, node: string): TopologyRequest => {
+    const { id, version } = model.shard(primary);
+    return { type: "add-replica", shard: id, shardVersion: version, node: idOf(node) };
+  };
+
+  test("add-replica takes a node from the shard where it was", () => {
+    const model = TopologyModel.of("abc");
+    model.grant(add(model, "a", "c"));
+    expect(model.shard("a")).toMatchObject({ replicas: [idOf("c")], inSync: [idOf("a")] });
+    expect(model.state.shards.size).toBe(2);
+    model.grant(add(model, "b", "c"));
+    expect(model.shard("a").replicas).toEqual([]);
+    expect(model.shard("b").replicas).toEqual([idOf("c")]);
+  });
+
+  test("add-replica is refused for strangers, witnesses, members, and primaries that have something", () => {
+    const model = TopologyModel.of("abc");
+    model.grant({ type: "register-node", node: nodeRecord("w", { role: "witness" }) });
+    const reason = (node: string): string | undefined => model.reasonOf(add(model, "a", node));
+    expect(reason("x")).toBe(`ERR Unknown node ${idOf("x")}`);
+    expect(reason("w")).toBe("ERR node w is a witness: it holds no data");
+    expect(reason("a")).toBe("ERR node a is in that shard already");
+    model.assign("b", range(1));
+    expect(reason("b")).toBe("ERR To set a master the node must be empty and without assigned slots.");
+    model.grant(model.migrate("m", "b", "c", range(1)));
+    expect(reason("c")).toBe("ERR migration m moves slots to node c");
+    model.grant({ type: "abort-migration", id: "m" });
+    model.grant({ type: "release-slots", slots: [range(1)] });
+    model.grant(add(model, "b", "c"));
+    expect(reason("b")).toBe("ERR To set a master the node must be empty and without assigned slots.");
+  });
+
+  test("remove-replica leaves the node with a shard of its own", () => {
+    const model = TopologyModel.of("ab");
+    model.follow("a", "b");
+    const { id, version } = model.shard("a");
+    const request = { type: "remove-replica", shard: id, shardVersion: version, node: idOf("b") } as const;
+    expect(model.reasonOf({ ...request, node: idOf("a") })).toBe(`ERR node ${idOf("a")} is no replica there`);
+    model.grant(request);
+    expect(model.shard("a")).toMatchObject({ replicas: [], inSync: [idOf("a")] });
+    expect(model.shard("b")).toMatchObject({ primary: idOf("b"), slots: [] });
+  });
+
+  test("a node that leaves the shard it began does not take that shard's place", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9));
+    model.follow("a", "b");
+    const { id } = model.shard("a");
+    model.grant({ type: "promote", shard: id, shardVersion: model.shard("a").version, node: idOf("b") });
+    model.grant({ type: "remove-replica", shard: id, shardVersion: model.shard("b").version, node: idOf("a") });
+    expect(model.shard("b")).toMatchObject({ id, primary: idOf("b"), slots: [range(0, 9)] });
+    expect(model.shard("a")).toMatchObject({ primary: idOf("a"), slots: [] });
+  });
+
+  test("change-in-sync takes members of the shard, each in one set, the primary in sync", () => {
+    const model = TopologyModel.of("abc");
+    model.follow("a", "b");
+    const [a, b, c] = [idOf("a"), idOf("b"), idOf("c")];
+    const { id, version } = model.shard("a");
+    const change = (inSync: readonly string[], eligible: readonly string[]): TopologyRequest => ({
+      type: "change-in-sync",
+      shard: id,
+      shardVersion: version,
+      inSync,
+      eligible,
+    });
+    for (const [inSync, eligible] of [
+      [[b], []],
+      [[], []],
+      [[a, b], [b]],
+      [[a, a], []],
+      [[a, c], []],
+      [[a], [c]],
+    ] as const) {
+      expect(model.reasonOf(change(inSync, eligible)), `${inSync.length} ${eligible.length}`).toBe(
+        "ERR the sets hold members of the shard, each once, and the primary is in sync",
+      );
+    }
+    model.grant(change([a], [b]));
+    expect(model.shard("a")).toMatchObject({ inSync: [a], eligible: [b] });
+  });
+
+  test("promote takes a member that has everything, drops the old primary from the sets, and grows the epoch", () => {
+    const model = TopologyModel.of("abcd");
+    model.assign("a", range(0, 9));
+    model.assign("d", range(10));
+    for (const replica of ["b", "c"]) model.follow("a", replica, replica === "b");
+    const { id, version } = model.shard("a");
+    const promote = (node: string): TopologyRequest => ({
+      type: "promote",
+      shard: id,
+      shardVersion: version,
+      node: idOf(node),
+    });
+    for (const node of ["a", "c", "d", "x"]) {
+      expect(model.reasonOf(promote(node)), node).toBe(
+        `ERR node ${idOf(node)} is neither in sync nor eligible in that shard`,
+      );
+    }
+    model.grant(promote("b"));
+    expect(model.shard("b")).toMatchObject({
+      primary: idOf("b"),
+      replicas: [idOf("c"), idOf("a")],
+      inSync: [idOf("b")],
+      eligible: [],
+      primaryEpoch: 3,
+      slots: [range(0, 9)],
+    });
+    // Nobody serves the slots before the old primary knows.
+    expect(model.state.releases).toEqual([
+      { node: idOf("a"), incarnation: 1, version: model.state.version, slots: [range(0, 9)] },
+    ]);
+  });
+
+  test("an eligible member can be promoted too", () => {
+    const model = TopologyModel.of("ab");
+    model.follow("a", "b");
+    const { id, version } = model.shard("a");
+    model.grant({
+      type: "change-in-sync",
+      shard: id,
+      shardVersion: version,
+      inSync: [idOf("a")],
+      eligible: [idOf("b")],
+    });
+    model.grant({ type: "promote", shard: id, shardVersion: model.shard("a").version, node: idOf("b") });
+    expect(model.shard("b")).toMatchObject({ primary: idOf("b"), inSync: [idOf("b")], eligible: [] });
+  });
+
+  test("what was decided on another version of the shard is refused as stale", () => {
+    const model = TopologyModel.of("abc");
+    model.follow("a", "b");
+    const { id: shard, version } = model.shard("a");
+    const [a, b, c] = [idOf("a"), idOf("b"), idOf("c")];
+    for (const shardVersion of [version - 1, version + 1]) {
+      for (const request of [
+        { type: "add-replica", shard, shardVersion, node: c },
+        { type: "remove-replica", shard, shardVersion, node: b },
+        { type: "change-in-sync", shard, shardVersion, inSync: [a], eligible: [] },
+        { type: "promote", shard, shardVersion, node: b },
+      ] as const) {
+        expect(model.reasonOf(request), request.type).toBe(
+          `ERR stale: shard ${shard} is at version ${version}, and this was decided on ${shardVersion}`,
+        );
+        expect(model.reasonOf({ ...request, shard: "x" })).toBe("ERR there is no shard x");
+        expect(model.reasonOf({ ...request, shardVersion: version }), request.type).toBeUndefined();
+      }
+    }
+  });
+});
+
+describe("migrations", () => {
+  test("go from started over fenced to completed, which moves the slots", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9));
+    model.grant(model.migrate("m", "a", "b", range(5, 6), range(4)));
+    expect([...model.state.migrations.values()]).toEqual([
+      { id: "m", source: model.shard("a").id, target: model.shard("b").id, slots: [range(4, 6)], state: "started" },
+    ]);
+    expect(model.reasonOf({ type: "complete-migration", id: "m" })).toBe("ERR migration m is not fenced yet");
+    model.grant({ type: "fence-migration", id: "m" });
+    expect(model.reasonOf({ type: "fence-migration", id: "m" })).toBe("ERR migration m is fenced already");
+    const versions = [model.shard("a").version, model.shard("b").version];
+    model.grant({ type: "complete-migration", id: "m" });
+    expect([model.shard("a").slots, model.shard("b").slots]).toEqual([[range(0, 3), range(7, 9)], [range(4, 6)]]);
+    expect([model.shard("a").version, model.shard("b").version]).toEqual([model.state.version, model.state.version]);
+    expect(versions).not.toContain(model.state.version);
+    expect(model.state.migrations.size).toBe(0);
+  });
+
+  test("are aborted, fenced or not, and leave the slots where they were", () => {
+    for (const isFenced of [false, true]) {
+      const model = TopologyModel.of("ab");
+      model.assign("a", range(0, 9));
+      model.grant(model.migrate("m", "a", "b", range(5)));
+      if (isFenced) model.grant({ type: "fence-migration", id: "m" });
+      model.grant({ type: "abort-migration", id: "m" });
+      expect(model.shard("a").slots).toEqual([range(0, 9)]);
+      expect(model.state.migrations.size).toBe(0);
+    }
+  });
+
+  test("that there are not can not go on", () => {
+    for (const type of ["fence-migration", "complete-migration", "abort-migration"] as const) {
+      expect(TopologyModel.of("a").reasonOf({ type, id: "m" })).toBe("ERR there is no migration m");
+    }
+  });
+
+  test("are refused for slots that are not the source's or moving already, and for shards that are not what they were", () => {
+    const model = TopologyModel.of("abc");
+    model.assign("a", range(0, 9));
+    const start = model.migrate("m", "a", "b", range(8, 9));
+    if (start.type !== "start-migration") throw new Error("it starts");
+    expect(model.reasonOf({ ...start, source: "x" })).toBe("ERR there is no such shard");
+    expect(model.reasonOf({ ...start, target: "x" })).toBe("ERR there is no such shard");
+    expect(model.reasonOf({ ...start, target: start.source, targetVersion: start.sourceVersion })).toBe(
+      "ERR slots move from one shard to another",
+    );
+    expect(model.reasonOf({ ...start, slots: [range(9, 10)] })).toBe("ERR slot 10 is not one of the source's");
+    for (const stale of [
+      { ...start, sourceVersion: start.sourceVersion - 1 },
+      { ...start, targetVersion: start.targetVersion + 1 },
+    ]) {
+      expect(model.reasonOf(stale)).toStartWith("ERR stale: the shards are at versions");
+    }
+    model.grant(start);
+    expect(model.reasonOf(model.migrate("m", "a", "c", range(0)))).toBe("ERR there is a migration m already");
+    expect(model.reasonOf(model.migrate("n", "a", "c", range(0, 8)))).toBe("ERR slot 8 is being moved by migration m");
+    model.grant(model.migrate("n", "a", "c", range(0, 7)));
+  });
+});
+
+describe("change-setting", () => {
+  test("takes the settings that there are, with values that they take", () => {
+    const model = TopologyModel.of("a");
+    for (const [name, good, bad] of [
+      ["min-in-sync", "2", "0"],
+      ["acks", "primary", "all"],
+      ["on-loss", "accept", "yes"],
+      ["replica-migration", "no", ""],
+      ["partition-policy", "allow-reads", "deny "],
+    ] as const) {
+      model.grant({ type: "change-setting", name, value: good });
+      expect(model.state.settings.get(name)).toBe(good);
+      expect(model.reasonOf({ type: "change-setting", name, value: bad })).toStartWith(
+        `ERR cluster setting "${name}" wants `,
+      );
+    }
+    expect(model.reasonOf({ type: "change-setting", name: "x".repeat(1000), value: "1" })).toBe(
+      `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy`,
+    );
+  });
+});
+
+describe("all", () => {
+  test("decides each on what the ones before came to, and answers for each", () => {
+    const model = TopologyModel.of("ab");
+    const outcome = model.grant({
+      type: "all",
+      requests: [
+        { type: "assign-slots", node: idOf("a"), slots: [range(0, 9)] },
+        { type: "assign-slots", node: idOf("b"), slots: [range(10)] },
+        { type: "bump-epoch", node: idOf("a") },
+        { type: "all", requests: [{ type: "release-slots", slots: [range(9, 10)] }] },
+      ],
+    });
+    expect(outcome).toEqual(["OK", "OK", "BUMPED 3", "OK"]);
+    expect([model.shard("a").slots, model.shard("b").slots]).toEqual([[range(0, 8)], []]);
+    // One act is one version.
+    expect(model.state.version).toBe(3);
+  });
+
+  test("does nothing if one of them is rejected, and says why", () => {
+    const model = TopologyModel.of("ab");
+    const { state } = model;
+    expect(
+      model.ask({
+        type: "all",
+        requests: [
+          { type: "assign-slots", node: idOf("a"), slots: [range(0, 9)] },
+          { type: "assign-slots", node: idOf("b"), slots: [range(9)] },
+        ],
+      }),
+    ).toEqual({ rejection: "ERR Slot 9 is already busy" });
+    expect(model.state).toBe(state);
+  });
+
+  test("takes the versions of shards from before it: several requests may be about one shard", () => {
+    const model = TopologyModel.of("ab");
+    const { id: shard, version: shardVersion } = model.shard("a");
+    const requests = [
+      { type: "add-replica", shard, shardVersion, node: idOf("b") },
+      { type: "change-in-sync", shard, shardVersion, inSync: [idOf("a"), idOf("b")], eligible: [] },
+      { type: "promote", shard, shardVersion, node: idOf("b") },
+    ] as const;
+    model.grant({ type: "all", requests });
+    expect(model.shard("b")).toMatchObject({ primary: idOf("b"), replicas: [idOf("a")], version: 3 });
+    expect(model.reasonOf({ type: "all", requests })).toStartWith("ERR stale");
+  });
+
+  test("of nothing is granted", () => {
+    expect(TopologyModel.of("a").decide({ type: "all", requests: [] })).toEqual({ records: [], outcome: [] });
+  });
+});
