@@ -160,9 +160,9 @@ export default definePlugin({
     const leader = (): PeerId | undefined => machine()?.leader;
     const addressOf = (id: PeerId): BusAddress | undefined =>
       machine()?.configuration.members.find((member) => member.id === id) ?? addresses.get(id);
-    const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): void => {
-      if (address !== undefined) bus.send(address, BusChannel.consensus, encodeConsensusFrame(frame));
-    };
+    /** @returns False if it will not arrive. */
+    const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): boolean =>
+      address !== undefined && bus.send(address, BusChannel.consensus, encodeConsensusFrame(frame));
     const ownMember = (): Member => ({
       id: peer,
       isVoter: false,
@@ -392,8 +392,11 @@ export default definePlugin({
           break;
         case "request":
           if (frame.group !== group) return;
-          lead(frame.id, frame.request, frame.isRetry, (isRejected, reason) =>
-            sendTo(from.address, { type: "verdict", id: frame.id, isRejected, reason }),
+          lead(
+            frame.id,
+            frame.request,
+            frame.isRetry,
+            (isRejected, reason) => void sendTo(from.address, { type: "verdict", id: frame.id, isRejected, reason }),
           );
           break;
         case "verdict":
@@ -500,7 +503,7 @@ export default definePlugin({
     };
     const verdict = (id: string, isRejected: boolean, reason: string): void => {
       if (isRejected) requests.rejected(id, reason);
-      else requests.refused(id, reason, reason === "overloaded" || reason === "too-large", clock.monotonicMs());
+      else requests.refused(id, reason, clock.monotonicMs(), reason === "overloaded" || reason === "too-large");
     };
     const ask = (pending: PendingRequest): void => {
       const to = leader();
@@ -509,7 +512,9 @@ export default definePlugin({
       const isRetry = pending.copies > 0;
       requests.given(pending, clock.monotonicMs());
       if (to === peer) lead(id, request, isRetry, (isRejected, reason) => verdict(id, isRejected, reason));
-      else sendTo(addressOf(to), { type: "request", group, id, isRetry, request });
+      else if (!sendTo(addressOf(to), { type: "request", group, id, isRetry, request })) {
+        requests.refused(id, "the leader cannot be reached", clock.monotonicMs());
+      }
     };
 
     // --- time ---

@@ -9,6 +9,7 @@
  * So a verdict counts only while a single copy is out. The leader's verdict on a copy that is marked as a retry goes into the log, under the request's id, which
  * settles every other copy.
  */
+import { assert } from "../assert.ts";
 import type { RequestOutcome } from "../contracts/consensus.ts";
 
 /** A request that waits. */
@@ -47,6 +48,7 @@ export class RequestQueue {
     deadlineMs: number,
     settle: (outcome: RequestOutcome) => void,
   ): PendingRequest | undefined {
+    assert(!this.#requests.has(id), "an id is of one request");
     if (this.#requests.size >= MAX_REQUESTS) return undefined;
     const pending: PendingRequest = {
       id,
@@ -68,19 +70,21 @@ export class RequestQueue {
   }
 
   /** A leader has not taken one copy, and decided nothing. @param isFinal Asking again would make it worse. */
-  refused(id: string, reason: string, isFinal: boolean, nowMs: number): void {
+  refused(id: string, reason: string, nowMs: number, isFinal = false): void {
     const pending = this.#requests.get(id);
     if (pending === undefined) return;
+    pending.copies = Math.max(pending.copies - 1, 0);
     pending.lastReason = reason;
     pending.retryAtMs = nowMs + SOON_MS;
-    if (pending.copies > 1) return;
-    pending.copies = 0;
-    if (isFinal) this.settle(id, { type: "refused", reason });
+    if (isFinal) this.#expire(pending);
   }
 
   /** A leader has decided against one copy, and the log does not say so. */
   rejected(id: string, reason: string): void {
-    if ((this.#requests.get(id)?.copies ?? 0) <= 1) this.settle(id, { type: "rejected", reason });
+    const pending = this.#requests.get(id);
+    if (pending === undefined) return;
+    pending.copies = Math.max(pending.copies - 1, 0);
+    if (pending.copies === 0) this.settle(id, { type: "rejected", reason });
   }
 
   /** Ends it. */

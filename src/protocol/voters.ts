@@ -15,8 +15,11 @@ export interface VoterCandidate {
   readonly isCaughtUp: boolean;
 }
 
+/** The fewest voters of which one may fail. */
+const SMALLEST_SAFE = 3;
+
 export interface VoterPolicy {
-  /** Odd. */
+  /** An even number counts as one less. */
   readonly maxVoters: number;
   /** A voter that has been silent for so long is replaced, if somebody else can vote. */
   readonly replaceAfterMs: number;
@@ -27,7 +30,10 @@ export interface VoterPolicy {
  * 1. a member whose node has come back under another identity will never answer again: it goes;
  * 2. too few voters: the best learner gets a vote;
  * 3. too many: the worst voter loses its vote;
- * 4. a voter is away for long, and a learner is there: the learner gets a vote, and by 3 the other one loses it.
+ * 4. a voter is away for long, or stands where too many do, and a better learner is there: the learner gets a vote, and by 3 the other one loses it.
+ *
+ * How many are wanted counts those that answer: five voters of which two are away stop when the next one goes, and three that answer do not. But below
+ * three nobody is taken out for being away: that would make nothing safer.
  *
  * @param leader Keeps its vote: it would have to hand over first.
  */
@@ -45,26 +51,30 @@ export function nextVoterChange(
   const isAway = ({ silentMs }: VoterCandidate): boolean => silentMs >= policy.replaceAfterMs;
   const voters = candidates.filter(({ member }) => member.isVoter);
   const ready = candidates.filter((each) => !each.member.isVoter && each.isCaughtUp && !isAway(each));
-  // An even number of voters is no safer than one less, and stops sooner.
-  const possible = voters.length + ready.length;
-  const wanted = Math.min(policy.maxVoters, possible % 2 === 0 ? possible - 1 : possible);
   const away = voters.filter(isAway);
+  const answering = oddUpTo(voters.length - away.length + ready.length, policy.maxVoters);
+  const wanted =
+    answering < SMALLEST_SAFE && away.length > 0
+      ? oddUpTo(voters.length + ready.length, Math.min(SMALLEST_SAFE, policy.maxVoters))
+      : answering;
   const votersIn = (zone: string): number => voters.filter(({ member }) => member.zone === zone).length;
   const [best] = ready.toSorted(
     (a, b) => votersIn(a.member.zone) - votersIn(b.member.zone) || (a.member.id < b.member.id ? -1 : 1),
   );
-  if (best !== undefined && (voters.length < wanted || (away.length > 0 && voters.length <= wanted))) {
+  const others = voters.filter(({ member }) => member.id !== leader);
+  // By two, so that the change is worth it and is not made back.
+  const isCrowded = (zone: string): boolean => others.some(({ member }) => votersIn(member.zone) >= votersIn(zone) + 2);
+  const isReplaced = best !== undefined && (away.length > 0 || isCrowded(best.member.zone));
+  if (best !== undefined && (voters.length < wanted || (isReplaced && voters.length === wanted))) {
     return { type: "promote", id: best.member.id };
   }
   if (voters.length > wanted) {
-    const [worst] = voters
-      .filter(({ member }) => member.id !== leader)
-      .toSorted(
-        (a, b) =>
-          Number(isAway(b)) - Number(isAway(a)) ||
-          votersIn(b.member.zone) - votersIn(a.member.zone) ||
-          (a.member.id < b.member.id ? 1 : -1),
-      );
+    const [worst] = others.toSorted(
+      (a, b) =>
+        Number(isAway(b)) - Number(isAway(a)) ||
+        votersIn(b.member.zone) - votersIn(a.member.zone) ||
+        (a.member.id < b.member.id ? 1 : -1),
+    );
     if (worst !== undefined) return { type: "demote", id: worst.member.id };
   }
   return undefined;
@@ -72,5 +82,11 @@ export function nextVoterChange(
 
 /** How many of `count` founders vote: the largest odd number that is at most `maxVoters`. */
 export function foundingVoters(count: number, maxVoters: number): number {
-  return Math.min(maxVoters, count % 2 === 0 ? count - 1 : count);
+  return oddUpTo(count, maxVoters);
+}
+
+/** An even number of voters is no safer than one less, and stops sooner. One is the least. */
+function oddUpTo(count: number, most: number): number {
+  const number = Math.min(count, most);
+  return Math.max(1, number % 2 === 0 ? number - 1 : number);
 }

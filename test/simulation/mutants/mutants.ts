@@ -254,7 +254,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "believes-the-verdict-on-one-copy",
     breaks: "That a request did not happen stays true, whatever copies of it are on their way (SAFETY 9).",
     file: "src/consensus/request-queue.ts",
-    find: 'if ((this.#requests.get(id)?.copies ?? 0) <= 1) this.settle(id, { type: "rejected", reason });',
+    find: 'if (pending.copies === 0) this.settle(id, { type: "rejected", reason });',
     replace: 'this.settle(id, { type: "rejected", reason });',
     run: "cluster",
     withinSeeds: 400,

@@ -1,0 +1,150 @@
+/** Who votes: one change at a time, until an odd number of members that answer do, in as many zones as there are. */
+import { describe, expect, test } from "bun:test";
+import * as fc from "fast-check";
+import { type VoterCandidate, type VoterPolicy, foundingVoters, nextVoterChange } from "../../src/protocol/voters.ts";
+import type { ConfigurationChange } from "../../src/protocol/raft/types.ts";
+
+const POLICY: VoterPolicy = { maxVoters: 3, replaceAfterMs: 1000 };
+
+/**
+ * A group in a few letters a member: its node, `+` a voter, `-` a learner, `~` a learner that lacks much of the log; then `!` if it is away, and `@` with its
+ * zone. The first is the leader; two of one node are two starts of it.
+ */
+function group(text: string): readonly VoterCandidate[] {
+  return text.split(" ").map((word, at) => {
+    const [, node = "", kind, away, zone = ""] = /^([a-z]+)([-+~])(!?)(?:@([a-z]+))?$/.exec(word) ?? [];
+    return {
+      member: { id: `${node}/${at}`, isVoter: kind === "+", host: node, port: 1, zone, isWitness: false },
+      nodeId: node,
+      silentMs: away === "!" ? 1000 : 999,
+      isCaughtUp: kind !== "~",
+    };
+  });
+}
+
+function next(text: string, policy: Partial<VoterPolicy> = {}): string {
+  const candidates = group(text);
+  const change = nextVoterChange(candidates, candidates[0]?.member.id ?? "", { ...POLICY, ...policy });
+  return change === undefined ? "nothing" : `${change.type} ${"id" in change ? change.id : ""}`;
+}
+
+describe("nextVoterChange", () => {
+  for (const [what, members, change] of [
+    ["one alone votes", "a+", "nothing"],
+    ["two: one votes", "a+ b-", "nothing"],
+    ["two that vote are one too many", "a+ b+", "demote b/1"],
+    ["three: all vote, one after the other", "a+ b- c-", "promote b/1"],
+    ["the third follows", "a+ b+ c-", "promote c/2"],
+    ["three are enough", "a+ b+ c+ d- e-", "nothing"],
+    ["a fourth voter loses its vote", "a+ b+ c+ d+", "demote d/3"],
+    ["a learner that lacks much of the log waits", "a+ b~ c~", "nothing"],
+    ["a learner that is away gets no vote", "a+ b-! c-", "nothing"],
+    ["a voter that is away is replaced", "a+ b+! c+ d-", "promote d/3"],
+    ["and then loses its vote", "a+ b+! c+ d+", "demote b/1"],
+    ["a voter that is away stays if nobody can take its place", "a+ b+! c+", "nothing"],
+    ["nor can a learner that is away as well, or behind", "a+ b+! c+ d-! e~", "nothing"],
+    ["an identity that another start of its node followed goes", "a+ b+! c+ b-", "remove b/1"],
+    ["whether it votes or not", "a+ b-! b+ c+", "remove b/1"],
+    ["the leader stays, whoever followed it", "a+ b+ c+ a-", "nothing"],
+    ["a zone without a voter comes first", "a+@x b-@x c-@y", "promote c/2"],
+    ["a zone with fewer voters comes first", "a+@x b+@x c+@y d+@y e-@x f-@z", "promote f/5"],
+    ["of too many voters one of the fullest zone goes", "a+@x b+@y c+@y d+@z", "demote c/2"],
+    ["one that is away goes before that", "a+@x b+@y c+@y d+!@z", "demote d/3"],
+    ["voters that all stand in one zone make room", "a+@x b+@x c+@x d-@y", "promote d/3"],
+    ["and one of them goes", "a+@x b+@x c+@x d+@y", "demote c/2"],
+    ["a zone that is fuller by one is no reason", "a+@x b+@x c+@y d-@y", "nothing"],
+    ["nor is the leader's, which it fills alone", "a+@x b+@y c+@z d-@w", "nothing"],
+  ] as const) {
+    test(`${what}: ${members}`, () => {
+      const maxVoters = members.includes("f-") ? 5 : 3;
+      expect(next(members, { maxVoters })).toBe(change);
+    });
+  }
+
+  test("an even bound counts as one less", () => {
+    for (const maxVoters of [3, 4]) expect(next("a+ b+ c+ d-", { maxVoters })).toBe("nothing");
+    expect(next("a+ b+ c+ d- e-", { maxVoters: 5 })).toBe("promote d/3");
+  });
+
+  test("of five voters those that are away go until three that answer are left", () => {
+    expect(next("a+ b+! c+! d+ e+", { maxVoters: 5 })).toMatch(/^demote [bc]/);
+    expect(next("a+ b+! d+ e+", { maxVoters: 5 })).toMatch(/^demote b/);
+    expect(next("a+ d+ e+ b-! c-!", { maxVoters: 5 })).toBe("nothing");
+  });
+});
+
+function apply(candidates: readonly VoterCandidate[], change: ConfigurationChange): readonly VoterCandidate[] {
+  if (change.type === "remove") return candidates.filter(({ member }) => member.id !== change.id);
+  const id = "id" in change ? change.id : "";
+  const isVoter = change.type === "promote";
+  return candidates.map((each) => (each.member.id === id ? { ...each, member: { ...each.member, isVoter } } : each));
+}
+
+test("changes made one after another come to rest, with an odd number of voters that answer, spread over zones", () => {
+  const candidate = fc.record({
+    nodeId: fc.constantFrom("a", "b", "c", "d", "e", "f", "g", "h"),
+    zone: fc.constantFrom("x", "y", "z"),
+    isVoter: fc.boolean(),
+    isAway: fc.boolean(),
+    isCaughtUp: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(candidate, { maxLength: 9 }), fc.integer({ min: 1, max: 5 }), (drawn, maxVoters) => {
+      const leader = { nodeId: "leader", zone: "x", isVoter: true, isAway: false, isCaughtUp: true };
+      let candidates: readonly VoterCandidate[] = [leader, ...drawn].map((each, at) => ({
+        member: {
+          id: `${each.nodeId}/${at}`,
+          isVoter: each.isVoter,
+          host: "",
+          port: 1,
+          zone: each.zone,
+          isWitness: false,
+        },
+        nodeId: each.nodeId,
+        silentMs: each.isAway ? 5000 : 0,
+        isCaughtUp: each.isCaughtUp || each.isVoter,
+      }));
+      const policy = { maxVoters, replaceAfterMs: 1000 };
+      let changes = 0;
+      for (
+        let change = nextVoterChange(candidates, "leader/0", policy);
+        change !== undefined;
+        change = nextVoterChange(candidates, "leader/0", policy)
+      ) {
+        changes += 1;
+        if (changes > 40) throw new Error("it goes on for ever");
+        candidates = apply(candidates, change);
+      }
+      const isAway = ({ silentMs }: VoterCandidate): boolean => silentMs >= policy.replaceAfterMs;
+      const voters = candidates.filter(({ member }) => member.isVoter);
+      const ready = candidates.filter((each) => !each.member.isVoter && each.isCaughtUp && !isAway(each));
+      const answering = voters.filter((each) => !isAway(each)).length + ready.length;
+      expect(voters.map(({ member }) => member.id)).toContain("leader/0");
+      expect(new Set(candidates.map(({ nodeId }) => nodeId)).size).toBe(candidates.length);
+      expect(voters.length % 2).toBe(1);
+      expect(voters.length).toBeLessThanOrEqual(maxVoters);
+      if (answering >= 3 || maxVoters < 3) {
+        expect(voters.some(isAway)).toBe(false);
+        expect(voters.length).toBe(foundingVoters(answering, maxVoters));
+      }
+      const votersIn = (zone: string): number => voters.filter(({ member }) => member.zone === zone).length;
+      for (const { member } of voters.filter((each) => each.member.id !== "leader/0")) {
+        for (const better of ready) expect(votersIn(member.zone) - votersIn(better.member.zone)).toBeLessThan(2);
+      }
+    }),
+    { numRuns: 3000 },
+  );
+});
+
+test("foundingVoters is the largest odd number of founders within the bound", () => {
+  const rows = [1, 2, 3, 4, 5, 6, 7].map((count) => [1, 3, 4, 5].map((most) => foundingVoters(count, most)));
+  expect(rows).toEqual([
+    [1, 1, 1, 1],
+    [1, 1, 1, 1],
+    [1, 3, 3, 3],
+    [1, 3, 3, 3],
+    [1, 3, 3, 5],
+    [1, 3, 3, 5],
+    [1, 3, 3, 5],
+  ]);
+});
