@@ -34,6 +34,8 @@ const MAX_FRAME_BYTES = 4 * 1024 * 1024;
 const MAX_GREETING_BYTES = 1024;
 /** A peer that takes nothing for so long has gone, whatever its machine says. */
 const STUCK_MS = 5000;
+/** Strangers that come again and again are told of once in so long. */
+const REFUSAL_LOG_MS = 10_000;
 
 const settingsSchema = Type.Object({
   maxQueuedBytes: Type.Integer({
@@ -42,7 +44,8 @@ const settingsSchema = Type.Object({
     minimum: MAX_FRAME_BYTES,
   }),
   maxLinks: Type.Integer({
-    description: "Streams that other nodes may have open to this one. More are closed at once.",
+    description:
+      "Streams that other nodes may have open to this one, and nodes that this one may send to. More are closed at once.",
     default: 2000,
     minimum: 1,
   }),
@@ -78,6 +81,9 @@ export default definePlugin({
     const incoming = new Set<IncomingLink>();
     let listener: Listener | undefined;
     let isStopped = false;
+    let refusedLinks = 0;
+    let droppedFrames = 0;
+    let refusalLoggedAtMs = Number.NEGATIVE_INFINITY;
 
     /** A stream that this node opened: frames go out. */
     class OutgoingLink {
@@ -94,9 +100,20 @@ export default definePlugin({
       #takenAtMs = 0;
       // As whom this node has greeted: see `NodeFacts.id`.
       #greetedAs = "";
+      #openedAtMs = 0;
 
       constructor(address: BusAddress) {
         this.#address = address;
+      }
+
+      /** There is a stream, open or on its way. */
+      get hasStream(): boolean {
+        return this.#stream !== undefined;
+      }
+
+      /** There is nothing to remember of it: neither a stream nor a failure that is not over. */
+      isIdle(nowMs: number): boolean {
+        return this.#stream === undefined && nowMs >= this.#retryAtMs;
       }
 
       send(frame: Uint8Array): boolean {
@@ -149,7 +166,8 @@ export default definePlugin({
             opened: () => {
               late.cancel();
               this.#isOpen = true;
-              this.#takenAtMs = clock.monotonicMs();
+              this.#openedAtMs = clock.monotonicMs();
+              this.#takenAtMs = this.#openedAtMs;
               this.#flush();
             },
             // The other side has nothing to say here.
@@ -168,10 +186,7 @@ export default definePlugin({
         if (stream === undefined) return;
         for (let frame = this.#queue[0]; frame !== undefined; frame = this.#queue[0]) {
           const taken = stream.write(frame, this.#sentOfFirst, frame.length);
-          if (taken > 0) {
-            this.#takenAtMs = clock.monotonicMs();
-            this.#failures = 0;
-          }
+          if (taken > 0) this.#takenAtMs = clock.monotonicMs();
           this.#sentOfFirst += taken;
           this.queuedBytes -= taken;
           if (this.#sentOfFirst < frame.length) return;
@@ -181,15 +196,18 @@ export default definePlugin({
       }
 
       #closed(reason: string | undefined): void {
+        const nowMs = clock.monotonicMs();
         const wasOpen = this.#isOpen;
+        // A stream that is closed as soon as it is open has failed as well: the other side takes nothing from this node.
+        if (wasOpen && nowMs - this.#openedAtMs >= settings.retryMaxMs) this.#failures = 0;
         this.#stream = undefined;
         this.#isOpen = false;
         this.#queue = [];
         this.queuedBytes = 0;
         this.#failures += 1;
         const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
-        this.#retryAtMs = clock.monotonicMs() + pauseMs;
-        if (isStopped || (!wasOpen && this.#failures > 1)) return;
+        this.#retryAtMs = nowMs + pauseMs;
+        if (isStopped || this.#failures > 1) return;
         const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? "closed" };
         if (wasOpen) log.info("bus link lost", fields);
         else log.debug("bus link not made", fields);
@@ -201,6 +219,7 @@ export default definePlugin({
       sender: BusSender | undefined;
       readonly createdAtMs = clock.monotonicMs();
       readonly #stream: Stream;
+      #isRefused = false;
       readonly #reader = new FrameReader(MAX_GREETING_BYTES);
       readonly #silence = clock.after(settings.connectTimeoutMs * 5, () => {
         if (this.sender === undefined) this.#stream.destroy();
@@ -216,8 +235,8 @@ export default definePlugin({
           if (this.sender !== undefined) this.#deliver(this.sender, channel, payload);
           else this.#greet(channel === GREETING_CHANNEL ? readGreeting(payload) : undefined);
         });
-        if (this.#reader.isBroken && incoming.has(this)) {
-          this.#refuse(
+        if (this.#reader.isBroken) {
+          this.refuse(
             this.sender === undefined ? "it speaks another protocol" : `a frame of more than ${MAX_FRAME_BYTES} bytes`,
           );
         }
@@ -247,36 +266,44 @@ export default definePlugin({
 
       #greet(greeting: Greeting | undefined): void {
         if (greeting === undefined) {
-          this.#refuse("it speaks another protocol");
+          this.refuse("it speaks another protocol");
           return;
         }
         if (greeting.oldestVersion > NEWEST_VERSION || greeting.newestVersion < OLDEST_VERSION) {
-          log.warn("bus link refused: no version in common", {
-            from: greeting.nodeId,
-            theirs: `${greeting.oldestVersion}-${greeting.newestVersion}`,
-            ours: `${OLDEST_VERSION}-${NEWEST_VERSION}`,
-          });
-          this.#stream.destroy();
+          this.refuse(
+            `node ${greeting.nodeId} speaks versions ${greeting.oldestVersion} to ${greeting.newestVersion} of the protocol, and this one ${OLDEST_VERSION} to ${NEWEST_VERSION}`,
+          );
           return;
         }
         this.sender = { nodeId: greeting.nodeId, address: { host: greeting.host, port: greeting.port } };
         this.#reader.maxBytes = MAX_FRAME_BYTES;
       }
 
-      #refuse(why: string): void {
+      refuse(why: string): void {
+        if (this.#isRefused) return;
+        this.#isRefused = true;
         this.#reader.isBroken = true;
-        log.warn("bus link refused", { from: this.#stream.remoteAddress, reason: why });
         this.#stream.destroy();
+        refusedLinks += 1;
+        const nowMs = clock.monotonicMs();
+        if (nowMs - refusalLoggedAtMs < REFUSAL_LOG_MS) return;
+        refusalLoggedAtMs = nowMs;
+        log.warn("bus link refused", { from: this.#stream.remoteAddress, reason: why, refused: refusedLinks });
       }
     }
 
-    const linkTo = (address: BusAddress): OutgoingLink => {
+    /** @returns `undefined` if there are too many: addresses come from other nodes, and whoever makes them up makes nothing grow. */
+    const linkTo = (address: BusAddress): OutgoingLink | undefined => {
       const key = `${address.host}:${address.port}`;
-      let link = outgoing.get(key);
-      if (link === undefined) {
-        link = new OutgoingLink(address);
-        outgoing.set(key, link);
+      const known = outgoing.get(key);
+      if (known !== undefined) return known;
+      if (outgoing.size >= settings.maxLinks) {
+        const nowMs = clock.monotonicMs();
+        for (const [each, link] of outgoing) if (link.isIdle(nowMs)) outgoing.delete(each);
+        if (outgoing.size >= settings.maxLinks) return undefined;
       }
+      const link = new OutgoingLink(address);
+      outgoing.set(key, link);
       return link;
     };
 
@@ -285,16 +312,22 @@ export default definePlugin({
         return { host: announcedHost, port };
       },
       receive: (channel, receive) => void receivers.set(channel, receive),
-      send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) =>
-        !isStopped && bytes.length <= MAX_FRAME_BYTES && linkTo(to).send(encodeFrame(channel, bytes)),
+      send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) => {
+        const isTaken =
+          !isStopped && bytes.length <= MAX_FRAME_BYTES && linkTo(to)?.send(encodeFrame(channel, bytes)) === true;
+        if (!isTaken) droppedFrames += 1;
+        return isTaken;
+      },
       queuedBytes: ({ host, port: at }) => outgoing.get(`${host}:${at}`)?.queuedBytes ?? 0,
       links: () => [
-        ...[...outgoing.values()].map((link) => ({
-          direction: "to" as const,
-          nodeId: "",
-          createdAtMs: link.createdAtMs,
-          queuedBytes: link.queuedBytes,
-        })),
+        ...[...outgoing.values()]
+          .filter((link) => link.hasStream)
+          .map((link) => ({
+            direction: "to" as const,
+            nodeId: "",
+            createdAtMs: link.createdAtMs,
+            queuedBytes: link.queuedBytes,
+          })),
         ...[...incoming].map((link) => ({
           direction: "from" as const,
           nodeId: link.sender?.nodeId ?? "",
@@ -314,7 +347,7 @@ export default definePlugin({
             accept: (stream) => {
               const link = new IncomingLink(stream);
               incoming.add(link);
-              if (incoming.size > settings.maxLinks) stream.destroy();
+              if (incoming.size > settings.maxLinks) link.refuse(`${settings.maxLinks} links are open already`);
               return link;
             },
           });
@@ -337,6 +370,10 @@ export default definePlugin({
       },
       { order: "pre" },
     );
+    context.on(context.hooks.info, () => ({
+      section: "cluster",
+      fields: { bus_links: incoming.size, bus_refused_links: refusedLinks, bus_dropped_frames: droppedFrames },
+    }));
     return { bus };
   },
 });

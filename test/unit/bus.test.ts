@@ -1,0 +1,524 @@
+/** The bus between nodes: frames in order, each once or never; bounded whatever others send, or do not read. */
+import { afterEach, describe, expect, test } from "bun:test";
+import { Fault, present } from "../../src/assert.ts";
+import { FRAME_HEADER_BYTES, encodeFrame, encodeGreeting } from "../../src/codec/frame.ts";
+import { type Bus, type BusAddress, BusChannel, type BusSender, busService } from "../../src/contracts/bus.ts";
+import type { Config } from "../../src/config.ts";
+import { type Node, createNode } from "../../src/node.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+import type { Stream, World } from "../../src/world.ts";
+import { localClient } from "../support/local-node.ts";
+import type { NetworkSettings } from "../support/sim-path.ts";
+import { Simulation, type SimHost } from "../support/sim-world.ts";
+
+const A = "10.0.0.1";
+const B = "10.0.0.2";
+const STRANGER = "10.0.9.9";
+const BUS_PORT = 16_379;
+const MAX_FRAME_BYTES = 4 * 1024 * 1024;
+const STRANGER_ID = "f".repeat(40);
+
+const addressOf = (host: string): BusAddress => ({ host, port: BUS_PORT });
+const GREETING = encodeGreeting({ nodeId: STRANGER_ID, host: STRANGER, port: 1, oldestVersion: 1, newestVersion: 1 });
+
+/** A node that has little more than a bus. */
+function configOf(host: string, bus: Record<string, number>): Config {
+  return { host, port: 6379, busPort: BUS_PORT, insecure: true, plugins: { raft: false, resp: false, bus } };
+}
+
+interface Heard {
+  readonly from: BusSender;
+  readonly bytes: Uint8Array;
+}
+
+/** Nodes on a simulated network, and what each has heard. */
+class BusWorld {
+  readonly lines: string[] = [];
+  readonly simulation: Simulation;
+  readonly nodes = new Map<string, Node>();
+  readonly heard = new Map<string, Heard[]>();
+
+  constructor(seed = 1, network: Partial<NetworkSettings> = {}) {
+    this.simulation = new Simulation(seed, { network, sink: (line) => void this.lines.push(line) });
+  }
+
+  async add(host: string, settings: Record<string, number> = {}): Promise<Bus> {
+    this.heard.set(host, []);
+    this.simulation.addHost(host, async (world) => {
+      const node = await createNode({ world, config: configOf(host, settings) });
+      present(node.service(busService), "there is a bus").receive(BusChannel.consensus, (from, bytes) => {
+        this.heard.get(host)?.push({ from, bytes });
+      });
+      await node.start();
+      this.nodes.set(host, node);
+    });
+    await this.simulation.runUntil(`${host} to start`, () => this.nodes.has(host), 1000);
+    return this.bus(host);
+  }
+
+  bus(host: string): Bus {
+    return present(this.nodes.get(host)?.service(busService), `there is a bus on ${host}`);
+  }
+
+  /** What a host has heard, as numbers of 32 bits that its frames begin with. */
+  numbers(host: string): readonly number[] {
+    return (this.heard.get(host) ?? []).map(({ bytes }) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0));
+  }
+
+  logged(text: string): readonly string[] {
+    return this.lines.filter((line) => line.includes(text));
+  }
+
+  async info(host: string, field: string): Promise<string | undefined> {
+    const client = localClient(present(this.nodes.get(host), "it has started"));
+    const text = await this.simulation.settle("INFO", client.run("INFO cluster"), 1000);
+    client.close();
+    return new RegExp(`^${field}:(.*?)\\r?$`, "m").exec(text)?.[1];
+  }
+
+  /** A machine without a bus, for whatever else may come. */
+  stranger(): SimHost {
+    return this.simulation.hosts.find(({ name }) => name === STRANGER) ?? this.simulation.addHost(STRANGER);
+  }
+
+  /** Opens a stream to a node's bus, and says bytes on it. */
+  async say(host: string, ...pieces: readonly Uint8Array[]): Promise<RawStream> {
+    const raw = new RawStream(this.stranger().world, addressOf(host));
+    await this.simulation.runUntil("a stream to open or close", () => raw.isOpen || raw.isClosed, 5000);
+    for (const piece of pieces) raw.write(piece);
+    await this.simulation.runFor(50);
+    return raw;
+  }
+}
+
+/** A stream that says what it is told. */
+class RawStream {
+  isOpen = false;
+  isClosed = false;
+  received = 0;
+  readonly #stream: Stream;
+  readonly #queue: Uint8Array[] = [];
+
+  constructor(world: World, to: BusAddress) {
+    this.#stream = world.network.connect({
+      ...to,
+      handler: {
+        opened: () => {
+          this.isOpen = true;
+          this.#flush();
+        },
+        data: (_stream, bytes) => {
+          this.received += bytes.length;
+        },
+        writable: () => this.#flush(),
+        closed: () => {
+          this.isClosed = true;
+        },
+      },
+    });
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#queue.push(bytes);
+    this.#flush();
+  }
+
+  close(): void {
+    this.#stream.destroy();
+  }
+
+  #flush(): void {
+    for (let first = this.#queue[0]; this.isOpen && first !== undefined; first = this.#queue[0]) {
+      const taken = this.#stream.write(first, 0, first.length);
+      this.#queue.shift();
+      if (taken < first.length) {
+        this.#queue.unshift(first.subarray(taken));
+        return;
+      }
+    }
+  }
+}
+
+function numbered(number: number, length = 4): Uint8Array {
+  const bytes = new Uint8Array(length);
+  new DataView(bytes.buffer).setUint32(0, number);
+  return bytes;
+}
+
+const upTo = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
+
+describe("frames", () => {
+  test("that are sent before there is a link arrive all, in order, with who sent them", async () => {
+    const world = new BusWorld();
+    const bus = await world.add(A);
+    await world.add(B);
+    for (const at of upTo(200)) {
+      expect(bus.send(addressOf(B), BusChannel.consensus, numbered(at, 4 + (at % 7) * 500))).toBe(true);
+    }
+    await world.simulation.runUntil("all to arrive", () => world.numbers(B).length === 200, 1000);
+    expect(world.numbers(B)).toEqual(upTo(200));
+    expect(world.heard.get(B)?.[0]?.from).toEqual({
+      nodeId: world.nodes.get(A)?.facts.id ?? "",
+      address: addressOf(A),
+    });
+    expect(bus.links().map(({ direction }) => direction)).toEqual(["to"]);
+    expect(world.bus(B).links()).toMatchObject([{ direction: "from", nodeId: world.nodes.get(A)?.facts.id }]);
+  });
+
+  test("go both ways, each on a stream of its sender's", async () => {
+    const world = new BusWorld();
+    const [a, b] = [await world.add(A), await world.add(B)];
+    a.send(addressOf(B), BusChannel.consensus, numbered(1));
+    b.send(addressOf(A), BusChannel.consensus, numbered(2));
+    await world.simulation.runFor(100);
+    expect([world.numbers(A), world.numbers(B)]).toEqual([[2], [1]]);
+    for (const bus of [a, b]) expect(bus.links().map(({ direction }) => direction)).toEqual(["to", "from"]);
+  });
+
+  test("arrive in order, each at most once, over streams that split, stall and break", async () => {
+    let lost = 0;
+    for (let seed = 1; seed <= 8; seed += 1) {
+      const world = new BusWorld(seed, {
+        splitChance: 0.5,
+        shortWriteChance: 0.3,
+        latencyMeanMs: 5,
+        refuseChance: 0.1,
+      });
+      const { simulation } = world;
+      const bus = await world.add(A, { retryMaxMs: 50 });
+      await world.add(B);
+      for (const at of upTo(1500)) {
+        bus.send(addressOf(B), BusChannel.consensus, numbered(at, 4 + ((at * 37) % 900)));
+        await simulation.runFor(1);
+        if (at % 400 === 399) {
+          simulation.crash(B, "process");
+          world.nodes.delete(B);
+          simulation.restart(B);
+          await simulation.runUntil("B to start", () => world.nodes.has(B), 1000);
+        }
+      }
+      await simulation.runFor(500);
+      const numbers = world.numbers(B);
+      expect(numbers).toEqual([...new Set(numbers)].toSorted((one, other) => one - other));
+      expect(numbers.length).toBeGreaterThan(200);
+      expect(numbers.at(-1)).toBeGreaterThan(1200);
+      lost += 1500 - numbers.length;
+    }
+    // Else nothing was broken.
+    expect(lost).toBeGreaterThan(0);
+  });
+
+  test("of the longest length arrive, and longer ones are not sent", async () => {
+    const world = new BusWorld();
+    const bus = await world.add(A);
+    await world.add(B);
+    expect(bus.send(addressOf(B), BusChannel.consensus, new Uint8Array(MAX_FRAME_BYTES + 1))).toBe(false);
+    expect(bus.links()).toEqual([]);
+    expect(bus.send(addressOf(B), BusChannel.consensus, numbered(7, MAX_FRAME_BYTES))).toBe(true);
+    await world.simulation.runUntil("it to arrive", () => world.numbers(B).length === 1, 5000);
+    expect(world.heard.get(B)?.[0]?.bytes.length).toBe(MAX_FRAME_BYTES);
+  });
+
+  test("on a channel that nobody hears are dropped; one on which a receiver throws does not stop the next", async () => {
+    const world = new BusWorld();
+    await world.add(A);
+    let calls = 0;
+    world.bus(A).receive(BusChannel.consensus, () => {
+      calls += 1;
+      if (calls === 1) throw new Error("not this one");
+    });
+    const frame = (channel: number): Uint8Array => encodeFrame(channel, numbered(1));
+    const raw = await world.say(A, GREETING, frame(77), frame(0), frame(1), frame(1));
+    expect([calls, raw.isClosed]).toEqual([2, false]);
+    expect(world.logged("bus frame failed")).toHaveLength(1);
+  });
+
+  test("at which a receiver finds a fault stop the node", async () => {
+    const world = new BusWorld();
+    await world.add(A);
+    world.bus(A).receive(BusChannel.consensus, () => {
+      throw new Fault("broken");
+    });
+    await world.say(A, GREETING, encodeFrame(1, numbered(1)));
+    await world.simulation.runUntil("it to stop", () => world.nodes.get(A)?.state === "stopped", 5000);
+  });
+});
+
+describe("a node that does not read", () => {
+  /** A machine that takes streams and leaves them alone. */
+  function deaf(world: BusWorld, streams: Stream[]): void {
+    world.simulation.addHost(B, async ({ network }) => {
+      await network.listen({
+        host: B,
+        port: BUS_PORT,
+        accept: (stream) => {
+          streams.push(stream);
+          stream.pause();
+          return { data: () => undefined, writable: () => undefined, closed: () => undefined };
+        },
+      });
+    });
+  }
+
+  test("makes no more wait than the bound, and is given up after five seconds in which it took nothing", async () => {
+    const world = new BusWorld();
+    const bus = await world.add(A, { maxQueuedBytes: MAX_FRAME_BYTES });
+    const streams: Stream[] = [];
+    deaf(world, streams);
+    await world.simulation.runFor(10);
+    const send = (): boolean => bus.send(addressOf(B), BusChannel.consensus, new Uint8Array(100_000));
+    let taken = 0;
+    for (let round = 0; round < 200; round += 1) {
+      if (send()) taken += 1;
+      await world.simulation.runFor(1);
+      const [link] = bus.links();
+      expect(link?.queuedBytes).toBeLessThanOrEqual(MAX_FRAME_BYTES);
+    }
+    // The machine's buffers took something, the queue its bound, and the rest was dropped.
+    expect(taken).toBeGreaterThan(40);
+    expect(taken).toBeLessThan(60);
+    expect(await world.info(A, "bus_dropped_frames")).toBe(String(200 - taken));
+    await world.simulation.runFor(5000);
+    expect(send()).toBe(false);
+    await world.simulation.runFor(10);
+    expect(bus.links()).toEqual([]);
+    expect(world.logged("bus link lost")).toHaveLength(1);
+    await world.simulation.runFor(1000);
+    expect(send()).toBe(true);
+    await world.simulation.runFor(10);
+    expect(streams).toHaveLength(2);
+  });
+});
+
+describe("a stranger", () => {
+  const HTTP = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: node\r\n\r\n");
+  const RANDOM = Uint8Array.from({ length: 5000 }, (_, at) => (at * 7919 + 13) & 0xff);
+  const greeted = (changes: { oldestVersion?: number; newestVersion?: number; nodeId?: string }): Uint8Array =>
+    encodeGreeting({ nodeId: STRANGER_ID, host: STRANGER, port: 1, oldestVersion: 1, newestVersion: 1, ...changes });
+
+  for (const [what, bytes, reason] of [
+    ["an HTTP request", HTTP, "it speaks another protocol"],
+    ["random bytes", RANDOM, "it speaks another protocol"],
+    ["zeros", new Uint8Array(100), "it speaks another protocol"],
+    ["a frame before the greeting", encodeFrame(1, numbered(1)), "it speaks another protocol"],
+    ["a greeting of a bad node id", greeted({ nodeId: "x" }), "it speaks another protocol"],
+    ["a greeting that is too long", encodeFrame(0, new Uint8Array(1025)), "it speaks another protocol"],
+    ["later versions alone", greeted({ oldestVersion: 2, newestVersion: 9 }), "speaks versions 2 to 9"],
+    ["earlier versions alone", greeted({ oldestVersion: 0, newestVersion: 0 }), "speaks versions 0 to 0"],
+  ] as const) {
+    test(`that sends ${what} is closed, told of once, and heard by nobody`, async () => {
+      const world = new BusWorld();
+      await world.add(A);
+      const raw = await world.say(A, bytes, encodeFrame(1, numbered(5)), GREETING, encodeFrame(1, numbered(6)));
+      expect([raw.isOpen, raw.isClosed, raw.received]).toEqual([true, true, 0]);
+      expect(world.bus(A).links()).toEqual([]);
+      expect(world.numbers(A)).toEqual([]);
+      const refusals = world.logged("bus link refused");
+      expect(refusals).toHaveLength(1);
+      expect(refusals[0]).toContain(reason);
+      expect(await world.info(A, "bus_refused_links")).toBe("1");
+    });
+  }
+
+  test("that speaks this version and later ones is welcome", async () => {
+    const world = new BusWorld();
+    await world.add(A);
+    const raw = await world.say(A, greeted({ newestVersion: 9 }), encodeFrame(1, numbered(5)));
+    expect(raw.isClosed).toBe(false);
+    expect(world.heard.get(A)).toMatchObject([{ from: { nodeId: STRANGER_ID, address: { host: STRANGER, port: 1 } } }]);
+  });
+
+  test("that greets and then sends a frame that is too long is closed by its header", async () => {
+    const world = new BusWorld();
+    await world.add(A);
+    const header = Uint8Array.of(1, 0, 64, 0, 1);
+    expect(new DataView(header.buffer).getUint32(0, true)).toBe(MAX_FRAME_BYTES + 1);
+    const raw = await world.say(A, GREETING, encodeFrame(1, numbered(1)), header);
+    expect(raw.isClosed).toBe(true);
+    expect(world.numbers(A)).toEqual([1]);
+    expect(world.logged(`a frame of more than ${MAX_FRAME_BYTES} bytes`)).toHaveLength(1);
+  });
+
+  test("that says nothing, or half a greeting, is closed after a while", async () => {
+    const world = new BusWorld();
+    await world.add(A, { connectTimeoutMs: 100 });
+    const silent = await world.say(A);
+    const half = await world.say(A, GREETING.subarray(0, FRAME_HEADER_BYTES + 3));
+    expect([silent.isClosed, half.isClosed]).toEqual([false, false]);
+    expect(
+      world
+        .bus(A)
+        .links()
+        .map(({ nodeId }) => nodeId),
+    ).toEqual(["", ""]);
+    await world.simulation.runFor(600);
+    expect([silent.isClosed, half.isClosed]).toEqual([true, true]);
+    expect(world.bus(A).links()).toEqual([]);
+  });
+
+  test("that comes again and again is counted, and told of now and then", async () => {
+    const world = new BusWorld();
+    await world.add(A);
+    for (const _ of upTo(100)) await world.say(A, HTTP);
+    expect(await world.info(A, "bus_refused_links")).toBe("100");
+    expect(world.logged("bus link refused")).toHaveLength(1);
+    await world.simulation.runFor(10_000);
+    await world.say(A, HTTP);
+    expect(world.logged("bus link refused").at(-1)).toContain("101");
+    expect(world.bus(A).links()).toEqual([]);
+  });
+
+  test("finds no room beyond the bound of links, until one has gone", async () => {
+    const world = new BusWorld();
+    await world.add(A, { maxLinks: 3 });
+    const raws = [];
+    for (const _ of upTo(5)) raws.push(await world.say(A, GREETING));
+    expect(raws.map(({ isClosed }) => isClosed)).toEqual([false, false, false, true, true]);
+    expect(world.bus(A).links()).toHaveLength(3);
+    raws[1]?.close();
+    await world.simulation.runFor(50);
+    expect((await world.say(A, GREETING, encodeFrame(1, numbered(4)))).isClosed).toBe(false);
+    expect(world.numbers(A)).toEqual([4]);
+  });
+});
+
+describe("a node that cannot be reached", () => {
+  /** When a link was tried in 8 s of sending all the time. */
+  async function attempts(world: BusWorld, listens: boolean): Promise<readonly number[]> {
+    const times: number[] = [];
+    if (listens) {
+      world.simulation.addHost(B, async ({ network }) => {
+        await network.listen({
+          host: B,
+          port: BUS_PORT,
+          accept: (stream) => {
+            times.push(world.simulation.nowMs);
+            // It takes the stream and what comes with it, and wants no more.
+            return { data: () => stream.destroy(), writable: () => undefined, closed: () => undefined };
+          },
+        });
+      });
+    } else {
+      world.simulation.addHost(B);
+    }
+    const bus = await world.add(A, { retryMinMs: 50, retryMaxMs: 800 });
+    let created = -1;
+    for (const _ of upTo(8000)) {
+      bus.send(addressOf(B), BusChannel.consensus, numbered(1));
+      const [link] = bus.links();
+      if (!listens && link !== undefined && link.createdAtMs !== created) {
+        created = link.createdAtMs;
+        times.push(world.simulation.nowMs);
+      }
+      await world.simulation.runFor(1);
+    }
+    return times;
+  }
+
+  for (const [what, listens] of [
+    ["refuses", false],
+    ["takes streams, and closes them at once,", true],
+  ] as const) {
+    test(`because it ${what} is tried after pauses that double up to a bound, and told of once`, async () => {
+      const world = new BusWorld();
+      const times = await attempts(world, listens);
+      const pauses = times.slice(1).map((time, at) => time - (times[at] ?? 0));
+      for (const [at, least] of [50, 100, 200, 400, 800, 800, 800].entries()) {
+        expect(pauses[at], `pause ${at + 1}`).toBeGreaterThanOrEqual(least - 1);
+        expect(pauses[at], `pause ${at + 1}`).toBeLessThan(least + 20);
+      }
+      expect(times.length).toBeLessThan(16);
+      expect(world.logged("bus link lost")).toHaveLength(listens ? 1 : 0);
+    });
+  }
+
+  test("is reached again within the longest pause after it has come back", async () => {
+    const world = new BusWorld();
+    const bus = await world.add(A, { retryMaxMs: 400 });
+    await world.add(B);
+    world.simulation.crash(B);
+    for (const at of upTo(3000)) {
+      if (at === 2000) world.simulation.restart(B);
+      bus.send(addressOf(B), BusChannel.consensus, numbered(at));
+      await world.simulation.runFor(1);
+    }
+    const [first] = world.numbers(B);
+    expect(first).toBeGreaterThan(1500);
+    expect(first).toBeLessThan(2420);
+  });
+
+  test("is not remembered for ever: addresses that somebody makes up are bounded", async () => {
+    const world = new BusWorld();
+    const bus = await world.add(A, { maxLinks: 20 });
+    let taken = 0;
+    for (const at of upTo(500)) {
+      if (bus.send({ host: A, port: 20_000 + at }, BusChannel.consensus, numbered(at))) taken += 1;
+      expect(bus.links().length).toBeLessThanOrEqual(20);
+      if (at % 50 === 49) await world.simulation.runFor(2000);
+    }
+    // Each time that the pauses were over there was room for as many again.
+    expect(taken).toBe(200);
+    await world.add(B);
+    expect(bus.send(addressOf(B), BusChannel.consensus, numbered(1))).toBe(true);
+    await world.simulation.runFor(100);
+    expect(world.numbers(B)).toEqual([1]);
+  });
+});
+
+test("a node that has stopped sends nothing, takes nothing and has no links", async () => {
+  const world = new BusWorld();
+  const bus = await world.add(A);
+  await world.add(B);
+  bus.send(addressOf(B), BusChannel.consensus, numbered(1));
+  const raw = await world.say(A, GREETING);
+  await world.simulation.settle("the stop", present(world.nodes.get(A), "it has started").stop(), 5000);
+  await world.simulation.runFor(100);
+  expect(bus.send(addressOf(B), BusChannel.consensus, numbered(2))).toBe(false);
+  expect([...bus.links(), ...world.bus(B).links()]).toEqual([]);
+  expect(raw.isClosed).toBe(true);
+  expect((await world.say(A, GREETING)).isOpen).toBe(false);
+  expect(world.numbers(B)).toEqual([1]);
+});
+
+describe("over real sockets", () => {
+  const nodes: Node[] = [];
+  afterEach(async () => {
+    for (const node of nodes.splice(0)) await node.stop();
+  });
+
+  async function start(port: number): Promise<Bus> {
+    const world = createBunWorld({ logLevel: "silent" });
+    const config = { ...configOf("127.0.0.1", {}), port: 0, busPort: port };
+    const node = await createNode({ world, config });
+    nodes.push(node);
+    await node.start();
+    return present(node.service(busService), "there is a bus");
+  }
+
+  test("frames of all sizes arrive in order, a stranger is closed, and links end with their node", async () => {
+    const [a, b] = [await start(22_050), await start(22_051)];
+    const heard: number[] = [];
+    const all = Promise.withResolvers<void>();
+    b.receive(BusChannel.consensus, (_from, bytes) => {
+      heard.push(new DataView(bytes.buffer, bytes.byteOffset).getUint32(0));
+      if (heard.length === 300) all.resolve();
+    });
+    for (const at of upTo(300)) {
+      a.send(b.address, BusChannel.consensus, numbered(at, at === 150 ? MAX_FRAME_BYTES : 4 + ((at * 331) % 20_000)));
+    }
+    await all.promise;
+    expect(heard).toEqual([...upTo(300)]);
+
+    const closed = Promise.withResolvers<void>();
+    const socket = await Bun.connect({
+      hostname: "127.0.0.1",
+      port: b.address.port,
+      socket: { data: () => undefined, close: () => closed.resolve(), error: () => closed.resolve() },
+    });
+    socket.write("GET / HTTP/1.1\r\nHost: node\r\n\r\n");
+    await closed.promise;
+    expect(b.links().map(({ direction }) => direction)).toEqual(["from"]);
+    await nodes.shift()?.stop();
+    while (b.links().length > 0) await new Promise((resolve) => setImmediate(resolve));
+  });
+});
