@@ -3,8 +3,8 @@
  * does is to hand calls on, so that what is worth testing lies elsewhere.
  */
 import { lookup } from "node:dns/promises";
-import { readFileSync } from "node:fs";
-import { mkdir, open, readFile, readdir, rename, rm, truncate } from "node:fs/promises";
+import { constants, readFileSync } from "node:fs";
+import { type FileHandle, mkdir, open, readFile, readdir, rename, truncate, unlink } from "node:fs/promises";
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
@@ -323,9 +323,28 @@ function networkError(thrown: unknown, host: string, port: number): NetworkError
   return new NetworkError(kind, `Cannot listen on ${host}:${port}: ${words}`);
 }
 
-/** Files under one directory. */
+/** A file that was not used for so long is closed: whoever stops using a disk does not say so. */
+const UNUSED_MS = 1000;
+
+/** A file that is open for appending. */
+interface OpenFile {
+  readonly handle: Promise<FileHandle>;
+  users: number;
+  usedAtMs: number;
+}
+
+/**
+ * Files under one directory.
+ *
+ * A log is appended to and synced thousands of times a second. So files that are appended to stay open, and a directory is made durable only when a name
+ * in it is new: opening both each time would cost as much as the write.
+ */
 class BunDisk implements Disk {
   readonly #directory: string;
+  readonly #open = new Map<string, OpenFile>();
+  // Files whose names are durable.
+  readonly #named = new Set<string>();
+  #isLooking = false;
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -340,25 +359,18 @@ class BunDisk implements Disk {
     }
   }
 
-  async append(path: string, bytes: Uint8Array): Promise<void> {
-    const target = join(this.#directory, path);
-    await mkdir(dirname(target), { recursive: true });
-    const file = await open(target, "a");
-    try {
-      await file.writeFile(bytes);
-    } finally {
-      await file.close();
-    }
+  append(path: string, bytes: Uint8Array): Promise<void> {
+    return this.#use(path, true, (file) => file.appendFile(bytes));
   }
 
-  async sync(path: string): Promise<void> {
-    const file = await open(join(this.#directory, path), "r+");
-    try {
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await this.#syncDirectory(path);
+  sync(path: string): Promise<void> {
+    return this.#use(path, false, async (file) => {
+      // The length of a file is made durable with its content; the times of its last changes need not be.
+      await file.datasync();
+      if (this.#named.has(path)) return;
+      await syncDirectory(dirname(join(this.#directory, path)));
+      this.#named.add(path);
+    });
   }
 
   async truncate(path: string, length: number): Promise<void> {
@@ -367,13 +379,24 @@ class BunDisk implements Disk {
   }
 
   async rename(from: string, to: string): Promise<void> {
-    await rename(join(this.#directory, from), join(this.#directory, to));
-    await this.#syncDirectory(to);
+    await this.#forget(from);
+    await this.#forget(to);
+    const [source, target] = [join(this.#directory, from), join(this.#directory, to)];
+    await rename(source, target);
+    await syncDirectory(dirname(target));
+    if (dirname(source) !== dirname(target)) await syncDirectory(dirname(source));
+    this.#named.add(to);
   }
 
   async remove(path: string): Promise<void> {
-    await rm(join(this.#directory, path), { force: true });
-    await this.#syncDirectory(path);
+    await this.#forget(path);
+    try {
+      await unlink(join(this.#directory, path));
+    } catch (thrown) {
+      if (isMissing(thrown)) return;
+      throw thrown;
+    }
+    await syncDirectory(dirname(join(this.#directory, path)));
   }
 
   async list(directory: string): Promise<readonly string[]> {
@@ -385,18 +408,83 @@ class BunDisk implements Disk {
     }
   }
 
-  /** A name is durable only when the directory that holds it is. */
-  async #syncDirectory(path: string): Promise<void> {
+  /** Does something with a file that is open for appending. @param mayMake It is made if there is none. */
+  async #use(path: string, mayMake: boolean, work: (file: FileHandle) => Promise<void>): Promise<void> {
+    const file = this.#open.get(path) ?? { handle: this.#openFile(path, mayMake), users: 0, usedAtMs: 0 };
+    this.#open.set(path, file);
+    file.users += 1;
     try {
-      const directory = await open(dirname(join(this.#directory, path)), "r");
-      try {
-        await directory.sync();
-      } finally {
-        await directory.close();
-      }
+      await work(await file.handle);
     } catch (thrown) {
-      if (!isMissing(thrown)) throw thrown;
+      // One that could not be opened is tried again the next time.
+      if (isMissing(thrown) && this.#open.get(path) === file) this.#open.delete(path);
+      throw thrown;
+    } finally {
+      file.users -= 1;
+      file.usedAtMs = performance.now();
+      this.#closeUnusedLater();
     }
+  }
+
+  #closeUnusedLater(): void {
+    if (this.#isLooking || this.#open.size === 0) return;
+    this.#isLooking = true;
+    const timer = setTimeout(() => {
+      this.#isLooking = false;
+      const oldestMs = performance.now() - UNUSED_MS;
+      for (const [path, { users, usedAtMs }] of this.#open) {
+        if (users === 0 && usedAtMs < oldestMs) void this.#close(path);
+      }
+      this.#closeUnusedLater();
+    }, UNUSED_MS);
+    timer.unref();
+  }
+
+  async #openFile(path: string, mayMake: boolean): Promise<FileHandle> {
+    const target = join(this.#directory, path);
+    try {
+      return await open(target, constants.O_WRONLY | constants.O_APPEND);
+    } catch (thrown) {
+      if (!isMissing(thrown) || !mayMake) throw thrown;
+    }
+    const firstMade = await mkdir(dirname(target), { recursive: true });
+    // New directories are names too, each in the one above it.
+    if (firstMade !== undefined) {
+      for (let made = dirname(target); made.startsWith(firstMade); made = dirname(made)) {
+        await syncDirectory(dirname(made));
+      }
+    }
+    return open(target, "a");
+  }
+
+  /** The name is about to be another file's or nobody's. */
+  #forget(path: string): Promise<void> {
+    this.#named.delete(path);
+    return this.#close(path);
+  }
+
+  async #close(path: string): Promise<void> {
+    const file = this.#open.get(path);
+    this.#open.delete(path);
+    await file?.handle.then(
+      (handle) => handle.close(),
+      // Whoever wanted it open was told.
+      () => undefined,
+    );
+  }
+}
+
+/** A name is durable only when the directory that holds it is. */
+async function syncDirectory(path: string): Promise<void> {
+  try {
+    const directory = await open(path, "r");
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+  } catch (thrown) {
+    if (!isMissing(thrown)) throw thrown;
   }
 }
 
