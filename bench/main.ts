@@ -7,6 +7,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import type { Bench } from "./bench.ts";
+import { consensusBench } from "./benches/consensus.ts";
 import { cpuBench } from "./benches/cpu.ts";
 import { memoryBench } from "./benches/memory.ts";
 import { pausesBench } from "./benches/pauses.ts";
@@ -15,7 +16,7 @@ import { type Bound, isHeld } from "./figures.ts";
 import { boundsSection, renderMarkdown, renderTerminal, type Section } from "./report.ts";
 import { bunchSubject, describeMachine, redisSubject, Servers } from "./servers.ts";
 
-const BENCHES: readonly Bench[] = [startBench, cpuBench, memoryBench, pausesBench];
+const BENCHES: readonly Bench[] = [startBench, cpuBench, memoryBench, pausesBench, consensusBench];
 
 interface Flags {
   readonly quick: boolean;
@@ -45,7 +46,7 @@ const program = new Command("bench")
   .option("--keys <count>", "how many keys `memory` and `pauses` use", wholeNumber)
   .option("--filter <pattern>", 'which rows of `cpu` to run, as "SET, pipeline 16"', (text) => new RegExp(text))
   .option("--node <flags>", "further flags for the bunch node, separated by spaces", "")
-  .addHelpText("after", `\nBenches:\n${BENCHES.map((each) => `  ${each.name.padEnd(8)} ${each.summary}`).join("\n")}`)
+  .addHelpText("after", `\nBenches:\n${BENCHES.map((each) => `  ${each.name.padEnd(9)} ${each.summary}`).join("\n")}`)
   .action(run);
 
 await program.parseAsync();

@@ -84,6 +84,8 @@ export default definePlugin({
     let refusedLinks = 0;
     let droppedFrames = 0;
     let refusalLoggedAtMs = Number.NEGATIVE_INFINITY;
+    /** Since the start, greetings included. Bytes that were dropped count as never sent. */
+    const traffic = { sentFrames: 0, sentBytes: 0, receivedFrames: 0, receivedBytes: 0 };
 
     /** A stream that this node opened: frames go out. */
     class OutgoingLink {
@@ -114,6 +116,10 @@ export default definePlugin({
       /** There is nothing to remember of it: neither a stream nor a failure that is not over. */
       isIdle(nowMs: number): boolean {
         return this.#stream === undefined && nowMs >= this.#retryAtMs;
+      }
+
+      get isOpen(): boolean {
+        return this.#isOpen;
       }
 
       send(frame: Uint8Array): boolean {
@@ -189,7 +195,9 @@ export default definePlugin({
           if (taken > 0) this.#takenAtMs = clock.monotonicMs();
           this.#sentOfFirst += taken;
           this.queuedBytes -= taken;
+          traffic.sentBytes += taken;
           if (this.#sentOfFirst < frame.length) return;
+          traffic.sentFrames += 1;
           this.#queue.shift();
           this.#sentOfFirst = 0;
         }
@@ -230,8 +238,10 @@ export default definePlugin({
       }
 
       data(_stream: Stream, bytes: Uint8Array): void {
+        traffic.receivedBytes += bytes.length;
         this.#reader.push(bytes, (channel, payload) => {
           if (isStopped) return;
+          traffic.receivedFrames += 1;
           if (this.sender !== undefined) this.#deliver(this.sender, channel, payload);
           else this.#greet(channel === GREETING_CHANNEL ? readGreeting(payload) : undefined);
         });
@@ -337,6 +347,17 @@ export default definePlugin({
       ],
     };
 
+    context.on(context.hooks.info, () => ({
+      section: "cluster",
+      fields: {
+        bus_links_out: [...outgoing.values()].filter((link) => link.isOpen).length,
+        bus_links_in: incoming.size,
+        bus_sent_frames: traffic.sentFrames,
+        bus_sent_bytes: traffic.sentBytes,
+        bus_received_frames: traffic.receivedFrames,
+        bus_received_bytes: traffic.receivedBytes,
+      },
+    }));
     context.on(
       context.hooks.start,
       async () => {
