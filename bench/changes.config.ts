@@ -1,7 +1,7 @@
 /**
  * The configuration of the nodes that `consensus` measures: a command that asks for a cheap change of the cluster map, the same again and again.
  *
- * `BENCHCHANGE` is answered once the node that was asked has applied the change: the way of any change, and no more than that.
+ * `BENCHCHANGE [value]` is answered once the node that was asked has applied the change: the way of any change, and no more than that.
  */
 import { topologyService } from "../src/contracts/topology.ts";
 import { defineConfig } from "../src/define-config.ts";
@@ -13,11 +13,10 @@ const changes = definePlugin({
   requires: { topology: topologyService },
   setup(context) {
     const { topology } = context.requires;
-    const request = { type: "change-setting", name: "min-in-sync", value: "1" } as const;
     context.command({
       name: "benchchange",
-      syntax: "",
-      arity: 1,
+      syntax: "[value:integer]",
+      arity: -1,
       flags: ["admin"],
       group: "cluster",
       summary: "Asks for a change of the cluster map.",
@@ -25,6 +24,8 @@ const changes = definePlugin({
       since: "bunch 0.1.0",
       run(call) {
         const deferred = call.defer();
+        const value = call.count > 1 ? call.text(1) : "1";
+        const request = { type: "change-setting", name: "min-in-sync", value } as const;
         void topology.request(request, "a bench").then((outcome) =>
           deferred.resolve((reply) => {
             if (outcome.type === "done") reply.simple("OK");

@@ -356,6 +356,8 @@ export default definePlugin({
         bus_sent_bytes: traffic.sentBytes,
         bus_received_frames: traffic.receivedFrames,
         bus_received_bytes: traffic.receivedBytes,
+        bus_refused_links: refusedLinks,
+        bus_dropped_frames: droppedFrames,
       },
     }));
     context.on(
@@ -391,10 +393,6 @@ export default definePlugin({
       },
       { order: "pre" },
     );
-    context.on(context.hooks.info, () => ({
-      section: "cluster",
-      fields: { bus_links: incoming.size, bus_refused_links: refusedLinks, bus_dropped_frames: droppedFrames },
-    }));
     return { bus };
   },
 });

@@ -36,7 +36,13 @@ import { definePlugin } from "../src/plugin.ts";
 import { canonicalRanges, parseSlotRange } from "../src/protocol/slot-ranges.ts";
 import { decideRequest } from "../src/protocol/topology/decide.ts";
 import type { TopologyAct } from "../src/protocol/topology/records.ts";
-import { decodeAct, decodeSnapshot, encodeAct, encodeSnapshot } from "../src/protocol/topology/topology-json.ts";
+import {
+  decodeAct,
+  decodeSnapshot,
+  encodeAct,
+  encodeMapFile,
+  encodeSnapshot,
+} from "../src/protocol/topology/topology-json.ts";
 import {
   EMPTY_STATE,
   Journal,
@@ -46,7 +52,6 @@ import {
   deltaOf,
   imageOf,
   intersectRanges,
-  stateToJson,
 } from "../src/protocol/topology/state.ts";
 
 const nodeSchema = Type.Object(
@@ -320,7 +325,7 @@ export default definePlugin({
         if (map.version === 0) return consensus.status.waitingFor ?? "the cluster map";
         return isAdmitted() ? undefined : (lastRejection ?? "being admitted to the cluster");
       },
-      exportState: () => `${JSON.stringify(stateToJson(state), undefined, 2)}\n`,
+      exportState: () => encodeMapFile(state),
     };
     return { topology };
   },

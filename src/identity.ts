@@ -78,6 +78,16 @@ async function claim(disk: Disk, random: Random, dataDirectory: string, name: st
     await store(disk, { format: FORMAT, name: name ?? null, ...identity });
     return identity;
   }
+  const identity = check(stored, dataDirectory);
+  if (name !== undefined && identity.name !== null && identity.name !== name) {
+    throw new StartError(
+      `Cannot use data directory "${dataDirectory}": it belongs to node "${identity.name}", and this node is named "${name}"; name its own directory, or leave --name out`,
+    );
+  }
+  return identity;
+}
+
+function check(stored: Uint8Array, dataDirectory: string): StoredIdentity {
   const identity = parse(new TextDecoder().decode(stored));
   if (identity === undefined) {
     throw new StartError(
@@ -89,12 +99,32 @@ async function claim(disk: Disk, random: Random, dataDirectory: string, name: st
       `Cannot use data directory "${dataDirectory}": it has format ${identity.format}, and this version reads format ${FORMAT}`,
     );
   }
-  if (name !== undefined && identity.name !== null && identity.name !== name) {
-    throw new StartError(
-      `Cannot use data directory "${dataDirectory}": it belongs to node "${identity.name}", and this node is named "${name}"; name its own directory, or leave --name out`,
-    );
-  }
   return identity;
+}
+
+/** Whose a data directory is. */
+export interface Owner {
+  readonly id: string;
+  readonly name: string | undefined;
+}
+
+/**
+ * Reads whose a data directory is.
+ *
+ * @param dataDirectory Its path, for messages.
+ * @returns `undefined` if it does not say.
+ * @throws {StartError} If what it says is damaged or of another format.
+ */
+export async function readIdentity(disk: Disk, dataDirectory: string): Promise<Owner | undefined> {
+  const stored = await disk.read(IDENTITY_FILE);
+  if (stored === undefined) return undefined;
+  const { id, name } = check(stored, dataDirectory);
+  return { id, name: name ?? undefined };
+}
+
+/** Claims a data directory for a node. */
+export function writeIdentity(disk: Disk, { id, name }: Owner): Promise<void> {
+  return store(disk, { format: FORMAT, id, name: name ?? null, isReset: false });
 }
 
 /**

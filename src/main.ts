@@ -1,7 +1,10 @@
 #!/usr/bin/env bun
-/** The command line: `bun run node`, `bun start`. Each subcommand is a file in `cli/`. */
+/** The command line: `bun run node`, `bun start`, `bun run bunch recover` ... Each subcommand is a file in `cli/`. */
 import { Command } from "commander";
+import { exportCommand } from "./cli/export-command.ts";
+import { importCommand } from "./cli/import-command.ts";
 import { nodeCommand } from "./cli/node-command.ts";
+import { recoverCommand } from "./cli/recover-command.ts";
 import { startCommand } from "./cli/start-command.ts";
 import { BUNCH_VERSION } from "./node.ts";
 
@@ -12,7 +15,10 @@ const program = new Command("bunch")
   .description("A clustered in-memory key-value store that any Redis Cluster client talks to.")
   .version(BUNCH_VERSION)
   .addCommand(nodeCommand())
-  .addCommand(startCommand());
+  .addCommand(startCommand())
+  .addCommand(recoverCommand())
+  .addCommand(exportCommand())
+  .addCommand(importCommand());
 
 for (const command of [program, ...program.commands]) {
   command.exitOverride((error) => {

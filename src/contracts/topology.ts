@@ -195,7 +195,7 @@ export interface Topology {
   readonly history: readonly HistoryEntry[];
   /** What keeps this node from serving, in words; `undefined` if nothing does. */
   readonly waitingFor: string | undefined;
-  /** The whole state as JSON, for backups; `importState` of a new cluster takes it back. */
+  /** The whole state as JSON, for backups: the file that `bunch import` makes a new cluster of. */
   exportState(): string;
 }
 

@@ -82,6 +82,11 @@ export class Journal {
     if (this.#outcomes.size > OUTCOMES_LENGTH && oldest !== undefined) this.#outcomes.delete(oldest);
   }
 
+  /** Notes what no request was the cause of. */
+  note(entry: HistoryEntry): void {
+    this.#history.push(entry);
+  }
+
   toJson(): unknown {
     return { history: this.#history.slice(-HISTORY_LENGTH), outcomes: [...this.#outcomes] };
   }

@@ -7,6 +7,9 @@ import { Journal, type Outcome, type TopologyState, stateFromJson, stateToJson }
 /** Of the JSON's form. */
 const FORMAT = 1;
 
+/** Of a map in a file. */
+export const MAP_FILE_FORMAT = "bunch cluster map 1";
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -32,4 +35,9 @@ export function decodeSnapshot(bytes: Uint8Array): { readonly state: TopologySta
   };
   assert(json.format === FORMAT, "the snapshot has a format that this version reads");
   return { state: stateFromJson(json.state), journal: Journal.fromJson(json.journal) };
+}
+
+/** The map as a file that people keep, and that makes a new cluster (`bunch import`). */
+export function encodeMapFile(state: TopologyState): string {
+  return `${JSON.stringify({ format: MAP_FILE_FORMAT, ...stateToJson(state) }, undefined, 2)}\n`;
 }
