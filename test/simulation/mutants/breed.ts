@@ -38,8 +38,11 @@ export async function hunt(mutant: Mutant): Promise<Caught | undefined> {
       [process.execPath, "test/simulation/mutants/hunt.ts", mutant.run, "1", String(mutant.withinSeeds)],
       { cwd: directory, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
     );
-    const output = await new Response(child.stdout).text();
-    if ((await child.exited) !== 0) return undefined;
+    const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+    const code = await child.exited;
+    // A mutant that does not even run was found by the compiler, which proves nothing.
+    if (code !== 0 && errors !== "") throw new Error(`Mutant ${mutant.name} does not run: ${errors.slice(0, 500)}`);
+    if (code !== 0) return undefined;
     const [seed, ...what] = output.trim().split(" ");
     return { seed: Number(seed), what: what.join(" ") };
   } finally {
