@@ -67,7 +67,9 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
       for (let slot = first; slot <= last; slot += 1) if (actionOfSlot[slot] === SERVE) actionOfSlot[slot] = WAITING;
     }
   }
-  return { actionOfSlot, addresses, servesAll: actionOfSlot.every((action) => action === SERVE) };
+  let served = 0;
+  while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT };
 }
 
 export default definePlugin({
@@ -80,8 +82,9 @@ export default definePlugin({
     const routesOf = (map: ClusterMap): Routes => makeRoutes(map, { id: topology.self.id, start: context.node.runId });
     let routes = routesOf(topology.map);
     let movedCount = 0;
-    context.on(context.hooks.mapChanged, ({ map }) => {
-      routes = routesOf(map);
+    context.on(context.hooks.mapChanged, ({ map, delta }) => {
+      // Most changes are about something else, and a table of all slots is not made in no time.
+      if (delta === undefined || delta.changesSlots || delta.nodes.length > 0) routes = routesOf(map);
     });
 
     const refuse = (call: Call, slot: number, action: number): Verdict => {
