@@ -32,6 +32,8 @@ const BUS_PORT_OFFSET = 10_000;
 const MAX_FRAME_BYTES = 4 * 1024 * 1024;
 /** A greeting is short: a stranger gets no more memory than this before it has said who it is. */
 const MAX_GREETING_BYTES = 1024;
+/** Frames that wait are written together up to so many bytes: about what a socket takes at once. */
+const PIECE_BYTES = 64 * 1024;
 /** A peer that takes nothing for so long has gone, whatever its machine says. */
 const STUCK_MS = 5000;
 /** Strangers that come again and again are told of once in so long. */
@@ -93,8 +95,11 @@ export default definePlugin({
       #stream: Stream | undefined;
       #isOpen = false;
       #queue: Uint8Array[] = [];
-      // Bytes of the first frame in the queue that the machine has taken.
-      #sentOfFirst = 0;
+      // What is being written: one frame or several, how many, and the bytes of it that the machine has taken.
+      #piece: Uint8Array | undefined;
+      #framesOfPiece = 0;
+      #sentOfPiece = 0;
+      #isFlushDue = false;
       queuedBytes = 0;
       createdAtMs = 0;
       #failures = 0;
@@ -140,7 +145,7 @@ export default definePlugin({
         if (this.queuedBytes === 0) this.#takenAtMs = nowMs;
         this.#queue.push(frame);
         this.queuedBytes += frame.length;
-        if (this.#isOpen && this.#queue.length === 1) this.#flush();
+        this.#flushSoon();
         return true;
       }
 
@@ -161,7 +166,6 @@ export default definePlugin({
         });
         this.#queue = [greeting];
         this.queuedBytes = greeting.length;
-        this.#sentOfFirst = 0;
         const late = clock.after(settings.connectTimeoutMs, () => {
           if (!this.#isOpen) this.#stream?.destroy();
         });
@@ -187,20 +191,47 @@ export default definePlugin({
         });
       }
 
+      /** What a turn of the event loop has to say goes out in one write: each costs more than most frames. */
+      #flushSoon(): void {
+        if (!this.#isOpen || this.#isFlushDue || this.#piece !== undefined) return;
+        this.#isFlushDue = true;
+        clock.soon(() => {
+          this.#isFlushDue = false;
+          this.#flush();
+        });
+      }
+
       #flush(): void {
         const stream = this.#stream;
-        if (stream === undefined) return;
-        for (let frame = this.#queue[0]; frame !== undefined; frame = this.#queue[0]) {
-          const taken = stream.write(frame, this.#sentOfFirst, frame.length);
+        if (stream === undefined || !this.#isOpen) return;
+        for (let piece = this.#nextPiece(); piece !== undefined; piece = this.#nextPiece()) {
+          const taken = stream.write(piece, this.#sentOfPiece, piece.length);
           if (taken > 0) this.#takenAtMs = clock.monotonicMs();
-          this.#sentOfFirst += taken;
+          this.#sentOfPiece += taken;
           this.queuedBytes -= taken;
           traffic.sentBytes += taken;
-          if (this.#sentOfFirst < frame.length) return;
-          traffic.sentFrames += 1;
-          this.#queue.shift();
-          this.#sentOfFirst = 0;
+          if (this.#sentOfPiece < piece.length) return;
+          traffic.sentFrames += this.#framesOfPiece;
+          this.#piece = undefined;
         }
+      }
+
+      /** What is to be written: the rest of a piece, or as many frames as make a good one. */
+      #nextPiece(): Uint8Array | undefined {
+        if (this.#piece !== undefined) return this.#piece;
+        let bytes = 0;
+        let count = 0;
+        for (const frame of this.#queue) {
+          if (count > 0 && bytes + frame.length > PIECE_BYTES) break;
+          bytes += frame.length;
+          count += 1;
+        }
+        if (count === 0) return undefined;
+        const frames = this.#queue.splice(0, count);
+        this.#framesOfPiece = count;
+        this.#sentOfPiece = 0;
+        this.#piece = count === 1 ? frames[0] : concat(frames, bytes);
+        return this.#piece;
       }
 
       #closed(reason: string | undefined): void {
@@ -211,6 +242,7 @@ export default definePlugin({
         this.#stream = undefined;
         this.#isOpen = false;
         this.#queue = [];
+        this.#piece = undefined;
         this.queuedBytes = 0;
         this.#failures += 1;
         const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
@@ -396,3 +428,13 @@ export default definePlugin({
     return { bus };
   },
 });
+
+function concat(frames: readonly Uint8Array[], length: number): Uint8Array {
+  const piece = new Uint8Array(length);
+  let at = 0;
+  for (const frame of frames) {
+    piece.set(frame, at);
+    at += frame.length;
+  }
+  return piece;
+}
