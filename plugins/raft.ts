@@ -20,6 +20,7 @@ import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from ".
 import { Barriers } from "../src/consensus/barriers.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
 import { groupOf, listDigest } from "../src/consensus/founding.ts";
+import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
@@ -147,9 +148,9 @@ export default definePlugin({
     /** Proposals that the machine has not answered yet, by its number for them. */
     const proposals = new Map<number, { readonly record: Uint8Array; readonly refused: (reason: string) => void }>();
     const barriers = new Barriers(clock);
-    /** Where members are that the configuration does not name (yet). */
-    const addresses = new Map<PeerId, BusAddress>();
-    const heardAtMs = new Map<PeerId, number>();
+    /** Among them those that the configuration does not name (yet). */
+    const known = new KnownPeers();
+    let malformedFrames = 0;
     let bytesSinceSnapshot = 0;
     let snapshotAtMs = clock.monotonicMs();
     let whenEstablished: (() => void) | undefined;
@@ -159,7 +160,7 @@ export default definePlugin({
     const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;
     const leader = (): PeerId | undefined => machine()?.leader;
     const addressOf = (id: PeerId): BusAddress | undefined =>
-      machine()?.configuration.members.find((member) => member.id === id) ?? addresses.get(id);
+      machine()?.configuration.members.find((member) => member.id === id) ?? known.address(id);
     /** @returns False if it will not arrive. */
     const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): boolean =>
       address !== undefined && bus.send(address, BusChannel.consensus, encodeConsensusFrame(frame));
@@ -214,7 +215,7 @@ export default definePlugin({
       attached().lead(isLeading);
       if (isLeading) {
         isEstablished = true;
-        heardAtMs.clear();
+        known.listenAnew();
         log.info("raft: this node leads", { term: machine()?.term ?? 0 });
       }
     };
@@ -305,12 +306,14 @@ export default definePlugin({
 
     /** Asks to be taken in by the group that is there. */
     const askToJoin = (): void => formation?.tellOthers({ type: "join", group, member: ownMember(), hops: 0 });
-    const abandon = (): void => {
-      void driver?.stop();
+    const abandon = async (): Promise<void> => {
+      const stopped = driver?.stop();
       driver = undefined;
       group = "";
       foundingPeers = [];
       peer = `${node.id}/${hex(4)}`;
+      // What the old identity still writes must not come into the files of the new one.
+      await stopped;
     };
 
     const foundersAre = (nodes: readonly Founder[]): void => {
@@ -342,7 +345,7 @@ export default definePlugin({
         return;
       }
       const { member } = frame;
-      addresses.set(member.id, member);
+      known.isAt(member.id, member);
       if (!attached().admits(nodeIdOf(member.id))) {
         sendTo(member, { type: "removed", group, peer: member.id });
         return;
@@ -361,14 +364,15 @@ export default definePlugin({
     const received = (from: BusSender, bytes: Uint8Array): void => {
       const frame = readConsensusFrame(bytes);
       if (frame === undefined) {
-        log.warn("raft: a frame that makes no sense", { from: from.nodeId, bytes: bytes.length });
+        malformedFrames += 1;
+        if (malformedFrames === 1) log.warn("raft: a frame that makes no sense", { from: from.nodeId });
         return;
       }
       switch (frame.type) {
         case "raft":
           if (driver === undefined || frame.group !== group || frame.to !== peer) return;
-          addresses.set(frame.from, from.address);
-          heardAtMs.set(frame.from, clock.monotonicMs());
+          known.isAt(frame.from, from.address);
+          known.heard(frame.from, clock.monotonicMs());
           if (isReady() && !(machine()?.configuration.members ?? []).some((each) => each.id === frame.from)) {
             sendTo(from.address, { type: "removed", group, peer: frame.from });
             return;
@@ -464,7 +468,7 @@ export default definePlugin({
     };
     const foundAlone = async (founder: Founder, founding: Uint8Array): Promise<void> => {
       assert(driver === undefined && formation === undefined, "a node leaves its group before it founds another");
-      for (const kept of [addresses, heardAtMs]) kept.clear();
+      known.clear();
       bytesSinceSnapshot = 0;
       foundersAre([founder]);
       peer = `${node.id}/${hex(4)}`;
@@ -523,11 +527,7 @@ export default definePlugin({
       const raft = machine();
       if (raft === undefined || !isReady()) return;
       const nowMs = clock.monotonicMs();
-      const silentMs = (id: PeerId): number => {
-        // Time counts from when it is first asked for.
-        if (!heardAtMs.has(id)) heardAtMs.set(id, nowMs);
-        return nowMs - (heardAtMs.get(id) ?? nowMs);
-      };
+      const silentMs = (id: PeerId): number => known.silentMs(id, nowMs);
       const admits = (id: string): boolean => attached().admits(id);
       const next = voterStep(raft, { peer, nodeOf: nodeIdOf, admits, silentMs }, settings);
       if (next === undefined) return;
@@ -595,12 +595,13 @@ export default definePlugin({
 
     context.on(hooks.stop, async () => {
       isStopping = true;
+      const nowMs = clock.monotonicMs();
       const raft = machine();
       if (raft !== undefined && raft.isVoter && raft.voters.length > 1 && !isOut) {
         // 1. Somebody else leads. 2. A voter that forgets everything stops being one, so that the rest need not wait for it.
         const heir = raft.voters
           .filter((id) => id !== peer)
-          .toSorted((a, b) => (heardAtMs.get(b) ?? 0) - (heardAtMs.get(a) ?? 0))[0];
+          .toSorted((a, b) => known.silentMs(a, nowMs) - known.silentMs(b, nowMs))[0];
         if (raft.role === "leader" && heir !== undefined) {
           driver?.input({ type: "transfer", target: heir });
           await within(FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
@@ -627,6 +628,7 @@ export default definePlugin({
         raft_commit_index: machine()?.log.commitIndex ?? 0,
         raft_log_bytes: machine()?.log.bytes ?? 0,
         raft_snapshot_index: machine()?.log.snapshot.index ?? 0,
+        raft_malformed_frames: malformedFrames,
       },
     }));
 
@@ -679,7 +681,10 @@ export default definePlugin({
             return;
           }
           const pending = requests.add(id, request, clock.monotonicMs(), deadlineMs, resolve);
-          if (pending === undefined) resolve({ type: "refused", reason: "too many requests wait already" });
+          // Asked again after it was settled: it gets its first outcome.
+          const applied = state?.outcomeOf(id);
+          if (applied !== undefined) settle(machine()?.log.appliedIndex ?? 0, applied);
+          else if (pending === undefined) resolve({ type: "refused", reason: "too many requests wait already" });
           else ask(pending);
         });
       },

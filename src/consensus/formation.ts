@@ -30,8 +30,8 @@ export interface FormationEvents {
   send(to: BusAddress, frame: ConsensusFrame): void;
   found(peers: readonly PeerId[], group: string): Promise<void>;
   join(group: string): Promise<void>;
-  /** The own group never had a leader, and another one of the same list has: be nobody's member again, under another identity. */
-  abandon(): void;
+  /** The own group never had a leader, and never will: be nobody's member again, under another identity. @returns When nothing is left of it. */
+  abandon(): Promise<void>;
   fault(error: unknown): void;
 }
 
@@ -49,6 +49,7 @@ export class Formation {
   #nonce = 0;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #isBusy = false;
+  #isListTold = false;
 
   /** @param list Tells the list of founders from others. */
   constructor(
@@ -105,7 +106,10 @@ export class Formation {
 
   /** Somebody asks. */
   asked(from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "who" }>, nowMs: number): void {
-    if (frame.list !== this.#list) return;
+    if (frame.list !== this.#list) {
+      this.#warnOfList(from.nodeId);
+      return;
+    }
     this.#heard(from.nodeId, frame.peer, nowMs);
     const { peer, group, foundingPeers, isEstablished } = this.#self();
     const { nonce } = frame;
@@ -123,7 +127,7 @@ export class Formation {
   /** Somebody has answered. */
   answered(nodeId: string, frame: Extract<ConsensusFrame, { readonly type: "here" }>, nowMs: number): void {
     if (frame.list !== this.#list) {
-      this.#log.warn("raft: a node was started with another list of nodes", { nodeId });
+      this.#warnOfList(nodeId);
       return;
     }
     this.#heard(nodeId, frame.peer, nowMs);
@@ -138,9 +142,15 @@ export class Formation {
     } else if (group !== self.group && isEstablished && !self.isEstablished) {
       this.#log.warn("raft: another group of the same list lives; this one never did", { group: self.group });
       this.#reports.set(nodeId, report);
-      this.#events.abandon();
-      this.step(nowMs);
+      this.#abandon(nowMs);
     }
+  }
+
+  /** Whoever asks once asks many times. */
+  #warnOfList(nodeId: string): void {
+    if (!this.#isListTold)
+      this.#log.warn("raft: a node was started with another list of nodes, or of voters", { nodeId });
+    this.#isListTold = true;
   }
 
   /** Looks whether the own group can still come to life: a founder that is somebody else by now never votes again. */
@@ -156,8 +166,18 @@ export class Formation {
     if (voters.length - gone.length >= majorityOf(voters.length)) return;
     this.#log.warn("raft: this group never had a leader, and too many of its founders are gone", { group });
     this.#reports.clear();
-    this.#events.abandon();
-    this.step(nowMs);
+    this.#abandon(nowMs);
+  }
+
+  #abandon(nowMs: number): void {
+    this.#isBusy = true;
+    this.#events
+      .abandon()
+      .catch((thrown: unknown) => this.#events.fault(thrown))
+      .finally(() => {
+        this.#isBusy = false;
+        this.step(nowMs);
+      });
   }
 }
 

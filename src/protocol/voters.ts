@@ -52,10 +52,13 @@ export function nextVoterChange(
   const voters = candidates.filter(({ member }) => member.isVoter);
   const ready = candidates.filter((each) => !each.member.isVoter && each.isCaughtUp && !isAway(each));
   const away = voters.filter(isAway);
-  const answering = oddUpTo(voters.length - away.length + ready.length, policy.maxVoters);
+  // They will be ready soon: nobody loses its vote because they are not yet.
+  const coming = candidates.filter((each) => !each.member.isVoter && !each.isCaughtUp && !isAway(each));
+  const learners = ready.length + coming.length;
+  const answering = oddUpTo(voters.length - away.length + learners, policy.maxVoters);
   const wanted =
     answering < SMALLEST_SAFE && away.length > 0
-      ? oddUpTo(voters.length + ready.length, Math.min(SMALLEST_SAFE, policy.maxVoters))
+      ? oddUpTo(voters.length + learners, Math.min(SMALLEST_SAFE, policy.maxVoters))
       : answering;
   const votersIn = (zone: string): number => voters.filter(({ member }) => member.zone === zone).length;
   const [best] = ready.toSorted(

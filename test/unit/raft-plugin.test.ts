@@ -1,0 +1,488 @@
+/** Consensus as nodes live it: founding, restarts with a disk and without, requests when there is no majority, handing over. On the simulated world. */
+import { describe, expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
+import { encodeFrame, encodeGreeting } from "../../src/codec/frame.ts";
+import { encodeConsensusFrame } from "../../src/codec/consensus-codec.ts";
+import { BusChannel } from "../../src/contracts/bus.ts";
+import { type Consensus, type RequestOutcome, consensusService } from "../../src/contracts/consensus.ts";
+import { type Topology, topologyService } from "../../src/contracts/topology.ts";
+import { type Node, createNode } from "../../src/node.ts";
+import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
+import { localClient } from "../support/local-node.ts";
+import { Simulation } from "../support/sim-world.ts";
+
+const PORT = 6379;
+const BUS_PORT = 16_379;
+/** How long anything takes in a group that is whole: elections are drawn from 0.5 to 1 s, and restarts wait for the register's turns. */
+const SETTLE_MS = 10_000;
+const REQUEST_MS = 2000;
+
+interface Options {
+  readonly nodes?: number;
+  readonly hasDisk?: boolean;
+  readonly seed?: number;
+}
+
+class Group {
+  readonly lines: string[] = [];
+  readonly simulation: Simulation;
+  readonly hosts: readonly string[];
+  readonly #nodes = new Map<string, Node>();
+
+  constructor({ nodes = 3, hasDisk = false, seed = 1 }: Options = {}) {
+    this.simulation = new Simulation(seed, { sink: (line) => void this.lines.push(line) });
+    const list = divideSlots(nodes).map((slots, at) => ({
+      name: `node-${at + 1}`,
+      host: `10.0.0.${at + 1}`,
+      port: PORT,
+      slots: [formatSlotRange(slots)],
+    }));
+    this.hosts = list.map(({ host }) => host);
+    for (const { name, host } of list) {
+      this.simulation.addHost(host, (world) => this.start(world, name, host, list, hasDisk));
+    }
+    this.simulation.observe(({ type, host }) => {
+      if (type === "crashed") this.#nodes.delete(host.name);
+    });
+    this.simulation.check("a term has one leader at most", () => {
+      const terms = new Map<number, string>();
+      for (const [host, node] of this.#nodes) {
+        const { role, term } = present(node.service(consensusService), "there is consensus").status;
+        if (role !== "leader") continue;
+        if (terms.has(term)) throw new Error(`${host} and ${terms.get(term) ?? ""} lead in term ${term}`);
+        terms.set(term, host);
+      }
+    });
+  }
+
+  async start(
+    world: Parameters<typeof createNode>[0]["world"],
+    name: string,
+    host: string,
+    nodes: readonly { name: string; host: string; port: number; slots: string[] }[],
+    hasDisk: boolean,
+  ): Promise<void> {
+    const node = await createNode({
+      world,
+      config: {
+        name,
+        host,
+        port: PORT,
+        insecure: true,
+        ...(hasDisk ? { dataDir: "data" } : {}),
+        plugins: { resp: false, topology: { nodes }, raft: { requestMs: REQUEST_MS } },
+      },
+    });
+    await node.start();
+    this.#nodes.set(host, node);
+  }
+
+  node(at: number): Node {
+    return present(this.#nodes.get(this.hosts[at] ?? ""), `node ${at + 1} is up`);
+  }
+
+  consensus(at: number): Consensus {
+    return present(this.node(at).service(consensusService), "there is consensus");
+  }
+
+  topology(at: number): Topology {
+    return present(this.node(at).service(topologyService), "there is a topology");
+  }
+
+  /** Those that are up. */
+  get up(): readonly number[] {
+    return this.hosts.flatMap((host, at) => (this.#nodes.has(host) && this.node(at).state === "started" ? [at] : []));
+  }
+
+  /** The one that those of the highest term follow; -1 without one. */
+  get leader(): number {
+    return (
+      this.up.find((at) => {
+        const { role, term } = this.consensus(at).status;
+        return role === "leader" && this.up.every((other) => this.consensus(other).status.term <= term);
+      }) ?? -1
+    );
+  }
+
+  get followers(): readonly number[] {
+    return this.up.filter((at) => at !== this.leader);
+  }
+
+  /** All are up, follow one leader, have the same map, and are admitted to it. */
+  async whole(withinMs = SETTLE_MS, count = this.hosts.length): Promise<void> {
+    await this.simulation.runUntil(
+      "a group that is whole",
+      () => {
+        if (this.up.length !== count || this.leader < 0) return false;
+        const leader = this.consensus(this.leader).status;
+        return this.up.every((at) => {
+          const { status } = this.consensus(at);
+          return (
+            status.group === leader.group &&
+            status.leader === leader.leader &&
+            status.commitIndex === leader.lastIndex &&
+            this.topology(at).waitingFor === undefined &&
+            status.members.length === count &&
+            status.members.filter(({ isVoter }) => isVoter).length === (count % 2 === 0 ? count - 1 : count)
+          );
+        });
+      },
+      withinMs,
+    );
+  }
+
+  async set(at: number, value: string): Promise<RequestOutcome> {
+    const request = { type: "change-setting", name: "min-in-sync", value } as const;
+    const asked = this.topology(at).request(request, "a test");
+    return await this.simulation.settle("an outcome", asked, REQUEST_MS + 500);
+  }
+
+  /** Sets it, and waits until all know. */
+  async setAll(value: string): Promise<void> {
+    expect(await this.set(0, value)).toMatchObject({ type: "done" });
+    await this.simulation.runUntil("all to know", () => this.up.every((at) => this.setting(at) === value), 2000);
+  }
+
+  setting(at: number): string | undefined {
+    return this.topology(at).map.settings.get("min-in-sync");
+  }
+
+  crash(at: number, kind: "process" | "power" = "process"): void {
+    this.simulation.crash(this.hosts[at] ?? "", kind);
+  }
+
+  restart(at: number): void {
+    this.simulation.restart(this.hosts[at] ?? "");
+  }
+}
+
+describe("three nodes that are started with one list", () => {
+  test("form one group of three voters, with one map in which each is admitted", async () => {
+    for (const seed of [1, 2, 3]) {
+      const group = new Group({ seed });
+      await group.whole();
+      const statuses = group.up.map((at) => group.consensus(at).status);
+      expect(new Set(statuses.map((status) => status.group)).size).toBe(1);
+      expect(new Set(statuses.map((status) => status.peer)).size).toBe(3);
+      expect(statuses.filter(({ role }) => role === "leader")).toHaveLength(1);
+      const { map } = group.topology(0);
+      expect(map.clusterId).toBe(statuses[0]?.group ?? "");
+      expect(map.nodes.map(({ incarnation }) => incarnation > 0)).toEqual([true, true, true]);
+      for (const at of [1, 2]) {
+        expect(group.topology(at).map.nodes).toEqual(map.nodes);
+        expect(group.topology(at).map.shards).toEqual(map.shards);
+      }
+    }
+  });
+
+  test("found nothing while one of them is not there, and say whom they wait for", async () => {
+    const group = new Group();
+    group.crash(2);
+    await group.simulation.runFor(5000);
+    for (const at of [0, 1]) {
+      expect(group.consensus(at).status).toMatchObject({ role: "forming", group: "", leader: undefined });
+      expect(group.topology(at).waitingFor).toBe(`word from 10.0.0.3:${BUS_PORT}`);
+      expect(group.topology(at).map.version).toBe(0);
+    }
+    group.restart(2);
+    await group.whole();
+  });
+
+  test("apply a change everywhere, whoever is asked, and a request that is asked twice once", async () => {
+    const group = new Group();
+    await group.whole();
+    for (const at of group.up) {
+      expect(await group.set(at, String(at + 2))).toMatchObject({ type: "done", outcome: ["OK"] });
+      // It is answered when the node that was asked has applied it.
+      expect(group.setting(at)).toBe(String(at + 2));
+    }
+    await group.simulation.runFor(500);
+    for (const at of group.up) expect(group.setting(at)).toBe("4");
+
+    const [follower = 0] = group.followers;
+    const bump = new TextEncoder().encode(
+      JSON.stringify({ request: { type: "bump-epoch", node: group.topology(follower).self.id }, cause: "twice" }),
+    );
+    const ask = (): Promise<RequestOutcome> =>
+      group.simulation.settle("an outcome", group.consensus(follower).request("once", bump), REQUEST_MS + 500);
+    const [first, second] = [await ask(), await ask()];
+    expect(String(first.type === "done" ? first.outcome : first.reason)).toMatch(/^BUMPED \d+$/);
+    expect(second).toMatchObject({ type: "done", outcome: first.type === "done" ? first.outcome : [] });
+    expect(group.topology(follower).history.filter(({ cause }) => cause === "twice")).toHaveLength(1);
+  });
+
+  test("tell a rejection with its reason", async () => {
+    const group = new Group();
+    await group.whole();
+    for (const at of group.up) {
+      const outcome = await group.set(at, "none");
+      expect(outcome.type).toBe("rejected");
+      expect("reason" in outcome ? outcome.reason : "").toStartWith('ERR cluster setting "min-in-sync" wants ');
+    }
+  });
+});
+
+describe("a node that restarts", () => {
+  test("without a disk is another member, which takes the place of the one before", async () => {
+    for (const seed of [1, 2]) {
+      const group = new Group({ seed });
+      await group.whole();
+      await group.set(0, "2");
+      for (const at of [group.leader, group.followers[0] ?? 0]) {
+        const before = group.consensus(at).status;
+        const { incarnation, start } = group.topology(at).self;
+        group.crash(at);
+        group.restart(at);
+        await group.simulation.runUntil("it to be up", () => group.up.includes(at), SETTLE_MS);
+        await group.whole();
+        const { status } = group.consensus(at);
+        expect(status.group).toBe(before.group);
+        expect(status.peer).not.toBe(before.peer);
+        const peers = status.members.map(({ peer }) => peer);
+        expect(peers).toContain(status.peer);
+        expect(peers).not.toContain(before.peer);
+        expect(group.topology(at).self.incarnation).toBeGreaterThan(incarnation);
+        expect(group.topology(at).self.start).not.toBe(start);
+        expect(group.setting(at)).toBe("2");
+      }
+    }
+  });
+
+  test("with a disk is the member that it was", async () => {
+    const group = new Group({ hasDisk: true });
+    await group.whole();
+    await group.set(0, "2");
+    for (const at of [group.leader, group.followers[0] ?? 0]) {
+      const before = group.consensus(at).status;
+      group.crash(at, "power");
+      await group.simulation.runFor(3000);
+      group.restart(at);
+      await group.simulation.runUntil("it to be up", () => group.up.includes(at), SETTLE_MS);
+      await group.whole();
+      const { status } = group.consensus(at);
+      expect([status.group, status.peer]).toEqual([before.group, before.peer]);
+      expect(status.members).toEqual(before.members);
+      expect(status.term).toBeGreaterThanOrEqual(before.term);
+      expect(group.setting(at)).toBe("2");
+    }
+  });
+
+  test("with all others, each with a disk, is the cluster that was", async () => {
+    const group = new Group({ hasDisk: true });
+    await group.whole();
+    expect(await group.set(1, "2")).toMatchObject({ type: "done" });
+    const before = group.consensus(0).status;
+    const { version } = group.topology(0).map;
+    for (const at of [0, 1, 2]) group.crash(at, "power");
+    for (const at of [0, 1, 2]) group.restart(at);
+    await group.whole();
+    expect(group.consensus(0).status.group).toBe(before.group);
+    expect(group.consensus(0).status.term).toBeGreaterThan(before.term);
+    for (const at of group.up) {
+      expect(group.setting(at)).toBe("2");
+      expect(group.topology(at).map.version).toBeGreaterThan(version);
+    }
+  });
+
+  test("alone with a disk goes on with its map, and alone without one begins anew", async () => {
+    for (const hasDisk of [true, false]) {
+      const group = new Group({ nodes: 1, hasDisk });
+      await group.whole();
+      expect(await group.set(0, "2")).toMatchObject({ type: "done" });
+      const { group: name } = group.consensus(0).status;
+      group.crash(0, "power");
+      group.restart(0);
+      await group.simulation.runUntil("it to be up", () => group.up.length === 1, SETTLE_MS);
+      await group.whole();
+      expect(group.consensus(0).status.group === name).toBe(hasDisk);
+      expect(group.setting(0)).toBe(hasDisk ? "2" : undefined);
+    }
+  });
+});
+
+describe("without a majority", () => {
+  test("requests end by their deadline as refused or unknown, and what was refused has never happened", async () => {
+    const seen = new Set<string>();
+    for (const seed of [1, 2, 3]) {
+      const group = new Group({ hasDisk: true, seed });
+      await group.whole();
+      await group.setAll("2");
+      const survivor = seed === 1 ? (group.followers[0] ?? 0) : group.leader;
+      const others = group.up.filter((at) => at !== survivor);
+      for (const at of others) group.crash(at, "power");
+      const outcomes: { readonly value: string; readonly type: string }[] = [];
+      for (const value of ["3", "4", "5"]) {
+        const startMs = group.simulation.nowMs;
+        const { type } = await group.set(survivor, value);
+        expect(["refused", "unknown"]).toContain(type);
+        expect(group.simulation.nowMs - startMs).toBeLessThanOrEqual(REQUEST_MS + 100);
+        expect(group.setting(survivor)).toBe("2");
+        outcomes.push({ value, type });
+        seen.add(type);
+      }
+      expect(await group.simulation.settle("a barrier", group.consensus(survivor).barrier(), REQUEST_MS + 500)).toBe(
+        false,
+      );
+
+      for (const at of others) group.restart(at);
+      await group.whole();
+      const values = group.topology(survivor).history.flatMap(({ changes }) => changes);
+      for (const { value, type } of outcomes) {
+        if (type === "refused") expect(values).not.toContain(`setting min-in-sync is "${value}"`);
+      }
+      expect(await group.set(survivor, "9")).toMatchObject({ type: "done" });
+    }
+    expect([...seen].toSorted()).toEqual(["refused", "unknown"]);
+  });
+
+  test("a leader that is cut off stops leading, and follows the other side's when it is back", async () => {
+    const group = new Group();
+    await group.whole();
+    const cutOff = group.leader;
+    const { group: name } = group.consensus(cutOff).status;
+    const cut = group.simulation.isolate([group.hosts[cutOff] ?? ""]);
+    await group.simulation.runUntil("it to give up", () => group.consensus(cutOff).status.role !== "leader", 3000);
+    await group.simulation.runUntil("another to lead", () => group.leader >= 0 && group.leader !== cutOff, 5000);
+    expect(await group.set(group.leader, "7")).toMatchObject({ type: "done" });
+    expect(group.setting(cutOff)).toBeUndefined();
+    cut.heal();
+    await group.whole();
+    expect(group.consensus(cutOff).status.group).toBe(name);
+    expect(group.setting(cutOff)).toBe("7");
+  });
+});
+
+test("after a barrier a node has applied what was answered anywhere before", async () => {
+  const group = new Group({ seed: 4 });
+  await group.whole();
+  for (const value of ["2", "3", "4", "5"]) {
+    for (const asked of group.up) {
+      expect(await group.set(asked, value)).toMatchObject({ type: "done" });
+      const reader = (asked + 1) % 3;
+      const isFresh = await group.simulation.settle("a barrier", group.consensus(reader).barrier(), REQUEST_MS);
+      expect([isFresh, group.setting(reader)]).toEqual([true, value]);
+      await group.set(asked, "9");
+    }
+  }
+});
+
+describe("a leader that stops", () => {
+  for (const hasDisk of [true, false]) {
+    test(`${hasDisk ? "with" : "without"} a disk hands over: another leads before any election could have begun`, async () => {
+      const group = new Group({ hasDisk });
+      await group.whole();
+      const stopped = group.leader;
+      const { peer, term } = group.consensus(stopped).status;
+      const startMs = group.simulation.nowMs;
+      const stopping = group.node(stopped).stop();
+      await group.simulation.runUntil("another to lead", () => group.leader >= 0 && group.leader !== stopped, 400);
+      expect(group.simulation.nowMs - startMs).toBeLessThan(400);
+      await group.simulation.settle("the stop", stopping, 5000);
+      expect(group.consensus(group.leader).status.term).toBe(term + 1);
+      expect(await group.set(group.leader, "3")).toMatchObject({ type: "done" });
+      const members = group.consensus(group.leader).status.members.map((member) => member.peer);
+      // One that will have forgotten everything is a member no more.
+      expect(members.includes(peer)).toBe(hasDisk);
+    });
+  }
+
+  test("takes no more requests", async () => {
+    const group = new Group({ nodes: 1 });
+    await group.whole();
+    const topology = group.topology(0);
+    await group.simulation.settle("the stop", group.node(0).stop(), 5000);
+    const asked = topology.request({ type: "change-setting", name: "acks", value: "primary" }, "too late");
+    expect(await group.simulation.settle("an outcome", asked, 1000)).toEqual({
+      type: "refused",
+      reason: "the node is stopping",
+    });
+  });
+
+  test("three without disks are restarted one after another, and the cluster lives", async () => {
+    const group = new Group();
+    await group.whole();
+    await group.set(0, "2");
+    const { group: name } = group.consensus(0).status;
+    for (const at of [0, 1, 2]) {
+      await group.simulation.settle("the stop", group.node(at).stop(), 5000);
+      group.crash(at);
+      group.restart(at);
+      await group.simulation.runUntil("it to be up", () => group.up.includes(at), SETTLE_MS);
+      await group.whole();
+    }
+    expect(group.consensus(0).status.group).toBe(name);
+    for (const at of group.up) expect(group.setting(at)).toBe("2");
+  });
+});
+
+describe("frames from strangers", () => {
+  /** Says bytes on the consensus channel, under a greeting. */
+  async function say(group: Group, payloads: readonly Uint8Array[]): Promise<void> {
+    const host = group.simulation.addHost("10.0.9.9");
+    const greeting = { nodeId: "f".repeat(40), host: "10.0.9.9", port: 1, oldestVersion: 1, newestVersion: 1 };
+    const pieces = [encodeGreeting(greeting), ...payloads.map((each) => encodeFrame(BusChannel.consensus, each))];
+    host.world.network.connect({
+      host: group.hosts[0] ?? "",
+      port: BUS_PORT,
+      handler: {
+        opened: (stream) => {
+          for (const piece of pieces) stream.write(piece, 0, piece.length);
+        },
+        data: () => undefined,
+        writable: () => undefined,
+        closed: () => undefined,
+      },
+    });
+    await group.simulation.runFor(200);
+  }
+
+  async function malformed(group: Group): Promise<string | undefined> {
+    const client = localClient(group.node(0));
+    const info = await group.simulation.settle("INFO", client.run("INFO cluster"), 1000);
+    client.close();
+    return /^raft_malformed_frames:(\d+)/m.exec(info)?.[1];
+  }
+
+  test("that make no sense are counted, told of once, and change nothing", async () => {
+    const group = new Group();
+    await group.whole();
+    const before = group.consensus(0).status;
+    await say(
+      group,
+      Array.from({ length: 50 }, (_, at) => Uint8Array.from({ length: at }, (__, byte) => (byte * 31 + at * 7) | 0x80)),
+    );
+    expect(await malformed(group)).toBe("50");
+    expect(group.lines.filter((line) => line.includes("a frame that makes no sense"))).toHaveLength(1);
+    expect(group.consensus(0).status).toMatchObject({ group: before.group, term: before.term, leader: before.leader });
+  });
+
+  test("of another group, of no member, or for another identity change nothing", async () => {
+    const group = new Group();
+    await group.whole();
+    const { group: name, peer, term } = group.consensus(0).status;
+    const message = { type: "heartbeat", term: term + 50, commitIndex: 0, round: 1 } as const;
+    const from = `${"f".repeat(40)}/1`;
+    await say(
+      group,
+      [
+        { type: "raft", group: "other", from, to: peer, message } as const,
+        { type: "raft", group: name, from, to: "another", message } as const,
+        { type: "removed", group: "other", peer } as const,
+        { type: "removed", group: name, peer: "another" } as const,
+        { type: "verdict", id: "none", isRejected: true, reason: "" } as const,
+        { type: "request", group: "other", id: "x", isRetry: false, request: new Uint8Array(3) } as const,
+      ].map((frame) => encodeConsensusFrame(frame)),
+    );
+    expect(group.consensus(0).status.term).toBe(term);
+    expect(await malformed(group)).toBe("0");
+    expect(await group.set(0, "2")).toMatchObject({ type: "done" });
+  });
+
+  test("with another list are told of once", async () => {
+    const group = new Group();
+    await group.whole();
+    const who = encodeConsensusFrame({ type: "who", list: "other", peer: "x/1", nonce: 1 });
+    await say(group, [who, who, who]);
+    expect(group.lines.filter((line) => line.includes("started with another list of nodes"))).toHaveLength(1);
+  });
+});
