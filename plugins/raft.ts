@@ -141,9 +141,7 @@ export default definePlugin({
     let isOut = false;
     let isStopping = false;
     let isEstablished = false;
-    const requests = new RequestQueue();
-    const requestPrefix = hex(6);
-    let lastRequest = 0;
+    const requests = new RequestQueue(hex(6));
     let lastProposal = 0;
     /** Proposals that the machine has not answered yet, by its number for them. */
     const proposals = new Map<number, { readonly record: Uint8Array; readonly refused: (reason: string) => void }>();
@@ -669,10 +667,7 @@ export default definePlugin({
                 : undefined,
         };
       },
-      nextRequestId() {
-        lastRequest += 1;
-        return `${requestPrefix}-${lastRequest}`;
-      },
+      nextRequestId: () => requests.nextId(),
       request(id, request, deadlineMs = settings.requestMs) {
         return new Promise<RequestOutcome>((resolve) => {
           if (isStopping || isOut) {

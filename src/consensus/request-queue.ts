@@ -35,6 +35,19 @@ const SOON_MS = 20;
 
 export class RequestQueue {
   readonly #requests = new Map<string, PendingRequest>();
+  readonly #prefix: string;
+  #lastId = 0;
+
+  /** @param prefix Of the ids that it gives: another one at each start of each node. */
+  constructor(prefix = "") {
+    this.#prefix = prefix;
+  }
+
+  /** An id that no other request has. */
+  nextId(): string {
+    this.#lastId += 1;
+    return `${this.#prefix}-${this.#lastId}`;
+  }
 
   get size(): number {
     return this.#requests.size;
