@@ -328,6 +328,8 @@ export default definePlugin({
 
     // --- frames ---
 
+    const tellRemoved = (to: BusAddress, id: PeerId): void =>
+      void sendTo(to, { type: "removed", group, peer: id, isBarred: !attached().admits(nodeIdOf(id)) });
     /** Passes a frame on to the leader. */
     const passOn = (frame: Extract<ConsensusFrame, { readonly type: "join" | "leave" }>): void => {
       const to = leader();
@@ -345,7 +347,7 @@ export default definePlugin({
       const { member } = frame;
       known.isAt(member.id, member);
       if (!attached().admits(nodeIdOf(member.id))) {
-        sendTo(member, { type: "removed", group, peer: member.id });
+        tellRemoved(member, member.id);
         return;
       }
       const members = machine()?.configuration.members ?? [];
@@ -356,7 +358,7 @@ export default definePlugin({
       const isMember = (machine()?.configuration.members ?? []).some(({ id }) => id === frame.peer);
       if (!isReady()) passOn(frame);
       // Word that it is out may have been lost. Only that of its own asking tells where it is.
-      else if (!isMember && frame.hops === 0) sendTo(from.address, { type: "removed", group, peer: frame.peer });
+      else if (!isMember && frame.hops === 0) tellRemoved(from.address, frame.peer);
       else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
     };
     const received = (from: BusSender, bytes: Uint8Array): void => {
@@ -372,7 +374,7 @@ export default definePlugin({
           known.isAt(frame.from, from.address);
           known.heard(frame.from, clock.monotonicMs());
           if (isReady() && !(machine()?.configuration.members ?? []).some((each) => each.id === frame.from)) {
-            sendTo(from.address, { type: "removed", group, peer: frame.from });
+            tellRemoved(from.address, frame.from);
             return;
           }
           driver.input({ type: "message", from: frame.from, message: frame.message });
@@ -390,7 +392,7 @@ export default definePlugin({
           if (frame.group === group) dismiss(from, frame);
           break;
         case "removed":
-          if (frame.group === group && frame.peer === peer && !isStopping) removed();
+          if (frame.group === group && frame.peer === peer && !isStopping) removed(frame.isBarred);
           break;
         case "request":
           if (frame.group !== group) return;
@@ -408,13 +410,13 @@ export default definePlugin({
           frame satisfies never;
       }
     };
-    const removed = (): void => {
+    const removed = (isBarred: boolean): void => {
       if (isOut) return;
-      isOut = true;
+      // Late word of an earlier identity of this node took the place of this one, which has all that it ever had: it asks to come back.
+      if (!isBarred) return askToJoin();
       log.warn("raft: this node was taken out of the cluster", { group, peer });
+      isOut = true;
       void driver?.stop();
-      // Nobody will answer any more.
-      requests.close();
     };
 
     // --- leaving, and beginning alone ---

@@ -31,8 +31,8 @@ export type ConsensusFrame =
   | { readonly type: "join"; readonly group: string; readonly member: Member; readonly hops: number }
   /** A member that is about to stop for good asks to be taken out. */
   | { readonly type: "leave"; readonly group: string; readonly peer: PeerId; readonly hops: number }
-  /** The leader says to somebody that it is no member any more. */
-  | { readonly type: "removed"; readonly group: string; readonly peer: PeerId }
+  /** The leader says to somebody that it is no member any more; and whether its node may not be one, under whatever identity. */
+  | { readonly type: "removed"; readonly group: string; readonly peer: PeerId; readonly isBarred: boolean }
   /** A request for the leader. */
   | {
       readonly type: "request";
@@ -99,6 +99,7 @@ export function encodeConsensusFrame(frame: ConsensusFrame): Uint8Array {
     case "removed":
       writer.text(frame.group);
       writer.text(frame.peer);
+      writer.flag(frame.isBarred);
       break;
     case "request":
       writer.text(frame.group);
@@ -151,7 +152,7 @@ function readBody(reader: ByteReader, type: ConsensusFrame["type"]): ConsensusFr
     case "leave":
       return { type, group: reader.text(), peer: reader.text(), hops: reader.number() };
     case "removed":
-      return { type, group: reader.text(), peer: reader.text() };
+      return { type, group: reader.text(), peer: reader.text(), isBarred: reader.flag() };
     case "request":
       return { type, group: reader.text(), id: reader.text(), isRetry: reader.flag(), request: reader.bytes() };
     case "verdict":

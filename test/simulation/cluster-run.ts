@@ -188,6 +188,10 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
       while (outcome !== "done") {
         const cause = `last request on ${view.name}`;
         outcome = (await view.topology.request({ type: "bump-epoch", node: view.node.facts.id }, cause)).type;
+        // A refusal may come at once: time has to pass before the next try.
+        await new Promise<void>((resolve) => {
+          simulation.after(50, "operator", resolve);
+        });
       }
     };
     await simulation.settle(`a change on ${view.name}`, change(), LIVENESS_MS);

@@ -18,6 +18,8 @@ const SEEDS_THAT_FAILED: Readonly<Record<number, string>> = {
   1251: "a link that was opened again after a while was taken for stuck before it was open, and a node could not join",
   20104: "a segment of the log was followed by another before it was durable, and its torn end was taken for damage",
   30242: "a group that was founded by one node alone was joined by the others, and never came to life",
+  40104:
+    "late word of an earlier identity took the place of the present one, whose node was out of the cluster for ever",
   41: "a request that was rejected had a copy on its way, which was taken later",
 };
 

@@ -118,7 +118,7 @@ export const frames: { readonly [Type in ConsensusFrame["type"]]: fc.Arbitrary<C
   }),
   join: fc.record({ type: fc.constant("join"), group: text, member, hops: number }),
   leave: fc.record({ type: fc.constant("leave"), group: text, peer: text, hops: number }),
-  removed: fc.record({ type: fc.constant("removed"), group: text, peer: text }),
+  removed: fc.record({ type: fc.constant("removed"), group: text, peer: text, isBarred: fc.boolean() }),
   request: fc.record({ type: fc.constant("request"), group: text, id: text, isRetry: fc.boolean(), request: bytes }),
   verdict: fc.record({ type: fc.constant("verdict"), id: text, isRejected: fc.boolean(), reason: text }),
 };

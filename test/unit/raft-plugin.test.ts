@@ -467,8 +467,8 @@ describe("frames from strangers", () => {
       [
         { type: "raft", group: "other", from, to: peer, message } as const,
         { type: "raft", group: name, from, to: "another", message } as const,
-        { type: "removed", group: "other", peer } as const,
-        { type: "removed", group: name, peer: "another" } as const,
+        { type: "removed", group: "other", peer, isBarred: true } as const,
+        { type: "removed", group: name, peer: "another", isBarred: true } as const,
         { type: "verdict", id: "none", isRejected: true, reason: "" } as const,
         { type: "request", group: "other", id: "x", isRetry: false, request: new Uint8Array(3) } as const,
       ].map((frame) => encodeConsensusFrame(frame)),

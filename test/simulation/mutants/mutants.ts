@@ -224,13 +224,13 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 200,
   },
   {
-    name: "believes-the-verdict-on-one-copy",
-    breaks: "That a request did not happen stays true, whatever copies of it are on their way (SAFETY 9).",
+    name: "calls-refused-what-nobody-knows",
+    breaks: "That a request did not happen is said only when it is known (SAFETY 9).",
     file: "src/consensus/request-queue.ts",
-    find: 'if (pending.copies === 0) this.settle(id, { type: "rejected", reason });',
-    replace: 'this.settle(id, { type: "rejected", reason });',
+    find: "      pending.copies > 0\n",
+    replace: "      pending.copies < 0\n",
     run: "cluster",
-    withinSeeds: 400,
+    withinSeeds: 100,
   },
   {
     name: "serves-before-the-loser-knows",
