@@ -62,6 +62,7 @@ const nodeSchema = Type.Object(
     port: Type.Integer({ minimum: 1, maximum: 65535 }),
     busPort: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
     zone: Type.Optional(Type.String({ maxLength: 64 })),
+    witness: Type.Optional(Type.Boolean()),
     slots: Type.Array(Type.String()),
   },
   { additionalProperties: false },
@@ -71,7 +72,7 @@ const settingsSchema = Type.Object({
   nodes: Type.Optional(
     Type.Array(nodeSchema, {
       description:
-        'The nodes that a new cluster begins with, the same list on each: name, host, port, slots ("0-5460", "7"), and if need be id, busPort and zone. This node is the one of its --name. Once there is a cluster, its own map counts. Default: this node is alone and owns all slots.',
+        'The nodes that a new cluster begins with, the same list on each: name, host, port, slots ("0-5460", "7"), and if need be id, busPort, zone, and witness: true for one that votes and holds no data. This node is the one of its --name. Once there is a cluster, its own map counts. Default: this node is alone and owns all slots.',
       minItems: 1,
       maxItems: 1000,
       wants:
@@ -115,6 +116,11 @@ export default definePlugin({
     if (problem !== undefined)
       throw new StartError(`Setting "plugins.topology.nodes" makes no cluster map: ${problem}.`);
     let listed = findSelf(founders, node.id, core, isListed);
+    if (listed.record.role === "witness" && core.dataDir === undefined) {
+      throw new StartError(
+        `Node "${listed.record.name}" is a witness: it needs a data directory (--data-dir), since its vote has to outlive it.`,
+      );
+    }
     const founding = foundingState(founders);
 
     let journal = new Journal();
@@ -380,6 +386,8 @@ interface ConfiguredNode {
   readonly port: number;
   readonly busPort?: number;
   readonly zone?: string;
+  /** It votes and holds no data. */
+  readonly witness?: boolean;
   readonly slots: readonly string[];
 }
 
@@ -404,7 +412,7 @@ function foundingNode(configured: ConfiguredNode): FoundingNode {
       httpHost: configured.host,
       httpPort: 0,
       zone: configured.zone ?? "",
-      role: "data",
+      role: configured.witness === true ? "witness" : "data",
       start: "",
       incarnation: 0,
     },
@@ -423,6 +431,7 @@ function problemOf(nodes: readonly FoundingNode[]): string | undefined {
     ids.set(record.id, record.name);
     const address = `${record.host}:${record.port}`;
     if (addresses.has(address)) return `two nodes have the address ${address}`;
+    if (record.role === "witness" && slots.length > 0) return `node "${record.name}" is a witness, and has slots`;
     addresses.add(address);
     const [twice] = intersectRanges(slots, seen);
     if (twice !== undefined) return `two nodes have slot ${twice.first}`;
@@ -433,7 +442,8 @@ function problemOf(nodes: readonly FoundingNode[]): string | undefined {
 
 /** The map that a cluster of these nodes begins with. The same on each of them. @param emptyEpoch Of shards without slots. */
 function foundingState(founders: readonly FoundingNode[], emptyEpoch = 0): TopologyState {
-  const shards = founders.map(({ record, slots }, at) => ({
+  const holders = founders.filter(({ record }) => record.role === "data");
+  const shards = holders.map(({ record, slots }, at) => ({
     id: shardIdOf(record.id),
     primary: record.id,
     replicas: [],
