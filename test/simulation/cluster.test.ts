@@ -20,6 +20,7 @@ const SEEDS_THAT_FAILED: Readonly<Record<number, string>> = {
   30242: "a group that was founded by one node alone was joined by the others, and never came to life",
   40104:
     "late word of an earlier identity took the place of the present one, whose node was out of the cluster for ever",
+  60025: "the checker counted a vote that was never durable, and told to nobody",
   41: "a request that was rejected had a copy on its way, which was taken later",
 };
 

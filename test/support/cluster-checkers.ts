@@ -60,7 +60,7 @@ export class GroupChecker {
   look({ consensus }: NodeView): void {
     const { machine } = consensus;
     if (machine === undefined) return;
-    const { id, term, role, log, votedFor } = machine;
+    const { id, term, role, log, durableVote } = machine;
     let seen = this.#seen.get(id);
     if (seen === undefined) {
       seen = { role: "", term: -1, commitIndex: log.snapshot.index, lastIndex: 0, snapshotIndex: 0, looks: 0 };
@@ -75,13 +75,14 @@ export class GroupChecker {
     )
       return;
     const view: MemberView = { id, term, role, log };
-    if (votedFor !== undefined) {
-      const key = `${id} in term ${term}`;
+    // A vote that is not durable was told to nobody, and may be forgotten.
+    if (durableVote?.votedFor !== undefined) {
+      const key = `${id} in term ${durableVote.term}`;
       const other = this.#votes.get(key);
-      if (other !== undefined && other !== votedFor) {
-        throw new Violation(`one vote a term: ${key} voted for ${other} and for ${votedFor}`);
+      if (other !== undefined && other !== durableVote.votedFor) {
+        throw new Violation(`one vote a term: ${key} voted for ${other} and for ${durableVote.votedFor}`);
       }
-      this.#votes.set(key, votedFor);
+      this.#votes.set(key, durableVote.votedFor);
     }
     const from = Math.max(seen.commitIndex + 1, log.firstIndex);
     if (log.commitIndex >= from) this.#committed.applied(id, log.range(from, log.commitIndex));

@@ -19,6 +19,8 @@ interface Pending {
 export class Durability {
   /** The log is durable up to here. */
   index: number;
+  /** Term and vote as they are durable, since this start. */
+  vote: { readonly term: number; readonly votedFor: PeerId | undefined } | undefined;
   #isHardStateDirty = false;
   #dirtyFrom = Number.POSITIVE_INFINITY;
   #snapshot: Snapshot | undefined;
@@ -79,6 +81,7 @@ export class Durability {
       this.index = Math.max(this.index, first.index);
       last = first;
     }
+    this.vote = last ?? this.vote;
     return last;
   }
 }

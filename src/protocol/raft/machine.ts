@@ -99,6 +99,11 @@ export class Raft {
     return this.#leadership;
   }
 
+  /** Term and vote as they are durable, since this start: what others may rely on. */
+  get durableVote(): { readonly term: number; readonly votedFor: PeerId | undefined } | undefined {
+    return this.#durability.vote;
+  }
+
   /** The log is durable here up to this index. */
   get persistedIndex(): number {
     return this.#durability.index;
