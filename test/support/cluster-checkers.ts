@@ -3,6 +3,7 @@ import { makeRoutes } from "../../plugins/hash-slot-router.ts";
 import type { RaftConsensus } from "../../plugins/raft.ts";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { ClusterMap, Topology } from "../../src/contracts/topology.ts";
+import { SLOT_COUNT } from "../../src/codec/slot.ts";
 import type { Node } from "../../src/node.ts";
 import type { PeerId } from "../../src/protocol/raft/types.ts";
 import {
@@ -165,11 +166,11 @@ export class MapChecker {
   #oneServes(view: NodeView, map: ClusterMap): void {
     const { facts } = view.node;
     const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
-    const serves = new Uint8Array(actionOfSlot.length);
-    for (let slot = 0; slot < serves.length; slot += 1) serves[slot] = actionOfSlot[slot] === 0 ? 1 : 0;
+    const serves = new Uint8Array(SLOT_COUNT);
+    for (let slot = 0; slot < SLOT_COUNT; slot += 1) serves[slot] = actionOfSlot[slot] === 0 ? 1 : 0;
     for (const [other, theirs] of this.#serving) {
       if (other === view) continue;
-      for (let slot = 0; slot < serves.length; slot += 1) {
+      for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
         if (((serves[slot] as number) & (theirs[slot] as number)) === 0) continue;
         throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
       }
