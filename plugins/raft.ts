@@ -417,6 +417,8 @@ export default definePlugin({
       log.warn("raft: this node was taken out of the cluster", { group, peer });
       isOut = true;
       void driver?.stop();
+      // Nobody will answer any more.
+      requests.close();
     };
 
     // --- leaving, and beginning alone ---

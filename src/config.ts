@@ -57,7 +57,7 @@ export const coreSchema = Type.Object({
   dataDir: Type.Optional(
     Type.String({
       description:
-        "The directory of what must outlive the process: the node's identity. Default: none, everything is in memory.",
+        "The directory of what must outlive the process: the node's identity, and the log of the cluster map. Default: none, everything is in memory, and each start is another member.",
       minLength: 1,
     }),
   ),

@@ -478,6 +478,18 @@ describe("frames from strangers", () => {
     expect(await group.set(0, "2")).toMatchObject({ type: "done" });
   });
 
+  test("word that it may not come back ends what a node waits for at once, as what is known of it", async () => {
+    const group = new Group();
+    await group.whole();
+    const { group: name, peer } = group.consensus(0).status;
+    group.simulation.partition([group.hosts[0] ?? ""], [group.hosts[1] ?? "", group.hosts[2] ?? ""]);
+    const beganAtMs = group.simulation.nowMs;
+    const asked = group.topology(0).request({ type: "change-setting", name: "min-in-sync", value: "2" }, "a test");
+    await say(group, [encodeConsensusFrame({ type: "removed", group: name, peer, isBarred: true })]);
+    expect(["refused", "unknown"]).toContain((await group.simulation.settle("an outcome", asked, REQUEST_MS)).type);
+    expect(group.simulation.nowMs - beganAtMs).toBeLessThan(REQUEST_MS / 2);
+  });
+
   test("with another list are told of once", async () => {
     const group = new Group();
     await group.whole();
