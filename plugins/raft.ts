@@ -533,10 +533,7 @@ export default definePlugin({
       const admits = (id: string): boolean => attached().admits(id);
       const next = voterStep(raft, { peer, nodeOf: nodeIdOf, admits, silentMs }, settings);
       if (next === undefined) return;
-      log.info(
-        "raft: changing who votes",
-        next.type === "change" ? { change: next.change.type } : { change: next.type },
-      );
+      log.info("raft: changing who votes", { change: next.type === "change" ? next.change.type : next.type });
       driver?.input(next);
     };
 
@@ -547,12 +544,13 @@ export default definePlugin({
         if (!isOut) formation?.step(nowMs);
       } else if (!isOut) {
         driver.input({ type: "tick" });
-        const isMember = driver.machine.isMember;
+        // Its own log may name it by an entry that was never committed: a member that nobody leads asks again, which costs a member nothing.
+        const isLed = driver.machine.isMember && driver.machine.leaderHeardTicksAgo < 4 * ticks(settings.electionMs);
         sinceVotersMs += settings.tickMs;
         if (sinceVotersMs >= VOTERS_MS) {
           sinceVotersMs = 0;
           manageVoters();
-          if (!isMember) askToJoin();
+          if (!isLed) askToJoin();
           if (!isEstablished) formation?.ask();
         }
         if (bytesSinceSnapshot > 0 && nowMs - snapshotAtMs > settings.snapshotMs) takeSnapshot();

@@ -88,6 +88,8 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
             host,
             port: PORT,
             insecure: true,
+            // The slowest disks that are drawn take seconds for each operation.
+            pluginTimeoutMs: 120_000,
             ...(hasDisk.get(host) === true ? { dataDir: "data" } : {}),
             plugins: {
               resp: false,
@@ -270,7 +272,10 @@ function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
   }
 }
 
-/** Whether a node that forgets everything when it stops may stop: the voters that are left must be a majority, wherever anybody stands. */
+/**
+ * Whether a node that forgets everything when it stops may stop: the voters that are left must be a majority, wherever anybody stands; a
+ * learner may just be given a vote, and counts as a voter that stops.
+ */
 function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolean {
   const alive = new Set(
     [...running.values()].filter((view) => view.name !== name).map((view) => view.consensus.status.peer),
@@ -280,7 +285,11 @@ function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolea
     if (machine === undefined) return false;
     for (const { members } of machine.log.configurationsFrom(machine.log.commitIndex)) {
       const voters = members.filter((member) => member.isVoter);
-      if (voters.length > 0 && voters.filter(({ id }) => alive.has(id)).length < majorityOf(voters.length))
+      const isVoter = voters.some(({ id }) => id === running.get(name)?.consensus.status.peer);
+      if (
+        voters.length > 0 &&
+        voters.filter(({ id }) => alive.has(id)).length < majorityOf(voters.length + (isVoter ? 0 : 1))
+      )
         return false;
     }
   }

@@ -21,6 +21,9 @@ const SEEDS_THAT_FAILED: Readonly<Record<number, string>> = {
   40104:
     "late word of an earlier identity took the place of the present one, whose node was out of the cluster for ever",
   60025: "the checker counted a vote that was never durable, and told to nobody",
+  80026: "a node whose log named it a learner by an entry that was lost waited for ever to be sent the log",
+  80170:
+    "a node without a disk that was just being given a vote died, which no majority survives: the run must not do it",
   41: "a request that was rejected had a copy on its way, which was taken later",
 };
 
