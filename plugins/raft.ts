@@ -19,7 +19,7 @@ import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
 import { Barriers } from "../src/consensus/barriers.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
-import { groupOf, listDigest } from "../src/consensus/founding.ts";
+import { type Proposal, groupOf, listDigest } from "../src/consensus/founding.ts";
 import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
@@ -30,6 +30,7 @@ import {
   type Applied,
   type Consensus,
   type ConsensusStatus,
+  type FormationPlan,
   type Founder,
   type ReplicatedState,
   type RequestOutcome,
@@ -95,7 +96,6 @@ const settingsSchema = Type.Object({
     default: 5000,
     minimum: 10,
   }),
-  zone: Type.String({ description: "Where this node stands: voters are spread over zones.", default: "" }),
 });
 
 /** What this plugin provides, with the machine behind it: for checkers, which look at it and change nothing. */
@@ -107,6 +107,8 @@ export interface RaftConsensus extends Consensus {
 const VOTERS_MS = 500;
 /** Entries are not sent to a node for which so much waits already. */
 const MAX_BACKLOG_BYTES = 128 * 1024;
+/** Nodes that are being taken in at a time: more are asked to come again by getting no answer. */
+const MAX_INTRODUCED = 100;
 /** A frame that looks for the leader is passed on so often. */
 const MAX_HOPS = 3;
 /** How long a node that stops waits for others to go on without it. */
@@ -130,8 +132,7 @@ export default definePlugin({
     const hasDisk = core.dataDir !== undefined;
 
     let state: ReplicatedState | undefined;
-    let founders: readonly Founder[] = [];
-    let list = "";
+    let plan: FormationPlan = { type: "list", founders: [] };
     let formation: Formation | undefined;
     /** This node's identity in the group; another one at each start without a disk. */
     let peer: PeerId = `${node.id}/${hex(4)}`;
@@ -152,23 +153,25 @@ export default definePlugin({
     let bytesSinceSnapshot = 0;
     let snapshotAtMs = clock.monotonicMs();
     let whenEstablished: (() => void) | undefined;
+    /** Nodes that the state is being asked to take in. */
+    const introduced = new Set<string>();
+    /** Why the group has not taken this node in, the last time. */
+    let refusal = "";
 
     const ticks = (ms: number): number => Math.max(1, Math.round(ms / settings.tickMs));
     const machine = (): Raft | undefined => driver?.machine;
     const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;
     const leader = (): PeerId | undefined => machine()?.leader;
     const addressOf = (id: PeerId): BusAddress | undefined =>
-      machine()?.configuration.members.find((member) => member.id === id) ?? known.address(id);
+      // What it said itself is newer than what the log says of it: nodes come back at other addresses.
+      known.address(id) ?? machine()?.configuration.members.find((member) => member.id === id);
     /** @returns False if it will not arrive. */
     const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): boolean =>
       address !== undefined && bus.send(address, BusChannel.consensus, encodeConsensusFrame(frame));
-    const ownMember = (): Member => ({
-      id: peer,
-      isVoter: false,
-      ...bus.address,
-      zone: settings.zone,
-      isWitness: founders.find((founder) => founder.nodeId === node.id)?.isWitness ?? false,
-    });
+    const ownMember = (): Member => {
+      const { zone, isWitness } = attached().self();
+      return { id: peer, isVoter: false, ...bus.address, zone, isWitness };
+    };
 
     // --- the machine ---
 
@@ -280,30 +283,36 @@ export default definePlugin({
       if (isStopping) return;
       begin(storage, { term: 0, votedFor: undefined, snapshot, entries: [] });
     };
-    const found = async (
-      peers: readonly PeerId[],
-      name: string,
-      data: Uint8Array = attached().founding,
-    ): Promise<void> => {
+    const found = async ({ group: name, candidates }: Proposal, data?: Uint8Array): Promise<void> => {
       group = name;
-      foundingPeers = peers;
+      const { founders } = plan.type === "list" ? plan : { founders: candidates };
       const voters = foundingVoters(founders.length, settings.maxVoters);
       const members = founders.map(({ nodeId, address, zone, isWitness }, at): Member => {
-        const id = peers.find((each) => nodeIdOf(each) === nodeId);
-        assert(id !== undefined, "every founder has an identity");
-        return { id, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
+        const candidate = candidates.find((each) => each.nodeId === nodeId);
+        assert(candidate !== undefined, "every founder has an identity");
+        return { id: candidate.peer, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
       });
+      foundingPeers = members.map(({ id }) => id);
       log.info("raft: group founded", { group, members: members.length, voters });
-      await create({ index: 1, term: 0, configuration: { members }, data });
+      await create({ index: 1, term: 0, configuration: { members }, data: data ?? attached().founding(founders) });
+    };
+    /** What a node that is all of its group founds. */
+    const ownProposal = (): Proposal => {
+      const { founders } = plan.type === "list" ? plan : { founders: [] };
+      const [founder, ...others] = founders;
+      assert(founder !== undefined && others.length === 0, "this node founds alone");
+      return { group: groupOf(listDigest(founders, settings.maxVoters), [peer]), candidates: [{ ...founder, peer }] };
     };
     const join = async (name: string): Promise<void> => {
       group = name;
       log.info("raft: joining the group that is there", { group });
       await create({ index: 0, term: 0, configuration: { members: [] }, data: new Uint8Array(0) });
+      askToJoin();
     };
 
     /** Asks to be taken in by the group that is there. */
-    const askToJoin = (): void => formation?.tellOthers({ type: "join", group, member: ownMember(), hops: 0 });
+    const askToJoin = (): void =>
+      formation?.tellOthers({ type: "join", group, member: ownMember(), card: attached().self().card, hops: 0 });
     const abandon = async (): Promise<void> => {
       const stopped = driver?.stop();
       driver = undefined;
@@ -314,14 +323,31 @@ export default definePlugin({
       await stopped;
     };
 
-    const foundersAre = (nodes: readonly Founder[]): void => {
-      founders = nodes;
-      list = listDigest(founders, settings.maxVoters);
+    const formBy = (next: FormationPlan): void => {
+      plan = next;
+      const founder = (): Founder =>
+        (plan.type === "list" ? plan.founders.find(({ nodeId }) => nodeId === node.id) : undefined) ??
+        attached().self();
       formation = new Formation(
-        list,
-        founders,
-        () => ({ nodeId: node.id, peer, group, foundingPeers, voters: machine()?.voters ?? [], isEstablished }),
-        { send: sendTo, found, join, abandon, fault: (error) => context.fault(error) },
+        plan,
+        settings.maxVoters,
+        () => ({
+          peer,
+          founder: founder(),
+          group,
+          foundingPeers,
+          voters: machine()?.voters ?? [],
+          isEstablished,
+          members: machine()?.configuration.members ?? [],
+        }),
+        {
+          send: sendTo,
+          isCard: (nodeId, card) => attached().isCard(nodeId, card),
+          found,
+          join,
+          abandon,
+          fault: (error) => context.fault(error),
+        },
         log,
       );
     };
@@ -329,7 +355,7 @@ export default definePlugin({
     // --- frames ---
 
     const tellRemoved = (to: BusAddress, id: PeerId): void =>
-      void sendTo(to, { type: "removed", group, peer: id, isBarred: !attached().admits(nodeIdOf(id)) });
+      void sendTo(to, { type: "removed", group, peer: id, isBarred: attached().standingOf(nodeIdOf(id)) !== "member" });
     /** Passes a frame on to the leader. */
     const passOn = (frame: Extract<ConsensusFrame, { readonly type: "join" | "leave" }>): void => {
       const to = leader();
@@ -344,15 +370,28 @@ export default definePlugin({
         passOn(frame);
         return;
       }
-      const { member } = frame;
+      const { member, card } = frame;
+      const nodeId = nodeIdOf(member.id);
       known.isAt(member.id, member);
-      if (!attached().admits(nodeIdOf(member.id))) {
-        tellRemoved(member, member.id);
-        return;
+      const standing = attached().standingOf(nodeId);
+      if (standing === "removed") tellRemoved(member, member.id);
+      else if (standing === "unknown") void introduce(nodeId, card, frame);
+      else if (!(machine()?.configuration.members ?? []).some((each) => each.id === member.id)) {
+        change({ type: "change", id: 0, change: { type: "add-learner", member } });
       }
-      const members = machine()?.configuration.members ?? [];
-      if (members.some((each) => each.id === member.id)) return;
-      change({ type: "change", id: 0, change: { type: "add-learner", member } });
+    };
+    /** The state is asked to take a node in, which is then a learner; or is told why it is not. */
+    const introduce = async (
+      nodeId: string,
+      card: string,
+      frame: Extract<ConsensusFrame, { readonly type: "join" }>,
+    ): Promise<void> => {
+      if (introduced.has(nodeId) || introduced.size >= MAX_INTRODUCED) return;
+      introduced.add(nodeId);
+      const reason = await attached().introduce(nodeId, card);
+      introduced.delete(nodeId);
+      if (reason === undefined) admit(frame);
+      else sendTo(frame.member, { type: "refused", group, peer: frame.member.id, reason });
     };
     const dismiss = (from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "leave" }>): void => {
       const isMember = (machine()?.configuration.members ?? []).some(({ id }) => id === frame.peer);
@@ -380,10 +419,10 @@ export default definePlugin({
           driver.input({ type: "message", from: frame.from, message: frame.message });
           break;
         case "who":
-          formation?.asked(from, frame, clock.monotonicMs());
+          formation?.asked(from, frame.standing, clock.monotonicMs());
           break;
         case "here":
-          formation?.answered(from.nodeId, frame, clock.monotonicMs());
+          formation?.answered(from, frame.standing, clock.monotonicMs());
           break;
         case "join":
           if (frame.group === group) admit(frame);
@@ -393,6 +432,11 @@ export default definePlugin({
           break;
         case "removed":
           if (frame.group === group && frame.peer === peer && !isStopping) removed(frame.isBarred);
+          break;
+        case "refused":
+          if (frame.group !== group || frame.peer !== peer || refusal === frame.reason) return;
+          refusal = frame.reason;
+          log.error("raft: the cluster does not take this node in", { group, reason: refusal });
           break;
         case "request":
           if (frame.group !== group) return;
@@ -454,6 +498,11 @@ export default definePlugin({
       if (!(await letGo())) {
         return "this node is out of the map, but the group has not let it go yet: that takes a leader and a majority";
       }
+      await detach();
+      return undefined;
+    };
+    /** Belongs to no group from here on. */
+    const detach = async (): Promise<void> => {
       // 1. Whoever asks hears nothing of this node: it is neither fresh nor a member.
       formation = undefined;
       // 2. What waits for the old group waits no more.
@@ -466,17 +515,31 @@ export default definePlugin({
       proposals.clear();
       barriers.close();
       await left?.stop();
-      return undefined;
-    };
-    const foundAlone = async (founder: Founder, founding: Uint8Array): Promise<void> => {
-      assert(driver === undefined && formation === undefined, "a node leaves its group before it founds another");
+      // 3. It is another identity, of whom nobody has heard.
       known.clear();
       bytesSinceSnapshot = 0;
-      foundersAre([founder]);
+      foundingPeers = [];
+      isEstablished = false;
+      refusal = "";
       peer = `${node.id}/${hex(4)}`;
-      await found([peer], groupOf(list, [peer]), founding);
+    };
+    const foundAlone = async (founding: Uint8Array): Promise<void> => {
+      assert(driver === undefined && formation === undefined, "a node leaves its group before it founds another");
+      // The node may have another id by now.
+      peer = `${node.id}/${hex(4)}`;
+      formBy({ type: "list", founders: [attached().self()] });
+      await found(ownProposal(), founding);
       isOut = false;
       await within(FAREWELL_MS, FAREWELL_STEP_MS, isReady);
+    };
+
+    const moveTo = async (name: string, members: readonly BusAddress[]): Promise<string | undefined> => {
+      if (formation?.isBusy === true) return "the group is being founded";
+      await detach();
+      formBy({ type: "seeds", seeds: members, expect: 0, terms: "" });
+      isOut = false;
+      await join(name);
+      return undefined;
     };
 
     // --- requests ---
@@ -530,7 +593,7 @@ export default definePlugin({
       if (raft === undefined || !isReady()) return;
       const nowMs = clock.monotonicMs();
       const silentMs = (id: PeerId): number => known.silentMs(id, nowMs);
-      const admits = (id: string): boolean => attached().admits(id);
+      const admits = (id: string): boolean => attached().standingOf(id) === "member";
       const next = voterStep(raft, { peer, nodeOf: nodeIdOf, admits, silentMs }, settings);
       if (next === undefined) return;
       log.info("raft: changing who votes", { change: next.type === "change" ? next.change.type : next.type });
@@ -551,7 +614,7 @@ export default definePlugin({
           sinceVotersMs = 0;
           manageVoters();
           if (!isLed) askToJoin();
-          if (!isEstablished) formation?.ask();
+          if (!isEstablished) formation?.ask(nowMs);
         }
         if (bytesSinceSnapshot > 0 && nowMs - snapshotAtMs > settings.snapshotMs) takeSnapshot();
       }
@@ -563,9 +626,14 @@ export default definePlugin({
 
     const open = async (): Promise<void> => {
       const opened = hasDisk ? await RaftStorage.open(disk) : undefined;
-      // A node that was stopped while it was being reset may have left a member's memory that is not this node's.
-      if (opened === undefined || nodeIdOf(opened.storage.identity.peer) !== node.id) {
-        if (founders.length === 1) await found([peer], groupOf(list, [peer]));
+      // A node that was stopped while it was being reset, or moved to another group, may have left the memory of who it is no more.
+      const isOwn =
+        opened !== undefined &&
+        nodeIdOf(opened.storage.identity.peer) === node.id &&
+        (node.joining === undefined || node.joining.group === opened.storage.identity.group);
+      if (!isOwn) {
+        if (plan.type === "list" && plan.founders.length === 1) await found(ownProposal());
+        else if (node.joining !== undefined) await join(node.joining.group);
         else formation?.step(clock.monotonicMs());
         return;
       }
@@ -636,10 +704,10 @@ export default definePlugin({
       get machine() {
         return machine();
       },
-      attach(attachedState, list_) {
+      attach(attachedState, plan_) {
         assert(state === undefined, "one state is replicated");
         state = attachedState;
-        foundersAre(list_);
+        formBy(plan_);
       },
       get status(): ConsensusStatus {
         const raft = machine();
@@ -661,11 +729,13 @@ export default definePlugin({
           })),
           isOut,
           waitingFor: isOut
-            ? "nothing: this node was taken out of the cluster"
+            ? "nothing: this node was taken out of the cluster; CLUSTER MEET brings it back"
             : raft === undefined
-              ? `word from ${formation?.missing.join(", ") ?? ""}`
+              ? formation?.waitingFor
               : leading === undefined
-                ? "a leader"
+                ? refusal === ""
+                  ? "a leader"
+                  : `the cluster to take it in: ${refusal}`
                 : undefined,
         };
       },
@@ -691,6 +761,7 @@ export default definePlugin({
           : barriers.add(deadlineMs, (id) => driver?.input({ type: "read", id })),
       leave,
       foundAlone,
+      moveTo,
     };
     return { consensus };
   },

@@ -12,6 +12,7 @@
  */
 import { createHash } from "node:crypto";
 import { Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
 import { assert } from "../src/assert.ts";
 import { type CoreSettings, HOST_PATTERN } from "../src/config.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
@@ -32,8 +33,16 @@ import {
 } from "../src/contracts/topology.ts";
 import { StartError } from "../src/errors.ts";
 import { idOfName } from "../src/identity.ts";
-import { definePlugin } from "../src/plugin.ts";
+import { type NetAddress, parseAddress } from "../src/net-address.ts";
+import { type NodeFacts, definePlugin } from "../src/plugin.ts";
 import { canonicalRanges, parseSlotRange } from "../src/protocol/slot-ranges.ts";
+import {
+  ALL_SLOTS,
+  type FoundingNode,
+  divideAmong,
+  foundingState,
+  problemOfFounders,
+} from "../src/protocol/topology/founding-map.ts";
 import { decideRequest } from "../src/protocol/topology/decide.ts";
 import type { TopologyAct } from "../src/protocol/topology/records.ts";
 import {
@@ -51,7 +60,6 @@ import {
   checkState,
   deltaOf,
   imageOf,
-  intersectRanges,
 } from "../src/protocol/topology/state.ts";
 
 const nodeSchema = Type.Object(
@@ -91,12 +99,6 @@ function shardIdOf(nodeId: string): string {
   return createHash("sha1").update(`bunch shard ${nodeId}`).digest("hex");
 }
 
-/** A node of the list, with the slots that it begins with. */
-interface FoundingNode {
-  readonly record: NodeRecord;
-  readonly slots: readonly SlotRange[];
-}
-
 export default definePlugin({
   name: "topology",
   summary: "Keeps the cluster map: decides its changes, applies them, tells them.",
@@ -107,21 +109,19 @@ export default definePlugin({
     const { core, hooks, node, settings, world } = context;
     const { consensus } = context.uses;
     const { clock, log } = world;
-    const isListed = settings.nodes !== undefined && !node.isReset;
-    const founders =
-      settings.nodes === undefined || node.isReset
-        ? [aloneNode(node.id, core, node.isReset ? [] : [{ first: 0, last: SLOT_COUNT - 1 }])]
-        : settings.nodes.map(foundingNode);
-    const problem = problemOf(founders);
+    const start = startOf(settings.nodes, node, core);
+    const founders = start.type === "found" ? start.founders : [];
+    const problem = problemOfFounders(founders);
     if (problem !== undefined)
       throw new StartError(`Setting "plugins.topology.nodes" makes no cluster map: ${problem}.`);
-    let listed = findSelf(founders, node.id, core, isListed);
+    let listed =
+      start.type === "found" ? findSelf(founders, node.id, core, start.isListed) : ownNode(node.id, core, []);
     if (listed.record.role === "witness" && core.dataDir === undefined) {
       throw new StartError(
         `Node "${listed.record.name}" is a witness: it needs a data directory (--data-dir), since its vote has to outlive it.`,
       );
     }
-    const founding = foundingState(founders);
+    const founding = foundingState(founders, shardIdOf);
 
     let journal = new Journal();
     // Before a group is there this node knows who there may be, and nothing that anybody serves.
@@ -134,9 +134,13 @@ export default definePlugin({
     const ownRecord = (): NodeRecord => ({
       ...listed.record,
       // A port that the machine chose is known only when it is open.
-      port: Number(context.parameters.get("port")?.get() ?? listed.record.port),
+      port: core.announcePort ?? Number(context.parameters.get("port")?.get() ?? listed.record.port),
       start: node.runId,
     });
+    const introduction = (): Omit<NodeRecord, "incarnation"> => {
+      const { incarnation: _, ...record } = ownRecord();
+      return record;
+    };
     const self = (): NodeRecord => state.nodes.get(node.id) ?? listed.record;
     const isAdmitted = (): boolean => self().start === node.runId;
 
@@ -193,8 +197,20 @@ export default definePlugin({
     };
     consensus?.attach(
       {
-        founding: encodeSnapshot(founding, new Journal()),
-        admits: (id) => state.nodes.has(id),
+        founding: (candidates) =>
+          encodeSnapshot(
+            start.type === "found" ? founding : foundingState(divide(candidates, core.replicas), shardIdOf),
+            new Journal(),
+          ),
+        isCard: (id, card) => readCard(card)?.id === id,
+        standingOf: (id) => (state.nodes.has(id) ? "member" : state.tombstones.has(id) ? "removed" : "unknown"),
+        async introduce(id, card) {
+          const record = readCard(card);
+          if (record?.id !== id || record.start === "") return "ERR what it says of itself makes no sense";
+          const outcome = await ask({ type: "register-node", node: record }, "it asked to be taken in");
+          return outcome.type === "done" ? undefined : outcome.reason;
+        },
+        self: () => founderOf(ownRecord()),
         lead(isLeading) {
           ahead = isLeading ? { state, settled: new Set() } : undefined;
         },
@@ -224,7 +240,9 @@ export default definePlugin({
           );
         },
       },
-      founders.map(founderOf),
+      start.type === "found"
+        ? { type: "list", founders: founders.map(({ record }) => founderOf(record)) }
+        : { type: "seeds", seeds: start.seeds, expect: start.expect, terms: `replicas ${core.replicas}` },
     );
 
     // --- requests ---
@@ -253,8 +271,7 @@ export default definePlugin({
     const register = async (): Promise<void> => {
       if (isRegistering || isAdmitted() || map.version === 0) return;
       isRegistering = true;
-      const { incarnation: _, ...record } = ownRecord();
-      const outcome = await ask({ type: "register-node", node: record }, "it has started");
+      const outcome = await ask({ type: "register-node", node: introduction() }, "it has started");
       isRegistering = false;
       if (outcome.type === "rejected" && lastRejection !== outcome.reason) {
         lastRejection = outcome.reason;
@@ -296,12 +313,12 @@ export default definePlugin({
       listed = { record: { ...ownRecord(), id, incarnation: 1 }, slots: [] };
       acknowledged = 0;
       lastRejection = undefined;
-      const alone = foundingState([listed], epoch);
+      const alone = foundingState([listed], shardIdOf, epoch);
       if (consensus === undefined) {
         journal = new Journal();
         switchTo(alone, undefined);
       } else {
-        await consensus.foundAlone(founderOf(listed), encodeSnapshot(alone, new Journal()));
+        await consensus.foundAlone(encodeSnapshot(alone, new Journal()));
       }
       log.info("this node is a cluster by itself", { nodeId: id });
       return undefined;
@@ -349,29 +366,123 @@ function decodeRequest(bytes: Uint8Array): { readonly request: TopologyRequest; 
   return JSON.parse(decoder.decode(bytes)) as { request: TopologyRequest; cause: string };
 }
 
-function founderOf({ record }: FoundingNode): Founder {
+/** What a node tells of itself. The founding map of all that found a cluster is made of these. */
+function founderOf(record: NodeRecord): Founder {
+  const { incarnation: _, ...card } = record;
   return {
     nodeId: record.id,
     address: { host: record.busHost, port: record.busPort },
     zone: record.zone,
     isWitness: record.role === "witness",
+    card: JSON.stringify(card),
   };
 }
 
-function aloneNode(id: string, core: CoreSettings, slots: readonly SlotRange[]): FoundingNode {
+const cardSchema = Type.Object(
+  {
+    id: Type.String({ pattern: "^[0-9a-f]{40}$" }),
+    name: Type.String({ pattern: "^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$" }),
+    host: Type.String({ pattern: HOST_PATTERN }),
+    port: Type.Integer({ minimum: 0, maximum: 65535 }),
+    busHost: Type.String({ pattern: HOST_PATTERN }),
+    busPort: Type.Integer({ minimum: 0, maximum: 65535 }),
+    httpHost: Type.String({ pattern: HOST_PATTERN }),
+    httpPort: Type.Integer({ minimum: 0, maximum: 65535 }),
+    zone: Type.String({ maxLength: 64 }),
+    role: Type.Union([Type.Literal("data"), Type.Literal("witness")]),
+    // Of those on a list of nodes it is not known yet.
+    start: Type.String({ pattern: "^([0-9a-f]{40})?$" }),
+  },
+  { additionalProperties: false },
+);
+
+/** @returns `undefined` if it is none. */
+function readCard(card: string): Omit<NodeRecord, "incarnation"> | undefined {
+  try {
+    const value: unknown = JSON.parse(card);
+    return Value.Check(cardSchema, value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The map of nodes that found each other. */
+function divide(founders: readonly Founder[], replicas: number): readonly FoundingNode[] {
+  const records = founders.map(({ card }): NodeRecord => {
+    const record = readCard(card);
+    assert(record !== undefined, "founders say what they are");
+    // Each start is admitted by a record of its own.
+    return { ...record, start: "", incarnation: 0 };
+  });
+  return divideAmong(records, replicas);
+}
+
+/** How this node comes to a map. */
+type Start =
+  | { readonly type: "found"; readonly founders: readonly FoundingNode[]; readonly isListed: boolean }
+  | { readonly type: "look"; readonly seeds: readonly NetAddress[]; readonly expect: number };
+
+/** @throws {StartError} If settings contradict each other. */
+function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, core: CoreSettings): Start {
+  const refuse = (problem: string): never => {
+    throw new StartError(problem);
+  };
+  const { join, bootstrapExpect, replicas, empty } = core;
+  const isLooking = join !== undefined || bootstrapExpect !== undefined;
+  if (nodes !== undefined && (isLooking || empty)) {
+    refuse(
+      `Setting "plugins.topology.nodes" lists the nodes of the cluster: it goes with none of --join, --bootstrap-expect and --empty.`,
+    );
+  }
+  if (isLooking && empty)
+    refuse("Flag --empty is for a node that waits to be met: it goes without --join and --bootstrap-expect.");
+  if (bootstrapExpect !== undefined && bootstrapExpect > 1 && join === undefined) {
+    refuse(
+      `Flag --bootstrap-expect ${bootstrapExpect} wants nodes to look for: give their bus addresses with --join, the same on each.`,
+    );
+  }
+  if (replicas > 0 && bootstrapExpect === undefined) {
+    refuse(
+      `Flag --replicas ${replicas} is about a cluster that is founded by --bootstrap-expect; CLUSTER REPLICATE makes a node a replica.`,
+    );
+  }
+  if (bootstrapExpect !== undefined && bootstrapExpect <= replicas) {
+    refuse(
+      `Flag --bootstrap-expect ${bootstrapExpect} is too few for --replicas ${replicas}: a primary with its replicas takes ${replicas + 1} nodes.`,
+    );
+  }
+  if (node.joining !== undefined) return { type: "look", seeds: node.joining.members, expect: 0 };
+  if (node.isReset) return { type: "found", founders: [ownNode(node.id, core, [])], isListed: false };
+  if (nodes !== undefined) return { type: "found", founders: nodes.map(foundingNode), isListed: true };
+  if (isLooking) return { type: "look", seeds: seedsOf(join ?? ""), expect: bootstrapExpect ?? 0 };
+  const slots = empty || core.witness ? [] : ALL_SLOTS;
+  return { type: "found", founders: [ownNode(node.id, core, slots)], isListed: false };
+}
+
+function seedsOf(join: string): readonly NetAddress[] {
+  return join.split(",").flatMap((text) => {
+    if (text === "") return [];
+    const address = parseAddress(text);
+    if (address === undefined) throw new StartError(`Flag --join names "${text}", but a port is from 1 to 65535.`);
+    return address;
+  });
+}
+
+/** This node, as its settings describe it. */
+function ownNode(id: string, core: CoreSettings, slots: readonly SlotRange[]): FoundingNode {
   const host = core.announceHost ?? core.host;
   return {
     record: {
       id,
       name: core.name ?? "",
       host,
-      port: core.port,
+      port: core.announcePort ?? core.port,
       busHost: host,
-      busPort: core.busPort ?? Math.min(core.port + BUS_PORT_OFFSET, 65535),
+      busPort: core.announceBusPort ?? core.busPort ?? Math.min(core.port + BUS_PORT_OFFSET, 65535),
       httpHost: host,
       httpPort: 0,
-      zone: "",
-      role: "data",
+      zone: core.zone,
+      role: core.witness ? "witness" : "data",
       start: "",
       incarnation: 0,
     },
@@ -417,47 +528,6 @@ function foundingNode(configured: ConfiguredNode): FoundingNode {
       incarnation: 0,
     },
     slots: canonicalRanges(slots),
-  };
-}
-
-/** What is wrong with a list of nodes, as a sentence's end; `undefined` if nothing is. */
-function problemOf(nodes: readonly FoundingNode[]): string | undefined {
-  const ids = new Map<string, string>();
-  const addresses = new Set<string>();
-  const seen: SlotRange[] = [];
-  for (const { record, slots } of nodes) {
-    const other = ids.get(record.id);
-    if (other !== undefined) return `two nodes have the id ${record.id} (names "${other}", "${record.name}")`;
-    ids.set(record.id, record.name);
-    const address = `${record.host}:${record.port}`;
-    if (addresses.has(address)) return `two nodes have the address ${address}`;
-    if (record.role === "witness" && slots.length > 0) return `node "${record.name}" is a witness, and has slots`;
-    addresses.add(address);
-    const [twice] = intersectRanges(slots, seen);
-    if (twice !== undefined) return `two nodes have slot ${twice.first}`;
-    seen.push(...slots);
-  }
-  return undefined;
-}
-
-/** The map that a cluster of these nodes begins with. The same on each of them. @param emptyEpoch Of shards without slots. */
-function foundingState(founders: readonly FoundingNode[], emptyEpoch = 0): TopologyState {
-  const holders = founders.filter(({ record }) => record.role === "data");
-  const shards = holders.map(({ record, slots }, at) => ({
-    id: shardIdOf(record.id),
-    primary: record.id,
-    replicas: [],
-    inSync: [record.id],
-    eligible: [],
-    slots,
-    primaryEpoch: slots.length > 0 ? at + 1 : emptyEpoch,
-    version: 1,
-  }));
-  return {
-    ...EMPTY_STATE,
-    version: 1,
-    nodes: new Map(founders.map(({ record }) => [record.id, record])),
-    shards: new Map(shards.map((shard) => [shard.id, shard])),
   };
 }
 

@@ -12,6 +12,7 @@
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ConfigError } from "./errors.ts";
+import { ADDRESS_PATTERN } from "./net-address.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** What an address or a host name is made of. Lines that clients parse by blanks and commas carry it. */
@@ -33,6 +34,20 @@ export const coreSchema = Type.Object({
     pattern: HOST_PATTERN,
     examples: ["an address or a host name, such as 127.0.0.1, ::1 or localhost"],
   }),
+  announcePort: Type.Optional(
+    Type.Integer({
+      description: "The port that clients are told to connect to. Default: the port that it listens on.",
+      minimum: 1,
+      maximum: 65535,
+    }),
+  ),
+  announceBusPort: Type.Optional(
+    Type.Integer({
+      description: "The port that other nodes are told to connect to. Default: the one that it listens on.",
+      minimum: 1,
+      maximum: 65535,
+    }),
+  ),
   announceHost: Type.Optional(
     Type.String({
       description:
@@ -49,11 +64,46 @@ export const coreSchema = Type.Object({
   }),
   busPort: Type.Optional(
     Type.Integer({
-      description: "The port for other nodes, as it is announced. Default: the client port + 10000.",
+      description: "The port for other nodes. Default: the client port + 10000.",
       minimum: 1,
       maximum: 65535,
     }),
   ),
+  join: Type.Optional(
+    Type.String({
+      description:
+        "Where a cluster is looked for: bus addresses of nodes, HOST:BUSPORT, separated by commas. Some may be down, or be this node's own. Without --bootstrap-expect this node founds none by itself, and waits until one is there.",
+      pattern: `^${ADDRESS_PATTERN}(,${ADDRESS_PATTERN})*$`,
+      examples: ["bus addresses, such as 10.0.0.1:16379,10.0.0.2:16379 (the bus port is the client port + 10000)"],
+    }),
+  ),
+  bootstrapExpect: Type.Optional(
+    Type.Integer({
+      description:
+        "How many nodes found the first cluster together, each started with this number and with --join: once all know each other, and all say that they belong to none, the slots are divided among them. Where there is a cluster already it is joined, so that the flag may stay.",
+      minimum: 1,
+      maximum: 1000,
+    }),
+  ),
+  replicas: Type.Integer({
+    description: "With --bootstrap-expect: how many replicas each primary gets.",
+    default: 0,
+    minimum: 0,
+    maximum: 10,
+  }),
+  empty: Type.Boolean({
+    description: "Starts without slots, and waits to be met by a cluster, or to be given slots.",
+    default: false,
+  }),
+  zone: Type.String({
+    description: "Where this node stands: voters, and the copies of a shard, are spread over zones.",
+    default: "",
+    maxLength: 64,
+  }),
+  witness: Type.Boolean({
+    description: "This node votes on the cluster map and holds no data. It needs a data directory.",
+    default: false,
+  }),
   dataDir: Type.Optional(
     Type.String({
       description:

@@ -7,6 +7,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { StartError, messageOf } from "./errors.ts";
+import { type NetAddress, formatAddress, parseAddress } from "./net-address.ts";
 import type { Disk, Random } from "./world.ts";
 
 /** The file in a data directory that says whose it is. */
@@ -14,11 +15,16 @@ const IDENTITY_FILE = "node.json";
 /** Of the data directory's layout. A node refuses one that it does not know. */
 const FORMAT = 1;
 
-interface StoredIdentity {
+interface StoredIdentity extends Identity {
   readonly format: number;
-  readonly id: string;
   readonly name: string | null;
-  readonly isReset: boolean;
+}
+
+/** A cluster that the node has moved to from another one. */
+export interface Joining {
+  readonly group: string;
+  /** Where some of its members were. */
+  readonly members: readonly NetAddress[];
 }
 
 /** Who a node is. */
@@ -26,6 +32,8 @@ export interface Identity {
   readonly id: string;
   /** It was reset to be a cluster by itself (`CLUSTER RESET`): lists of nodes in its settings are not about it any more. */
   readonly isReset: boolean;
+  /** It has left the cluster that it was, for this one (`CLUSTER MEET`): what it remembers of any other is not it any more. */
+  readonly joining?: Joining | undefined;
 }
 
 /** @returns 40 random hexadecimal digits. */
@@ -128,12 +136,18 @@ export function writeIdentity(disk: Disk, { id, name }: Owner): Promise<void> {
 }
 
 /**
- * Notes that the node was reset, with the id that it has from here on. Without a data directory nothing is noted: the next start is as the first one was.
+ * Notes that the node was reset, or has moved to another cluster, with the id that it has from here on. Without a data directory nothing is noted: the next
+ * start is as the first one was.
  *
  * @param hasDataDirectory Whether `identify` was given one.
  */
-export async function identifyAnew(disk: Disk, hasDataDirectory: boolean, id: string): Promise<Identity> {
-  const identity = { id, isReset: true };
+export async function identifyAnew(
+  disk: Disk,
+  hasDataDirectory: boolean,
+  id: string,
+  joining: Joining | undefined,
+): Promise<Identity> {
+  const identity = { id, isReset: true, joining };
   if (hasDataDirectory) {
     const stored = parse(new TextDecoder().decode((await disk.read(IDENTITY_FILE)) ?? new Uint8Array(0)));
     await store(disk, { format: FORMAT, name: stored?.name ?? null, ...identity });
@@ -142,10 +156,15 @@ export async function identifyAnew(disk: Disk, hasDataDirectory: boolean, id: st
 }
 
 async function store(disk: Disk, identity: StoredIdentity): Promise<void> {
+  const { joining, ...rest } = identity;
+  const stored =
+    joining === undefined
+      ? rest
+      : { ...rest, joining: { group: joining.group, members: joining.members.map(formatAddress) } };
   // Written beside and renamed, so that a crash leaves either no identity, or the one before, or a whole one.
   const draft = `${IDENTITY_FILE}.new`;
   await disk.remove(draft);
-  await disk.append(draft, new TextEncoder().encode(`${JSON.stringify(identity)}\n`));
+  await disk.append(draft, new TextEncoder().encode(`${JSON.stringify(stored)}\n`));
   await disk.sync(draft);
   await disk.rename(draft, IDENTITY_FILE);
 }
@@ -160,8 +179,17 @@ function parse(text: string): StoredIdentity | undefined {
     if (!("id" in value) || typeof value.id !== "string" || !/^[0-9a-f]{40}$/.test(value.id)) return undefined;
     const name = "name" in value && typeof value.name === "string" ? value.name : null;
     const isReset = "isReset" in value && value.isReset === true;
-    return { format: value.format, id: value.id, name, isReset };
+    const joining = "joining" in value ? readJoining(value.joining) : undefined;
+    return { format: value.format, id: value.id, name, isReset, joining };
   } catch {
     return undefined;
   }
+}
+
+function readJoining(value: unknown): Joining | undefined {
+  if (typeof value !== "object" || value === null || !("group" in value) || typeof value.group !== "string")
+    return undefined;
+  const members = "members" in value && Array.isArray(value.members) ? value.members : [];
+  const addresses = members.flatMap((each: unknown) => (typeof each === "string" ? (parseAddress(each) ?? []) : []));
+  return { group: value.group, members: addresses };
 }

@@ -13,7 +13,7 @@ import type { CoreSettings } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Hook, HookOrder } from "./hook.ts";
 import type { Hooks } from "./hooks.ts";
-import type { Identity } from "./identity.ts";
+import type { Identity, Joining } from "./identity.ts";
 import type { Parameter, ParameterTable } from "./parameter-table.ts";
 import type { ServiceOf, ServiceToken } from "./service.ts";
 import type { Timer, World } from "./world.ts";
@@ -67,8 +67,13 @@ export interface NodeContext {
   parameter(parameter: Parameter): void;
   /** As `world.clock.every`; ends by itself when the node stops. */
   every(periodMs: number, callback: () => void): Timer;
-  /** Makes the node one that was reset, durably: see `Identity`. @param id From here on; the one that it has, or another. */
-  resetIdentity(id: string): Promise<void>;
+  /**
+   * Makes the node one that was reset, durably: see `Identity`.
+   *
+   * @param id From here on; the one that it has, or another.
+   * @param joining The cluster that it moves to, if it is not one by itself.
+   */
+  resetIdentity(id: string, joining?: Joining): Promise<void>;
   /** Stops the node at once: an invariant is broken. */
   fault(error: unknown): void;
   /** Stops the node in order, as SIGTERM does. */

@@ -34,9 +34,6 @@ const DEFAULT_CONFIG_FILE = "bunch.config.ts";
 /** Flags that nodes will have, and that mean nothing before there is more than a configured map. Refused, since to ignore one would be a lie. */
 const LATER_FLAGS: Readonly<Record<string, string>> = {
   "--http-port": "nothing serves HTTP in this version",
-  "--join": 'nodes do not find each other in this version: list them in the setting "plugins.topology.nodes"',
-  "--empty":
-    'a node cannot wait to be met in this version: list the nodes in the setting "plugins.topology.nodes", one with no slots if need be',
 };
 
 /** Variables of other parts of the project, which are no settings. */

@@ -1,8 +1,27 @@
 /** What members of a group, and those that would be, say to each other beside Raft's own messages; with the envelope around both. */
+import type { BusAddress } from "../contracts/bus.ts";
+import type { Founder } from "../contracts/consensus.ts";
 import type { Member, Message, PeerId } from "../protocol/raft/types.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 import { readMember, readMessage, writeMember, writeMessage } from "./raft-codec.ts";
+
+/** All that one node tells of itself to others that may form a group with it, or take it in. */
+export interface Standing {
+  readonly peer: PeerId;
+  readonly founder: Founder;
+  /** Whom it would found a group with; empty: nobody. */
+  readonly list: string;
+  /** The group that it has promised to found; empty: none. */
+  readonly promise: string;
+  /** Empty: it belongs to none. */
+  readonly group: string;
+  readonly founders: readonly PeerId[];
+  /** The group has had a leader. */
+  readonly isEstablished: boolean;
+  /** Others that it knows of: members of its group, or nodes without one. */
+  readonly known: readonly BusAddress[];
+}
 
 /** One frame on the bus' consensus channel. */
 export type ConsensusFrame =
@@ -14,21 +33,21 @@ export type ConsensusFrame =
       readonly to: PeerId;
       readonly message: Message;
     }
-  /** A node that belongs to no group asks who is there. `list` tells its list of founders from others. */
-  | { readonly type: "who"; readonly list: string; readonly peer: PeerId; readonly nonce: number }
-  /** The answer: fresh as well (no group), or a member of one, which names its members and leader. */
-  | {
-      readonly type: "here";
-      readonly list: string;
-      readonly peer: PeerId;
-      readonly nonce: number;
-      readonly group: string;
-      readonly founders: readonly PeerId[];
-      /** The group has had a leader. */
-      readonly isEstablished: boolean;
-    }
+  /** A node that belongs to no group, or to one that never lived, asks who is there, and tells of itself. */
+  | { readonly type: "who"; readonly standing: Standing }
+  /** The answer: whoever was asked tells of itself. */
+  | { readonly type: "here"; readonly standing: Standing }
   /** A node would be a learner of the group. Goes from member to member until it is the leader's. */
-  | { readonly type: "join"; readonly group: string; readonly member: Member; readonly hops: number }
+  | {
+      readonly type: "join";
+      readonly group: string;
+      readonly member: Member;
+      /** For the replicated state, if it does not know the node. */
+      readonly card: string;
+      readonly hops: number;
+    }
+  /** The leader says to a node that it is not taken in, and why. It may ask again. */
+  | { readonly type: "refused"; readonly group: string; readonly peer: PeerId; readonly reason: string }
   /** A member that is about to stop for good asks to be taken out. */
   | { readonly type: "leave"; readonly group: string; readonly peer: PeerId; readonly hops: number }
   /** The leader says to somebody that it is no member any more; and whether its node may not be one, under whatever identity. */
@@ -60,6 +79,7 @@ const TYPES = [
   "removed",
   "request",
   "verdict",
+  "refused",
 ] as const satisfies readonly ConsensusFrame["type"][];
 
 export function encodeConsensusFrame(frame: ConsensusFrame): Uint8Array {
@@ -73,22 +93,13 @@ export function encodeConsensusFrame(frame: ConsensusFrame): Uint8Array {
       writeMessage(writer, frame.message);
       break;
     case "who":
-      writer.text(frame.list);
-      writer.text(frame.peer);
-      writer.number(frame.nonce);
-      break;
     case "here":
-      writer.text(frame.list);
-      writer.text(frame.peer);
-      writer.number(frame.nonce);
-      writer.text(frame.group);
-      writer.number(frame.founders.length);
-      for (const founder of frame.founders) writer.text(founder);
-      writer.flag(frame.isEstablished);
+      writeStanding(writer, frame.standing);
       break;
     case "join":
       writer.text(frame.group);
       writeMember(writer, frame.member);
+      writer.text(frame.card);
       writer.number(frame.hops);
       break;
     case "leave":
@@ -110,6 +121,11 @@ export function encodeConsensusFrame(frame: ConsensusFrame): Uint8Array {
     case "verdict":
       writer.text(frame.id);
       writer.flag(frame.isRejected);
+      writer.text(frame.reason);
+      break;
+    case "refused":
+      writer.text(frame.group);
+      writer.text(frame.peer);
       writer.text(frame.reason);
       break;
     default:
@@ -136,19 +152,10 @@ function readBody(reader: ByteReader, type: ConsensusFrame["type"]): ConsensusFr
       return message === undefined ? undefined : { type, group, from, to, message };
     }
     case "who":
-      return { type, list: reader.text(), peer: reader.text(), nonce: reader.number() };
     case "here":
-      return {
-        type,
-        list: reader.text(),
-        peer: reader.text(),
-        nonce: reader.number(),
-        group: reader.text(),
-        founders: reader.list(() => reader.text()),
-        isEstablished: reader.flag(),
-      };
+      return { type, standing: readStanding(reader) };
     case "join":
-      return { type, group: reader.text(), member: readMember(reader), hops: reader.number() };
+      return { type, group: reader.text(), member: readMember(reader), card: reader.text(), hops: reader.number() };
     case "leave":
       return { type, group: reader.text(), peer: reader.text(), hops: reader.number() };
     case "removed":
@@ -157,7 +164,62 @@ function readBody(reader: ByteReader, type: ConsensusFrame["type"]): ConsensusFr
       return { type, group: reader.text(), id: reader.text(), isRetry: reader.flag(), request: reader.bytes() };
     case "verdict":
       return { type, id: reader.text(), isRejected: reader.flag(), reason: reader.text() };
+    case "refused":
+      return { type, group: reader.text(), peer: reader.text(), reason: reader.text() };
     default:
       return type satisfies never;
   }
+}
+
+function writeStanding(writer: ByteWriter, standing: Standing): void {
+  writer.text(standing.peer);
+  writeFounder(writer, standing.founder);
+  writer.text(standing.list);
+  writer.text(standing.promise);
+  writer.text(standing.group);
+  writer.number(standing.founders.length);
+  for (const founder of standing.founders) writer.text(founder);
+  writer.flag(standing.isEstablished);
+  writer.number(standing.known.length);
+  for (const address of standing.known) writeAddress(writer, address);
+}
+
+function readStanding(reader: ByteReader): Standing {
+  return {
+    peer: reader.text(),
+    founder: readFounder(reader),
+    list: reader.text(),
+    promise: reader.text(),
+    group: reader.text(),
+    founders: reader.list(() => reader.text()),
+    isEstablished: reader.flag(),
+    known: reader.list(() => readAddress(reader)),
+  };
+}
+
+function writeFounder(writer: ByteWriter, { nodeId, address, zone, isWitness, card }: Founder): void {
+  writer.text(nodeId);
+  writeAddress(writer, address);
+  writer.text(zone);
+  writer.flag(isWitness);
+  writer.text(card);
+}
+
+function readFounder(reader: ByteReader): Founder {
+  return {
+    nodeId: reader.text(),
+    address: readAddress(reader),
+    zone: reader.text(),
+    isWitness: reader.flag(),
+    card: reader.text(),
+  };
+}
+
+function writeAddress(writer: ByteWriter, { host, port }: BusAddress): void {
+  writer.text(host);
+  writer.number(port);
+}
+
+function readAddress(reader: ByteReader): BusAddress {
+  return { host: reader.text(), port: reader.number() };
 }

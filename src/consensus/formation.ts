@@ -1,22 +1,38 @@
 /**
  * The conversation of a node that belongs to no group, or to one that never came to life: who is there, is there a group? What follows from the answers is
  * decided in `founding.ts`.
+ *
+ * Whom it asks: the nodes of its list, or its seeds and whoever those name. Everybody answers, members of groups too, with all that there is to know of them.
  */
-import type { ConsensusFrame } from "../codec/consensus-codec.ts";
+import type { ConsensusFrame, Standing } from "../codec/consensus-codec.ts";
 import type { BusAddress, BusSender } from "../contracts/bus.ts";
-import type { Founder } from "../contracts/consensus.ts";
+import type { FormationPlan, Founder } from "../contracts/consensus.ts";
+import { formatAddress } from "../net-address.ts";
 import { majorityOf } from "../protocol/raft/quorum.ts";
 import type { PeerId } from "../protocol/raft/types.ts";
 import type { Log } from "../world.ts";
-import { type Report, foundingStep } from "./founding.ts";
+import {
+  type Expectation,
+  type Proposal,
+  type Report,
+  expectationDigest,
+  foundingStep,
+  listDigest,
+} from "./founding.ts";
 
-/** How often everybody is asked. */
-const ASK_MS = 100;
+/** The pause between two rounds of questions, at first; it doubles while nothing new is heard. */
+const ASK_MIN_MS = 100;
+/** Answers stay recent with it. */
+const ASK_MAX_MS = 1000;
+/** Addresses that others have told: more than this are forgotten all at once, and told again. */
+const MAX_LEARNED = 1000;
+/** Addresses that are told at once. */
+const MAX_TOLD = 100;
 
 /** Who this node is at the moment. */
 export interface FormationSelf {
-  readonly nodeId: string;
   readonly peer: PeerId;
+  readonly founder: Founder;
   /** Empty: none. */
   readonly group: string;
   readonly foundingPeers: readonly PeerId[];
@@ -24,46 +40,56 @@ export interface FormationSelf {
   readonly voters: readonly PeerId[];
   /** The group has had a leader. */
   readonly isEstablished: boolean;
+  /** Where members of the group are, as far as this node knows. */
+  readonly members: readonly BusAddress[];
 }
 
 export interface FormationEvents {
   send(to: BusAddress, frame: ConsensusFrame): void;
-  found(peers: readonly PeerId[], group: string): Promise<void>;
+  /** Whether what a node says of itself makes sense. */
+  isCard(nodeId: string, card: string): boolean;
+  found(proposal: Proposal): Promise<void>;
   join(group: string): Promise<void>;
-  /** The own group never had a leader, and never will: be nobody's member again, under another identity. @returns When nothing is left of it. */
+  /** Be another identity, and nobody's member: what the present one has promised, or belongs to, comes to nothing. @returns When nothing is left of it. */
   abandon(): Promise<void>;
   fault(error: unknown): void;
 }
 
 export class Formation {
-  /** Nodes that have not answered. */
-  missing: readonly string[] = [];
-  readonly #list: string;
-  readonly #founders: readonly Founder[];
+  /** In words: what a node without a group waits for. */
+  waitingFor = "";
+  readonly #expectation: Expectation;
+  readonly #targets: readonly BusAddress[];
   readonly #self: () => FormationSelf;
   readonly #events: FormationEvents;
   readonly #log: Log;
+  #promise: Proposal | undefined;
   readonly #reports = new Map<string, Report>();
-  /** Who nodes were when they spoke last. */
-  readonly #peers = new Map<string, PeerId>();
-  #nonce = 0;
+  /** Where others say that somebody is. */
+  readonly #learned = new Map<string, BusAddress>();
   #askedAtMs = Number.NEGATIVE_INFINITY;
+  #pauseMs = ASK_MIN_MS;
   #isBusy = false;
   #isListTold = false;
 
-  /** @param list Tells the list of founders from others. */
-  constructor(
-    list: string,
-    founders: readonly Founder[],
-    self: () => FormationSelf,
-    events: FormationEvents,
-    log: Log,
-  ) {
-    this.#list = list;
-    this.#founders = founders;
+  /** @param terms What those who found a group together must agree on, beside who they are. */
+  constructor(plan: FormationPlan, maxVoters: number, self: () => FormationSelf, events: FormationEvents, log: Log) {
     this.#self = self;
     this.#events = events;
     this.#log = log;
+    if (plan.type === "list") {
+      this.#targets = plan.founders.map(({ address }) => address);
+      const list = listDigest(plan.founders, maxVoters);
+      this.#expectation = { list, count: plan.founders.length, nodes: plan.founders, seeds: "" };
+    } else {
+      this.#targets = plan.seeds;
+      this.#expectation = {
+        list: plan.expect === 0 ? "" : expectationDigest(plan.expect, `${plan.terms} ${maxVoters}`),
+        count: plan.expect,
+        nodes: undefined,
+        seeds: plan.seeds.map(formatAddress).join(", "),
+      };
+    }
   }
 
   /** It is founding or joining a group at this moment. */
@@ -73,77 +99,115 @@ export class Formation {
 
   /** A step of a node that belongs to no group. */
   step(nowMs: number): void {
-    const self = this.#self();
-    if (this.#isBusy || self.group !== "") return;
-    const step = foundingStep(self, this.#list, this.#founders, this.#reports, nowMs);
-    if (step.type === "wait") {
-      this.missing = step.missing;
-      if (nowMs - this.#askedAtMs < ASK_MS) return;
-      this.#askedAtMs = nowMs;
-      this.ask();
-      return;
+    const { peer, founder, group } = this.#self();
+    if (this.#isBusy || group !== "") return;
+    const self = { candidate: { ...founder, peer }, promise: this.#promise };
+    const step = foundingStep(self, this.#expectation, this.#reports, nowMs);
+    switch (step.type) {
+      case "wait":
+        this.waitingFor = step.why;
+        if (nowMs - this.#askedAtMs >= this.#pauseMs) this.ask(nowMs);
+        break;
+      case "promise":
+        this.#promise = step.proposal;
+        this.#askSoon(nowMs);
+        break;
+      case "renounce":
+        this.#log.info("raft: a founding did not come to be", { reason: step.why });
+        this.#abandon(nowMs);
+        break;
+      case "found":
+        this.#run(() => this.#events.found(step.proposal));
+        break;
+      case "join":
+        this.#promise = undefined;
+        this.#run(() => this.#events.join(step.group));
+        break;
+      default:
+        step satisfies never;
     }
-    this.#isBusy = true;
-    const done = step.type === "found" ? this.#events.found(step.peers, step.group) : this.#events.join(step.group);
-    done
-      .catch((thrown: unknown) => this.#events.fault(thrown))
-      .finally(() => {
-        this.#isBusy = false;
-      });
   }
 
-  /** Asks everybody on the list who they are. */
-  ask(): void {
-    this.#nonce += 1;
-    this.tellOthers({ type: "who", list: this.#list, peer: this.#self().peer, nonce: this.#nonce });
+  /** Asks everybody who they are. */
+  ask(nowMs: number): void {
+    this.#askedAtMs = nowMs;
+    this.#pauseMs = Math.min(2 * this.#pauseMs, ASK_MAX_MS);
+    this.tellOthers({ type: "who", standing: this.#standing() });
   }
 
-  /** Sends to everybody else on the list. */
+  /** Sends to everybody else that this node knows of. */
   tellOthers(frame: ConsensusFrame): void {
-    const { nodeId } = this.#self();
-    for (const founder of this.#founders) if (founder.nodeId !== nodeId) this.#events.send(founder.address, frame);
+    const { founder, members } = this.#self();
+    const told = new Set([formatAddress(founder.address)]);
+    for (const address of [...this.#targets, ...this.#learned.values(), ...members]) {
+      const key = formatAddress(address);
+      if (told.has(key)) continue;
+      told.add(key);
+      this.#events.send(address, frame);
+    }
   }
 
-  /** Somebody asks. */
-  asked(from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "who" }>, nowMs: number): void {
-    if (frame.list !== this.#list) {
-      this.#warnOfList(from.nodeId);
-      return;
+  /** Looks for a group at these addresses, too. */
+  learn(addresses: readonly BusAddress[]): void {
+    for (const address of addresses) {
+      const key = formatAddress(address);
+      if (this.#learned.has(key)) continue;
+      if (this.#learned.size >= MAX_LEARNED) this.#learned.clear();
+      this.#learned.set(key, address);
     }
-    this.#heard(from.nodeId, frame.peer, nowMs);
-    const { peer, group, foundingPeers, isEstablished } = this.#self();
-    const { nonce } = frame;
-    this.#events.send(from.address, {
-      type: "here",
-      list: this.#list,
-      peer,
-      nonce,
-      group,
-      founders: foundingPeers,
-      isEstablished,
-    });
+  }
+
+  /** Somebody asks, and tells of itself. */
+  asked(from: BusSender, standing: Standing, nowMs: number): void {
+    this.#heard(from, standing, nowMs);
+    this.#events.send(from.address, { type: "here", standing: this.#standing() });
   }
 
   /** Somebody has answered. */
-  answered(nodeId: string, frame: Extract<ConsensusFrame, { readonly type: "here" }>, nowMs: number): void {
-    if (frame.list !== this.#list) {
-      this.#warnOfList(nodeId);
-      return;
-    }
-    this.#heard(nodeId, frame.peer, nowMs);
-    const self = this.#self();
-    const { peer, group, founders, isEstablished } = frame;
-    const report: Report = { nodeId, peer, group, founders, isEstablished, atMs: nowMs };
-    if (self.group === "") {
-      // That somebody is fresh is about the present only if it answers the last question.
-      if (frame.nonce !== this.#nonce && group === "") return;
-      this.#reports.set(nodeId, report);
-      this.step(nowMs);
-    } else if (group !== self.group && isEstablished && !self.isEstablished) {
-      this.#log.warn("raft: another group of the same list lives; this one never did", { group: self.group });
-      this.#reports.set(nodeId, report);
+  answered(from: BusSender, standing: Standing, nowMs: number): void {
+    this.#heard(from, standing, nowMs);
+    const { group, isEstablished } = this.#self();
+    if (group !== "" && standing.group !== group && standing.isEstablished && !isEstablished) {
+      if (this.#expectation.nodes !== undefined && standing.list !== this.#expectation.list) return;
+      this.#log.warn("raft: another group lives; this one never did", { group });
       this.#abandon(nowMs);
     }
+  }
+
+  #standing(): Standing {
+    const { peer, founder, group, foundingPeers, isEstablished, members } = this.#self();
+    const fresh = [...this.#reports.values()]
+      .filter((report) => report.group === "")
+      .map((each) => each.candidate.address);
+    return {
+      peer,
+      founder,
+      list: this.#expectation.list,
+      promise: this.#promise?.group ?? "",
+      group,
+      founders: foundingPeers,
+      isEstablished,
+      known: (group === "" ? fresh : members).slice(0, MAX_TOLD),
+    };
+  }
+
+  #heard({ nodeId }: BusSender, standing: Standing, nowMs: number): void {
+    const { peer, founder, list, promise, group, founders, isEstablished, known } = standing;
+    if (founder.nodeId !== nodeId || nodeIdOf(peer) !== nodeId || !this.#events.isCard(nodeId, founder.card)) return;
+    const isListed = this.#expectation.nodes === undefined || list === this.#expectation.list;
+    if (!isListed) {
+      if (list !== "" && this.#expectation.count > 1) this.#warnOfList(nodeId);
+      return;
+    }
+    const before = this.#reports.get(nodeId);
+    if (before === undefined && this.#reports.size >= MAX_LEARNED) this.#reports.clear();
+    const report = { candidate: { ...founder, peer }, list, promise, group, founders, isEstablished, atMs: nowMs };
+    this.#reports.set(nodeId, report);
+    if (this.#expectation.nodes === undefined) this.learn([founder.address, ...known]);
+    const isNews = before?.candidate.peer !== peer || before.group !== group || before.promise !== promise;
+    if (isNews) this.#pauseMs = ASK_MIN_MS;
+    if (this.#self().group === "") this.step(nowMs);
+    else this.#lookForLife(nowMs);
   }
 
   /** Whoever asks once asks many times. */
@@ -154,29 +218,41 @@ export class Formation {
   }
 
   /** Looks whether the own group can still come to life: a founder that is somebody else by now never votes again. */
-  #heard(nodeId: string, peer: PeerId, nowMs: number): void {
-    this.#peers.set(nodeId, peer);
+  #lookForLife(nowMs: number): void {
     const { group, isEstablished, voters } = this.#self();
     // Without voters it is still being made, or is another's.
-    if (group === "" || isEstablished || voters.length === 0) return;
+    if (isEstablished || voters.length === 0) return;
     const gone = voters.filter((voter) => {
-      const present = this.#peers.get(nodeIdOf(voter));
-      return present !== undefined && present !== voter;
+      const present = this.#reports.get(nodeIdOf(voter));
+      return present !== undefined && present.candidate.peer !== voter;
     });
     if (voters.length - gone.length >= majorityOf(voters.length)) return;
     this.#log.warn("raft: this group never had a leader, and too many of its founders are gone", { group });
-    this.#reports.clear();
     this.#abandon(nowMs);
   }
 
+  #askSoon(nowMs: number): void {
+    this.#pauseMs = ASK_MIN_MS;
+    this.ask(nowMs);
+  }
+
   #abandon(nowMs: number): void {
+    this.#promise = undefined;
+    this.#run(
+      async () => {
+        await this.#events.abandon();
+      },
+      () => this.#askSoon(nowMs),
+    );
+  }
+
+  #run(work: () => Promise<void>, after?: () => void): void {
     this.#isBusy = true;
-    this.#events
-      .abandon()
+    work()
       .catch((thrown: unknown) => this.#events.fault(thrown))
       .finally(() => {
         this.#isBusy = false;
-        this.step(nowMs);
+        after?.();
       });
   }
 }

@@ -1,20 +1,25 @@
 /**
- * How nodes that are started with the same list of addresses come to be one group, and only one. Pure: it is told what others say, and says what to do.
+ * How nodes that know of no cluster come to be one, and only one. Pure: it is told what others say, and says what to do.
  *
- * A group is founded by identities, not by nodes: each start without a disk is a new identity, and a group is named after the founders' identities.
- * 1. A node that belongs to no group asks everybody on the list, again and again.
- * 2. If *all* of them answer that they are fresh, it founds the group of just these identities. Others that hear the same answers found the same one.
- * 3. If one of them belongs to a group that was founded with this node's identity, it is the same founding: this node has only not heard everybody.
- * 4. If one of them belongs to another group that has had a leader, this node does not found any more: it asks to join that one. One that never had a
- *    leader it leaves alone: it may never get one.
- * 5. A member of a group that never had a leader leaves it when too many of its founders have come back as somebody else: it cannot come to life.
+ * Who founds is either a list, the same on each node of it, or a number of nodes that find each other through seeds. A group is founded by identities, not
+ * by nodes: each start without a disk is a new identity, and a group is named after its founders' identities.
+ * 1. A node that belongs to no group asks everybody that it knows, again and again.
+ * 2. When all who are to found it have answered that they are fresh, it promises to found the group of just these identities, and says so in all that it
+ *    tells. An identity promises once: whoever would take a promise back becomes another identity first.
+ * 3. When all of them have promised the same, it founds that group. Others that hear the same promises found the same one.
+ * 4. If one of them belongs to a group that was founded with this node's identity, that is the group which it has promised: it founds it as well.
+ * 5. If anybody belongs to another group, one that has had a leader, this node founds none any more: it asks to join that one. One that never had a leader
+ *    it leaves alone: it may never get one.
+ * 6. A promise is taken back when the founding that it was for cannot come to be: one of those in it is somebody else by now, has promised something else, or
+ *    has been away for long.
+ * 7. A member of a group that never had a leader leaves it when too many of its founders have come back as somebody else (`formation.ts`).
  *
- * Never two that live: an identity is in one group only, and a group needs a majority of its identities. Say A founds {a, b, c} while B restarts, and C,
- * having heard an older answer of A's, founds {a, b2, c}. C's group has nobody but C: A is in the other, and B joins A's, since A says so. C finds
- * out (`here` of an established group), and, as its own never had a leader, leaves it and joins as a new identity.
+ * Never two that live: a group is founded only with the promise of each of its identities, an identity promises one, and a node is one identity at a time. A
+ * group lives through a majority of its identities; with as many nodes as are expected, two majorities share a node.
  */
 import { createHash } from "node:crypto";
 import type { Founder } from "../contracts/consensus.ts";
+import { formatAddress } from "../net-address.ts";
 import type { PeerId } from "../protocol/raft/types.ts";
 
 /** Two lists that differ found nothing together. @param maxVoters Founders that disagree on who votes would found different groups. */
@@ -26,6 +31,11 @@ export function listDigest(founders: readonly Founder[], maxVoters: number): str
   return createHash("sha1").update(`bunch founders ${maxVoters}\n${text}`).digest("hex");
 }
 
+/** The same for nodes that find each other: those that expect another number found nothing together. @param terms What else they must agree on. */
+export function expectationDigest(count: number, terms: string): string {
+  return createHash("sha1").update(`bunch founders expected ${count}\n${terms}`).digest("hex");
+}
+
 /** The name of the group that these identities found. */
 export function groupOf(list: string, peers: readonly PeerId[]): string {
   return createHash("sha1")
@@ -33,52 +43,145 @@ export function groupOf(list: string, peers: readonly PeerId[]): string {
     .digest("hex");
 }
 
-/** What another node on the list has said of itself. */
-export interface Report {
-  readonly nodeId: string;
+/** A founder under the identity that it has at this moment. */
+export interface Candidate extends Founder {
   readonly peer: PeerId;
+}
+
+/** A group that may be founded. */
+export interface Proposal {
+  readonly group: string;
+  /** In the order of their nodes' ids. */
+  readonly candidates: readonly Candidate[];
+}
+
+/** What another node has said of itself. */
+export interface Report {
+  readonly candidate: Candidate;
+  /** Whom it would found a group with; empty: nobody. */
+  readonly list: string;
+  /** The group that it has promised to found; empty: none. */
+  readonly promise: string;
   /** Empty: it belongs to none. */
   readonly group: string;
   readonly founders: readonly PeerId[];
+  /** The group has had a leader. */
   readonly isEstablished: boolean;
   readonly atMs: number;
 }
 
+/** Who is to found a group. */
+export interface Expectation {
+  readonly list: string;
+  /** How many, this node among them; 0: this node founds nothing. */
+  readonly count: number;
+  /** Just these nodes; `undefined`: whoever expects the same. */
+  readonly nodes: readonly Founder[] | undefined;
+  /** Where a cluster is looked for, in words: named when there is nothing else to wait for. */
+  readonly seeds: string;
+}
+
 export type FoundingStep =
-  /** Ask on. Names those that have not answered. */
-  | { readonly type: "wait"; readonly missing: readonly string[] }
-  | { readonly type: "found"; readonly peers: readonly PeerId[]; readonly group: string }
+  /** Ask on. Says in words what is waited for. */
+  | { readonly type: "wait"; readonly why: string }
+  | { readonly type: "promise"; readonly proposal: Proposal }
+  /** Be somebody else, without a promise. */
+  | { readonly type: "renounce"; readonly why: string }
+  | { readonly type: "found"; readonly proposal: Proposal }
   | { readonly type: "join"; readonly group: string };
 
-/** An answer older than this says nothing about the present. */
-const FRESH_FOR_MS = 1000;
+/** An answer older than this says nothing about who is there. */
+const RECENT_MS = 2000;
+/** Somebody who has been silent for so long is not coming, and a group of which nobody has told for so long may have ended. */
+const GONE_MS = 10_000;
 
 /**
  * What a node that belongs to no group does.
  *
- * @param self This node.
+ * @param self This node, with what it has promised.
  * @param reports What others said, by node id.
  */
 export function foundingStep(
-  self: { readonly nodeId: string; readonly peer: PeerId },
-  list: string,
-  founders: readonly Founder[],
+  self: { readonly candidate: Candidate; readonly promise: Proposal | undefined },
+  { list, count, nodes, seeds }: Expectation,
   reports: ReadonlyMap<string, Report>,
   nowMs: number,
 ): FoundingStep {
-  const others = founders.filter((founder) => founder.nodeId !== self.nodeId);
-  const heard = others.flatMap(({ nodeId }) => reports.get(nodeId) ?? []);
-  const members = heard.filter((report) => report.group !== "");
-  const [elsewhere] = members.toSorted((a, b) => Number(b.isEstablished) - Number(a.isEstablished));
-  if (elsewhere?.founders.includes(self.peer) === true) {
-    return { type: "found", peers: elsewhere.founders, group: elsewhere.group };
+  const { nodeId, peer } = self.candidate;
+  const isListed = (report: Report): boolean =>
+    nodes === undefined || (report.list === list && nodes.some((each) => each.nodeId === report.candidate.nodeId));
+  const others = [...reports.values()].filter((report) => report.candidate.nodeId !== nodeId && isListed(report));
+  const living = others.find((report) => report.group !== "" && report.isEstablished && nowMs - report.atMs <= GONE_MS);
+  const promised = self.promise;
+  const isOurs = (report: Report): boolean => report.group === promised?.group && report.founders.includes(peer);
+  if (promised !== undefined && (living === undefined || isOurs(living)) && others.some(isOurs)) {
+    return { type: "found", proposal: promised };
   }
-  if (elsewhere?.isEstablished === true) return { type: "join", group: elsewhere.group };
-  const isRecent = (nodeId: string): boolean =>
-    nowMs - (reports.get(nodeId)?.atMs ?? Number.NEGATIVE_INFINITY) <= FRESH_FOR_MS;
-  const missing = others.filter(({ nodeId }) => !isRecent(nodeId) || reports.get(nodeId)?.group !== "");
-  if (missing.length > 0)
-    return { type: "wait", missing: missing.map(({ address }) => `${address.host}:${address.port}`) };
-  const peers = [self.peer, ...heard.map((report) => report.peer)].toSorted();
-  return { type: "found", peers, group: groupOf(list, peers) };
+  if (living !== undefined) return { type: "join", group: living.group };
+  if (count === 0) return { type: "wait", why: `a cluster at ${seeds}` };
+
+  const recent = others.filter((report) => report.list === list && nowMs - report.atMs <= RECENT_MS);
+  if (promised !== undefined) return keepPromise(promised, nodeId, recent, reports, nowMs);
+
+  const member = recent.find((report) => report.group !== "");
+  if (member !== undefined) return { type: "wait", why: `a leader of the group of ${nameOf(member.candidate)}` };
+  const candidates = [self.candidate, ...recent.map((report) => report.candidate)].toSorted((a, b) =>
+    a.nodeId < b.nodeId ? -1 : 1,
+  );
+  if (candidates.length < count) return { type: "wait", why: missing(candidates, count, nodes, seeds) };
+  if (candidates.length > count) {
+    return {
+      type: "wait",
+      why: `fewer nodes: ${candidates.length} would found a cluster of ${count}; start all with the same --bootstrap-expect, and further ones with --join alone`,
+    };
+  }
+  const peers = candidates.map((each) => each.peer);
+  const proposal = { group: groupOf(list, peers), candidates };
+  const other = recent.find((report) => report.promise !== "" && report.promise !== proposal.group);
+  if (other !== undefined) return { type: "wait", why: `${nameOf(other.candidate)} to give up an earlier founding` };
+  return count === 1 ? { type: "found", proposal } : { type: "promise", proposal };
+}
+
+function keepPromise(
+  promised: Proposal,
+  self: string,
+  recent: readonly Report[],
+  reports: ReadonlyMap<string, Report>,
+  nowMs: number,
+): FoundingStep {
+  const waiting: Candidate[] = [];
+  for (const candidate of promised.candidates) {
+    if (candidate.nodeId === self) continue;
+    const report = recent.find((each) => each.candidate.nodeId === candidate.nodeId);
+    if (report === undefined) {
+      const heardAtMs = reports.get(candidate.nodeId)?.atMs ?? Number.NEGATIVE_INFINITY;
+      if (nowMs - heardAtMs > GONE_MS) return { type: "renounce", why: `${nameOf(candidate)} has gone` };
+      waiting.push(candidate);
+    } else if (report.candidate.peer !== candidate.peer) {
+      return { type: "renounce", why: `${nameOf(candidate)} has started again` };
+    } else if (report.promise !== "" && report.promise !== promised.group) {
+      return { type: "renounce", why: `${nameOf(candidate)} would found another one` };
+    } else if (report.promise === "") {
+      waiting.push(candidate);
+    }
+  }
+  if (waiting.length === 0) return { type: "found", proposal: promised };
+  return { type: "wait", why: `the word of ${waiting.map(nameOf).join(", ")} to found a cluster together` };
+}
+
+function nameOf({ address }: Candidate): string {
+  return formatAddress(address);
+}
+
+function missing(
+  candidates: readonly Candidate[],
+  count: number,
+  nodes: readonly Founder[] | undefined,
+  seeds: string,
+): string {
+  if (nodes === undefined) {
+    return `${count - candidates.length} more of the ${count} nodes that --bootstrap-expect says (found ${candidates.map(nameOf).join(", ")}; looking at ${seeds})`;
+  }
+  const absent = nodes.filter((each) => !candidates.some(({ nodeId }) => nodeId === each.nodeId));
+  return `word from ${absent.map(({ address }) => formatAddress(address)).join(", ")}`;
 }

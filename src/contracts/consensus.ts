@@ -33,10 +33,21 @@ export interface Applied {
 
 /** What is replicated. Every method is called by the provider of `consensus`. */
 export interface ReplicatedState {
-  /** The state at the founding of a group: the same on every founder. */
-  readonly founding: Uint8Array;
-  /** Whether a node may be in the group: those that may not are taken out. */
-  admits(nodeId: string): boolean;
+  /** The state at the founding of a group: the same on every founder. @param founders In the same order on each; their cards are ones. */
+  founding(founders: readonly Founder[]): Uint8Array;
+  /** Whether what another node says of itself makes sense. */
+  isCard(nodeId: string, card: string): boolean;
+  /** Whether a node may be in the group: whoever is no member of the state is taken out. */
+  standingOf(nodeId: string): NodeStanding;
+  /**
+   * Leader: a node that is unknown to the state asks to be taken in.
+   *
+   * @param card As in `Founder`, of a node that may say anything.
+   * @returns Why it is not, or `undefined` once it is a member.
+   */
+  introduce(nodeId: string, card: string): Promise<string | undefined>;
+  /** This node, as it is reached once it listens. */
+  self(): Founder;
   /** This node leads from here on, and has applied everything that it has; or it does not any more. */
   lead(isLeading: boolean): void;
   /** Leader: decides, on the state that the whole of its log gives. Changes nothing. */
@@ -60,7 +71,26 @@ export interface Founder {
   readonly zone: string;
   /** It votes and holds no data. */
   readonly isWitness: boolean;
+  /** What the replicated state knows the node by: its own form, the same on every node. */
+  readonly card: string;
 }
+
+/** How a node without a group comes to belong to one. */
+export type FormationPlan =
+  /** It is founded by these nodes, the same list on each of them; this node is one of them, or the only one. */
+  | { readonly type: "list"; readonly founders: readonly Founder[] }
+  /** This node looks for a group at these addresses, and founds one with whoever it finds when they are as many as are expected. */
+  | {
+      readonly type: "seeds";
+      readonly seeds: readonly BusAddress[];
+      /** How many nodes found a group, this one among them; 0: this one founds none. */
+      readonly expect: number;
+      /** What all of them must have been told alike. */
+      readonly terms: string;
+    };
+
+/** How the replicated state stands to a node. */
+export type NodeStanding = "member" | "unknown" | "removed";
 
 /** A member of the group, as this node knows it. */
 export interface ConsensusMember {
@@ -92,11 +122,9 @@ export interface ConsensusStatus {
 export interface Consensus {
   readonly status: ConsensusStatus;
   /**
-   * Says what is replicated, and who founds the group if there is none. Once, while plugins are set up.
-   *
-   * @param founders The same list on each of them; this node among them.
+   * Says what is replicated, and how this node comes to a group if it has none. Once, while plugins are set up.
    */
-  attach(state: ReplicatedState, founders: readonly Founder[]): void;
+  attach(state: ReplicatedState, plan: FormationPlan): void;
   /**
    * Asks for a change. Goes to the leader, wherever it is, and is asked again until it is settled or the time is over.
    *
@@ -119,7 +147,14 @@ export interface Consensus {
    */
   leave(): Promise<string | undefined>;
   /** Founds a group of this node, which belongs to none. @param founding The state that it begins with. */
-  foundAlone(founder: Founder, founding: Uint8Array): Promise<void>;
+  foundAlone(founding: Uint8Array): Promise<void>;
+  /**
+   * Leaves the group, if this node belongs to one, which is of it alone or has taken it out; and joins another, which knows it already.
+   *
+   * @param members Where some of its members are.
+   * @returns Why it could not be done at this moment; then nothing has changed. `undefined` if it was: the state is restored once the group has sent it.
+   */
+  moveTo(group: string, members: readonly BusAddress[]): Promise<string | undefined>;
 }
 
 export const consensusService = service<Consensus>("consensus");

@@ -97,6 +97,18 @@ export const messages: { readonly [Type in Message["type"]]: fc.Arbitrary<Messag
   "read-response": fc.record({ type: fc.constant("read-response"), term: number, id: number, index: number }),
 };
 
+const address = fc.record({ host: text, port: number });
+const standing = fc.record({
+  peer: text,
+  founder: fc.record({ nodeId: text, address, zone: text, isWitness: fc.boolean(), card: text }),
+  list: text,
+  promise: text,
+  group: text,
+  founders: fc.array(text, { maxLength: 5 }),
+  isEstablished: fc.boolean(),
+  known: fc.array(address, { maxLength: 5 }),
+});
+
 /** Each of the frames on the consensus channel. */
 export const frames: { readonly [Type in ConsensusFrame["type"]]: fc.Arbitrary<ConsensusFrame> } = {
   raft: fc.record({
@@ -106,19 +118,12 @@ export const frames: { readonly [Type in ConsensusFrame["type"]]: fc.Arbitrary<C
     to: text,
     message: fc.oneof(...Object.values(messages)),
   }),
-  who: fc.record({ type: fc.constant("who"), list: text, peer: text, nonce: number }),
-  here: fc.record({
-    type: fc.constant("here"),
-    list: text,
-    peer: text,
-    nonce: number,
-    group: text,
-    founders: fc.array(text, { maxLength: 5 }),
-    isEstablished: fc.boolean(),
-  }),
-  join: fc.record({ type: fc.constant("join"), group: text, member, hops: number }),
+  who: fc.record({ type: fc.constant("who"), standing }),
+  here: fc.record({ type: fc.constant("here"), standing }),
+  join: fc.record({ type: fc.constant("join"), group: text, member, card: text, hops: number }),
   leave: fc.record({ type: fc.constant("leave"), group: text, peer: text, hops: number }),
   removed: fc.record({ type: fc.constant("removed"), group: text, peer: text, isBarred: fc.boolean() }),
   request: fc.record({ type: fc.constant("request"), group: text, id: text, isRetry: fc.boolean(), request: bytes }),
+  refused: fc.record({ type: fc.constant("refused"), group: text, peer: text, reason: text }),
   verdict: fc.record({ type: fc.constant("verdict"), id: text, isRejected: fc.boolean(), reason: text }),
 };

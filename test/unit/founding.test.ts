@@ -1,97 +1,206 @@
-/** How one group comes of one list: what a node does with what others have said. */
+/** How one group comes of one list, or of nodes that find each other: what a node does with what others have said. */
 import { describe, expect, test } from "bun:test";
 import type { Founder } from "../../src/contracts/consensus.ts";
-import { type Report, foundingStep, groupOf, listDigest } from "../../src/consensus/founding.ts";
+import {
+  type Candidate,
+  type Expectation,
+  type FoundingStep,
+  type Proposal,
+  type Report,
+  expectationDigest,
+  foundingStep,
+  groupOf,
+  listDigest,
+} from "../../src/consensus/founding.ts";
 
-const NOW_MS = 10_000;
-const FOUNDERS: readonly Founder[] = ["a", "b", "c"].map((nodeId, at) => ({
+const NOW_MS = 100_000;
+const founder = (nodeId: string): Founder => ({
   nodeId,
-  address: { host: `10.0.0.${at + 1}`, port: 17_000 },
+  address: { host: nodeId, port: 17_000 },
   zone: "",
   isWitness: false,
-}));
-const SELF = { nodeId: "a", peer: "a/1" };
+  card: "",
+});
+const candidate = (nodeId: string, start = 1): Candidate => ({ ...founder(nodeId), peer: `${nodeId}/${start}` });
+const FOUNDERS: readonly Founder[] = ["a", "b", "c"].map(founder);
 const LIST = listDigest(FOUNDERS, 3);
+const LISTED: Expectation = { list: LIST, count: 3, nodes: FOUNDERS, seeds: "" };
+const EXPECT = expectationDigest(3, "");
+const FINDING: Expectation = { list: EXPECT, count: 3, nodes: undefined, seeds: "a:17000" };
+const JOINING: Expectation = { list: "", count: 0, nodes: undefined, seeds: "a:17000, b:17000" };
 
-function report(nodeId: string, changes: Partial<Report> = {}): readonly [string, Report] {
-  return [
-    nodeId,
-    { nodeId, peer: `${nodeId}/1`, group: "", founders: [], isEstablished: false, atMs: NOW_MS, ...changes },
-  ];
+function proposal(list: string, ...candidates: readonly Candidate[]): Proposal {
+  const peers = candidates.map(({ peer }) => peer);
+  return { group: groupOf(list, peers), candidates };
 }
 
-function step(...reports: readonly (readonly [string, Report])[]): ReturnType<typeof foundingStep> {
-  return foundingStep(SELF, LIST, FOUNDERS, new Map(reports), NOW_MS);
+/** What nodes have said; by default each is fresh, has said so at this moment, and would found with the same ones. */
+function step(
+  expectation: Expectation,
+  reports: Readonly<Record<string, Partial<Report>>>,
+  promise?: Proposal,
+): FoundingStep {
+  const heard = new Map<string, Report>(
+    Object.entries(reports).map(([nodeId, changes]) => [
+      nodeId,
+      {
+        candidate: candidate(nodeId),
+        list: expectation.list,
+        promise: "",
+        group: "",
+        founders: [],
+        isEstablished: false,
+        atMs: NOW_MS,
+        ...changes,
+      },
+    ]),
+  );
+  return foundingStep({ candidate: candidate("a"), promise }, expectation, heard, NOW_MS);
 }
 
-describe("foundingStep", () => {
-  const peers = ["a/1", "b/1", "c/1"];
-  const founded = { type: "found", peers, group: groupOf(LIST, peers) } as const;
-  const other = { group: "other", founders: ["a/0", "b/1", "c/1"] };
+for (const [what, expectation] of [
+  ["of a list", LISTED],
+  ["that finds the others", FINDING],
+] as const) {
+  describe(`a founder ${what}`, () => {
+    const all = proposal(expectation.list, candidate("a"), candidate("b"), candidate("c"));
+    const promised = { promise: all.group };
 
-  test("waits for those that have not answered, and names them", () => {
-    expect(step()).toEqual({ type: "wait", missing: ["10.0.0.2:17000", "10.0.0.3:17000"] });
-    expect(step(report("c"))).toEqual({ type: "wait", missing: ["10.0.0.2:17000"] });
-  });
+    test("waits for those that have not answered", () => {
+      expect(step(expectation, {}).type).toBe("wait");
+      expect(step(expectation, { c: {} }).type).toBe("wait");
+      expect(step(expectation, { b: {}, c: { atMs: NOW_MS - 2001 } }).type).toBe("wait");
+    });
 
-  test("founds when all have answered that they are fresh", () => {
-    expect(step(report("c"), report("b"))).toEqual(founded);
-  });
+    test("promises when all have answered that they are fresh, and the same as each of them", () => {
+      expect(step(expectation, { c: {}, b: { atMs: NOW_MS - 2000 } })).toEqual({ type: "promise", proposal: all });
+      const theirs = foundingStep(
+        { candidate: candidate("c"), promise: undefined },
+        expectation,
+        new Map(
+          ["b", "a"].map((nodeId) => [
+            nodeId,
+            {
+              candidate: candidate(nodeId),
+              list: expectation.list,
+              promise: "",
+              group: "",
+              founders: [],
+              isEstablished: false,
+              atMs: NOW_MS,
+            },
+          ]),
+        ),
+        NOW_MS,
+      );
+      expect(theirs).toEqual({ type: "promise", proposal: all });
+    });
 
-  test("takes an answer of a second ago for the present, and an older one not", () => {
-    expect(step(report("b"), report("c", { atMs: NOW_MS - 1000 }))).toEqual(founded);
-    expect(step(report("b"), report("c", { atMs: NOW_MS - 1001 }))).toEqual({
-      type: "wait",
-      missing: ["10.0.0.3:17000"],
+    test("promises nothing while somebody has promised something else", () => {
+      expect(step(expectation, { b: {}, c: { promise: "another" } }).type).toBe("wait");
+      expect(step(expectation, { b: promised, c: {} })).toEqual({ type: "promise", proposal: all });
+    });
+
+    test("founds when all have promised the same, and not before", () => {
+      expect(step(expectation, { b: promised, c: {} }, all).type).toBe("wait");
+      expect(step(expectation, { b: promised, c: promised }, all)).toEqual({ type: "found", proposal: all });
+      expect(step(expectation, { b: promised }, all).type).toBe("renounce");
+    });
+
+    test("takes a promise back when its founding cannot come to be", () => {
+      const cases: readonly (readonly [string, Partial<Report>])[] = [
+        ["somebody has started again", { candidate: candidate("c", 2) }],
+        ["somebody has promised something else", { promise: "another" }],
+        ["somebody has gone", { atMs: NOW_MS - 10_001, ...promised }],
+      ];
+      for (const [, report] of cases) expect(step(expectation, { b: promised, c: report }, all).type).toBe("renounce");
+      expect(step(expectation, { b: promised, c: { atMs: NOW_MS - 9000, ...promised } }, all).type).toBe("wait");
+    });
+
+    test("goes along with a founding that it has promised, whoever else has not answered", () => {
+      const theirs = { group: all.group, founders: ["a/1", "b/1", "c/1"] };
+      expect(step(expectation, { b: theirs }, all)).toEqual({ type: "found", proposal: all });
+      expect(step(expectation, { b: { ...theirs, isEstablished: true } }, all)).toEqual({
+        type: "found",
+        proposal: all,
+      });
+    });
+
+    test("joins a group that was founded without this identity once it has had a leader, and founds none beside it", () => {
+      const alive = { group: "other", founders: ["a/0", "b/1", "c/1"], isEstablished: true };
+      expect(step(expectation, { b: alive })).toEqual({ type: "join", group: "other" });
+      expect(step(expectation, { b: alive, c: {} })).toEqual({ type: "join", group: "other" });
+      expect(step(expectation, { b: alive, c: promised }, all)).toEqual({ type: "join", group: "other" });
+    });
+
+    test("waits for one that has not had a leader: it may never have one, and then its members leave it", () => {
+      expect(step(expectation, { b: { group: "other", founders: ["b/1"] }, c: {} }).type).toBe("wait");
+    });
+
+    test("joins the one that has had a leader, if there are two", () => {
+      const other = { group: "other", founders: ["a/0", "b/1", "c/1"] };
+      const alive = { group: "alive", founders: ["a/2", "b/2", "c/1"], isEstablished: true };
+      expect(step(expectation, { b: other, c: alive })).toEqual({ type: "join", group: "alive" });
+      expect(step(expectation, { b: alive, c: other })).toEqual({ type: "join", group: "alive" });
+      const mine = { group: all.group, founders: ["a/1", "b/1", "c/1"] };
+      expect(step(expectation, { b: mine, c: alive }, all)).toEqual({ type: "join", group: "alive" });
     });
   });
+}
 
-  test("a node alone on its list founds at once", () => {
-    const list = listDigest(FOUNDERS.slice(0, 1), 3);
-    expect(foundingStep(SELF, list, FOUNDERS.slice(0, 1), new Map(), NOW_MS)).toEqual({
+describe("a founder of a list", () => {
+  test("names those that have not answered", () => {
+    expect(step(LISTED, {})).toEqual({ type: "wait", why: "word from b:17000, c:17000" });
+    expect(step(LISTED, { c: {} })).toEqual({ type: "wait", why: "word from b:17000" });
+  });
+
+  test("does not listen to who is not on the list, has another list, or is itself", () => {
+    const living = { group: "other", founders: ["x/1"], isEstablished: true };
+    expect(step(LISTED, { x: living, a: living, b: { ...living, list: "another" } }).type).toBe("wait");
+  });
+
+  test("that is alone on it founds at once", () => {
+    const alone = FOUNDERS.slice(0, 1);
+    const list = listDigest(alone, 3);
+    expect(step({ list, count: 1, nodes: alone, seeds: "" }, {})).toEqual({
       type: "found",
-      peers: ["a/1"],
-      group: groupOf(list, ["a/1"]),
+      proposal: proposal(list, candidate("a")),
     });
   });
+});
 
-  test("goes along with a founding that had this node's identity, whoever else has not answered", () => {
-    const theirs = { group: founded.group, founders: peers };
-    expect(step(report("b", theirs))).toEqual(founded);
-    expect(step(report("b", { ...theirs, atMs: 0 }))).toEqual(founded);
+describe("a founder that finds the others", () => {
+  test("says how many it has found, and where it looks", () => {
+    const { type, why } = step(FINDING, { b: {} }) as { type: string; why: string };
+    expect(type).toBe("wait");
+    expect(why).toMatch(/1 more of the 3 .*found a:17000, b:17000; looking at a:17000/);
   });
 
-  test("joins a group that was founded without this identity once it has had a leader, and founds none beside it", () => {
-    const alive = { ...other, isEstablished: true };
-    expect(step(report("b", alive))).toEqual({ type: "join", group: "other" });
-    expect(step(report("b", alive), report("c"))).toEqual({ type: "join", group: "other" });
+  test("does not count those that expect something else", () => {
+    expect(step(FINDING, { b: {}, c: { list: expectationDigest(4, "") } }).type).toBe("wait");
+    expect(step(FINDING, { b: {}, c: { list: "" } }).type).toBe("wait");
   });
 
-  test("waits for one that has not had a leader: it may never have one, and then its members leave it", () => {
-    expect(step(report("b", other), report("c"))).toEqual({ type: "wait", missing: ["10.0.0.2:17000"] });
+  test("founds nothing while there are more than are expected", () => {
+    const { type, why } = step(FINDING, { b: {}, c: {}, d: {} }) as { type: string; why: string };
+    expect(type).toBe("wait");
+    expect(why).toMatch(/4 would found a cluster of 3/);
+  });
+});
+
+describe("a node that only joins", () => {
+  test("founds nothing, whoever answers, and says where it looks", () => {
+    expect(step(JOINING, { b: {}, c: {} })).toEqual({ type: "wait", why: "a cluster at a:17000, b:17000" });
   });
 
-  test("joins the one that has had a leader, if there are two", () => {
-    const alive = { group: "alive", founders: ["a/2", "b/2", "c/1"], isEstablished: true };
-    expect(step(report("b", other), report("c", alive))).toEqual({ type: "join", group: "alive" });
-    expect(step(report("b", alive), report("c", other))).toEqual({ type: "join", group: "alive" });
-    const mine = { group: founded.group, founders: peers };
-    expect(step(report("b", mine), report("c", alive))).toEqual({ type: "join", group: "alive" });
+  test("joins the group that has had a leader, whatever its list", () => {
+    const alive = { group: "alive", founders: ["b/1"], isEstablished: true, list: LIST };
+    expect(step(JOINING, { b: alive })).toEqual({ type: "join", group: "alive" });
   });
 
-  test("does not listen to who is not on the list, nor to itself", () => {
-    const stranger = report("x", { group: "other", founders: ["x/1"], isEstablished: true });
-    const self = report("a", { group: "other", founders: ["x/1"], isEstablished: true });
-    expect(step(stranger, self)).toEqual({ type: "wait", missing: ["10.0.0.2:17000", "10.0.0.3:17000"] });
-    expect(step(stranger, self, report("b"), report("c"))).toEqual(founded);
-  });
-
-  test("is the same on each of them", () => {
-    const groups = FOUNDERS.map(({ nodeId }) => {
-      const others = FOUNDERS.filter((founder) => founder.nodeId !== nodeId).map((founder) => report(founder.nodeId));
-      return foundingStep({ nodeId, peer: `${nodeId}/1` }, LIST, FOUNDERS.toReversed(), new Map(others), NOW_MS);
-    });
-    expect(groups).toEqual([founded, founded, founded]);
+  test("does not join one of which nobody has told for long", () => {
+    const alive = { group: "alive", founders: ["b/1"], isEstablished: true, atMs: NOW_MS - 10_001 };
+    expect(step(JOINING, { b: alive }).type).toBe("wait");
   });
 });
 
@@ -107,8 +216,11 @@ describe("the name of", () => {
       listDigest([{ ...first, isWitness: true }, ...rest], 3),
       listDigest([{ ...first, nodeId: "d" }, ...rest], 3),
       listDigest([{ ...first, address: { ...first.address, port: 1 } }, ...rest], 3),
+      expectationDigest(3, ""),
+      expectationDigest(3, "replicas 1"),
+      expectationDigest(4, ""),
     ];
-    expect(new Set([LIST, ...others]).size).toBe(7);
+    expect(new Set([LIST, ...others]).size).toBe(10);
   });
 
   test("a group is that of its identities and its list", () => {

@@ -68,10 +68,13 @@ test("loss of power at any moment of the claim leaves a directory that can be cl
   }
 });
 
-test("a node that was reset keeps its new id, whenever power is lost; before that it has the old one", async () => {
-  const reset = async (world: World): Promise<string> => (await identifyAnew(world.disk, true, "b".repeat(40))).id;
+test("a node that was reset, or moved to another cluster, keeps its new id and where it went, whenever power is lost; before that it has the old one", async () => {
+  const joining = { group: "f".repeat(40), members: [{ host: "::1", port: 17_000 }] };
+  const reset = async (world: World): Promise<string> =>
+    (await identifyAnew(world.disk, true, "b".repeat(40), joining)).id;
   const who = async (world: World): Promise<string> => {
-    const { id, isReset } = await identify(world.disk, world.random, "data", "a");
+    const { id, isReset, joining: to } = await identify(world.disk, world.random, "data", "a");
+    expect(to).toEqual(isReset ? joining : undefined);
     return `${id} ${isReset ? "reset" : "as it began"}`;
   };
   const seen = new Set<string>();

@@ -493,7 +493,20 @@ describe("frames from strangers", () => {
   test("with another list are told of once", async () => {
     const group = new Group();
     await group.whole();
-    const who = encodeConsensusFrame({ type: "who", list: "other", peer: "x/1", nonce: 1 });
+    const id = "f".repeat(40);
+    const card = { ...group.topology(1).self, id, incarnation: undefined };
+    const founder = {
+      nodeId: id,
+      address: { host: "x", port: 1 },
+      zone: "",
+      isWitness: false,
+      card: JSON.stringify(card),
+    };
+    const nothing = { promise: "", group: "", founders: [], isEstablished: false, known: [] };
+    const who = encodeConsensusFrame({
+      type: "who",
+      standing: { ...nothing, peer: `${id}/1`, founder, list: "other" },
+    });
     await say(group, [who, who, who]);
     expect(group.lines.filter((line) => line.includes("started with another list of nodes"))).toHaveLength(1);
   });
