@@ -21,13 +21,12 @@ import {
   encodeGreeting,
   readGreeting,
 } from "../src/codec/frame.ts";
+import { BUS_PORT_OFFSET } from "../src/config.ts";
 import { type Bus, type BusAddress, type BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { NetworkError, type Listener, type Stream, type StreamHandler } from "../src/world.ts";
 
-/** Above the client port, as in Redis, unless it is said. */
-const BUS_PORT_OFFSET = 10_000;
 /** The longest frame: an entry of the map's log with what goes around it. */
 const MAX_FRAME_BYTES = 4 * 1024 * 1024;
 /** A greeting is short: a stranger gets no more memory than this before it has said who it is. */

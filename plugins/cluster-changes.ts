@@ -17,14 +17,13 @@
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
-import type { Client } from "../src/client.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
 import { splitUsage } from "../src/command-syntax.ts";
-import { CommandBits } from "../src/command-table.ts";
-import { type CommandSpecification, Verdict } from "../src/contracts/commands.ts";
+import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
+import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 
@@ -107,31 +106,7 @@ export default definePlugin({
     /** Asks for a change, and answers OK when it is made. */
     const change = (call: Call, request: TopologyRequest): void => answerAfter(call, ask(request, causeOf(call)));
 
-    // While this node gives all of its slots away it must stay empty: what would touch keys waits, and is decided anew afterwards.
-    const held = new Set<Client>();
-    const holdingKeys = async <Result>(work: () => Promise<Result>): Promise<Result> => {
-      const unhook = context.on(
-        context.hooks.commandBefore,
-        (call) => {
-          // Between MULTI and EXEC commands are only queued: it is EXEC that waits.
-          const isQueued = call.client.intercept !== undefined;
-          const touchesKeys = call.hasKey || (call.command.bits & CommandBits.write) !== 0;
-          if (call.command.fullName !== "exec" && (isQueued || !touchesKeys)) return undefined;
-          held.add(call.client);
-          return Verdict.held;
-        },
-        { order: "pre" },
-      );
-      try {
-        return await work();
-      } finally {
-        unhook();
-        const released = [...held];
-        held.clear();
-        for (const client of released) client.transport.release();
-      }
-    };
-    context.on(context.hooks.clientClosed, (client) => void held.delete(client));
+    const keyHold = new KeyHold(context);
 
     // --- slots ---
 
@@ -190,7 +165,7 @@ export default definePlugin({
       else
         answerAfter(
           call,
-          holdingKeys(() => ask({ type: "flush-slots", node: topology.self.id }, causeOf(call))),
+          keyHold.during(() => ask({ type: "flush-slots", node: topology.self.id }, causeOf(call))),
         );
     };
 
@@ -201,6 +176,26 @@ export default definePlugin({
       if (!/^[0-9a-f]{40}$/.test(node)) call.reply.error(`ERR Unknown node ${node}`);
       else if (node === topology.self.id) call.reply.error("ERR I tried hard but I can't forget myself...");
       else change(call, { type: "remove-node", node, by: topology.self.id });
+    };
+
+    /** Makes this node a replica of another's shard. */
+    const replicate = (call: Call): void => {
+      const id = call.text(2);
+      const { self, map } = topology;
+      const shard = map.shards.find((each) => each.primary === id);
+      if (topology.node(id) === undefined) call.reply.error(`ERR Unknown node ${id.slice(0, 128)}`);
+      else if (id === self.id) call.reply.error("ERR Can't replicate myself");
+      else if (shard === undefined) call.reply.error("ERR I can only replicate a master, not a replica.");
+      else if (shard.replicas.includes(self.id)) call.reply.simple("OK");
+      else if (topology.selfShard?.primary === self.id && keyspace.size > 0) {
+        call.reply.error("ERR To set a master the node must be empty and without assigned slots.");
+      } else {
+        const request = { type: "add-replica", shard: shard.id, shardVersion: shard.version, node: self.id } as const;
+        answerAfter(
+          call,
+          keyHold.during(() => ask(request, causeOf(call))),
+        );
+      }
     };
 
     /**
@@ -249,9 +244,11 @@ export default definePlugin({
         const cause = causeOf(call);
         answerAfter(
           call,
-          holdingKeys(() => resetNode(isHard, cause)).finally(() => {
-            isResetting = false;
-          }),
+          keyHold
+            .during(() => resetNode(isHard, cause))
+            .finally(() => {
+              isResetting = false;
+            }),
         );
       }
     };
@@ -316,6 +313,7 @@ export default definePlugin({
       perSlot,
     );
     subcommand("flushslots", 2, "3.0.0", "Takes all of this node's slots from it.", flush);
+    subcommand("replicate node-id", 3, "3.0.0", "Makes this node a replica of another one.", replicate);
     subcommand("forget node-id", 3, "3.0.0", "Takes a node out of the cluster, if it owns no slots.", forget);
     subcommand(
       "reset [hard_soft:(HARD | SOFT)]",

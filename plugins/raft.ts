@@ -740,14 +740,25 @@ export default definePlugin({
         };
       },
       nextRequestId: () => requests.nextId(),
-      request(id, request, deadlineMs = settings.requestMs) {
+      lookAt(addresses) {
+        if (group !== "") return;
+        formation?.learn(addresses);
+        formation?.ask(clock.monotonicMs());
+      },
+      silentMs(nodeId) {
+        const member = machine()?.configuration.members.find(({ id }) => nodeIdOf(id) === nodeId);
+        return member === undefined || !isReady() || member.id === peer
+          ? 0
+          : known.silentMs(member.id, clock.monotonicMs());
+      },
+      request(id, request, isShared = false) {
         return new Promise<RequestOutcome>((resolve) => {
           if (isStopping || isOut) {
             const reason = isOut ? "this node was taken out of the cluster" : "the node is stopping";
             resolve({ type: "refused", reason });
             return;
           }
-          const pending = requests.add(id, request, clock.monotonicMs(), deadlineMs, resolve);
+          const pending = requests.add(id, request, clock.monotonicMs(), settings.requestMs, resolve, isShared ? 1 : 0);
           // Asked again after it was settled: it gets its first outcome.
           const applied = state?.outcomeOf(id);
           if (applied !== undefined) settle(machine()?.log.appliedIndex ?? 0, applied);

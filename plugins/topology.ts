@@ -12,9 +12,8 @@
  */
 import { createHash } from "node:crypto";
 import { Type } from "@sinclair/typebox";
-import { Value } from "@sinclair/typebox/value";
 import { assert } from "../src/assert.ts";
-import { type CoreSettings, HOST_PATTERN } from "../src/config.ts";
+import { BUS_PORT_OFFSET, type CoreSettings, HOST_PATTERN } from "../src/config.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
 import {
   type Applied,
@@ -32,6 +31,7 @@ import {
   topologyService,
 } from "../src/contracts/topology.ts";
 import { StartError } from "../src/errors.ts";
+import { readNodeCard } from "../src/node-card.ts";
 import { idOfName } from "../src/identity.ts";
 import { type NetAddress, parseAddress } from "../src/net-address.ts";
 import { type NodeFacts, definePlugin } from "../src/plugin.ts";
@@ -89,8 +89,6 @@ const settingsSchema = Type.Object({
   ),
 });
 
-/** Above the client port, as in Redis, unless it is said. */
-const BUS_PORT_OFFSET = 10_000;
 /** How often a node that the map does not have as it is asks to be admitted. */
 const REGISTER_MS = 200;
 
@@ -202,10 +200,10 @@ export default definePlugin({
             start.type === "found" ? founding : foundingState(divide(candidates, core.replicas), shardIdOf),
             new Journal(),
           ),
-        isCard: (id, card) => readCard(card)?.id === id,
+        isCard: (id, card) => readNodeCard(card)?.id === id,
         standingOf: (id) => (state.nodes.has(id) ? "member" : state.tombstones.has(id) ? "removed" : "unknown"),
         async introduce(id, card) {
-          const record = readCard(card);
+          const record = readNodeCard(card);
           if (record?.id !== id || record.start === "") return "ERR what it says of itself makes no sense";
           const outcome = await ask({ type: "register-node", node: record }, "it asked to be taken in");
           return outcome.type === "done" ? undefined : outcome.reason;
@@ -247,10 +245,14 @@ export default definePlugin({
 
     // --- requests ---
 
-    const ask = async (request: TopologyRequest, cause: string): Promise<RequestOutcome<readonly string[]>> => {
+    const ask = async (
+      request: TopologyRequest,
+      cause: string,
+      sharedId?: string,
+    ): Promise<RequestOutcome<readonly string[]>> => {
       if (consensus === undefined) return askHere(request, cause);
-      const id = consensus.nextRequestId();
-      const outcome = await consensus.request(id, encodeRequest(request, cause));
+      const id = sharedId ?? consensus.nextRequestId();
+      const outcome = await consensus.request(id, encodeRequest(request, cause), sharedId !== undefined);
       return outcome.type === "done" ? { ...outcome, outcome: journal.outcomeOf(id)?.outcome ?? [] } : outcome;
     };
     /** Without consensus: this node's word is all there is. */
@@ -324,7 +326,22 @@ export default definePlugin({
       return undefined;
     };
 
+    const moveTo = async (clusterId: string, members: readonly NetAddress[]): Promise<string | undefined> => {
+      if (consensus === undefined) return 'without the plugin "raft" there is no cluster to move to';
+      // Before anything of the old cluster goes: a node that stops on the way has left it.
+      const former = [...(node.joining?.former ?? []), state.clusterId].filter((id) => id !== "");
+      await context.resetIdentity(node.id, { group: clusterId, members, former });
+      const problem = await consensus.moveTo(clusterId, members);
+      acknowledged = 0;
+      lastRejection = undefined;
+      return problem;
+    };
+
     const topology: Topology = {
+      moveTo,
+      get introduction() {
+        return introduction();
+      },
       get map() {
         return map;
       },
@@ -378,38 +395,10 @@ function founderOf(record: NodeRecord): Founder {
   };
 }
 
-const cardSchema = Type.Object(
-  {
-    id: Type.String({ pattern: "^[0-9a-f]{40}$" }),
-    name: Type.String({ pattern: "^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$" }),
-    host: Type.String({ pattern: HOST_PATTERN }),
-    port: Type.Integer({ minimum: 0, maximum: 65535 }),
-    busHost: Type.String({ pattern: HOST_PATTERN }),
-    busPort: Type.Integer({ minimum: 0, maximum: 65535 }),
-    httpHost: Type.String({ pattern: HOST_PATTERN }),
-    httpPort: Type.Integer({ minimum: 0, maximum: 65535 }),
-    zone: Type.String({ maxLength: 64 }),
-    role: Type.Union([Type.Literal("data"), Type.Literal("witness")]),
-    // Of those on a list of nodes it is not known yet.
-    start: Type.String({ pattern: "^([0-9a-f]{40})?$" }),
-  },
-  { additionalProperties: false },
-);
-
-/** @returns `undefined` if it is none. */
-function readCard(card: string): Omit<NodeRecord, "incarnation"> | undefined {
-  try {
-    const value: unknown = JSON.parse(card);
-    return Value.Check(cardSchema, value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 /** The map of nodes that found each other. */
 function divide(founders: readonly Founder[], replicas: number): readonly FoundingNode[] {
   const records = founders.map(({ card }): NodeRecord => {
-    const record = readCard(card);
+    const record = readNodeCard(card);
     assert(record !== undefined, "founders say what they are");
     // Each start is admitted by a record of its own.
     return { ...record, start: "", incarnation: 0 };

@@ -18,6 +18,9 @@ import type { Plugin } from "./plugin.ts";
 /** What an address or a host name is made of. Lines that clients parse by blanks and commas carry it. */
 export const HOST_PATTERN = "^[A-Za-z0-9._:-]{1,253}$";
 
+/** The port for other nodes is so far above the one for clients, as in Redis, unless it is said. */
+export const BUS_PORT_OFFSET = 10_000;
+
 /** The settings of the node itself. */
 export const coreSchema = Type.Object({
   name: Type.Optional(

@@ -4,6 +4,7 @@ import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
+import meet from "../plugins/meet.ts";
 import raft from "../plugins/raft.ts";
 import resp from "../plugins/resp.ts";
 import lcs from "../plugins/lcs.ts";
@@ -43,6 +44,7 @@ export const defaultPlugins = [
   transactions,
   clusterCommands,
   clusterChanges,
+  meet,
   server,
   info,
   commandDocs,

@@ -25,6 +25,8 @@ export interface Joining {
   readonly group: string;
   /** Where some of its members were. */
   readonly members: readonly NetAddress[];
+  /** The clusters that the node has left on its way there: whoever looks for one of them finds it here. */
+  readonly former: readonly string[];
 }
 
 /** Who a node is. */
@@ -158,9 +160,7 @@ export async function identifyAnew(
 async function store(disk: Disk, identity: StoredIdentity): Promise<void> {
   const { joining, ...rest } = identity;
   const stored =
-    joining === undefined
-      ? rest
-      : { ...rest, joining: { group: joining.group, members: joining.members.map(formatAddress) } };
+    joining === undefined ? rest : { ...rest, joining: { ...joining, members: joining.members.map(formatAddress) } };
   // Written beside and renamed, so that a crash leaves either no identity, or the one before, or a whole one.
   const draft = `${IDENTITY_FILE}.new`;
   await disk.remove(draft);
@@ -191,5 +191,6 @@ function readJoining(value: unknown): Joining | undefined {
     return undefined;
   const members = "members" in value && Array.isArray(value.members) ? value.members : [];
   const addresses = members.flatMap((each: unknown) => (typeof each === "string" ? (parseAddress(each) ?? []) : []));
-  return { group: value.group, members: addresses };
+  const former = "former" in value && Array.isArray(value.former) ? value.former : [];
+  return { group: value.group, members: addresses, former: former.filter((id: unknown) => typeof id === "string") };
 }

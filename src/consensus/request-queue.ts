@@ -53,13 +53,17 @@ export class RequestQueue {
     return this.#requests.size;
   }
 
-  /** @returns The request, or `undefined` if there are too many. */
+  /**
+   * @param copies How many may be out already: of other nodes, or of this one in an earlier life.
+   * @returns The request, or `undefined` if there are too many.
+   */
   add(
     id: string,
     request: Uint8Array,
     nowMs: number,
     deadlineMs: number,
     settle: (outcome: RequestOutcome) => void,
+    copies = 0,
   ): PendingRequest | undefined {
     assert(!this.#requests.has(id), "an id is of one request");
     if (this.#requests.size >= MAX_REQUESTS) return undefined;
@@ -69,7 +73,7 @@ export class RequestQueue {
       deadlineAtMs: nowMs + deadlineMs,
       settle,
       retryAtMs: nowMs,
-      copies: 0,
+      copies,
       lastReason: "no leader is known",
     };
     this.#requests.set(id, pending);

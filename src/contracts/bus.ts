@@ -8,7 +8,7 @@ export interface BusAddress {
 }
 
 /** Who sends on a channel. Never used again for another. */
-export const BusChannel = { consensus: 1 } as const;
+export const BusChannel = { consensus: 1, meeting: 4 } as const;
 export type BusChannel = (typeof BusChannel)[keyof typeof BusChannel];
 
 /** What is known of a sender. */

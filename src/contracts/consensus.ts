@@ -129,8 +129,13 @@ export interface Consensus {
    * Asks for a change. Goes to the leader, wherever it is, and is asked again until it is settled or the time is over.
    *
    * @param id Never used for another request by anybody: see `nextRequestId`.
+   * @param isShared Others may ask the same, or this node did before: a rejection is remembered, too.
    */
-  request(id: string, request: Uint8Array, deadlineMs?: number): Promise<RequestOutcome>;
+  request(id: string, request: Uint8Array, isShared?: boolean): Promise<RequestOutcome>;
+  /** A node that belongs to no group looks for one at these addresses, too. */
+  lookAt(addresses: readonly BusAddress[]): void;
+  /** How long the leader's node has heard nothing of a node, in milliseconds; 0 where it is not known. */
+  silentMs(nodeId: string): number;
   /** An id for a request. */
   nextRequestId(): string;
   /**

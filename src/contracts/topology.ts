@@ -2,6 +2,7 @@
  * The cluster map: nodes, shards, slot owners, migrations, settings. Readers get an immutable image; whoever provides `topology` switches to the next one
  * in a single step and tells it by the hook `mapChanged`. Changes are asked for with `request`, and decided by the one who leads.
  */
+import type { NetAddress } from "../net-address.ts";
 import { service } from "../service.ts";
 import type { RequestOutcome } from "./consensus.ts";
 
@@ -80,6 +81,17 @@ export interface Tombstone {
   readonly cause: string;
 }
 
+/** A cluster of one node is about to be part of another: nothing of its map changes until that is settled. */
+export interface SealRecord {
+  /** Of the request that it makes there: asked again, it has one outcome. */
+  readonly joinId: string;
+  /** The other cluster. */
+  readonly clusterId: string;
+  /** Where a member of it is. */
+  readonly host: string;
+  readonly port: number;
+}
+
 /** An image of the cluster at a version. Never changed once it is made. */
 export interface ClusterMap {
   /** Which cluster's: versions of different clusters are not comparable. Empty before there is one. */
@@ -97,6 +109,7 @@ export interface ClusterMap {
   readonly tombstones: readonly Tombstone[];
   /** Settings of the whole cluster, by name. */
   readonly settings: ReadonlyMap<string, string>;
+  readonly seal: SealRecord | undefined;
 }
 
 /** What `mapChanged` tells. */
@@ -120,6 +133,15 @@ export interface MapDelta {
 export type TopologyRequest =
   | { readonly type: "register-node"; readonly node: Omit<NodeRecord, "incarnation"> }
   | { readonly type: "remove-node"; readonly node: NodeId; readonly by: NodeId }
+  /** A node that was a cluster by itself, or belonged to none, comes in with its slots: on purpose, so that a tombstone does not keep it out. */
+  | {
+      readonly type: "merge-node";
+      readonly node: Omit<NodeRecord, "incarnation">;
+      readonly slots: readonly SlotRange[];
+    }
+  /** The other side of that: the node's own map. */
+  | { readonly type: "seal"; readonly seal: SealRecord }
+  | { readonly type: "unseal"; readonly joinId: string }
   | { readonly type: "lift-tombstone"; readonly node: NodeId }
   | { readonly type: "assign-slots"; readonly node: NodeId; readonly slots: readonly SlotRange[] }
   | { readonly type: "release-slots"; readonly slots: readonly SlotRange[] }
@@ -179,8 +201,9 @@ export interface Topology {
    * @param cause Who wants it and why, in words. Kept with the record.
    * @returns Once this node has applied it, or it is known that it will not happen, or nobody knows in time. Outcomes are words for each
    *   request, such as `BUMPED 5`, else `OK`.
+   * @param id Of a request that others may ask as well, or that was asked before: it has one outcome. By default it is a new one.
    */
-  request(request: TopologyRequest, cause: string): Promise<RequestOutcome<readonly string[]>>;
+  request(request: TopologyRequest, cause: string, id?: string): Promise<RequestOutcome<readonly string[]>>;
   /** Whether this node is in the cluster that the map is of, as far as it knows. */
   readonly isMember: boolean;
   /**
@@ -191,6 +214,16 @@ export interface Topology {
    * @returns Why it could not be done, or `undefined` if it was.
    */
   beginAlone(id: NodeId, epoch: number): Promise<string | undefined>;
+  /**
+   * Drops the cluster, which is of this node alone or has taken it out, for another one, which knows this node already. Until that one has sent its map, the
+   * present one counts.
+   *
+   * @param members Where some of its members are.
+   * @returns Why it could not be done, or `undefined` if it was.
+   */
+  moveTo(clusterId: string, members: readonly NetAddress[]): Promise<string | undefined>;
+  /** What this node tells of itself to a cluster that is to take it in. */
+  readonly introduction: Omit<NodeRecord, "incarnation">;
   /** The last acts on the map, oldest first. */
   readonly history: readonly HistoryEntry[];
   /** What keeps this node from serving, in words; `undefined` if nothing does. */

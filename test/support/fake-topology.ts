@@ -57,6 +57,7 @@ export class FakeTopology {
       releases: [],
       tombstones: [],
       settings: new Map(),
+      seal: undefined,
     };
     const { self, requests } = this;
     this.plugin = definePlugin({
@@ -75,6 +76,8 @@ export class FakeTopology {
             }),
           isMember: true,
           beginAlone: () => Promise.resolve(undefined),
+          moveTo: () => Promise.resolve(undefined),
+          introduction: self,
           history: [],
           waitingFor: undefined,
           exportState: () => "{}\n",

@@ -74,6 +74,8 @@ async function startRouted(first: ClusterMap): Promise<{
           request: () => Promise.resolve({ type: "refused", reason: "the test changes it" }),
           isMember: true,
           beginAlone: () => Promise.resolve(undefined),
+          moveTo: () => Promise.resolve(undefined),
+          introduction: NODES.self,
           history: [],
           waitingFor: undefined,
           exportState: () => "",

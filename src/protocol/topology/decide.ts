@@ -5,7 +5,8 @@
  * Reasons of commands are in Redis' words, where Redis has words for them: clients and redis-cli read them.
  */
 import { SLOT_COUNT } from "../../codec/slot.ts";
-import type { ShardId, ShardRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
+import type { NodeRecord, ShardId, ShardRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
+import { formatAddress } from "../../net-address.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
 import { type TopologyState, applyAct, intersectRanges, subtractRanges } from "./state.ts";
@@ -38,11 +39,26 @@ function rejection(reason: string): TopologyDecision {
 
 /** Decides one request. @param shardIdOf Names the shards of nodes that come in. */
 export function decideRequest(state: TopologyState, request: TopologyRequest, shardIdOf: ShardIdOf): TopologyDecision {
+  if (state.seal !== undefined && !isForSealed(state, request)) {
+    return rejection(
+      `ERR this node is about to be part of cluster ${state.seal.clusterId} (at ${formatAddress(state.seal)}): nothing changes until that is settled`,
+    );
+  }
   switch (request.type) {
     case "register-node":
       return registerNode(state, request, shardIdOf);
     case "remove-node":
       return removeNode(state, request);
+    case "merge-node":
+      return mergeNode(state, request, shardIdOf);
+    case "seal":
+      return state.nodes.size === 1
+        ? records({ type: "sealed", seal: request.seal })
+        : rejection("ERR only a cluster of one node becomes part of another");
+    case "unseal":
+      return state.seal?.joinId === request.joinId
+        ? records({ type: "unsealed", joinId: request.joinId })
+        : rejection(`ERR this node is not joining as ${request.joinId}`);
     case "lift-tombstone":
       return state.tombstones.has(request.node) ? records({ type: "tombstone-lifted", node: request.node }) : records();
     case "assign-slots":
@@ -182,21 +198,79 @@ function registerNode(
     const { incarnation: _, ...same } = known;
     if (JSON.stringify(same) === JSON.stringify(node)) return records();
   }
-  for (const other of state.nodes.values()) {
-    if (other.id !== node.id && other.host === node.host && other.port === node.port) {
-      return rejection(`ERR node ${other.name || other.id} has the address ${node.host}:${node.port} already`);
-    }
-  }
-  const admitted: TopologyRecord = { type: "node-admitted", node };
+  const predecessor = predecessorAt(state, node);
+  if ("rejection" in predecessor) return predecessor;
+  const admitted: readonly TopologyRecord[] = [...predecessor.records, { type: "node-admitted", node }];
   const shard = shardOf(state, node.id);
   if (node.role === "witness") {
     return shard === undefined
-      ? records(admitted)
+      ? records(...admitted)
       : rejection(
           `ERR node ${node.name || node.id} holds data here, and a witness holds none; CLUSTER RESET makes it a new one`,
         );
   }
-  return shard === undefined ? records(admitted, newShard(state, node.id, shardIdOf)) : records(admitted);
+  return shard === undefined ? records(...admitted, newShard(state, node.id, shardIdOf)) : records(...admitted);
+}
+
+/**
+ * What becomes of another node at a node's address: it is not there any more, so it goes, if nothing is lost with it. That is how a node without a name or a
+ * data directory, which is another one after each start, leaves no trace of the one that it was.
+ */
+function predecessorAt(state: TopologyState, node: Omit<NodeRecord, "incarnation">): TopologyDecision {
+  const { host, port, id } = node;
+  const other = [...state.nodes.values()].find((each) => each.id !== id && each.host === host && each.port === port);
+  // A port of 0 is one that is not known yet.
+  if (other === undefined || port === 0) return records();
+  const isSamePlace = other.busHost === node.busHost && other.busPort === node.busPort && other.name === "";
+  const removal = removeNode(state, { type: "remove-node", node: other.id, by: id });
+  if (isSamePlace && !("rejection" in removal)) return removal;
+  return rejection(`ERR node ${other.name || other.id} has the address ${host}:${port} already`);
+}
+
+/** What happens to a sealed map: its node starts again, and the join is settled. */
+function isForSealed(state: TopologyState, request: TopologyRequest): boolean {
+  switch (request.type) {
+    case "register-node":
+      return state.nodes.has(request.node.id);
+    case "acknowledge-releases":
+    case "unseal":
+    case "all":
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** A node comes in from a cluster of its own, with the slots that it had there: all of them, or not at all. */
+function mergeNode(
+  state: TopologyState,
+  { node, slots }: Extract<TopologyRequest, { type: "merge-node" }>,
+  shardIdOf: ShardIdOf,
+): TopologyDecision {
+  const name = node.name || node.id;
+  if (slots.length > 0) {
+    const problem = problemOfSlots(slots);
+    if (problem !== undefined) return rejection(problem);
+    if (state.nodes.has(node.id) && subtractRanges(slots, shardOf(state, node.id)?.slots ?? []).length > 0) {
+      return rejection(`ERR node ${name} is in this cluster already, with other slots than it brings`);
+    }
+    for (const shard of state.shards.values()) {
+      const [busy] = shard.primary === node.id ? [] : intersectRanges(slots, shard.slots);
+      if (busy === undefined) continue;
+      const owner = state.nodes.get(shard.primary)?.name || shard.primary;
+      return rejection(
+        `ERR slot ${busy.first} is owned by node ${owner} here, and by node ${name}, which would bring it`,
+      );
+    }
+  }
+  const lifted: readonly TopologyRecord[] = state.tombstones.has(node.id)
+    ? [{ type: "tombstone-lifted", node: node.id }]
+    : [];
+  const requests: TopologyRequest[] = [{ type: "register-node", node }];
+  if (slots.length > 0 && !state.nodes.has(node.id)) requests.push({ type: "assign-slots", node: node.id, slots });
+  const act = { requestId: "", cause: "", timeMs: 0, records: lifted, outcome: [] };
+  const decision = decideAll(applyAct(state, state.version + 1, act), requests, shardIdOf);
+  return "rejection" in decision ? decision : records(...lifted, ...decision.records);
 }
 
 /**

@@ -1,5 +1,5 @@
 /** What can happen to the cluster map: the records of its log. A record says what is, not what was wanted; whoever applies it decides nothing. */
-import type { MigrationRecord, NodeId, NodeRecord, ShardId, SlotRange } from "../../contracts/topology.ts";
+import type { MigrationRecord, NodeId, NodeRecord, SealRecord, ShardId, SlotRange } from "../../contracts/topology.ts";
 
 export type TopologyRecord =
   /** Its incarnation is the version of the act that holds this record. */
@@ -25,7 +25,9 @@ export type TopologyRecord =
   | { readonly type: "migration-fenced"; readonly id: string }
   | { readonly type: "migration-completed"; readonly id: string }
   | { readonly type: "migration-aborted"; readonly id: string }
-  | { readonly type: "setting-changed"; readonly name: string; readonly value: string };
+  | { readonly type: "setting-changed"; readonly name: string; readonly value: string }
+  | { readonly type: "sealed"; readonly seal: SealRecord }
+  | { readonly type: "unsealed"; readonly joinId: string };
 
 /** One entry of the log: everything that one request came to, applied in one step. */
 export interface TopologyAct {
@@ -82,6 +84,10 @@ export function describeRecord(record: TopologyRecord): string {
       return `migration ${record.id} aborted`;
     case "setting-changed":
       return `setting ${record.name} is "${record.value}"`;
+    case "sealed":
+      return `sealed: about to be part of cluster ${record.seal.clusterId}, as ${record.seal.joinId}`;
+    case "unsealed":
+      return `not to be part of another cluster, as ${record.joinId}`;
     default:
       return record satisfies never;
   }

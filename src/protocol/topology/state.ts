@@ -14,6 +14,7 @@ import type {
   NodeId,
   NodeRecord,
   ReleaseRecord,
+  SealRecord,
   ShardId,
   ShardRecord,
   SlotRange,
@@ -37,6 +38,7 @@ export interface TopologyState {
   readonly releases: readonly ReleaseRecord[];
   readonly tombstones: ReadonlyMap<NodeId, Tombstone>;
   readonly settings: ReadonlyMap<string, string>;
+  readonly seal: SealRecord | undefined;
 }
 
 export const EMPTY_STATE: TopologyState = {
@@ -48,6 +50,7 @@ export const EMPTY_STATE: TopologyState = {
   releases: [],
   tombstones: new Map(),
   settings: new Map(),
+  seal: undefined,
 };
 
 /** What became of a request. */
@@ -185,6 +188,10 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
       return { ...state, migrations: without(state.migrations, record.id) };
     case "setting-changed":
       return { ...state, settings: put(state.settings, record.name, record.value) };
+    case "sealed":
+      return { ...state, seal: record.seal };
+    case "unsealed":
+      return { ...state, seal: undefined };
     default:
       return record satisfies never;
   }
@@ -292,6 +299,7 @@ export function checkState(state: TopologyState): void {
   for (const [at, range] of ranges.entries()) {
     assert(range.first > (ranges[at - 1]?.last ?? -1), `slot ${range.first} has one owner at most`);
   }
+  assert(state.seal === undefined || state.nodes.size === 1, "only a cluster of one node becomes part of another");
   for (const id of state.tombstones.keys()) assert(!state.nodes.has(id), `node ${id} is removed, or it is not`);
   for (const migration of state.migrations.values()) {
     const source = present(state.shards.get(migration.source), "a migration's source is a shard");
@@ -325,6 +333,7 @@ export function imageOf(state: TopologyState, previous: ClusterMap | undefined):
     releases: state.releases,
     tombstones: [...state.tombstones.values()],
     settings: state.settings,
+    seal: state.seal,
   };
 }
 
@@ -358,6 +367,7 @@ export function stateToJson(state: TopologyState): Record<string, unknown> {
     releases: state.releases,
     tombstones: [...state.tombstones.values()],
     settings: [...state.settings],
+    ...(state.seal === undefined ? {} : { seal: state.seal }),
   };
 }
 
@@ -371,6 +381,7 @@ export function stateFromJson(json: {
   readonly releases: readonly ReleaseRecord[];
   readonly tombstones: readonly Tombstone[];
   readonly settings: readonly (readonly [string, string])[];
+  readonly seal?: SealRecord;
 }): TopologyState {
   return {
     clusterId: json.clusterId,
@@ -381,5 +392,6 @@ export function stateFromJson(json: {
     releases: json.releases,
     tombstones: new Map(json.tombstones.map((tombstone) => [tombstone.node, tombstone])),
     settings: new Map(json.settings),
+    seal: json.seal,
   };
 }
