@@ -412,16 +412,43 @@ describe("over real sockets", () => {
     for (const node of nodes.splice(0)) await node.stop();
   });
 
+  /** A node, in a cluster of all that were started here. */
   async function start(port: number): Promise<Bus> {
     const world = createBunWorld({ logLevel: "silent" });
-    const config = { ...busConfig("127.0.0.1", {}), port: 0, busPort: port };
+    const config = { ...busConfig("127.0.0.1", {}), port: 0, busPort: port, secret: "known-to-all" };
     const node = await createNode({ world, config });
     nodes.push(node);
     await node.start();
     const bus = present(node.service(busService), "there is a bus");
-    bus.setCluster(CLUSTER);
+    const member = (id: string) => {
+      const found = nodes.find(({ facts }) => facts.id === id);
+      const address = found?.service(busService)?.address;
+      return found === undefined || address === undefined ? undefined : { start: found.facts.runId, address };
+    };
+    bus.setCluster({ id: "c", member });
     return bus;
   }
+
+  test("datagrams arrive on the port of streams, and those to a node that is gone harm nobody", async () => {
+    const [a, b] = [await start(22_052), await start(22_053)];
+    const idOfB = present(nodes[1], "it was started").facts.id;
+    const heard: number[] = [];
+    const deadlineMs = performance.now() + 5000;
+    b.receiveDatagrams((_from, bytes) => heard.push(bytes.length));
+    // A datagram may be lost, also here.
+    for (let length = 0; heard.length < 20; length = (length + 97) % (a.maxDatagramBytes + 1)) {
+      expect(performance.now()).toBeLessThan(deadlineMs);
+      expect(a.sendDatagram(idOfB, new Uint8Array(length))).toBe(true);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await nodes[1]?.stop();
+    for (let sent = 0; sent < 100; sent += 1) {
+      a.sendDatagram(idOfB, new Uint8Array(10));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const [node] = nodes;
+    expect(node?.state).toBe("started");
+  });
 
   test("frames of all sizes arrive in order, a stranger is closed, and links end with their node", async () => {
     const [a, b] = [await start(22_050), await start(22_051)];
