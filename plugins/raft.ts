@@ -20,11 +20,13 @@ import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from ".
 import { Barriers } from "../src/consensus/barriers.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
 import { type Proposal, groupOf, listDigest } from "../src/consensus/founding.ts";
+import { channelOf } from "../src/consensus/frame-channel.ts";
 import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
+import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
@@ -150,6 +152,8 @@ export default definePlugin({
     /** Among them those that the configuration does not name (yet). */
     const known = new KnownPeers();
     let malformedFrames = 0;
+    /** In the name of another node than the one that proved to be on the link. */
+    let foreignFrames = 0;
     let bytesSinceSnapshot = 0;
     let snapshotAtMs = clock.monotonicMs();
     let whenEstablished: (() => void) | undefined;
@@ -167,7 +171,12 @@ export default definePlugin({
       known.address(id) ?? machine()?.configuration.members.find((member) => member.id === id);
     /** @returns False if it will not arrive. */
     const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): boolean =>
-      address !== undefined && bus.send(address, BusChannel.consensus, encodeConsensusFrame(frame));
+      address !== undefined && bus.send(address, channelOf(frame), encodeConsensusFrame(frame));
+    /** From here on this node is in this group; empty: in none. */
+    const enter = (name: string): void => {
+      group = name;
+      bus.setCluster(name === "" ? undefined : { id: name, member: (nodeId) => attached().member(nodeId) });
+    };
     const ownMember = (): Member => {
       const { zone, isWitness } = attached().self();
       return { id: peer, isVoter: false, ...bus.address, zone, isWitness };
@@ -284,7 +293,7 @@ export default definePlugin({
       begin(storage, { term: 0, votedFor: undefined, snapshot, entries: [] });
     };
     const found = async ({ group: name, candidates }: Proposal, data?: Uint8Array): Promise<void> => {
-      group = name;
+      enter(name);
       const { founders } = plan.type === "list" ? plan : { founders: candidates };
       const voters = foundingVoters(founders.length, settings.maxVoters);
       const members = founders.map(({ nodeId, address, zone, isWitness }, at): Member => {
@@ -304,7 +313,7 @@ export default definePlugin({
       return { group: groupOf(listDigest(founders, settings.maxVoters), [peer]), candidates: [{ ...founder, peer }] };
     };
     const join = async (name: string): Promise<void> => {
-      group = name;
+      enter(name);
       log.info("raft: joining the group that is there", { group });
       await create({ index: 0, term: 0, configuration: { members: [] }, data: new Uint8Array(0) });
       askToJoin();
@@ -316,7 +325,7 @@ export default definePlugin({
     const abandon = async (): Promise<void> => {
       const stopped = driver?.stop();
       driver = undefined;
-      group = "";
+      enter("");
       foundingPeers = [];
       peer = `${node.id}/${hex(4)}`;
       // What the old identity still writes must not come into the files of the new one.
@@ -400,9 +409,9 @@ export default definePlugin({
       else if (!isMember && frame.hops === 0) tellRemoved(from.address, frame.peer);
       else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
     };
-    const received = (from: BusSender, bytes: Uint8Array): void => {
+    const received = (channel: BusChannel, from: BusSender, bytes: Uint8Array): void => {
       const frame = readConsensusFrame(bytes);
-      if (frame === undefined) {
+      if (frame === undefined || channelOf(frame) !== channel) {
         malformedFrames += 1;
         if (malformedFrames === 1) log.warn("raft: a frame that makes no sense", { from: from.nodeId });
         return;
@@ -410,6 +419,10 @@ export default definePlugin({
       switch (frame.type) {
         case "raft":
           if (driver === undefined || frame.group !== group || frame.to !== peer) return;
+          if (nodeIdOf(frame.from) !== from.nodeId) {
+            foreignFrames += 1;
+            return;
+          }
           known.isAt(frame.from, from.address);
           known.heard(frame.from, clock.monotonicMs());
           if (isReady() && !(machine()?.configuration.members ?? []).some((each) => each.id === frame.from)) {
@@ -467,27 +480,11 @@ export default definePlugin({
 
     // --- leaving, and beginning alone ---
 
-    /** Waits for something. @param urge Done before each look but the first. */
-    const within = async (
-      limitMs: number,
-      stepMs: number,
-      isDone: () => boolean,
-      urge?: () => void,
-    ): Promise<boolean> => {
-      const endAtMs = clock.monotonicMs() + limitMs;
-      while (!isDone() && clock.monotonicMs() < endAtMs) {
-        urge?.();
-        await new Promise<void>((resolve) => {
-          clock.after(stepMs, resolve);
-        });
-      }
-      return isDone();
-    };
     /** Waits until the group counts on this node no more: a voter that just went would be missed by the others. */
     const letGo = (): Promise<boolean> => {
       const isFree = (): boolean =>
         isOut || driver?.machine.isMember !== true || driver.machine.configuration.members.length === 1;
-      return within(LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
+      return within(clock, LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
         const to = leader();
         if (isReady()) manageVoters();
         else if (to !== undefined && to !== peer) sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
@@ -510,7 +507,7 @@ export default definePlugin({
       driver = undefined;
       if (isLeading) attached().lead(false);
       isLeading = false;
-      group = "";
+      enter("");
       requests.close();
       proposals.clear();
       barriers.close();
@@ -530,7 +527,7 @@ export default definePlugin({
       formBy({ type: "list", founders: [attached().self()] });
       await found(ownProposal(), founding);
       isOut = false;
-      await within(FAREWELL_MS, FAREWELL_STEP_MS, isReady);
+      await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, isReady);
     };
 
     const moveTo = async (name: string, members: readonly BusAddress[]): Promise<string | undefined> => {
@@ -638,7 +635,8 @@ export default definePlugin({
         return;
       }
       const { storage, stored } = opened;
-      ({ group, peer } = stored.identity);
+      ({ peer } = stored.identity);
+      enter(stored.identity.group);
       foundingPeers = stored.state.snapshot.configuration.members.map((member) => member.id);
       isEstablished = stored.state.term > 0;
       if (stored.tornBytes > 0) log.warn("raft: a torn end of the log was cut off", { bytes: stored.tornBytes });
@@ -648,7 +646,9 @@ export default definePlugin({
       hooks.start,
       async () => {
         if (state === undefined) return;
-        bus.receive(BusChannel.consensus, received);
+        for (const channel of [BusChannel.consensus, BusChannel.formation]) {
+          bus.receive(channel, (from, bytes) => received(channel, from, bytes));
+        }
         const established = new Promise<void>((resolve) => {
           whenEstablished = resolve;
         });
@@ -672,12 +672,12 @@ export default definePlugin({
           .toSorted((a, b) => known.silentMs(a, nowMs) - known.silentMs(b, nowMs))[0];
         if (raft.role === "leader" && heir !== undefined) {
           driver?.input({ type: "transfer", target: heir });
-          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
+          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
         }
         const to = leader();
         if (!hasDisk && to !== undefined && to !== peer) {
           sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
-          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
+          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
         }
       }
       requests.close();
@@ -697,6 +697,7 @@ export default definePlugin({
         raft_log_bytes: machine()?.log.bytes ?? 0,
         raft_snapshot_index: machine()?.log.snapshot.index ?? 0,
         raft_malformed_frames: malformedFrames,
+        raft_foreign_frames: foreignFrames,
       },
     }));
 

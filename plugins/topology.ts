@@ -209,6 +209,10 @@ export default definePlugin({
           return outcome.type === "done" ? undefined : outcome.reason;
         },
         self: () => founderOf(ownRecord()),
+        member(id) {
+          const record = state.nodes.get(id);
+          return record && { start: record.start, address: { host: record.busHost, port: record.busPort } };
+        },
         lead(isLeading) {
           ahead = isLeading ? { state, settled: new Set() } : undefined;
         },

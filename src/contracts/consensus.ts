@@ -48,6 +48,8 @@ export interface ReplicatedState {
   introduce(nodeId: string, card: string): Promise<string | undefined>;
   /** This node, as it is reached once it listens. */
   self(): Founder;
+  /** What the state says of a node: its present start, and where other nodes reach it. `undefined`: it does not have that node. */
+  member(nodeId: string): { readonly start: string; readonly address: BusAddress } | undefined;
   /** This node leads from here on, and has applied everything that it has; or it does not any more. */
   lead(isLeading: boolean): void;
   /** Leader: decides, on the state that the whole of its log gives. Changes nothing. */

@@ -1,149 +1,48 @@
 /** The bus between nodes: frames in order, each once or never; bounded whatever others send, or do not read. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Fault, present } from "../../src/assert.ts";
-import { FRAME_HEADER_BYTES, encodeFrame, encodeGreeting } from "../../src/codec/frame.ts";
-import { type Bus, type BusAddress, BusChannel, type BusSender, busService } from "../../src/contracts/bus.ts";
-import type { Config } from "../../src/config.ts";
+import { FRAME_HEADER_BYTES, encodeFrame } from "../../src/codec/frame.ts";
+import { HANDSHAKE_CHANNEL, type Hello, encodeHandshake } from "../../src/codec/link-codec.ts";
+import { type Bus, BusChannel, busService } from "../../src/contracts/bus.ts";
 import { type Node, createNode } from "../../src/node.ts";
+import { ClusterSecrets, keyHint } from "../../src/protocol/link/secrets.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
-import type { Stream, World } from "../../src/world.ts";
-import { localClient } from "../support/local-node.ts";
-import type { NetworkSettings } from "../support/sim-path.ts";
-import { Simulation, type SimHost } from "../support/sim-world.ts";
+import type { Stream } from "../../src/world.ts";
+import { BusTaker } from "../support/bus-peer.ts";
+import {
+  BUS_PORT,
+  BusWorld,
+  CLUSTER,
+  STRANGER,
+  STRANGER_ID,
+  addressOf,
+  busConfig,
+  numbered,
+} from "../support/bus-world.ts";
 
 const A = "10.0.0.1";
 const B = "10.0.0.2";
-const STRANGER = "10.0.9.9";
-const BUS_PORT = 16_379;
 const MAX_FRAME_BYTES = 4 * 1024 * 1024;
-const STRANGER_ID = "f".repeat(40);
 
-const addressOf = (host: string): BusAddress => ({ host, port: BUS_PORT });
-const GREETING = encodeGreeting({ nodeId: STRANGER_ID, host: STRANGER, port: 1, oldestVersion: 1, newestVersion: 1 });
-
-/** A node that has little more than a bus. */
-function configOf(host: string, bus: Record<string, number>): Config {
-  return { host, port: 6379, busPort: BUS_PORT, insecure: true, plugins: { raft: false, resp: false, bus } };
+/** The first message of a link, as somebody without a secret says it. */
+function hello(changes: Partial<Hello> = {}): Uint8Array {
+  const nonce = new Uint8Array(32).fill(7);
+  const message: Hello = {
+    type: "hello",
+    versions: { oldest: 1, newest: 1 },
+    kind: "member",
+    nodeId: STRANGER_ID,
+    host: STRANGER,
+    port: 1,
+    clusterId: CLUSTER.id,
+    nonce,
+    hints: new ClusterSecrets([]).keys.map((key) => keyHint(key, nonce)),
+  };
+  return handshake({ ...message, ...changes });
 }
 
-interface Heard {
-  readonly from: BusSender;
-  readonly bytes: Uint8Array;
-}
-
-/** Nodes on a simulated network, and what each has heard. */
-class BusWorld {
-  readonly lines: string[] = [];
-  readonly simulation: Simulation;
-  readonly nodes = new Map<string, Node>();
-  readonly heard = new Map<string, Heard[]>();
-
-  constructor(seed = 1, network: Partial<NetworkSettings> = {}) {
-    this.simulation = new Simulation(seed, { network, sink: (line) => void this.lines.push(line) });
-  }
-
-  async add(host: string, settings: Record<string, number> = {}): Promise<Bus> {
-    this.heard.set(host, []);
-    this.simulation.addHost(host, async (world) => {
-      const node = await createNode({ world, config: configOf(host, settings) });
-      present(node.service(busService), "there is a bus").receive(BusChannel.consensus, (from, bytes) => {
-        this.heard.get(host)?.push({ from, bytes });
-      });
-      await node.start();
-      this.nodes.set(host, node);
-    });
-    await this.simulation.runUntil(`${host} to start`, () => this.nodes.has(host), 1000);
-    return this.bus(host);
-  }
-
-  bus(host: string): Bus {
-    return present(this.nodes.get(host)?.service(busService), `there is a bus on ${host}`);
-  }
-
-  /** What a host has heard, as numbers of 32 bits that its frames begin with. */
-  numbers(host: string): readonly number[] {
-    return (this.heard.get(host) ?? []).map(({ bytes }) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0));
-  }
-
-  logged(text: string): readonly string[] {
-    return this.lines.filter((line) => line.includes(text));
-  }
-
-  async info(host: string, field: string): Promise<string | undefined> {
-    const client = localClient(present(this.nodes.get(host), "it has started"));
-    const text = await this.simulation.settle("INFO", client.run("INFO cluster"), 1000);
-    client.close();
-    return new RegExp(`^${field}:(.*?)\\r?$`, "m").exec(text)?.[1];
-  }
-
-  /** A machine without a bus, for whatever else may come. */
-  stranger(): SimHost {
-    return this.simulation.hosts.find(({ name }) => name === STRANGER) ?? this.simulation.addHost(STRANGER);
-  }
-
-  /** Opens a stream to a node's bus, and says bytes on it. */
-  async say(host: string, ...pieces: readonly Uint8Array[]): Promise<RawStream> {
-    const raw = new RawStream(this.stranger().world, addressOf(host));
-    await this.simulation.runUntil("a stream to open or close", () => raw.isOpen || raw.isClosed, 5000);
-    for (const piece of pieces) raw.write(piece);
-    await this.simulation.runFor(50);
-    return raw;
-  }
-}
-
-/** A stream that says what it is told. */
-class RawStream {
-  isOpen = false;
-  isClosed = false;
-  received = 0;
-  readonly #stream: Stream;
-  readonly #queue: Uint8Array[] = [];
-
-  constructor(world: World, to: BusAddress) {
-    this.#stream = world.network.connect({
-      ...to,
-      handler: {
-        opened: () => {
-          this.isOpen = true;
-          this.#flush();
-        },
-        data: (_stream, bytes) => {
-          this.received += bytes.length;
-        },
-        writable: () => this.#flush(),
-        closed: () => {
-          this.isClosed = true;
-        },
-      },
-    });
-  }
-
-  write(bytes: Uint8Array): void {
-    this.#queue.push(bytes);
-    this.#flush();
-  }
-
-  close(): void {
-    this.#stream.destroy();
-  }
-
-  #flush(): void {
-    for (let first = this.#queue[0]; this.isOpen && first !== undefined; first = this.#queue[0]) {
-      const taken = this.#stream.write(first, 0, first.length);
-      this.#queue.shift();
-      if (taken < first.length) {
-        this.#queue.unshift(first.subarray(taken));
-        return;
-      }
-    }
-  }
-}
-
-function numbered(number: number, length = 4): Uint8Array {
-  const bytes = new Uint8Array(length);
-  new DataView(bytes.buffer).setUint32(0, number);
-  return bytes;
-}
+const handshake = (message: Parameters<typeof encodeHandshake>[0]): Uint8Array =>
+  encodeFrame(HANDSHAKE_CHANNEL, encodeHandshake(message));
 
 const upTo = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
@@ -227,9 +126,10 @@ describe("frames", () => {
       calls += 1;
       if (calls === 1) throw new Error("not this one");
     });
-    const frame = (channel: number): Uint8Array => encodeFrame(channel, numbered(1));
-    const raw = await world.say(A, GREETING, frame(77), frame(0), frame(1), frame(1));
-    expect([calls, raw.isClosed]).toEqual([2, false]);
+    const peer = await world.join(A);
+    for (const channel of [77, 0, 1, 1]) peer.send(channel, numbered(1));
+    await world.simulation.runFor(50);
+    expect([calls, peer.stream.isClosed]).toEqual([2, false]);
     expect(world.logged("bus frame failed")).toHaveLength(1);
   });
 
@@ -239,22 +139,22 @@ describe("frames", () => {
     world.bus(A).receive(BusChannel.consensus, () => {
       throw new Fault("broken");
     });
-    await world.say(A, GREETING, encodeFrame(1, numbered(1)));
+    await world.join(A, numbered(1));
     await world.simulation.runUntil("it to stop", () => world.nodes.get(A)?.state === "stopped", 5000);
   });
 });
 
 describe("a node that does not read", () => {
-  /** A machine that takes streams and leaves them alone. */
+  /** A machine that takes links, and then leaves them alone. */
   function deaf(world: BusWorld, streams: Stream[]): void {
-    world.simulation.addHost(B, async ({ network }) => {
-      await network.listen({
+    world.simulation.addHost(B, async (there) => {
+      const options = { nodeId: STRANGER_ID, address: addressOf(B), clusterId: CLUSTER.id };
+      await there.network.listen({
         host: B,
         port: BUS_PORT,
         accept: (stream) => {
           streams.push(stream);
-          stream.pause();
-          return { data: () => undefined, writable: () => undefined, closed: () => undefined };
+          return new BusTaker(there, options, () => stream.pause());
         },
       });
     });
@@ -293,24 +193,46 @@ describe("a node that does not read", () => {
 describe("a stranger", () => {
   const HTTP = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: node\r\n\r\n");
   const RANDOM = Uint8Array.from({ length: 5000 }, (_, at) => (at * 7919 + 13) & 0xff);
-  const greeted = (changes: { oldestVersion?: number; newestVersion?: number; nodeId?: string }): Uint8Array =>
-    encodeGreeting({ nodeId: STRANGER_ID, host: STRANGER, port: 1, oldestVersion: 1, newestVersion: 1, ...changes });
 
-  for (const [what, bytes, reason] of [
+  const EMPTY = { proof: new Uint8Array(32), body: new Uint8Array(0) };
+  for (const [what, bytes, reason, isAnswered = false] of [
     ["an HTTP request", HTTP, "it speaks another protocol"],
     ["random bytes", RANDOM, "it speaks another protocol"],
     ["zeros", new Uint8Array(100), "it speaks another protocol"],
-    ["a frame before the greeting", encodeFrame(1, numbered(1)), "it speaks another protocol"],
-    ["a greeting of a bad node id", greeted({ nodeId: "x" }), "it speaks another protocol"],
-    ["a greeting that is too long", encodeFrame(0, new Uint8Array(1025)), "it speaks another protocol"],
-    ["later versions alone", greeted({ oldestVersion: 2, newestVersion: 9 }), "speaks versions 2 to 9"],
-    ["earlier versions alone", greeted({ oldestVersion: 0, newestVersion: 0 }), "speaks versions 0 to 0"],
+    ["a frame before the hello", encodeFrame(1, numbered(1)), "it speaks another protocol"],
+    ["a hello of a bad node id", hello({ nodeId: "x" }), "it speaks another protocol"],
+    ["a hello that is too long", encodeFrame(0, new Uint8Array(1025)), "it speaks another protocol"],
+    ["an answer before the hello", handshake({ type: "answer", ...EMPTY }), "it speaks another protocol"],
+    ["a proof before the hello", handshake({ type: "proof", ...EMPTY }), "it speaks another protocol"],
+    ["a hello twice", Uint8Array.of(...hello(), ...hello()), "it speaks another protocol"],
+    [
+      "a hello, and a proof of nothing",
+      Uint8Array.of(...hello(), ...handshake({ type: "proof", ...EMPTY })),
+      `node ${STRANGER_ID} did not prove that it knows the cluster secret`,
+    ],
+    ["a hello, and a frame at once", Uint8Array.of(...hello(), ...encodeFrame(1, numbered(1))), "another protocol"],
+    ["later versions alone", hello({ versions: { oldest: 2, newest: 9 } }), "speaks versions 2 to 9", true],
+    ["earlier versions alone", hello({ versions: { oldest: 0, newest: 0 } }), "speaks versions 0 to 0", true],
+    ["no versions", hello({ versions: { oldest: 2, newest: 1 } }), "speaks versions 2 to 1", true],
+    ["hints at no secret", hello({ hints: [] }), `node ${STRANGER_ID} has another cluster secret`, true],
+    [
+      "hints at other secrets",
+      hello({ hints: [new Uint8Array(8), new Uint8Array(0)] }),
+      "another cluster secret",
+      true,
+    ],
+    [
+      "the id of another cluster",
+      hello({ clusterId: "d" }),
+      `node ${STRANGER_ID} is in cluster d, and this one in c`,
+      true,
+    ],
   ] as const) {
     test(`that sends ${what} is closed, told of once, and heard by nobody`, async () => {
       const world = new BusWorld();
       await world.add(A);
-      const raw = await world.say(A, bytes, encodeFrame(1, numbered(5)), GREETING, encodeFrame(1, numbered(6)));
-      expect([raw.isOpen, raw.isClosed, raw.received]).toEqual([true, true, 0]);
+      const raw = await world.say(A, bytes, encodeFrame(1, numbered(5)), hello(), encodeFrame(1, numbered(6)));
+      expect([raw.isOpen, raw.isClosed, raw.received.length > 0]).toEqual([true, true, isAnswered]);
       expect(world.bus(A).links()).toEqual([]);
       expect(world.numbers(A)).toEqual([]);
       const refusals = world.logged("bus link refused");
@@ -323,36 +245,40 @@ describe("a stranger", () => {
   test("that speaks this version and later ones is welcome", async () => {
     const world = new BusWorld();
     await world.add(A);
-    const raw = await world.say(A, greeted({ newestVersion: 9 }), encodeFrame(1, numbered(5)));
-    expect(raw.isClosed).toBe(false);
-    expect(world.heard.get(A)).toMatchObject([{ from: { nodeId: STRANGER_ID, address: { host: STRANGER, port: 1 } } }]);
+    const raw = await world.say(A, hello({ versions: { oldest: 1, newest: 9 } }));
+    expect([raw.isClosed, raw.received.length > 0]).toEqual([false, true]);
+    expect(world.logged("bus link refused")).toEqual([]);
   });
 
-  test("that greets and then sends a frame that is too long is closed by its header", async () => {
+  test("that knows the secret and the cluster, and then sends a frame that is too long, is closed by its header", async () => {
     const world = new BusWorld();
     await world.add(A);
-    const header = Uint8Array.of(1, 0, 64, 0, 1);
-    expect(new DataView(header.buffer).getUint32(0, true)).toBe(MAX_FRAME_BYTES + 1);
-    const raw = await world.say(A, GREETING, encodeFrame(1, numbered(1)), header);
-    expect(raw.isClosed).toBe(true);
+    const header = Uint8Array.of(17, 0, 64, 0, 1);
+    expect(new DataView(header.buffer).getUint32(0, true)).toBe(MAX_FRAME_BYTES + 16 + 1);
+    const { stream } = await world.join(A, numbered(1));
+    expect(stream.isClosed).toBe(false);
+    stream.write(header);
+    await world.simulation.runFor(50);
+    expect(stream.isClosed).toBe(true);
     expect(world.numbers(A)).toEqual([1]);
     expect(world.logged(`a frame of more than ${MAX_FRAME_BYTES} bytes`)).toHaveLength(1);
   });
 
-  test("that says nothing, or half a greeting, is closed after a while", async () => {
+  test("that says nothing, or half a hello, or proves nothing, is closed after a while", async () => {
     const world = new BusWorld();
     await world.add(A, { connectTimeoutMs: 100 });
     const silent = await world.say(A);
-    const half = await world.say(A, GREETING.subarray(0, FRAME_HEADER_BYTES + 3));
-    expect([silent.isClosed, half.isClosed]).toEqual([false, false]);
+    const half = await world.say(A, hello().subarray(0, FRAME_HEADER_BYTES + 3));
+    const unproved = await world.say(A, hello());
+    expect([silent.isClosed, half.isClosed, unproved.isClosed]).toEqual([false, false, false]);
     expect(
       world
         .bus(A)
         .links()
         .map(({ nodeId }) => nodeId),
-    ).toEqual(["", ""]);
+    ).toEqual(["", "", ""]);
     await world.simulation.runFor(600);
-    expect([silent.isClosed, half.isClosed]).toEqual([true, true]);
+    expect([silent.isClosed, half.isClosed, unproved.isClosed]).toEqual([true, true, true]);
     expect(world.bus(A).links()).toEqual([]);
   });
 
@@ -372,12 +298,12 @@ describe("a stranger", () => {
     const world = new BusWorld();
     await world.add(A, { maxLinks: 3 });
     const raws = [];
-    for (const _ of upTo(5)) raws.push(await world.say(A, GREETING));
+    for (const _ of upTo(5)) raws.push(await world.say(A, hello()));
     expect(raws.map(({ isClosed }) => isClosed)).toEqual([false, false, false, true, true]);
     expect(world.bus(A).links()).toHaveLength(3);
     raws[1]?.close();
     await world.simulation.runFor(50);
-    expect((await world.say(A, GREETING, encodeFrame(1, numbered(4)))).isClosed).toBe(false);
+    expect((await world.join(A, numbered(4))).stream.isClosed).toBe(false);
     expect(world.numbers(A)).toEqual([4]);
   });
 });
@@ -470,13 +396,13 @@ test("a node that has stopped sends nothing, takes nothing and has no links", as
   const bus = await world.add(A);
   await world.add(B);
   bus.send(addressOf(B), BusChannel.consensus, numbered(1));
-  const raw = await world.say(A, GREETING);
+  const raw = await world.say(A, hello());
   await world.simulation.settle("the stop", present(world.nodes.get(A), "it has started").stop(), 5000);
   await world.simulation.runFor(100);
   expect(bus.send(addressOf(B), BusChannel.consensus, numbered(2))).toBe(false);
   expect([...bus.links(), ...world.bus(B).links()]).toEqual([]);
   expect(raw.isClosed).toBe(true);
-  expect((await world.say(A, GREETING)).isOpen).toBe(false);
+  expect((await world.say(A, hello())).isOpen).toBe(false);
   expect(world.numbers(B)).toEqual([1]);
 });
 
@@ -486,14 +412,43 @@ describe("over real sockets", () => {
     for (const node of nodes.splice(0)) await node.stop();
   });
 
+  /** A node, in a cluster of all that were started here. */
   async function start(port: number): Promise<Bus> {
     const world = createBunWorld({ logLevel: "silent" });
-    const config = { ...configOf("127.0.0.1", {}), port: 0, busPort: port };
+    const config = { ...busConfig("127.0.0.1", {}), port: 0, busPort: port, secret: "known-to-all" };
     const node = await createNode({ world, config });
     nodes.push(node);
     await node.start();
-    return present(node.service(busService), "there is a bus");
+    const bus = present(node.service(busService), "there is a bus");
+    const member = (id: string) => {
+      const found = nodes.find(({ facts }) => facts.id === id);
+      const address = found?.service(busService)?.address;
+      return found === undefined || address === undefined ? undefined : { start: found.facts.runId, address };
+    };
+    bus.setCluster({ id: "c", member });
+    return bus;
   }
+
+  test("datagrams arrive on the port of streams, and those to a node that is gone harm nobody", async () => {
+    const [a, b] = [await start(22_052), await start(22_053)];
+    const idOfB = present(nodes[1], "it was started").facts.id;
+    const heard: number[] = [];
+    const deadlineMs = performance.now() + 5000;
+    b.receiveDatagrams((_from, bytes) => heard.push(bytes.length));
+    // A datagram may be lost, also here.
+    for (let length = 0; heard.length < 20; length = (length + 97) % (a.maxDatagramBytes + 1)) {
+      expect(performance.now()).toBeLessThan(deadlineMs);
+      expect(a.sendDatagram(idOfB, new Uint8Array(length))).toBe(true);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await nodes[1]?.stop();
+    for (let sent = 0; sent < 100; sent += 1) {
+      a.sendDatagram(idOfB, new Uint8Array(10));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const [node] = nodes;
+    expect(node?.state).toBe("started");
+  });
 
   test("frames of all sizes arrive in order, a stranger is closed, and links end with their node", async () => {
     const [a, b] = [await start(22_050), await start(22_051)];
