@@ -31,6 +31,7 @@ import {
   type Consensus,
   type ConsensusStatus,
   type Founder,
+  type Leadership,
   type ReplicatedState,
   type RequestOutcome,
   consensusService,
@@ -138,6 +139,7 @@ export default definePlugin({
     let group = "";
     let foundingPeers: readonly PeerId[] = [];
     let driver: RaftDriver | undefined;
+    let leadership: Leadership | undefined;
     let isOut = false;
     let isStopping = false;
     let isEstablished = false;
@@ -218,6 +220,17 @@ export default definePlugin({
       }
     };
 
+    const leadershipOf = (term: number): Leadership => {
+      const heardTicksAgo = machine()?.leadership?.predecessorHeardTicksAgo;
+      return {
+        term,
+        sinceMs: clock.monotonicMs(),
+        // A tick that came right after the leader's word counts whole, and next to no time had passed.
+        predecessorHeardAgoMs:
+          heardTicksAgo === undefined ? undefined : Math.max(0, heardTicksAgo - 1) * settings.tickMs,
+      };
+    };
+
     const begin = (storage: RaftStorage | undefined, durable: DurableState): void => {
       driver = new RaftDriver(
         {
@@ -240,6 +253,8 @@ export default definePlugin({
           apply: (entries) => {
             applyEntries(entries);
             tellLeading();
+            // On the way from one voter to three there are two, and each of them is needed: the next step follows at once.
+            if (isReady() && entries.some((entry) => entry.configuration !== undefined)) clock.soon(manageVoters);
           },
           restore: (snapshot) => {
             restore(snapshot);
@@ -249,6 +264,7 @@ export default definePlugin({
           role: (role: Role, term, leading) => {
             log.debug("raft role", { role, term, leader: leading ?? "none" });
             if (leading !== undefined) isEstablished = true;
+            leadership = role === "leader" ? leadershipOf(term) : undefined;
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
           },
@@ -307,6 +323,7 @@ export default definePlugin({
     const abandon = async (): Promise<void> => {
       const stopped = driver?.stop();
       driver = undefined;
+      leadership = undefined;
       group = "";
       foundingPeers = [];
       peer = `${node.id}/${hex(4)}`;
@@ -416,6 +433,7 @@ export default definePlugin({
       if (!isBarred) return askToJoin();
       log.warn("raft: this node was taken out of the cluster", { group, peer });
       isOut = true;
+      leadership = undefined;
       void driver?.stop();
       // Nobody will answer any more.
       requests.close();
@@ -459,6 +477,7 @@ export default definePlugin({
       // 2. What waits for the old group waits no more.
       const left = driver;
       driver = undefined;
+      leadership = undefined;
       if (isLeading) attached().lead(false);
       isLeading = false;
       group = "";
@@ -527,7 +546,7 @@ export default definePlugin({
 
     const manageVoters = (): void => {
       const raft = machine();
-      if (raft === undefined || !isReady()) return;
+      if (raft === undefined || !isReady() || isOut || isStopping) return;
       const nowMs = clock.monotonicMs();
       const silentMs = (id: PeerId): number => known.silentMs(id, nowMs);
       const admits = (id: string): boolean => attached().admits(id);
@@ -545,7 +564,8 @@ export default definePlugin({
       } else if (!isOut) {
         driver.input({ type: "tick" });
         // Its own log may name it by an entry that was never committed: a member that nobody leads asks again, which costs a member nothing.
-        const isLed = driver.machine.isMember && driver.machine.leaderHeardTicksAgo < 4 * ticks(settings.electionMs);
+        const heardTicksAgo = driver.machine.leaderHeardTicksAgo ?? Number.POSITIVE_INFINITY;
+        const isLed = driver.machine.isMember && heardTicksAgo < 4 * ticks(settings.electionMs);
         sinceVotersMs += settings.tickMs;
         if (sinceVotersMs >= VOTERS_MS) {
           sinceVotersMs = 0;
@@ -628,7 +648,7 @@ export default definePlugin({
         raft_commit_index: machine()?.log.commitIndex ?? 0,
         raft_log_bytes: machine()?.log.bytes ?? 0,
         raft_snapshot_index: machine()?.log.snapshot.index ?? 0,
-        raft_malformed_frames: malformedFrames,
+        raft_malformed_frames: malformedFrames + (machine()?.contradictions ?? 0),
       },
     }));
 
@@ -668,6 +688,9 @@ export default definePlugin({
                 ? "a leader"
                 : undefined,
         };
+      },
+      get leadership() {
+        return leadership;
       },
       nextRequestId: () => requests.nextId(),
       request(id, request, deadlineMs = settings.requestMs) {

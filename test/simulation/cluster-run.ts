@@ -12,7 +12,7 @@ import type { RaftConsensus } from "../../plugins/raft.ts";
 import { majorityOf } from "../../src/protocol/raft/quorum.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
-import { GroupChecker, MapChecker, type NodeView } from "../support/cluster-checkers.ts";
+import { GroupChecker, MapChecker, type NodeView, PredecessorChecker } from "../support/cluster-checkers.ts";
 import { SimRandom } from "../support/sim-random.ts";
 import { type SimHost, Simulation } from "../support/sim-world.ts";
 import { type SwarmOptions, drawSwarm, swarmSimulation } from "../support/swarm.ts";
@@ -76,6 +76,7 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
   const maxVoters = random.pick([3, 3, 5]);
   const running = new Map<string, NodeView>();
   const group = new GroupChecker();
+  const predecessors = new PredecessorChecker();
   const maps = new MapChecker();
   const hosts: SimHost[] = [];
   for (const { name, host } of members) {
@@ -152,7 +153,10 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
     simulation.after(requester.exponential(everyMs), "operator", askOn);
   };
   simulation.check("what a group of Raft promises", () => {
-    for (const view of running.values()) group.look(view);
+    for (const view of running.values()) {
+      group.look(view);
+      predecessors.look(view, simulation.nowMs);
+    }
   });
   simulation.check("what the cluster map promises", () => {
     for (const view of running.values()) maps.look(view);
@@ -272,10 +276,7 @@ function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
   }
 }
 
-/**
- * Whether a node that forgets everything when it stops may stop: the voters that are left must be a majority, wherever anybody stands; a
- * learner may just be given a vote, and counts as a voter that stops.
- */
+/** Whether a node that forgets everything when it stops may stop: the voters that are left must be a majority, wherever anybody stands. */
 function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolean {
   const alive = new Set(
     [...running.values()].filter((view) => view.name !== name).map((view) => view.consensus.status.peer),
@@ -285,12 +286,8 @@ function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolea
     if (machine === undefined) return false;
     for (const { members } of machine.log.configurationsFrom(machine.log.commitIndex)) {
       const voters = members.filter((member) => member.isVoter);
-      const isVoter = voters.some(({ id }) => id === running.get(name)?.consensus.status.peer);
-      if (
-        voters.length > 0 &&
-        voters.filter(({ id }) => alive.has(id)).length < majorityOf(voters.length + (isVoter ? 0 : 1))
-      )
-        return false;
+      const left = voters.filter(({ id }) => alive.has(id)).length;
+      if (voters.length > 0 && left < majorityOf(voters.length)) return false;
     }
   }
   return true;

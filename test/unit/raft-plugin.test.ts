@@ -9,6 +9,7 @@ import { type Topology, topologyService } from "../../src/contracts/topology.ts"
 import { type Node, createNode } from "../../src/node.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { localClient } from "../support/local-node.ts";
+import type { Message } from "../../src/protocol/raft/types.ts";
 import { Simulation } from "../support/sim-world.ts";
 
 const PORT = 6379;
@@ -219,6 +220,60 @@ describe("three nodes that are started with one list", () => {
       expect(outcome.type).toBe("rejected");
       expect("reason" in outcome ? outcome.reason : "").toStartWith('ERR cluster setting "min-in-sync" wants ');
     }
+  });
+});
+
+describe("a leader", () => {
+  test("that founds its group is told that nobody led before it, and others that they do not lead", async () => {
+    for (const nodes of [1, 3]) {
+      const group = new Group({ nodes });
+      await group.whole();
+      const { leadership, status } = group.consensus(group.leader);
+      expect(leadership).toEqual({
+        term: status.term,
+        sinceMs: present(leadership, "it leads").sinceMs,
+        predecessorHeardAgoMs: undefined,
+      });
+      for (const at of group.followers) expect(group.consensus(at).leadership).toBeUndefined();
+    }
+  });
+
+  test("that follows another is told when that one was last heard, and not as longer ago than it was", async () => {
+    const group = new Group({ hasDisk: true });
+    await group.whole();
+    const heardAtMs = group.simulation.nowMs;
+    const old = group.leader;
+    group.crash(old);
+    await group.simulation.runUntil("another leader", () => group.leader >= 0, SETTLE_MS);
+    const next = present(group.consensus(group.leader).leadership, "it leads");
+    const agoMs = present(next.predecessorHeardAgoMs, "it had a predecessor");
+    // Heartbeats come every 100 ms, and an election begins after 500 at least.
+    expect(agoMs).toBeGreaterThanOrEqual(300);
+    expect(agoMs).toBeLessThanOrEqual(group.simulation.nowMs - heardAtMs + 100);
+    expect(next.term).toBe(group.consensus(group.leader).status.term);
+  });
+
+  test("that a restarted voter made one is told that the one before may have been heard until that restart", async () => {
+    const group = new Group({ hasDisk: true });
+    await group.whole();
+    // All at once: nobody remembers when it heard the leader.
+    for (const at of [0, 1, 2]) group.crash(at);
+    await group.simulation.runFor(60_000);
+    const restartedAtMs = group.simulation.nowMs;
+    for (const at of [0, 1, 2]) group.restart(at);
+    await group.simulation.runUntil("a leader", () => group.leader >= 0, SETTLE_MS);
+    const next = present(group.consensus(group.leader).leadership, "it leads");
+    expect(present(next.predecessorHeardAgoMs, "it had one")).toBeLessThanOrEqual(
+      group.simulation.nowMs - restartedAtMs,
+    );
+    // One alone that restarts is its own predecessor.
+    const alone = new Group({ nodes: 1, hasDisk: true });
+    await alone.whole();
+    alone.crash(0);
+    await alone.simulation.runFor(60_000);
+    alone.restart(0);
+    await alone.whole();
+    expect(alone.consensus(0).leadership?.predecessorHeardAgoMs).toBe(0);
   });
 });
 
@@ -475,6 +530,33 @@ describe("frames from strangers", () => {
     );
     expect(group.consensus(0).status.term).toBe(term);
     expect(await malformed(group)).toBe("0");
+    expect(await group.set(0, "2")).toMatchObject({ type: "done" });
+  });
+
+  test("of the group itself that no member says, or that cannot be true, are counted and change nothing", async () => {
+    const group = new Group();
+    await group.whole();
+    const { group: name, peer, term, commitIndex } = group.consensus(0).status;
+    const other = present(
+      group.consensus(0).status.members.find((member) => member.peer !== peer),
+      "there are others",
+    );
+    const append = { type: "append", term, previousIndex: 1, previousTerm: 0, commitIndex, entries: [] } as const;
+    const entry = { index: 9, term, data: undefined, configuration: undefined } as const;
+    const messages: readonly Message[] = [
+      { type: "timeout-now", term: 2 ** 51 },
+      { ...append, entries: [entry] },
+      { ...append, entries: [{ ...entry, index: 2, term: term + 1 }] },
+      { ...append, entries: [{ ...entry, index: 2, configuration: { members: [] } }] },
+    ];
+    await say(
+      group,
+      messages.map((message) =>
+        encodeConsensusFrame({ type: "raft", group: name, from: other.peer, to: peer, message }),
+      ),
+    );
+    expect(await malformed(group)).toBe(String(messages.length));
+    expect(group.consensus(0).status).toMatchObject({ term, commitIndex });
     expect(await group.set(0, "2")).toMatchObject({ type: "done" });
   });
 
