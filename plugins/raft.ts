@@ -24,12 +24,12 @@ import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
+import { leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
   type Consensus,
-  type ConsensusStatus,
   type Founder,
   type Leadership,
   type ReplicatedState,
@@ -220,17 +220,6 @@ export default definePlugin({
       }
     };
 
-    const leadershipOf = (term: number): Leadership => {
-      const heardTicksAgo = machine()?.leadership?.predecessorHeardTicksAgo;
-      return {
-        term,
-        sinceMs: clock.monotonicMs(),
-        // A tick that came right after the leader's word counts whole, and next to no time had passed.
-        predecessorHeardAgoMs:
-          heardTicksAgo === undefined ? undefined : Math.max(0, heardTicksAgo - 1) * settings.tickMs,
-      };
-    };
-
     const begin = (storage: RaftStorage | undefined, durable: DurableState): void => {
       driver = new RaftDriver(
         {
@@ -264,7 +253,7 @@ export default definePlugin({
           role: (role: Role, term, leading) => {
             log.debug("raft role", { role, term, leader: leading ?? "none" });
             if (leading !== undefined) isEstablished = true;
-            leadership = role === "leader" ? leadershipOf(term) : undefined;
+            leadership = leadershipOf(machine(), clock.monotonicMs(), settings.tickMs);
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
           },
@@ -661,33 +650,8 @@ export default definePlugin({
         state = attachedState;
         foundersAre(list_);
       },
-      get status(): ConsensusStatus {
-        const raft = machine();
-        const leading = leader();
-        return {
-          group,
-          peer,
-          role: raft?.role ?? "forming",
-          term: raft?.term ?? 0,
-          leader: leading === undefined ? undefined : nodeIdOf(leading),
-          commitIndex: raft?.log.commitIndex ?? 0,
-          lastIndex: raft?.log.lastIndex ?? 0,
-          snapshotIndex: raft?.log.snapshot.index ?? 0,
-          members: (raft?.configuration.members ?? []).map(({ id, isVoter, host, port }) => ({
-            nodeId: nodeIdOf(id),
-            peer: id,
-            isVoter,
-            address: { host, port },
-          })),
-          isOut,
-          waitingFor: isOut
-            ? "nothing: this node was taken out of the cluster"
-            : raft === undefined
-              ? `word from ${formation?.missing.join(", ") ?? ""}`
-              : leading === undefined
-                ? "a leader"
-                : undefined,
-        };
+      get status() {
+        return statusOf(machine(), { group, peer, isOut, missing: formation?.missing ?? [] });
       },
       get leadership() {
         return leadership;
