@@ -685,6 +685,56 @@ describe("the leader", () => {
     expect(script.machine("n1").persistedIndex).toBe(2);
   });
 
+  test("bounds: an entry that is too large is refused, and so is what comes while too much waits to be committed", () => {
+    const script = RaftScript.led(THREE, { maxEntryBytes: 100, maxUncommittedBytes: 1000 });
+    script.settle();
+    script.cut("n1");
+    expect(refusals(script.propose("n1", "x".repeat(101)))).toEqual(["too-large"]);
+    let taken = 0;
+    let refused: readonly string[] = [];
+    while (refused.length === 0 && taken < 100) {
+      refused = refusals(script.propose("n1", "x".repeat(100)));
+      taken += 1 - refused.length;
+    }
+    expect(refused).toEqual(["overloaded"]);
+    expect(taken).toBeGreaterThan(0);
+    // What they take beside their data counts as well: nothing at all is not free.
+    expect(taken).toBeLessThanOrEqual(10);
+    const { bytes } = script.machine("n1").log;
+    for (let flood = 0; flood < 1000; flood += 1) script.propose("n1", "x".repeat(100));
+    expect(script.machine("n1").log.bytes).toBe(bytes);
+    // When it is committed there is room again.
+    script.heal();
+    script.tick("n1", 2);
+    script.settle();
+    expect(refusals(script.propose("n1", "x"))).toEqual([]);
+  });
+
+  test("bounds: a message takes as many entries as fit, and one alone that does not", () => {
+    const script = RaftScript.led(THREE, { maxMessageBytes: 400 });
+    script.settle();
+    script.cut("n1");
+    for (let count = 0; count < 20; count += 1) script.propose("n1", "x".repeat(100));
+    script.propose("n1", "x".repeat(1000));
+    script.take();
+    script.heal();
+    const sizes: number[] = [];
+    for (let rounds = 0; rounds < 100 && script.applied("n2").length < 21; rounds += 1) {
+      if (script.inFlight.length === 0) script.tick("n1");
+      for (const { message } of script.inFlight) {
+        if (isOf(message, "append") && message.entries.length > 0) {
+          const bytes = message.entries.reduce((sum, entry) => sum + (entry.data?.length ?? 0), 0);
+          sizes.push(bytes);
+          if (message.entries.length > 1) expect(bytes).toBeLessThanOrEqual(400);
+        }
+      }
+      script.deliver();
+    }
+    expect(script.applied("n2")).toHaveLength(21);
+    expect(Math.max(...sizes)).toBe(1000);
+    expect(sizes.some((size) => size > 100 && size <= 400)).toBe(true);
+  });
+
   test("dissertation 10.2.2: messages follow each other without waiting, up to a bound", () => {
     const script = RaftScript.led(THREE, { maxInflight: 2 });
     const counts = ["a", "b", "c"].map((text) => sent(script.propose("n1", text), "append").length);

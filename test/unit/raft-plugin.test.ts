@@ -22,6 +22,8 @@ interface Options {
   readonly nodes?: number;
   readonly hasDisk?: boolean;
   readonly seed?: number;
+  /** Settings of the plugin. */
+  readonly raft?: Readonly<Record<string, number>>;
 }
 
 class Group {
@@ -30,7 +32,10 @@ class Group {
   readonly hosts: readonly string[];
   readonly #nodes = new Map<string, Node>();
 
-  constructor({ nodes = 3, hasDisk = false, seed = 1 }: Options = {}) {
+  readonly #raft: Readonly<Record<string, number>>;
+
+  constructor({ nodes = 3, hasDisk = false, seed = 1, raft = {} }: Options = {}) {
+    this.#raft = raft;
     this.simulation = new Simulation(seed, { sink: (line) => void this.lines.push(line) });
     const list = divideSlots(nodes).map((slots, at) => ({
       name: `node-${at + 1}`,
@@ -71,7 +76,7 @@ class Group {
         port: PORT,
         insecure: true,
         ...(hasDisk ? { dataDir: "data" } : {}),
-        plugins: { resp: false, topology: { nodes }, raft: { requestMs: REQUEST_MS } },
+        plugins: { resp: false, topology: { nodes }, raft: { requestMs: REQUEST_MS, ...this.#raft } },
       },
     });
     await node.start();
@@ -405,6 +410,24 @@ describe("without a majority", () => {
     expect(group.consensus(cutOff).status.group).toBe(name);
     expect(group.setting(cutOff)).toBe("7");
   });
+});
+
+test("a log that has grown at all is put into a snapshot after a while, and one that has not is left", async () => {
+  const group = new Group({ hasDisk: true, raft: { snapshotMs: 5000 } });
+  await group.whole();
+  await group.simulation.runFor(12_000);
+  const before = group.up.map((at) => group.consensus(at).status.snapshotIndex);
+  await group.simulation.runFor(12_000);
+  expect(group.up.map((at) => group.consensus(at).status.snapshotIndex)).toEqual(before);
+  await group.setAll("2");
+  const { commitIndex } = group.consensus(0).status;
+  await group.simulation.runFor(6000);
+  for (const at of group.up) expect(group.consensus(at).status.snapshotIndex).toBeGreaterThanOrEqual(commitIndex);
+  for (const at of [0, 1, 2]) group.crash(at);
+  for (const at of [0, 1, 2]) group.restart(at);
+  await group.simulation.runUntil("all to be up", () => group.up.length === 3, SETTLE_MS);
+  await group.whole();
+  expect(group.setting(1)).toBe("2");
 });
 
 test("after a barrier a node has applied what was answered anywhere before", async () => {

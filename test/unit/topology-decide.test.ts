@@ -231,6 +231,14 @@ describe("epochs", () => {
   });
 });
 
+test("a request that nobody knows is rejected: it may come from a node of a later version", () => {
+  const model = TopologyModel.of("a");
+  const unknown = { type: "of-a-later-version" } as unknown as TopologyRequest;
+  const reason = "ERR this version of bunch knows no such request";
+  expect(model.reasonOf(unknown)).toBe(reason);
+  expect(model.reasonOf({ type: "all", requests: [{ type: "bump-epoch", node: idOf("a") }, unknown] })).toBe(reason);
+});
+
 describe("members of shards", () => {
   const add = (model: TopologyModel, primary: string, node: string): TopologyRequest => {
     const { id, version } = model.shard(primary);

@@ -146,7 +146,9 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
     case "all":
       return decideAll(state, request.requests, shardIdOf);
     default:
-      return request satisfies never;
+      // It came from another node, perhaps of a later version: what nobody knows must not come into the log as whatever it looks like.
+      request satisfies never;
+      return rejection("ERR this version of bunch knows no such request");
   }
 }
 
