@@ -167,6 +167,39 @@ export class PredecessorChecker {
   }
 }
 
+/**
+ * A primary that has started again serves nothing of a shard with replicas, which may hold what it lost: until it is promoted anew. Looks at each node after
+ * each event.
+ */
+export class HolderChecker {
+  readonly #maps = new Map<NodeView, ClusterMap>();
+  /** The shard whose data a process has lost, as its admission says. */
+  readonly #lost = new Map<NodeView, string>();
+
+  look(view: NodeView): void {
+    const { map } = view.topology;
+    if (this.#maps.get(view) === map) return;
+    this.#maps.set(view, map);
+    const { id, runId: start } = view.node.facts;
+    const own = map.nodes.find((node) => node.id === id && node.start === start);
+    // The founding list has no replicas: this is no first start.
+    const admitted = map.shards.find(({ primary, replicas }) => primary === id && replicas.length > 0);
+    if (own?.incarnation === map.version && admitted !== undefined) this.#lost.set(view, admitted.id);
+    const lost = this.#lost.get(view);
+    if (lost === undefined) return;
+    const at = map.shards.findIndex((shard) => shard.id === lost && shard.primary === id);
+    if (at < 0) {
+      this.#lost.delete(view);
+      return;
+    }
+    const { actionOfSlot } = makeRoutes(map, { id, start });
+    const served = map.shardOfSlot.findIndex((shard, slot) => shard === at && actionOfSlot[slot] === 0);
+    if (served >= 0) {
+      throw new Violation(`who serves holds the data: ${view.name} has started again, and serves ${served} as before`);
+    }
+  }
+}
+
 interface Answer {
   readonly type: RequestOutcome["type"];
   readonly version: number;

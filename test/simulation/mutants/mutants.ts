@@ -260,6 +260,15 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 100,
   },
   {
+    name: "restarted-primary-serves-as-before",
+    breaks: "Another start of a primary is not taken for the one that had the data (SAFETY 2).",
+    file: "src/protocol/topology/state.ts",
+    find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
+    replace: "const isHolder = shard.primary === id;",
+    run: "cluster",
+    withinSeeds: 100,
+  },
+  {
     name: "answers-before-the-disk-has-it",
     breaks: "Term, vote and entries are durable before any message that depends on them leaves.",
     file: "src/consensus/raft-storage.ts",
