@@ -178,13 +178,15 @@ export class HolderChecker {
 
   look(view: NodeView): void {
     const { map } = view.topology;
-    if (this.#maps.get(view) === map) return;
+    const before = this.#maps.get(view);
+    if (before === map) return;
     this.#maps.set(view, map);
     const { id, runId: start } = view.node.facts;
     const own = map.nodes.find((node) => node.id === id && node.start === start);
-    // The founding list has no replicas: this is no first start.
-    const admitted = map.shards.find(({ primary, replicas }) => primary === id && replicas.length > 0);
-    if (own?.incarnation === map.version && admitted !== undefined) this.#lost.set(view, admitted.id);
+    const earlier = before?.nodes.find((node) => node.id === id)?.incarnation ?? 0;
+    const shard = map.shards.find(({ primary, replicas }) => primary === id && replicas.length > 0);
+    // Its first start has lost nothing, whoever followed it before that.
+    if (own?.incarnation === map.version && earlier > 0 && shard !== undefined) this.#lost.set(view, shard.id);
     const lost = this.#lost.get(view);
     if (lost === undefined) return;
     const at = map.shards.findIndex((shard) => shard.id === lost && shard.primary === id);
