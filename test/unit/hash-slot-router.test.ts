@@ -263,7 +263,7 @@ test("a start of a node that the map has not admitted serves nothing, and sends 
 });
 
 test("a start of a primary that is not the one which held the data serves nothing, and says what it waits for", async () => {
-  const [own] = THIRDS.shards.filter(({ primary }) => primary === NODES.self.id);
+  const own = THIRDS.shards.find(({ primary }) => primary === NODES.self.id);
   const shards = THIRDS.shards.map((shard) => (shard === own ? { ...shard, primaryIncarnation: 0 } : shard));
   const { actionOfSlot } = makeRoutes({ ...THIRDS, shards }, NODES.self);
   const slots = own?.slots ?? [];
