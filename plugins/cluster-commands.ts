@@ -347,6 +347,14 @@ export default definePlugin({
         ...undetermined,
         flags: ["admin", "stale"],
       }),
+      subcommand(
+        "map",
+        2,
+        "0.1.0",
+        "Tells the whole cluster map, as `bunch export` writes it.",
+        (call) => call.reply.bulkText(topology.exportState()),
+        { ...undetermined, flags: ["admin", "stale"], complexity: "O(N), N being nodes, shards and ranges of slots" },
+      ),
       subcommand("links", 2, "7.0.0", "Lists links to other nodes.", (call) => call.reply.array(0), undetermined),
     ];
     subcommands.push(helpSubcommand("CLUSTER", "cluster", "5.0.0", subcommands));

@@ -7,7 +7,8 @@
  * 1. No key: serve.
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
- * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or the slot's last owner may not know that it lost it.
+ * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
+ *    the slot's last owner may not know that it lost it.
  * 5. Else MOVED, with the address that the owner announces.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
@@ -25,7 +26,9 @@ const SERVE = 0;
 const UNASSIGNED = 1;
 /** It is this node's, and not served yet: see `makeRoutes`. */
 const WAITING = 2;
-const MOVED = 3;
+/** It is this node's, and an earlier start of the node had the data. */
+const LOST = 3;
+const MOVED = 4;
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
 
@@ -41,12 +44,12 @@ interface Routes {
 /**
  * Makes the table for a map, as one node sees it.
  *
- * @param self The node as it is: it serves the slots of the shard whose primary it is, if the map has admitted this start of it, and nobody may
- *   still serve them who has lost them.
+ * @param self The node as it is: it serves the slots of the shard whose primary it is, if the map has admitted this start of it and takes it for the one
+ *   that holds the data, and nobody may still serve them who has lost them.
  */
 export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonly start: string }): Routes {
   const addressOf = new Map(map.nodes.map((node) => [node.id, `${node.host}:${node.port}`]));
-  const isAdmitted = map.nodes.some((node) => node.id === self.id && node.start === self.start);
+  const own = map.nodes.find((node) => node.id === self.id && node.start === self.start);
   const addresses: string[] = [];
   // The smaller table stays in the processor's nearest cache: in all but very large clusters.
   const actionOfSlot = (map.shards.length < 250 ? new Uint8Array(SLOT_COUNT) : new Uint16Array(SLOT_COUNT)).fill(
@@ -54,7 +57,9 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   );
   for (const shard of map.shards) {
     if (shard.primary === self.id) {
-      for (const { first, last } of shard.slots) actionOfSlot.fill(isAdmitted ? SERVE : WAITING, first, last + 1);
+      const isHolder = shard.primaryIncarnation === own?.incarnation;
+      const action = own === undefined ? WAITING : isHolder ? SERVE : LOST;
+      for (const { first, last } of shard.slots) actionOfSlot.fill(action, first, last + 1);
       continue;
     }
     addresses.push(addressOf.get(shard.primary) ?? "");
@@ -93,6 +98,10 @@ export default definePlugin({
       } else if (action === WAITING) {
         call.reply.error(
           "CLUSTERDOWN The cluster is down: this node waits to be admitted, or for the slot's last owner",
+        );
+      } else if (action === LOST) {
+        call.reply.error(
+          "CLUSTERDOWN The cluster is down: this node has restarted without the slot's data, and waits for a replica to take over",
         );
       } else {
         movedCount += 1;

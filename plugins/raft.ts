@@ -25,15 +25,16 @@ import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
+import { leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
 import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
   type Consensus,
-  type ConsensusStatus,
   type FormationPlan,
   type Founder,
+  type Leadership,
   type ReplicatedState,
   type RequestOutcome,
   consensusService,
@@ -141,6 +142,7 @@ export default definePlugin({
     let group = "";
     let foundingPeers: readonly PeerId[] = [];
     let driver: RaftDriver | undefined;
+    let leadership: Leadership | undefined;
     let isOut = false;
     let isStopping = false;
     let isEstablished = false;
@@ -252,6 +254,8 @@ export default definePlugin({
           apply: (entries) => {
             applyEntries(entries);
             tellLeading();
+            // On the way from one voter to three there are two, and each of them is needed: the next step follows at once.
+            if (isReady() && entries.some((entry) => entry.configuration !== undefined)) clock.soon(manageVoters);
           },
           restore: (snapshot) => {
             restore(snapshot);
@@ -261,6 +265,7 @@ export default definePlugin({
           role: (role: Role, term, leading) => {
             log.debug("raft role", { role, term, leader: leading ?? "none" });
             if (leading !== undefined) isEstablished = true;
+            leadership = leadershipOf(machine(), clock.monotonicMs(), settings.tickMs);
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
           },
@@ -325,6 +330,7 @@ export default definePlugin({
     const abandon = async (): Promise<void> => {
       const stopped = driver?.stop();
       driver = undefined;
+      leadership = undefined;
       enter("");
       foundingPeers = [];
       peer = `${node.id}/${hex(4)}`;
@@ -473,6 +479,7 @@ export default definePlugin({
       if (!isBarred) return askToJoin();
       log.warn("raft: this node was taken out of the cluster", { group, peer });
       isOut = true;
+      leadership = undefined;
       void driver?.stop();
       // Nobody will answer any more.
       requests.close();
@@ -505,6 +512,7 @@ export default definePlugin({
       // 2. What waits for the old group waits no more.
       const left = driver;
       driver = undefined;
+      leadership = undefined;
       if (isLeading) attached().lead(false);
       isLeading = false;
       enter("");
@@ -587,7 +595,7 @@ export default definePlugin({
 
     const manageVoters = (): void => {
       const raft = machine();
-      if (raft === undefined || !isReady()) return;
+      if (raft === undefined || !isReady() || isOut || isStopping) return;
       const nowMs = clock.monotonicMs();
       const silentMs = (id: PeerId): number => known.silentMs(id, nowMs);
       const admits = (id: string): boolean => attached().standingOf(id) === "member";
@@ -605,7 +613,8 @@ export default definePlugin({
       } else if (!isOut) {
         driver.input({ type: "tick" });
         // Its own log may name it by an entry that was never committed: a member that nobody leads asks again, which costs a member nothing.
-        const isLed = driver.machine.isMember && driver.machine.leaderHeardTicksAgo < 4 * ticks(settings.electionMs);
+        const heardTicksAgo = driver.machine.leaderHeardTicksAgo ?? Number.POSITIVE_INFINITY;
+        const isLed = driver.machine.isMember && heardTicksAgo < 4 * ticks(settings.electionMs);
         sinceVotersMs += settings.tickMs;
         if (sinceVotersMs >= VOTERS_MS) {
           sinceVotersMs = 0;
@@ -696,7 +705,7 @@ export default definePlugin({
         raft_commit_index: machine()?.log.commitIndex ?? 0,
         raft_log_bytes: machine()?.log.bytes ?? 0,
         raft_snapshot_index: machine()?.log.snapshot.index ?? 0,
-        raft_malformed_frames: malformedFrames,
+        raft_malformed_frames: malformedFrames + (machine()?.contradictions ?? 0),
         raft_foreign_frames: foreignFrames,
       },
     }));
@@ -710,35 +719,11 @@ export default definePlugin({
         state = attachedState;
         formBy(plan_);
       },
-      get status(): ConsensusStatus {
-        const raft = machine();
-        const leading = leader();
-        return {
-          group,
-          peer,
-          role: raft?.role ?? "forming",
-          term: raft?.term ?? 0,
-          leader: leading === undefined ? undefined : nodeIdOf(leading),
-          commitIndex: raft?.log.commitIndex ?? 0,
-          lastIndex: raft?.log.lastIndex ?? 0,
-          snapshotIndex: raft?.log.snapshot.index ?? 0,
-          members: (raft?.configuration.members ?? []).map(({ id, isVoter, host, port }) => ({
-            nodeId: nodeIdOf(id),
-            peer: id,
-            isVoter,
-            address: { host, port },
-          })),
-          isOut,
-          waitingFor: isOut
-            ? "nothing: this node was taken out of the cluster; CLUSTER MEET brings it back"
-            : raft === undefined
-              ? formation?.waitingFor
-              : leading === undefined
-                ? refusal === ""
-                  ? "a leader"
-                  : `the cluster to take it in: ${refusal}`
-                : undefined,
-        };
+      get status() {
+        return statusOf(machine(), { group, peer, isOut, forming: formation?.waitingFor ?? "", refusal });
+      },
+      get leadership() {
+        return leadership;
       },
       nextRequestId: () => requests.nextId(),
       lookAt(addresses) {

@@ -59,6 +59,7 @@ import {
   applyAct,
   checkState,
   deltaOf,
+  hasLostData,
   imageOf,
 } from "../src/protocol/topology/state.ts";
 
@@ -294,7 +295,8 @@ export default definePlugin({
           // The map is what the settings say, on each node for itself: all starts are admitted.
           const nodes = new Map([...founding.nodes].map(([id, each]) => [id, { ...each, incarnation: 1 }]));
           const own = { ...listed.record, start: node.runId, incarnation: 1 };
-          switchTo({ ...founding, clusterId: "", version: 1, nodes: nodes.set(node.id, own) }, undefined);
+          const shards = new Map([...founding.shards].map(([id, each]) => [id, { ...each, primaryIncarnation: 1 }]));
+          switchTo({ ...founding, clusterId: "", version: 1, nodes: nodes.set(node.id, own), shards }, undefined);
         } else if (map.version === 0) {
           hooks.mapChanged.notify({ map, previous: undefined, delta: undefined });
         }
@@ -367,7 +369,11 @@ export default definePlugin({
       get waitingFor() {
         if (consensus === undefined) return undefined;
         if (map.version === 0) return consensus.status.waitingFor ?? "the cluster map";
-        return isAdmitted() ? undefined : (lastRejection ?? "being admitted to the cluster");
+        if (!isAdmitted()) return lastRejection ?? "being admitted to the cluster";
+        const shard = topology.selfShard;
+        return shard?.primary === node.id && hasLostData(state, shard)
+          ? "a replica to take over: this node has restarted, and lost what its shard held"
+          : undefined;
       },
       exportState: () => encodeMapFile(state),
     };

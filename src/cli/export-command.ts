@@ -1,20 +1,43 @@
-/** `bunch export`: the cluster map of a data directory as JSON, for backups; `bunch import` makes a new cluster of it. */
+/** `bunch export`: the cluster map of a data directory, or of a node that runs, as JSON, for backups; `bunch import` makes a new cluster of it. */
 import { writeFile } from "node:fs/promises";
 import { Command } from "commander";
 import { encodeMapFile } from "../protocol/topology/topology-json.ts";
+import { StartError } from "../errors.ts";
+import { askNode } from "./ask-node.ts";
 import { readDataDirectory } from "./data-directory.ts";
+import { readMapFile } from "./map-file.ts";
 import { failStart } from "./report.ts";
+
+interface ExportFlags {
+  readonly from?: string;
+  readonly node?: string;
+  readonly password?: string;
+  readonly to?: string;
+}
+
+/** The map as a file. */
+async function mapOf({ from, node, password }: ExportFlags): Promise<string> {
+  if (from !== undefined && node === undefined) return encodeMapFile((await readDataDirectory(from)).state);
+  if (node !== undefined && from === undefined) {
+    return await askNode(node, password ?? process.env["BUNCH_PASSWORD"], "CLUSTER", "MAP");
+  }
+  throw new StartError("Say whose map it is, with one of --from DIR and --node HOST:PORT.");
+}
 
 /** Makes the subcommand. */
 export function exportCommand(): Command {
   return new Command("export")
-    .description("Writes the cluster map of a data directory as JSON. The map alone: no keys, no log.")
-    .requiredOption("--from <dir>", "the data directory; it is only read")
+    .description(
+      "Writes the cluster map as JSON, of a data directory or of a node that runs. The map alone: no keys, no log.",
+    )
+    .option("--from <dir>", "a data directory; it is only read")
+    .option("--node <host:port>", "a node that runs, by the address of its clients")
+    .option("--password <password>", "the node's password (default: the environment's BUNCH_PASSWORD)")
     .option("--to <file>", "the file to write (default: standard output)")
-    .action(async (flags: { readonly from: string; readonly to?: string }) => {
+    .action(async (flags: ExportFlags) => {
       try {
-        const { state } = await readDataDirectory(flags.from);
-        const text = encodeMapFile(state);
+        const text = await mapOf(flags);
+        const state = readMapFile(text, flags.node ?? flags.from ?? "");
         if (flags.to === undefined) process.stdout.write(text);
         else {
           await writeFile(flags.to, text);

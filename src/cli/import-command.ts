@@ -40,7 +40,7 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
   } catch (thrown) {
     throw new StartError(`Cannot read map "${file}": ${messageOf(thrown)}.`);
   }
-  const state = readMapFile(text, file);
+  const state = begunAnew(readMapFile(text, file));
   const node = chooseNode(state, flags.node, file);
   await checkIsFree(flags.dataDir);
   const group = await writeDataDirectory(flags.dataDir, {
@@ -56,6 +56,16 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
   process.stdout.write(
     `${pc.green("imported:")} "${flags.dataDir}" is cluster ${group.slice(0, 8)}, with node ${node.name || node.id} as its one member, and ${state.nodes.size} ${state.nodes.size === 1 ? "node" : "nodes"} in its map.\n`,
   );
+}
+
+/** The map of a cluster in which no node has started yet: whoever held anything did so in another one. */
+function begunAnew(state: TopologyState): TopologyState {
+  const nodes = [...state.nodes].map(([id, node]) => [id, { ...node, start: "", incarnation: 0 }] as const);
+  const shards = [...state.shards].map(([id, shard]) => {
+    const sets = { primaryIncarnation: 0, inSync: [shard.primary], eligible: [] };
+    return [id, { ...shard, ...sets }] as const;
+  });
+  return { ...state, nodes: new Map(nodes), shards: new Map(shards) };
 }
 
 function chooseNode(state: TopologyState, wanted: string | undefined, file: string): NodeRecord {

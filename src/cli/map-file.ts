@@ -49,6 +49,7 @@ const mapSchema = Type.Object(
         {
           id: idSchema,
           primary: idSchema,
+          primaryIncarnation: countSchema,
           replicas: idsSchema,
           inSync: idsSchema,
           eligible: idsSchema,

@@ -1,4 +1,5 @@
 /** Raft's messages, entries and configurations as bytes: the same form between nodes and on disk. */
+import { isSane } from "../protocol/raft/sanity.ts";
 import type { Configuration, Entry, Member, Message } from "../protocol/raft/types.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
@@ -17,6 +18,8 @@ const TYPES = [
   "read-request",
   "read-response",
 ] as const satisfies readonly Message["type"][];
+
+const MAX_PORT = 65_535;
 
 const EMPTY = 0;
 const DATA = 1;
@@ -41,7 +44,7 @@ export function writeMember(writer: ByteWriter, member: Member): void {
 }
 
 export function readMember(reader: ByteReader): Member {
-  return {
+  const member = {
     id: reader.text(),
     isVoter: reader.flag(),
     host: reader.text(),
@@ -49,6 +52,8 @@ export function readMember(reader: ByteReader): Member {
     zone: reader.text(),
     isWitness: reader.flag(),
   };
+  if (member.port > MAX_PORT) reader.isBad = true;
+  return member;
 }
 
 export function writeEntry(writer: ByteWriter, entry: Entry): void {
@@ -89,7 +94,8 @@ export function writeMessage(writer: ByteWriter, message: Message): void {
     case "vote-response":
       writer.flag(message.isPreVote);
       writer.flag(message.isGranted);
-      writer.number(message.leaderHeardTicksAgo);
+      // 0: never.
+      writer.number(message.leaderHeardTicksAgo === undefined ? 0 : message.leaderHeardTicksAgo + 1);
       break;
     case "append":
       writer.number(message.previousIndex);
@@ -137,12 +143,12 @@ export function writeMessage(writer: ByteWriter, message: Message): void {
   }
 }
 
-/** Reads one message. @returns `undefined` if it is none; what follows it is not looked at. */
+/** Reads one message. @returns `undefined` if it is none, or one that no member ever says; what follows it is not looked at. */
 export function readMessage(reader: ByteReader): Message | undefined {
   const type = TYPES[reader.byte()];
   const term = reader.number();
   const message = type === undefined ? undefined : readBody(reader, type, term);
-  return reader.isBad ? undefined : message;
+  return reader.isBad || message === undefined || !isSane(message) ? undefined : message;
 }
 
 function readBody(reader: ByteReader, type: Message["type"], term: number): Message {
@@ -156,21 +162,17 @@ function readBody(reader: ByteReader, type: Message["type"], term: number): Mess
         lastIndex: reader.number(),
         lastTerm: reader.number(),
       };
-    case "vote-response":
-      return {
-        type,
-        term,
-        isPreVote: reader.flag(),
-        isGranted: reader.flag(),
-        leaderHeardTicksAgo: reader.number(),
-      };
+    case "vote-response": {
+      const isPreVote = reader.flag();
+      const isGranted = reader.flag();
+      const heard = reader.number();
+      return { type, term, isPreVote, isGranted, leaderHeardTicksAgo: heard === 0 ? undefined : heard - 1 };
+    }
     case "append": {
       const previousIndex = reader.number();
       const previousTerm = reader.number();
       const commitIndex = reader.number();
       const entries = reader.list(() => readEntry(reader));
-      // A machine relies on entries that follow each other.
-      if (entries.some((entry, at) => entry.index !== previousIndex + 1 + at)) reader.isBad = true;
       return { type, term, previousIndex, previousTerm, commitIndex, entries };
     }
     case "append-response":

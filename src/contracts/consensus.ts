@@ -121,8 +121,23 @@ export interface ConsensusStatus {
   readonly waitingFor: string | undefined;
 }
 
+/** What a leader must know of the one before it. */
+export interface Leadership {
+  readonly term: number;
+  /** Monotonic time of this node's clock at which it became leader, in milliseconds. */
+  readonly sinceMs: number;
+  /**
+   * How long before `sinceMs` any voter that made it leader, itself included, had last heard another leader (or led itself), in milliseconds and at most:
+   * what a leader before it has granted may be as young. 0 where one of them cannot tell, having restarted. `undefined`: none of them ever has, so nobody
+   * led this group before.
+   */
+  readonly predecessorHeardAgoMs: number | undefined;
+}
+
 export interface Consensus {
   readonly status: ConsensusStatus;
+  /** While this node leads; it may not have applied all that is committed yet. */
+  readonly leadership: Leadership | undefined;
   /**
    * Says what is replicated, and how this node comes to a group if it has none. Once, while plugins are set up.
    */

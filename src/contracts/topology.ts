@@ -31,7 +31,7 @@ export interface NodeRecord {
   readonly role: "data" | "witness";
   /** This start of the node: 40 hexadecimal digits that it drew. */
   readonly start: string;
-  /** The map version that admitted this start. Grows with each; 0 before the first. */
+  /** The map version that admitted this start: one number for each start, whatever else about the node changes. 0 before the first. */
   readonly incarnation: number;
 }
 
@@ -44,10 +44,18 @@ export interface SlotRange {
 export interface ShardRecord {
   readonly id: ShardId;
   readonly primary: NodeId;
+  /**
+   * The incarnation of the primary that holds the shard's data. A later start of it has lost them: it serves nothing under this name, and holds nothing,
+   * until another member is promoted.
+   */
+  readonly primaryIncarnation: number;
   readonly replicas: readonly NodeId[];
-  /** Members that hold every acknowledged write; the primary among them. */
+  /**
+   * Members that hold every acknowledged write; the primary among them, as the start of `primaryIncarnation`. A replica is in the sets as the start that
+   * the map has admitted: another start of it is in none.
+   */
   readonly inSync: readonly NodeId[];
-  /** Members that left that set while it was at its minimum, and still do. */
+  /** Members that left that set when it fell below its minimum, and still do. Nobody while the set has its minimum. */
   readonly eligible: readonly NodeId[];
   /** Ascending, apart from each other, as few as possible. */
   readonly slots: readonly SlotRange[];

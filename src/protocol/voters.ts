@@ -11,7 +11,7 @@ export interface VoterCandidate {
   readonly nodeId: string;
   /** How long it has not answered, in milliseconds; 0 for the leader itself. */
   readonly silentMs: number;
-  /** It has nearly all of the log. */
+  /** It has nearly all of the log, and has just been heard. */
   readonly isCaughtUp: boolean;
 }
 
@@ -28,7 +28,7 @@ export interface VoterPolicy {
 /**
  * The next change, in this order of need:
  * 1. a member whose node has come back under another identity will never answer again: it goes;
- * 2. too few voters: the best learner gets a vote;
+ * 2. too few voters: the best learner gets a vote, if a second one can follow at once where that makes an even number;
  * 3. too many: the worst voter loses its vote;
  * 4. a voter is away for long, or stands where too many do, and a better learner is there: the learner gets a vote, and by 3 the other one loses it.
  *
@@ -68,7 +68,10 @@ export function nextVoterChange(
   // By two, so that the change is worth it and is not made back.
   const isCrowded = (zone: string): boolean => others.some(({ member }) => votersIn(member.zone) >= votersIn(zone) + 2);
   const isReplaced = best !== undefined && (away.length > 0 || isCrowded(best.member.zone));
-  if (best !== undefined && (voters.length < wanted || (isReplaced && voters.length === wanted))) {
+  // An even number needs one more to agree than the odd one below it, and one of two stops when either goes: nobody makes that step before whoever makes
+  // the next one is ready, too.
+  const isComplete = voters.length % 2 === 0 || ready.length > 1;
+  if (best !== undefined && ((voters.length < wanted && isComplete) || (isReplaced && voters.length === wanted))) {
     return { type: "promote", id: best.member.id };
   }
   if (voters.length > wanted) {

@@ -252,6 +252,51 @@ describe("export and import", () => {
     expect(after.nodes.map(({ id, port }) => [id, port])).toEqual(map.nodes.map(({ id, port }) => [id, port]));
   }, 60_000);
 
+  test("take the map from a node that runs, with its password, and make the same of it", async () => {
+    const port = (lastPort += 1);
+    const dataDir = join(root, "asked");
+    const args = ["--name", "a", "--port", String(port), "--data-dir", dataDir, "--password", "open sesame"];
+    const node = runBunch(["node", ...args]);
+    await node.until("takes part");
+    const address = `127.0.0.1:${port}`;
+    const file = join(root, "asked.json");
+    const asked = await command("export", "--node", address, "--password", "open sesame", "--to", file);
+    expect(asked.code, asked.output).toBe(0);
+    expect(asked.output).toContain("version");
+    const text = readFileSync(file, "utf8");
+    for (const [given, says] of [
+      [["--node", address], "NOAUTH"],
+      [["--node", address, "--password", "wrong"], "WRONGPASS"],
+      [
+        ["--node", `127.0.0.1:${port + 10_000}`, "--password", "open sesame"],
+        `Cannot ask the node at 127.0.0.1:${port + 10_000}`,
+      ],
+      [["--node", "127.0.0.1:1"], "Cannot ask the node at 127.0.0.1:1: "],
+      [["--node", "here"], '"here" is no address of a node'],
+      [["--node", address, "--from", dataDir], "with one of --from DIR and --node HOST:PORT"],
+      [[], "with one of --from DIR and --node HOST:PORT"],
+    ] as const) {
+      const { code, output } = await command("export", ...given);
+      expect(code, output).toBe(2);
+      expect(output).toContain(says);
+      expect(output).not.toContain("    at ");
+    }
+    node.kill("SIGTERM");
+    await node.exited;
+    // What is on its disk is what it said.
+    expect((await command("export", "--from", dataDir)).output).toBe(text);
+    const imported = await command("import", file, "--data-dir", join(root, "made-of-it"));
+    expect(imported.code, imported.output).toBe(0);
+    const made = await exportedMap(join(root, "made-of-it"));
+    const map = JSON.parse(text) as ExportedMap;
+    expect(made.shards.map(({ slots }) => slots)).toEqual(map.shards.map(({ slots }) => slots));
+    const started = runBunch(["node", "--name", "a", "--port", String(port), "--data-dir", join(root, "made-of-it")]);
+    await started.until("takes part");
+    expect(await ask(port, "SET k v")).toBe("+OK\r\n");
+    started.kill("SIGTERM");
+    await started.exited;
+  }, 60_000);
+
   test("refuse a map that is not one, and name the field", async () => {
     const dataDir = join(root, "alone");
     const port = String((lastPort += 1));

@@ -7,6 +7,7 @@ import type { TopologyAct } from "../../src/protocol/topology/records.ts";
 import {
   EMPTY_STATE,
   Journal,
+  type TopologyState,
   applyAct,
   checkState,
   deltaOf,
@@ -161,6 +162,7 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
   ]),
   of(migrationId, (id) => ({ type: "abort-migration", id })),
   of(fc.constantFrom("primary", "in-sync", "none"), (value) => ({ type: "change-setting", name: "acks", value })),
+  of(fc.constantFrom("1", "2", "3"), (value) => ({ type: "change-setting", name: "min-in-sync", value })),
 );
 const wishes = fc.array(
   fc.oneof(
@@ -209,6 +211,26 @@ class Owners {
   }
 }
 
+/** Whoever is taken for a holder of a shard's data is the start that came to be one. */
+class Holders {
+  readonly #joined = new Map<string, number>();
+
+  look(before: TopologyState, after: TopologyState): void {
+    for (const { id: shard, primary, primaryIncarnation, inSync, eligible } of after.shards.values()) {
+      const old = before.shards.get(shard);
+      const earlier = new Set([...(old?.inSync ?? []), ...(old?.eligible ?? [])]);
+      for (const id of [...inSync, ...eligible]) {
+        const key = `${shard} ${id}`;
+        const incarnation = after.nodes.get(id)?.incarnation ?? 0;
+        if (id === primary) {
+          if (old !== undefined && old.primary !== id) expect(primaryIncarnation).toBe(this.#joined.get(key) ?? -1);
+        } else if (earlier.has(id) && old?.primary !== id) expect(incarnation).toBe(this.#joined.get(key) ?? -1);
+        else this.#joined.set(key, incarnation);
+      }
+    }
+  }
+}
+
 describe("the cluster map", () => {
   test("stays whole whatever is asked, and a slot changes hands only by what was granted about slots", () => {
     const counts = new Map<string, number>();
@@ -220,6 +242,8 @@ describe("the cluster map", () => {
         owners.granted(first, model.state);
         model.grant(first);
         model.follow("a", "b");
+        const holders = new Holders();
+        holders.look(EMPTY_STATE, model.state);
         let image = imageOf(model.state, undefined);
         for (const each of all) {
           const request = each(model);
@@ -234,6 +258,7 @@ describe("the cluster map", () => {
               continue;
             }
             owners.granted(part, before);
+            holders.look(before, model.state);
             counts.set(part.type, (counts.get(part.type) ?? 0) + 1);
             const delta = deltaOf(before, model.state);
             const next = imageOf(model.state, image);

@@ -12,7 +12,13 @@ import type { RaftConsensus } from "../../plugins/raft.ts";
 import { majorityOf } from "../../src/protocol/raft/quorum.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
-import { GroupChecker, MapChecker, type NodeView } from "../support/cluster-checkers.ts";
+import {
+  GroupChecker,
+  HolderChecker,
+  MapChecker,
+  type NodeView,
+  PredecessorChecker,
+} from "../support/cluster-checkers.ts";
 import { SimRandom } from "../support/sim-random.ts";
 import { type SimHost, Simulation } from "../support/sim-world.ts";
 import { type SwarmOptions, drawSwarm, swarmSimulation } from "../support/swarm.ts";
@@ -76,7 +82,9 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
   const maxVoters = random.pick([3, 3, 5]);
   const running = new Map<string, NodeView>();
   const group = new GroupChecker();
+  const predecessors = new PredecessorChecker();
   const maps = new MapChecker();
+  const holders = new HolderChecker();
   const hosts: SimHost[] = [];
   for (const { name, host } of members) {
     hosts.push(
@@ -152,10 +160,16 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
     simulation.after(requester.exponential(everyMs), "operator", askOn);
   };
   simulation.check("what a group of Raft promises", () => {
-    for (const view of running.values()) group.look(view);
+    for (const view of running.values()) {
+      group.look(view);
+      predecessors.look(view, simulation.nowMs);
+    }
   });
   simulation.check("what the cluster map promises", () => {
-    for (const view of running.values()) maps.look(view);
+    for (const view of running.values()) {
+      maps.look(view);
+      holders.look(view);
+    }
   });
   simulation.explain(() => [...running.values()].map(describe).join("\n"));
 
@@ -232,7 +246,8 @@ function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
   const shard = random.pick(map.shards);
   const first = random.below(16_384);
   const slots = [{ first, last: Math.min(16_383, first + random.below(50)) }];
-  switch (random.below(8)) {
+  const at = { shard: shard?.id ?? "", shardVersion: shard?.version ?? 0 };
+  switch (random.below(11)) {
     case 0:
       return { type: "release-slots", slots };
     case 1:
@@ -267,15 +282,29 @@ function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
       const id = random.pick(map.migrations)?.id ?? "none";
       return { type: random.pick(["fence-migration", "complete-migration", "abort-migration"]), id };
     }
+    case 7:
+      // A primary with slots gives them up and follows another, or a replica follows another.
+      return {
+        type: "all",
+        requests: [
+          { type: "flush-slots", node },
+          { type: "add-replica", ...at, node },
+        ],
+      };
+    case 8: {
+      const replicas = (shard?.replicas ?? []).filter(() => random.below(3) > 0);
+      return { type: "change-in-sync", ...at, inSync: [shard?.primary ?? "", ...replicas], eligible: [] };
+    }
+    case 9: {
+      const replica = random.pick(shard?.replicas ?? []) ?? "";
+      return { type: random.below(3) === 0 ? "remove-replica" : "promote", ...at, node: replica };
+    }
     default:
       return { type: "change-setting", name: "acks", value: random.pick(["in-sync", "primary"]) };
   }
 }
 
-/**
- * Whether a node that forgets everything when it stops may stop: the voters that are left must be a majority, wherever anybody stands; a
- * learner may just be given a vote, and counts as a voter that stops.
- */
+/** Whether a node that forgets everything when it stops may stop: the voters that are left must be a majority, wherever anybody stands. */
 function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolean {
   const alive = new Set(
     [...running.values()].filter((view) => view.name !== name).map((view) => view.consensus.status.peer),
@@ -285,16 +314,15 @@ function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolea
     if (machine === undefined) return false;
     for (const { members } of machine.log.configurationsFrom(machine.log.commitIndex)) {
       const voters = members.filter((member) => member.isVoter);
-      const isVoter = voters.some(({ id }) => id === running.get(name)?.consensus.status.peer);
-      if (
-        voters.length > 0 &&
-        voters.filter(({ id }) => alive.has(id)).length < majorityOf(voters.length + (isVoter ? 0 : 1))
-      )
-        return false;
+      const left = voters.filter(({ id }) => alive.has(id)).length;
+      if (voters.length > 0 && left < majorityOf(voters.length)) return false;
     }
   }
   return true;
 }
+
+/** What a primary says that has lost its shard's data. */
+const LOST = "a replica to take over: this node has restarted, and lost what its shard held";
 
 /** One leader, everybody has everything, nobody has lost anything that another waits for. */
 function isWhole(running: ReadonlyMap<string, NodeView>, count: number): boolean {
@@ -311,7 +339,8 @@ function isWhole(running: ReadonlyMap<string, NodeView>, count: number): boolean
     members.every((member) => peers.has(member.peer)) &&
     views.every(
       (view) =>
-        view.topology.waitingFor === undefined &&
+        // A shard whose data are gone waits for an operator, which is right.
+        (view.topology.waitingFor ?? LOST) === LOST &&
         view.topology.map.version === leader.topology.map.version &&
         view.topology.map.releases.length === 0,
     )

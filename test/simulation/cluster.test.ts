@@ -23,7 +23,7 @@ const SEEDS_THAT_FAILED: Readonly<Record<number, string>> = {
   60025: "the checker counted a vote that was never durable, and told to nobody",
   80026: "a node whose log named it a learner by an entry that was lost waited for ever to be sent the log",
   80170:
-    "a node without a disk that was just being given a vote died, which no majority survives: the run must not do it",
+    "a node without a disk was given a vote when it had just died, which no majority survives: who votes has just been heard",
   41: "a request that was rejected had a copy on its way, which was taken later",
 };
 

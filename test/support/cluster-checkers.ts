@@ -5,6 +5,7 @@ import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { ClusterMap, Topology } from "../../src/contracts/topology.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
 import type { Node } from "../../src/node.ts";
+import { majorityValue } from "../../src/protocol/raft/quorum.ts";
 import type { PeerId } from "../../src/protocol/raft/types.ts";
 import {
   BoundedQueues,
@@ -15,6 +16,7 @@ import {
   NothingGoesBack,
   OneChangeAtATime,
   Violation,
+  nobodyContradicts,
 } from "./raft-checkers.ts";
 
 /** A node that runs. */
@@ -62,6 +64,7 @@ export class GroupChecker {
     const { machine } = consensus;
     if (machine === undefined) return;
     const { id, term, role, log, durableVote } = machine;
+    nobodyContradicts(machine);
     let seen = this.#seen.get(id);
     if (seen === undefined) {
       seen = { role: "", term: -1, commitIndex: log.snapshot.index, lastIndex: 0, snapshotIndex: 0, looks: 0 };
@@ -120,6 +123,82 @@ export class GroupChecker {
     this.#seen.delete(machine.id);
     // What was not durable may be gone: term and snapshot of the past are checked by votes and committed entries.
     this.#back.stopped(machine.id, { term: 0, snapshotIndex: 0 });
+  }
+}
+
+/** Clocks drift in a simulation, by less than this part. */
+const MOST_DRIFT = 0.01;
+
+/**
+ * A new leader is never told that the one before it was heard longer ago than it was: any majority of its voters, so all that a lease can rest on, had heard
+ * none of an earlier term since then. Looks at each node after each event.
+ */
+export class PredecessorChecker {
+  /** For each identity: when it last heard a leader of a term, or led in it itself. */
+  readonly #heard = new Map<PeerId, Map<number, number>>();
+  readonly #led = new Map<PeerId, number>();
+
+  look({ name, consensus }: NodeView, nowMs: number): void {
+    const { machine, leadership } = consensus;
+    if (machine === undefined) return;
+    const { id, role, term } = machine;
+    if (leadership !== undefined && this.#led.get(id) !== term) {
+      this.#led.set(id, term);
+      const latestMs = machine.voters.map((voter) => {
+        const before = [...(this.#heard.get(voter) ?? [])].filter(([earlier]) => earlier < term);
+        return Math.max(0, ...before.map(([, atMs]) => atMs));
+      });
+      const heardMs = majorityValue(latestMs);
+      const agoMs = nowMs - heardMs;
+      const toldMs = leadership.predecessorHeardAgoMs ?? Number.POSITIVE_INFINITY;
+      if (heardMs > 0 && toldMs > agoMs * (1 + MOST_DRIFT) + 1) {
+        throw new Violation(
+          `a new leader knows how old leases can be: ${name} is told ${toldMs} ms in term ${term}, and a majority heard one ${agoMs} ms ago`,
+        );
+      }
+    }
+    if (role !== "leader" && (machine.leader === undefined || machine.leaderHeardTicksAgo !== 0)) return;
+    let terms = this.#heard.get(id);
+    if (terms === undefined) {
+      terms = new Map();
+      this.#heard.set(id, terms);
+    }
+    terms.set(term, nowMs);
+  }
+}
+
+/**
+ * A primary that has started again serves nothing of a shard with replicas, which may hold what it lost: until it is promoted anew. Looks at each node after
+ * each event.
+ */
+export class HolderChecker {
+  readonly #maps = new Map<NodeView, ClusterMap>();
+  /** The shard whose data a process has lost, as its admission says. */
+  readonly #lost = new Map<NodeView, string>();
+
+  look(view: NodeView): void {
+    const { map } = view.topology;
+    const before = this.#maps.get(view);
+    if (before === map) return;
+    this.#maps.set(view, map);
+    const { id, runId: start } = view.node.facts;
+    const own = map.nodes.find((node) => node.id === id && node.start === start);
+    const earlier = before?.nodes.find((node) => node.id === id)?.incarnation ?? 0;
+    const shard = map.shards.find(({ primary, replicas }) => primary === id && replicas.length > 0);
+    // Its first start has lost nothing, whoever followed it before that.
+    if (own?.incarnation === map.version && earlier > 0 && shard !== undefined) this.#lost.set(view, shard.id);
+    const lost = this.#lost.get(view);
+    if (lost === undefined) return;
+    const at = map.shards.findIndex((shard) => shard.id === lost && shard.primary === id);
+    if (at < 0) {
+      this.#lost.delete(view);
+      return;
+    }
+    const { actionOfSlot } = makeRoutes(map, { id, start });
+    const served = map.shardOfSlot.findIndex((shard, slot) => shard === at && actionOfSlot[slot] === 0);
+    if (served >= 0) {
+      throw new Violation(`who serves holds the data: ${view.name} has started again, and serves ${served} as before`);
+    }
   }
 }
 

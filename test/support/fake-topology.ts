@@ -40,6 +40,7 @@ export class FakeTopology {
     const shard = {
       id: "5".repeat(40),
       primary: id,
+      primaryIncarnation: 1,
       replicas: [],
       inSync: [id],
       eligible: [],

@@ -28,6 +28,7 @@ export function makeMap(version: number, entries: readonly MapEntry[]): ClusterM
   const shards = entries.map(({ node, shardId, slots }) => ({
     id: shardId,
     primary: node.id,
+    primaryIncarnation: node.incarnation,
     replicas: [],
     inSync: [node.id],
     eligible: [],

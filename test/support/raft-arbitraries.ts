@@ -1,9 +1,12 @@
 /** Raft's words as fast-check draws them: every message, with the extremes that its fields may have. */
 import * as fc from "fast-check";
 import type { ConsensusFrame } from "../../src/codec/consensus-codec.ts";
+import { MAX_SNAPSHOT_BYTES, NUMBER_LIMIT } from "../../src/protocol/raft/sanity.ts";
 import type { Configuration, Entry, Member, Message } from "../../src/protocol/raft/types.ts";
 
-const number = fc.oneof(fc.nat(300), fc.maxSafeNat());
+/** Any number that can be written, and those that a member may say. */
+const anyNumber = fc.oneof(fc.nat(300), fc.maxSafeNat());
+const number = anyNumber.map((value) => value % NUMBER_LIMIT);
 /** Any characters, those that decoders like to swallow among them. */
 const text = fc.oneof(fc.string({ unit: "binary", maxLength: 20 }), fc.constantFrom("", "\uFEFF", "\uFEFFa", "\u0000"));
 const bytes = fc.uint8Array({ maxLength: 100 });
@@ -25,6 +28,21 @@ const content: fc.Arbitrary<Pick<Entry, "data" | "configuration">> = fc.oneof(
   fc.constant({ data: undefined, configuration: undefined }),
 );
 
+/** Members with different ids, of whom somebody votes. */
+const saneConfiguration: fc.Arbitrary<Configuration> = fc
+  .tuple(member, fc.array(member, { maxLength: 3 }))
+  .map(([first, rest]) => ({
+    members: [{ ...first, isVoter: true }, ...rest].filter(
+      ({ id }, at, all) => all.findIndex((each) => each.id === id) === at,
+    ),
+  }));
+
+const saneContent: fc.Arbitrary<Pick<Entry, "data" | "configuration">> = content.chain((each) =>
+  each.configuration === undefined
+    ? fc.constant(each)
+    : saneConfiguration.map((members) => ({ data: undefined, configuration: members })),
+);
+
 const contentAt = (index: fc.Arbitrary<number>): fc.Arbitrary<Entry> =>
   fc.tuple(index, number, content).map(([at, term, { data, configuration }]) => ({
     index: at,
@@ -34,36 +52,68 @@ const contentAt = (index: fc.Arbitrary<number>): fc.Arbitrary<Entry> =>
   }));
 
 /** One entry, wherever in a log. */
-export const entry: fc.Arbitrary<Entry> = contentAt(number);
+export const entry: fc.Arbitrary<Entry> = contentAt(anyNumber);
 
-/** Its entries follow each other: only such an append is read. */
-const append: fc.Arbitrary<Message> = fc.tuple(fc.nat({ max: 2 ** 50 }), fc.nat(4)).chain(([previousIndex, count]) =>
-  fc.record({
-    type: fc.constant("append"),
+/** Its entries follow each other, in terms that do not fall. */
+const append: fc.Arbitrary<Message> = fc
+  .record({
     term: number,
-    previousIndex: fc.constant(previousIndex),
+    previousIndex: number.map((index) => Math.max(0, index - 10)),
     previousTerm: number,
     commitIndex: number,
-    entries: fc.tuple(...Array.from({ length: count }, (_, at) => contentAt(fc.constant(previousIndex + 1 + at)))),
-  }),
-);
+    terms: fc.array(number, { maxLength: 4 }),
+    contents: fc.array(saneContent, { minLength: 4, maxLength: 4 }),
+  })
+  .map(({ term, previousIndex, previousTerm, commitIndex, terms, contents }) => {
+    const [first = 0, ...rest] = [previousTerm, ...terms, term].toSorted((a, b) => a - b);
+    const entries = rest.slice(0, -1).map((each, at): Entry => ({
+      data: contents[at]?.data,
+      configuration: contents[at]?.configuration,
+      index: previousIndex + 1 + at,
+      term: each,
+    }));
+    return { type: "append", term: rest.at(-1) ?? 0, previousIndex, previousTerm: first, commitIndex, entries };
+  });
 
-/** Each of Raft's messages. */
+/** A piece that lies in its snapshot. */
+const snapshot: fc.Arbitrary<Message> = fc
+  .record({
+    terms: fc.tuple(number, number),
+    snapshotIndex: number,
+    configuration: saneConfiguration,
+    offset: fc.nat(300),
+    bytes: fc.uint8Array({ minLength: 1, maxLength: 100 }),
+    rest: fc.oneof(fc.constant(0), fc.nat(MAX_SNAPSHOT_BYTES - 400)),
+  })
+  .map(({ terms, snapshotIndex, configuration: members, offset, bytes: piece, rest }) => ({
+    type: "snapshot",
+    term: Math.max(...terms),
+    snapshotIndex,
+    snapshotTerm: Math.min(...terms),
+    configuration: members,
+    totalBytes: offset + piece.length + rest,
+    offset,
+    bytes: piece,
+  }));
+
+/** Each of Raft's messages, as a member may say it. */
 export const messages: { readonly [Type in Message["type"]]: fc.Arbitrary<Message> } = {
-  "vote-request": fc.record({
-    type: fc.constant("vote-request"),
-    term: number,
-    isPreVote: fc.boolean(),
-    isTransfer: fc.boolean(),
-    lastIndex: number,
-    lastTerm: number,
-  }),
+  "vote-request": fc
+    .record({ terms: fc.tuple(number, number), isPreVote: fc.boolean(), isTransfer: fc.boolean(), lastIndex: number })
+    .map(({ terms, isPreVote, isTransfer, lastIndex }) => ({
+      type: "vote-request",
+      isPreVote,
+      isTransfer,
+      lastIndex,
+      term: Math.max(...terms),
+      lastTerm: Math.min(...terms),
+    })),
   "vote-response": fc.record({
     type: fc.constant("vote-response"),
     term: number,
     isPreVote: fc.boolean(),
     isGranted: fc.boolean(),
-    leaderHeardTicksAgo: number,
+    leaderHeardTicksAgo: fc.option(number, { nil: undefined }),
   }),
   append,
   "append-response": fc.record({
@@ -76,16 +126,7 @@ export const messages: { readonly [Type in Message["type"]]: fc.Arbitrary<Messag
   }),
   heartbeat: fc.record({ type: fc.constant("heartbeat"), term: number, commitIndex: number, round: number }),
   "heartbeat-response": fc.record({ type: fc.constant("heartbeat-response"), term: number, round: number }),
-  snapshot: fc.record({
-    type: fc.constant("snapshot"),
-    term: number,
-    snapshotIndex: number,
-    snapshotTerm: number,
-    configuration,
-    totalBytes: number,
-    offset: number,
-    bytes,
-  }),
+  snapshot,
   "snapshot-response": fc.record({
     type: fc.constant("snapshot-response"),
     term: number,

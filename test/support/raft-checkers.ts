@@ -23,6 +23,17 @@ function fail(checker: string, what: string): never {
   throw new Violation(`${checker}: ${what}`);
 }
 
+/** A member leaves what cannot be true, since it may be forged. Where nobody forges anything, nobody says such a thing. */
+export function nobodyContradicts({
+  id,
+  contradictions,
+}: {
+  readonly id: PeerId;
+  readonly contradictions: number;
+}): void {
+  if (contradictions > 0) fail("nobody contradicts what another knows for sure", `${id} was told such a thing`);
+}
+
 function digest(entry: Entry): string {
   if (entry.configuration !== undefined) return JSON.stringify(entry.configuration);
   if (entry.data === undefined) return "";

@@ -28,7 +28,8 @@ export function tellMessage(message: Message): string {
     }
     case "vote-response": {
       const answer = message.isGranted ? "yes" : "no";
-      const heard = `, a leader was heard ${message.leaderHeardTicksAgo} ticks ago`;
+      const ticks = message.leaderHeardTicksAgo;
+      const heard = ticks === undefined ? ", no leader was ever heard" : `, a leader was heard ${ticks} ticks ago`;
       return `${answer} to the ${message.isPreVote ? "question" : "vote"}, term ${message.term}${heard}`;
     }
     case "append": {

@@ -30,6 +30,7 @@ import {
   OneChangeAtATime,
   OneVoteATerm,
   Violation,
+  nobodyContradicts,
 } from "./raft-checkers.ts";
 import { SimRandom } from "./sim-random.ts";
 
@@ -201,6 +202,7 @@ export class RaftWorld {
     if (view === undefined) return;
     this.#back.look(view);
     this.#bounded.look(view);
+    nobodyContradicts(host.machine);
     if (input.type === "compact") this.#committed.restored(host.id, log.snapshot);
   }
 

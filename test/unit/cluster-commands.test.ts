@@ -1,6 +1,7 @@
 /** cluster-commands: the formats that clients and redis-cli parse, from a map of three nodes; and hash-slot-router's answers on it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ReplyError, type ReplyValue } from "../../src/codec/resp-reader.ts";
+import { readMapFile } from "../../src/cli/map-file.ts";
 import { idOfName } from "../../src/identity.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { canonicalRanges, divideSlots, parseSlotRange } from "../../src/protocol/slot-ranges.ts";
@@ -50,6 +51,18 @@ describe("node a of three", () => {
         `${c} c.example:7003@9000,c.example master - 0 0 3 connected 10923-16000`,
       ].toSorted(),
     );
+  });
+
+  test("CLUSTER MAP tells the whole map, in the form that bunch import reads", async () => {
+    const map = readMapFile(text(await run("cluster", "map")), "what it said");
+    const [a, b] = ["a", "b"].map(idOfName);
+    expect([...map.nodes.values()].map(({ name, port }) => [name, port])).toEqual([
+      ["a", 7001],
+      ["b", 7002],
+      ["c", 7003],
+    ]);
+    expect([...map.shards.values()].map(({ primary }) => primary).slice(0, 2)).toEqual([a, b] as string[]);
+    expect([...map.shards.values()][1]?.slots).toEqual([{ first: 5461, last: 10_922 }]);
   });
 
   test("CLUSTER SLOTS has an entry for each range, in order", async () => {

@@ -250,7 +250,7 @@ test("each of very many shards has an address of its own", () => {
   const routes = makeRoutes(map, nodes[500] ?? NODES.self);
   const seen = nodes.map((_, index) => {
     const action = routes.actionOfSlot[index] ?? 0;
-    return action === 0 ? "self" : (routes.addresses[action - 3] ?? "nobody");
+    return action === 0 ? "self" : (routes.addresses[action - 4] ?? "nobody");
   });
   expect(seen).toStrictEqual(nodes.map(({ host, port }, index) => (index === 500 ? "self" : `${host}:${port}`)));
   // 0 is to serve, 1 is nobody's: a slot without an owner is neither the first shard's nor this node's.
@@ -262,6 +262,20 @@ test("a start of a node that the map has not admitted serves nothing, and sends 
   const [action] = makeRoutes(THIRDS, { id: NODES.self.id, start: "another start" }).actionOfSlot;
   const [served] = makeRoutes(THIRDS, NODES.self).actionOfSlot;
   expect([served, action]).toStrictEqual([0, 2]);
+});
+
+test("a start of a primary that is not the one which held the data serves nothing, and says what it waits for", async () => {
+  const own = THIRDS.shards.find(({ primary }) => primary === NODES.self.id);
+  const shards = THIRDS.shards.map((shard) => (shard === own ? { ...shard, primaryIncarnation: 0 } : shard));
+  const { actionOfSlot } = makeRoutes({ ...THIRDS, shards }, NODES.self);
+  const slots = own?.slots ?? [];
+  expect(slots.length).toBeGreaterThan(0);
+  for (const { first, last } of slots) expect([actionOfSlot[first], actionOfSlot[last]]).toStrictEqual([3, 3]);
+  const node = await startRouted({ ...THIRDS, shards });
+  expect(await node.run(`get ${LOW}`)).toContain(
+    "CLUSTERDOWN The cluster is down: this node has restarted without the slot's data",
+  );
+  await node.stop();
 });
 
 test("a slot whose last owner may not know that it lost it is not served, by the node that gained it", () => {

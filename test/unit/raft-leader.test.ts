@@ -58,6 +58,14 @@ test("a learner that answers is known to be caught up at every moment, and one t
     expect(pair.knowsThatItIsCaughtUp, `tick ${tick}`).toBe(true);
   }
   pair.isCutOff = true;
-  for (let tick = 0; tick < 2 * RAFT_DEFAULTS.electionTicks; tick += 1) pair.tick();
+  // Two heartbeats later, at most: it must not be given a vote that a group of one would hang on.
+  for (let tick = 0; tick <= 2 * RAFT_DEFAULTS.heartbeatTicks; tick += 1) pair.tick();
   expect(pair.knowsThatItIsCaughtUp).toBe(false);
+  pair.step("voter", { type: "change", id: 1, change: { type: "promote", id: "learner" } });
+  expect(pair.machines.get("voter")?.voters).toEqual(["voter"]);
+  pair.isCutOff = false;
+  for (let tick = 0; tick <= RAFT_DEFAULTS.heartbeatTicks; tick += 1) pair.tick();
+  expect(pair.knowsThatItIsCaughtUp).toBe(true);
+  pair.step("voter", { type: "change", id: 2, change: { type: "promote", id: "learner" } });
+  expect(pair.machines.get("voter")?.voters).toEqual(["voter", "learner"]);
 });

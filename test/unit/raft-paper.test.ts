@@ -267,10 +267,17 @@ describe("elections", () => {
     expect(only(sent(again, "vote-request").filter(({ to }) => to === "n2"))).toMatchObject({ term: 2 });
   });
 
-  test("paper figure 3, election safety: two leaders of one term are a fault", () => {
+  test("paper figure 3, election safety: a leader leaves what another says as leader of its term, and counts it", () => {
     const script = withLog([]);
     leading(script);
-    expect(() => script.hear("n1", "n2", heartbeat(1))).toThrow(Fault);
+    const pieces = { totalBytes: 1, offset: 0, bytes: bytesOf("x"), configuration: founding(THREE).configuration };
+    const claims: readonly Message[] = [
+      heartbeat(1),
+      append({ term: 1, entries: entriesOf(1) }),
+      { type: "snapshot", term: 1, snapshotIndex: 9, snapshotTerm: 1, ...pieces },
+    ];
+    for (const claim of claims) expect(script.hear("n1", "n2", claim)).toEqual([]);
+    expect(script.machine("n1")).toMatchObject({ role: "leader", term: 1, contradictions: claims.length });
   });
 
   test.each([
@@ -311,6 +318,68 @@ describe("elections", () => {
     once.tick("n1", 6);
     const asLeader = once.hear("n1", "n3", voteRequest({ term: 2, isTransfer: true, lastIndex: 2, lastTerm: 1 }));
     expect(only(sent(asLeader, "vote-response"))).toMatchObject({ isGranted: true, leaderHeardTicksAgo: 0 });
+  });
+
+  test("safety: a vote of one that has never heard a leader says so, and one that has restarted says that it was just now", () => {
+    const fresh = withLog([]);
+    fresh.tick("n1", 8);
+    const never = fresh.hear("n1", "n3", voteRequest({ term: 1 }));
+    expect(only(sent(never, "vote-response")).leaderHeardTicksAgo).toBeUndefined();
+    // It voted, and heard nobody: somebody else may have, and it has forgotten what it heard itself.
+    fresh.crash("n1");
+    fresh.restart("n1");
+    fresh.tick("n1", 3);
+    const after = fresh.hear("n1", "n2", voteRequest({ term: 2 }));
+    expect(only(sent(after, "vote-response")).leaderHeardTicksAgo).toBe(3);
+  });
+
+  test("safety: a leader knows how long ago anybody who made it one heard another", () => {
+    const votes = (script: RaftScript, mine: number | undefined, theirs: number | undefined): number | undefined => {
+      if (mine !== undefined) {
+        script.hear("n1", "n3", heartbeat(script.machine("n1").term));
+        script.tick("n1", mine);
+      } else script.tick("n1", 10);
+      const term = script.machine("n1").term + 1;
+      expect(script.machine("n1").role).toBe("pre-candidate");
+      script.hear("n1", "n2", { ...vote(term, true, true), leaderHeardTicksAgo: theirs } as Message);
+      script.hear("n1", "n2", { ...vote(term), leaderHeardTicksAgo: theirs } as Message);
+      return present(script.machine("n1").leadership, "it leads").predecessorHeardTicksAgo;
+    };
+    // The founding.
+    expect(votes(withLog([]), undefined, undefined)).toBeUndefined();
+    // Another founder has heard a leader of which word never came here.
+    expect(votes(withLog([]), undefined, 7)).toBe(7);
+    // The youngest counts, whoever heard it.
+    expect(votes(withLog([1]), 12, 30)).toBe(12);
+    expect(votes(withLog([1]), 12, 4)).toBe(4);
+    expect(votes(withLog([1]), 12, undefined)).toBe(12);
+    // Who has restarted may have heard one until then.
+    expect(votes(withLog([1]), undefined, 30)).toBe(10);
+  });
+
+  test("safety: who led itself until its majority was away was the last to be heard, and so it is for a group of one", () => {
+    const script = withLog([]);
+    leading(script);
+    script.tick("n1", 20);
+    expect(script.machine("n1").role).not.toBe("leader");
+    const since = present(script.machine("n1").leaderHeardTicksAgo, "it led");
+    leading(script);
+    expect(script.machine("n1").leadership?.predecessorHeardTicksAgo).toBeGreaterThanOrEqual(since);
+    expect(script.machine("n1").leadership?.predecessorHeardTicksAgo).toBeLessThan(50);
+    const alone = withLog([1], 1, ["n1"]);
+    alone.step("n1", { type: "campaign" });
+    expect(alone.machine("n1").leadership?.predecessorHeardTicksAgo).toBe(0);
+  });
+
+  test("safety: only voters are asked for their vote: what others answer counts for nothing, and is not kept", () => {
+    const script = withLog([1]);
+    script.hear("n1", "n2", heartbeat(1));
+    script.tick("n1", 12);
+    expect(script.machine("n1").role).toBe("pre-candidate");
+    for (let stranger = 0; stranger < 10; stranger += 1) {
+      script.hear("n1", `stranger-${stranger}`, { ...vote(2, true, true), leaderHeardTicksAgo: 0 } as Message);
+    }
+    expect(script.machine("n1")).toMatchObject({ role: "pre-candidate", leaderHeardTicksAgo: 12 });
   });
 });
 
@@ -614,6 +683,56 @@ describe("the leader", () => {
     expect(durable).toEqual([2, 2, 4]);
     script.hear("n1", "n2", following(3));
     expect(script.machine("n1").persistedIndex).toBe(2);
+  });
+
+  test("bounds: an entry that is too large is refused, and so is what comes while too much waits to be committed", () => {
+    const script = RaftScript.led(THREE, { maxEntryBytes: 100, maxUncommittedBytes: 1000 });
+    script.settle();
+    script.cut("n1");
+    expect(refusals(script.propose("n1", "x".repeat(101)))).toEqual(["too-large"]);
+    let taken = 0;
+    let refused: readonly string[] = [];
+    while (refused.length === 0 && taken < 100) {
+      refused = refusals(script.propose("n1", "x".repeat(100)));
+      taken += 1 - refused.length;
+    }
+    expect(refused).toEqual(["overloaded"]);
+    expect(taken).toBeGreaterThan(0);
+    // What they take beside their data counts as well: nothing at all is not free.
+    expect(taken).toBeLessThanOrEqual(10);
+    const { bytes } = script.machine("n1").log;
+    for (let flood = 0; flood < 1000; flood += 1) script.propose("n1", "x".repeat(100));
+    expect(script.machine("n1").log.bytes).toBe(bytes);
+    // When it is committed there is room again.
+    script.heal();
+    script.tick("n1", 2);
+    script.settle();
+    expect(refusals(script.propose("n1", "x"))).toEqual([]);
+  });
+
+  test("bounds: a message takes as many entries as fit, and one alone that does not", () => {
+    const script = RaftScript.led(THREE, { maxMessageBytes: 400 });
+    script.settle();
+    script.cut("n1");
+    for (let count = 0; count < 20; count += 1) script.propose("n1", "x".repeat(100));
+    script.propose("n1", "x".repeat(1000));
+    script.take();
+    script.heal();
+    const sizes: number[] = [];
+    for (let rounds = 0; rounds < 100 && script.applied("n2").length < 21; rounds += 1) {
+      if (script.inFlight.length === 0) script.tick("n1");
+      for (const { message } of script.inFlight) {
+        if (isOf(message, "append") && message.entries.length > 0) {
+          const bytes = message.entries.reduce((sum, entry) => sum + (entry.data?.length ?? 0), 0);
+          sizes.push(bytes);
+          if (message.entries.length > 1) expect(bytes).toBeLessThanOrEqual(400);
+        }
+      }
+      script.deliver();
+    }
+    expect(script.applied("n2")).toHaveLength(21);
+    expect(Math.max(...sizes)).toBe(1000);
+    expect(sizes.some((size) => size > 100 && size <= 400)).toBe(true);
   });
 
   test("dissertation 10.2.2: messages follow each other without waiting, up to a bound", () => {

@@ -10,6 +10,7 @@ import { type Node, createNode } from "../../src/node.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { BusPeer } from "../support/bus-peer.ts";
 import { localClient } from "../support/local-node.ts";
+import type { Message } from "../../src/protocol/raft/types.ts";
 import { Simulation } from "../support/sim-world.ts";
 
 const PORT = 6379;
@@ -23,6 +24,8 @@ interface Options {
   readonly nodes?: number;
   readonly hasDisk?: boolean;
   readonly seed?: number;
+  /** Settings of the plugin. */
+  readonly raft?: Readonly<Record<string, number>>;
 }
 
 class Group {
@@ -31,7 +34,10 @@ class Group {
   readonly hosts: readonly string[];
   readonly #nodes = new Map<string, Node>();
 
-  constructor({ nodes = 3, hasDisk = false, seed = 1 }: Options = {}) {
+  readonly #raft: Readonly<Record<string, number>>;
+
+  constructor({ nodes = 3, hasDisk = false, seed = 1, raft = {} }: Options = {}) {
+    this.#raft = raft;
     this.simulation = new Simulation(seed, { sink: (line) => void this.lines.push(line) });
     const list = divideSlots(nodes).map((slots, at) => ({
       name: `node-${at + 1}`,
@@ -72,7 +78,7 @@ class Group {
         port: PORT,
         insecure: true,
         ...(hasDisk ? { dataDir: "data" } : {}),
-        plugins: { resp: false, topology: { nodes }, raft: { requestMs: REQUEST_MS } },
+        plugins: { resp: false, topology: { nodes }, raft: { requestMs: REQUEST_MS, ...this.#raft } },
       },
     });
     await node.start();
@@ -224,6 +230,60 @@ describe("three nodes that are started with one list", () => {
   });
 });
 
+describe("a leader", () => {
+  test("that founds its group is told that nobody led before it, and others that they do not lead", async () => {
+    for (const nodes of [1, 3]) {
+      const group = new Group({ nodes });
+      await group.whole();
+      const { leadership, status } = group.consensus(group.leader);
+      expect(leadership).toEqual({
+        term: status.term,
+        sinceMs: present(leadership, "it leads").sinceMs,
+        predecessorHeardAgoMs: undefined,
+      });
+      for (const at of group.followers) expect(group.consensus(at).leadership).toBeUndefined();
+    }
+  });
+
+  test("that follows another is told when that one was last heard, and not as longer ago than it was", async () => {
+    const group = new Group({ hasDisk: true });
+    await group.whole();
+    const heardAtMs = group.simulation.nowMs;
+    const old = group.leader;
+    group.crash(old);
+    await group.simulation.runUntil("another leader", () => group.leader >= 0, SETTLE_MS);
+    const next = present(group.consensus(group.leader).leadership, "it leads");
+    const agoMs = present(next.predecessorHeardAgoMs, "it had a predecessor");
+    // Heartbeats come every 100 ms, and an election begins after 500 at least.
+    expect(agoMs).toBeGreaterThanOrEqual(300);
+    expect(agoMs).toBeLessThanOrEqual(group.simulation.nowMs - heardAtMs + 100);
+    expect(next.term).toBe(group.consensus(group.leader).status.term);
+  });
+
+  test("that a restarted voter made one is told that the one before may have been heard until that restart", async () => {
+    const group = new Group({ hasDisk: true });
+    await group.whole();
+    // All at once: nobody remembers when it heard the leader.
+    for (const at of [0, 1, 2]) group.crash(at);
+    await group.simulation.runFor(60_000);
+    const restartedAtMs = group.simulation.nowMs;
+    for (const at of [0, 1, 2]) group.restart(at);
+    await group.simulation.runUntil("a leader", () => group.leader >= 0, SETTLE_MS);
+    const next = present(group.consensus(group.leader).leadership, "it leads");
+    expect(present(next.predecessorHeardAgoMs, "it had one")).toBeLessThanOrEqual(
+      group.simulation.nowMs - restartedAtMs,
+    );
+    // One alone that restarts is its own predecessor.
+    const alone = new Group({ nodes: 1, hasDisk: true });
+    await alone.whole();
+    alone.crash(0);
+    await alone.simulation.runFor(60_000);
+    alone.restart(0);
+    await alone.whole();
+    expect(alone.consensus(0).leadership?.predecessorHeardAgoMs).toBe(0);
+  });
+});
+
 describe("a node that restarts", () => {
   test("without a disk is another member, which takes the place of the one before", async () => {
     for (const seed of [1, 2]) {
@@ -354,6 +414,24 @@ describe("without a majority", () => {
   });
 });
 
+test("a log that has grown at all is put into a snapshot after a while, and one that has not is left", async () => {
+  const group = new Group({ hasDisk: true, raft: { snapshotMs: 5000 } });
+  await group.whole();
+  await group.simulation.runFor(12_000);
+  const before = group.up.map((at) => group.consensus(at).status.snapshotIndex);
+  await group.simulation.runFor(12_000);
+  expect(group.up.map((at) => group.consensus(at).status.snapshotIndex)).toEqual(before);
+  await group.setAll("2");
+  const { commitIndex } = group.consensus(0).status;
+  await group.simulation.runFor(6000);
+  for (const at of group.up) expect(group.consensus(at).status.snapshotIndex).toBeGreaterThanOrEqual(commitIndex);
+  for (const at of [0, 1, 2]) group.crash(at);
+  for (const at of [0, 1, 2]) group.restart(at);
+  await group.simulation.runUntil("all to be up", () => group.up.length === 3, SETTLE_MS);
+  await group.whole();
+  expect(group.setting(1)).toBe("2");
+});
+
 test("after a barrier a node has applied what was answered anywhere before", async () => {
   const group = new Group({ seed: 4 });
   await group.whole();
@@ -419,13 +497,18 @@ describe("a leader that stops", () => {
 
 describe("frames from strangers", () => {
   /** Somebody who knows secret and cluster says bytes on a channel. */
-  async function say(group: Group, payloads: readonly Uint8Array[], channel: BusChannel): Promise<void> {
+  async function say(
+    group: Group,
+    payloads: readonly Uint8Array[],
+    channel: BusChannel,
+    speaker = STRANGER_ID,
+  ): Promise<void> {
     const host = group.simulation.addHost(`10.0.9.${group.simulation.hosts.length}`);
     const peer = new BusPeer(
       host.world,
       { host: group.hosts[0] ?? "", port: BUS_PORT },
       {
-        nodeId: STRANGER_ID,
+        nodeId: speaker,
         address: { host: host.name, port: 1 },
         ...(channel === BusChannel.formation ? { kind: "meeting" } : { clusterId: group.consensus(0).status.group }),
       },
@@ -510,6 +593,35 @@ describe("frames from strangers", () => {
     ]);
     expect(group.consensus(0).status.term).toBe(term);
     expect(await malformed(group)).toBe("0");
+    expect(await group.set(0, "2")).toMatchObject({ type: "done" });
+  });
+
+  test("of the group itself that no member says, or that cannot be true, are counted and change nothing", async () => {
+    const group = new Group();
+    await group.whole();
+    const { group: name, peer, term, commitIndex } = group.consensus(0).status;
+    const other = present(
+      group.consensus(0).status.members.find((member) => member.peer !== peer),
+      "there are others",
+    );
+    const append = { type: "append", term, previousIndex: 1, previousTerm: 0, commitIndex, entries: [] } as const;
+    const entry = { index: 9, term, data: undefined, configuration: undefined } as const;
+    const messages: readonly Message[] = [
+      { type: "timeout-now", term: 2 ** 51 },
+      { ...append, entries: [entry] },
+      { ...append, entries: [{ ...entry, index: 2, term: term + 1 }] },
+      { ...append, entries: [{ ...entry, index: 2, configuration: { members: [] } }] },
+    ];
+    await say(
+      group,
+      messages.map((message) =>
+        encodeConsensusFrame({ type: "raft", group: name, from: other.peer, to: peer, message }),
+      ),
+      BusChannel.consensus,
+      other.nodeId,
+    );
+    expect(await malformed(group)).toBe(String(messages.length));
+    expect(group.consensus(0).status).toMatchObject({ term, commitIndex });
     expect(await group.set(0, "2")).toMatchObject({ type: "done" });
   });
 

@@ -11,6 +11,7 @@ describe("register-node", () => {
     expect(model.shard("a")).toEqual({
       id: shardIdOf(idOf("a")),
       primary: idOf("a"),
+      primaryIncarnation: 1,
       replicas: [],
       inSync: [idOf("a")],
       eligible: [],
@@ -20,13 +21,13 @@ describe("register-node", () => {
     });
   });
 
-  test("of the same start changes nothing; of another, or from elsewhere, is another incarnation", () => {
+  test("of the same start changes nothing, wherever it is; of another start is another incarnation", () => {
     const model = TopologyModel.of("ab");
     expect(model.decide({ type: "register-node", node: nodeRecord("a") })).toEqual({ records: [], outcome: ["OK"] });
     model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
     expect(model.state.nodes.get(idOf("a"))?.incarnation).toBe(3);
     model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2", port: 9000 }) });
-    expect(model.state.nodes.get(idOf("a"))).toMatchObject({ incarnation: 4, port: 9000 });
+    expect(model.state.nodes.get(idOf("a"))).toMatchObject({ incarnation: 3, port: 9000 });
     expect(model.state.shards.size).toBe(2);
   });
 
@@ -231,6 +232,14 @@ describe("epochs", () => {
   });
 });
 
+test("a request that nobody knows is rejected: it may come from a node of a later version", () => {
+  const model = TopologyModel.of("a");
+  const unknown = { type: "of-a-later-version" } as unknown as TopologyRequest;
+  const reason = "ERR this version of bunch knows no such request";
+  expect(model.reasonOf(unknown)).toBe(reason);
+  expect(model.reasonOf({ type: "all", requests: [{ type: "bump-epoch", node: idOf("a") }, unknown] })).toBe(reason);
+});
+
 describe("members of shards", () => {
   const add = (model: TopologyModel, primary: string, node: string): TopologyRequest => {
     const { id, version } = model.shard(primary);
@@ -310,8 +319,153 @@ describe("members of shards", () => {
         "ERR the sets hold members of the shard, each once, and the primary is in sync",
       );
     }
-    model.grant(change([a], [b]));
-    expect(model.shard("a")).toMatchObject({ inSync: [a], eligible: [b] });
+    model.grant(change([a], []));
+    expect(model.shard("a")).toMatchObject({ inSync: [a], eligible: [] });
+  });
+
+  /** A shard of a with replicas b, c and d, all in sync. @param minInSync The setting. */
+  function shardOfFour(minInSync: number): {
+    readonly model: TopologyModel;
+    readonly change: (inSync: string, eligible?: string) => TopologyRequest;
+  } {
+    const model = TopologyModel.of("abcd");
+    model.assign("a", range(0, 9));
+    for (const replica of "bcd") model.follow("a", replica);
+    model.grant({ type: "change-setting", name: "min-in-sync", value: String(minInSync) });
+    const change = (inSync: string, eligible = ""): TopologyRequest => {
+      const { id, version } = model.shard("a");
+      const idsOf = (letters: string): readonly string[] => letters.split("").map(idOf);
+      return {
+        type: "change-in-sync",
+        shard: id,
+        shardVersion: version,
+        inSync: idsOf(inSync),
+        eligible: idsOf(eligible),
+      };
+    };
+    return { model, change };
+  }
+
+  test("only who leaves the in-sync set, and so brings it below its minimum, becomes eligible", () => {
+    const { model, change } = shardOfFour(2);
+    const no = (letter: string): string =>
+      `ERR node ${idOf(letter)} does not hold every acknowledged write, or will not for long`;
+    // Three are left, which acknowledge without d.
+    expect(model.reasonOf(change("abc", "d"))).toBe(no("d"));
+    model.grant(change("ab"));
+    // c left while two were left.
+    expect(model.reasonOf(change("a", "bc"))).toBe(no("c"));
+    model.grant(change("a", "b"));
+    expect(model.shard("a").eligible).toEqual([idOf("b")]);
+    // Whoever is eligible stays so, or not; nobody else comes in.
+    expect(model.reasonOf(change("a", "bd"))).toBe(no("d"));
+    expect(model.reasonOf(change("a", "b"))).toBeUndefined();
+    model.grant(change("a"));
+    expect(model.reasonOf(change("a", "b"))).toBe(no("b"));
+    // With a minimum of one the set is never below it.
+    const alone = shardOfFour(1);
+    alone.model.grant(alone.change("ab"));
+    expect(alone.model.reasonOf(alone.change("a", "b"))).toBe(no("b"));
+  });
+
+  test("who is brought back to its minimum has nobody eligible: what is acknowledged from then on they lack", () => {
+    const grown = shardOfFour(2);
+    grown.model.grant(grown.change("ab"));
+    grown.model.grant(grown.change("a", "b"));
+    // c caught up, and acknowledges with a.
+    grown.model.grant(grown.change("ac", "b"));
+    expect(grown.model.shard("a")).toMatchObject({ inSync: [idOf("a"), idOf("c")], eligible: [] });
+    const { id, version } = grown.model.shard("a");
+    expect(grown.model.reasonOf({ type: "promote", shard: id, shardVersion: version, node: idOf("b") })).toContain(
+      "neither in sync nor eligible",
+    );
+
+    const lowered = shardOfFour(3);
+    lowered.model.grant(lowered.change("ab", "cd"));
+    const { version: before } = lowered.model.shard("a");
+    lowered.model.grant({ type: "change-setting", name: "acks", value: "in-sync" });
+    expect(lowered.model.shard("a").eligible).toHaveLength(2);
+    lowered.model.grant({ type: "change-setting", name: "min-in-sync", value: "2" });
+    expect(lowered.model.shard("a")).toMatchObject({ inSync: [idOf("a"), idOf("b")], eligible: [] });
+    expect(lowered.model.shard("a").version).toBeGreaterThan(before);
+
+    // A set that is smaller still keeps them, and one that grows by too few.
+    const small = shardOfFour(4);
+    small.model.grant(small.change("a", "bcd"));
+    small.model.grant(small.change("ab", "cd"));
+    small.model.grant({ type: "change-setting", name: "min-in-sync", value: "3" });
+    expect(small.model.shard("a").eligible).toEqual([idOf("c"), idOf("d")]);
+  });
+
+  test("another start of a replica is in no set, and what was decided with the earlier one in mind is stale", () => {
+    const { model, change } = shardOfFour(4);
+    model.grant(change("abc", "d"));
+    for (const letter of "cd") {
+      model.grant({ type: "register-node", node: nodeRecord(letter, { start: `${letter}-start-2` }) });
+    }
+    expect(model.shard("a")).toMatchObject({ inSync: [idOf("a"), idOf("b")], eligible: [] });
+    // It had caught up; before the word of that is there it starts again, although it was in no set.
+    const caughtUp = change("abc");
+    model.grant({ type: "register-node", node: nodeRecord("c", { start: "c-start-3" }) });
+    expect(model.reasonOf(caughtUp)).toStartWith("ERR stale: ");
+    // The same start from elsewhere is what it was.
+    model.grant({ type: "register-node", node: nodeRecord("b", { start: "b-start-1", port: 9000 }) });
+    expect(model.shard("a").inSync).toEqual([idOf("a"), idOf("b")]);
+  });
+
+  test("another start of a primary is not taken for the one that had the data: it waits for a replica to take over", () => {
+    const { model, change } = shardOfFour(3);
+    model.grant(change("ab", "c"));
+    const { primaryIncarnation } = model.shard("a");
+    model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
+    const { incarnation } = model.state.nodes.get(idOf("a")) ?? { incarnation: 0 };
+    expect(incarnation).toBeGreaterThan(primaryIncarnation);
+    expect(model.shard("a")).toMatchObject({ primary: idOf("a"), primaryIncarnation, inSync: [idOf("a"), idOf("b")] });
+    // It knows of nobody who has caught up, and nobody who holds the data goes.
+    expect(model.reasonOf(change("abd", "c"))).toBe(
+      `ERR the primary of shard ${model.shard("a").id} has restarted and lost its data: promote another member`,
+    );
+    const { id, version } = model.shard("a");
+    const at = { shard: id, shardVersion: version } as const;
+    model.grant({ type: "register-node", node: nodeRecord("e") });
+    const other = model.shard("e");
+    for (const node of ["b", "c"]) {
+      for (const request of [
+        { type: "remove-replica", ...at, node: idOf(node) },
+        { type: "remove-node", node: idOf(node), by: idOf("d") },
+        { type: "add-replica", shard: other.id, shardVersion: other.version, node: idOf(node) },
+      ] as const) {
+        expect(model.reasonOf(request), request.type).toBe(
+          `ERR node ${idOf(node)} holds the data of shard ${id}, which its primary has lost: promote it first`,
+        );
+      }
+    }
+    expect(model.reasonOf({ type: "remove-replica", ...at, node: idOf("d") })).toBeUndefined();
+    model.grant({ type: "promote", ...at, node: idOf("b") });
+    expect(model.shard("b")).toMatchObject({
+      primary: idOf("b"),
+      primaryIncarnation: model.state.nodes.get(idOf("b"))?.incarnation,
+      inSync: [idOf("b")],
+      eligible: [idOf("c")],
+    });
+  });
+
+  test("a primary without replicas begins again with what it has, and a shard of the founding list has lost nothing", () => {
+    const model = TopologyModel.of("a");
+    model.assign("a", range(0, 9));
+    model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
+    expect(model.shard("a").primaryIncarnation).toBe(model.state.version);
+    expect(model.state.nodes.get(idOf("a"))?.incarnation).toBe(model.state.version);
+    // Nobody was ever admitted: with a replica or not, the first start is the one that begins.
+    const listed = shardOfFour(1).model;
+    const nodes = [...listed.state.nodes].map(([id, node]) => [id, { ...node, start: "", incarnation: 0 }] as const);
+    const shards = [...listed.state.shards].map(([id, shard]) => [id, { ...shard, primaryIncarnation: 0 }] as const);
+    listed.state = { ...listed.state, nodes: new Map(nodes), shards: new Map(shards) };
+    for (const letter of "ab") listed.grant({ type: "register-node", node: nodeRecord(letter) });
+    expect(listed.shard("a")).toMatchObject({
+      primaryIncarnation: listed.state.nodes.get(idOf("a"))?.incarnation,
+      inSync: ["a", "b", "c", "d"].map(idOf),
+    });
   });
 
   test("promote takes a member that has everything, drops the old primary from the sets, and grows the epoch", () => {
@@ -349,6 +503,7 @@ describe("members of shards", () => {
   test("an eligible member can be promoted too", () => {
     const model = TopologyModel.of("ab");
     model.follow("a", "b");
+    model.grant({ type: "change-setting", name: "min-in-sync", value: "2" });
     const { id, version } = model.shard("a");
     model.grant({
       type: "change-in-sync",

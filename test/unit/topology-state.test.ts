@@ -58,6 +58,8 @@ describe("checkState", () => {
     ["a stranger in sync", withShard("a", () => ({ inSync: [A, C] })), "of the sets of shard"],
     ["a stranger that is eligible", withShard("a", () => ({ eligible: [C] })), "of the sets of shard"],
     ["a member in both sets", withShard("a", () => ({ eligible: [B] })), "is in one set"],
+    ["somebody eligible at the minimum", withShard("a", () => ({ inSync: [A], eligible: [B] })), "nobody is eligible"],
+    ["a start to come of a primary", withShard("a", () => ({ primaryIncarnation: 99 })), "has been started so often"],
     ["a slot below all", withShard("a", () => ({ slots: [range(-1, 9)] })), "slots are in 0..16383"],
     ["a slot beyond all", withShard("c", () => ({ slots: [range(100, 16_384)] })), "slots are in 0..16383"],
     ["a range that goes back", withShard("a", () => ({ slots: [range(9, 0)] })), "slots are in 0..16383"],
@@ -188,7 +190,12 @@ describe("deltaOf", () => {
     [
       "another start of a node",
       { type: "register-node", node: nodeRecord("a", { start: "2" }) },
-      { nodes: [A], shards: [], slots: false },
+      { nodes: [A], shards: [a.id], slots: false },
+    ],
+    [
+      "another start of a primary without replicas, which begins again",
+      { type: "register-node", node: nodeRecord("c", { start: "2" }) },
+      { nodes: [C], shards: [c.id], slots: true },
     ],
   ] as const) {
     test(`of ${what} names what changed`, () => {

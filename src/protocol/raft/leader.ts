@@ -3,7 +3,7 @@
  *
  * It sends the log to the others, counts who has it, commits, answers reads, changes members, hands over.
  */
-import { assert, present } from "../../assert.ts";
+import { present } from "../../assert.ts";
 import type { Durability } from "./durability.ts";
 import { type RaftLog, entryBytes } from "./log.ts";
 import { changeMembers } from "./membership.ts";
@@ -31,6 +31,11 @@ export class Leader {
   uncommittedBytes: number;
   /** Whom it hands over to. */
   transferTarget: PeerId | undefined;
+  /**
+   * When it began: ticks since a leader before it was heard by anybody whose vote made it one, itself included, at most. `undefined`: by none of them,
+   * ever. A majority of the voters at any time shares a voter with those, so nothing rests on an earlier leader's word that a majority confirmed.
+   */
+  readonly predecessorHeardTicksAgo: number | undefined;
   /** What it knows of the others, learners included. */
   readonly progress = new Map<PeerId, Progress>();
 
@@ -45,10 +50,11 @@ export class Leader {
   readonly #reads = new ReadQueue();
 
   /** Begins: with an entry of its own term, since only such entries are counted (paper, sections 5.4.2 and 8). */
-  constructor(host: LeaderHost, term: number) {
+  constructor(host: LeaderHost, term: number, predecessorHeardTicksAgo: number | undefined) {
     const { log } = host;
     this.#host = host;
     this.#term = term;
+    this.predecessorHeardTicksAgo = predecessorHeardTicksAgo;
     for (const { id } of log.configuration.members) {
       if (id !== host.id) this.progress.set(id, new Progress(log.lastIndex + 1));
     }
@@ -85,8 +91,9 @@ export class Leader {
       const { voters } = this;
       const active = voters.filter((id) => id === this.#host.id || this.progress.get(id)?.isActive === true);
       if (active.length < majorityOf(voters.length)) return false;
-      for (const progress of this.progress.values()) progress.countedActive();
+      for (const progress of this.progress.values()) progress.isActive = false;
     }
+    for (const progress of this.progress.values()) progress.silentTicks += 1;
     if (this.#heartbeatElapsed >= heartbeatTicks) this.#sendHeartbeats();
     return true;
   }
@@ -179,19 +186,21 @@ export class Leader {
     for (const [id, progress] of this.progress) this.#tellCommit(id, progress);
   }
 
-  appendResponse(from: PeerId, message: MessageOf<"append-response">): void {
+  /** @returns False for one that cannot be true. */
+  appendResponse(from: PeerId, message: MessageOf<"append-response">): boolean {
     const progress = this.progress.get(from);
-    if (progress === undefined) return;
+    if (progress === undefined) return true;
     const { log, options } = this.#host;
-    progress.isActive = true;
+    // No follower has more of the leader's log than the leader.
+    if (!message.isRejected && message.index > log.lastIndex) return false;
+    progress.heard();
     if (message.isRejected) {
       // Both sides skip whole terms: at most one message for each term in which the logs differ.
       const { hintIndex, hintTerm } = message;
       const hint = hintTerm > 0 ? log.lastIndexOfTermAtMost(hintIndex, hintTerm).index : hintIndex;
       if (progress.rejected(message.index, hint)) this.#sendAppend(from, progress);
-      return;
+      return true;
     }
-    assert(message.index <= log.lastIndex, "no follower has more of the leader's log than the leader");
     const wasPaused = progress.isPaused(options);
     const isNews = progress.accepted(message.index);
     if (progress.state === "probe" && (isNews || progress.match === progress.next - 1)) progress.becomeReplicate();
@@ -207,13 +216,16 @@ export class Leader {
       }
     }
     if (from === this.transferTarget && progress.match === log.lastIndex) this.#sendTimeoutNow(from);
+    return true;
   }
 
-  heartbeatResponse(from: PeerId, message: MessageOf<"heartbeat-response">): void {
+  /** @returns False for one that cannot be true. */
+  heartbeatResponse(from: PeerId, message: MessageOf<"heartbeat-response">): boolean {
     const progress = this.progress.get(from);
-    if (progress === undefined) return;
+    if (progress === undefined) return true;
     const { log, options } = this.#host;
-    progress.isActive = true;
+    if (message.round > this.#round) return false;
+    progress.heard();
     progress.round = Math.max(progress.round, message.round);
     // What was on its way may be lost. Asking costs little; waiting for ever would stop the follower.
     progress.isWaiting = false;
@@ -221,12 +233,13 @@ export class Leader {
     if (progress.state === "replicate" && progress.isPaused(options)) progress.freeOldest();
     if (progress.match < log.lastIndex || progress.state !== "replicate") this.#sendAppend(from, progress);
     this.#confirmReads();
+    return true;
   }
 
   snapshotResponse(from: PeerId, message: MessageOf<"snapshot-response">): void {
     const progress = this.progress.get(from);
     if (progress === undefined) return;
-    progress.isActive = true;
+    progress.heard();
     if (progress.state !== "snapshot" || progress.snapshot?.index !== message.snapshotIndex) return;
     // An answer that says nothing new is the answer to a piece that was sent twice: one chain of pieces is enough. One that goes back is of a
     // follower that has begun anew.
@@ -255,14 +268,16 @@ export class Leader {
     this.#host.effect({ type: "refused", id, reason });
   }
 
-  /** Whether a learner has nearly all of the log, and answers. */
+  /**
+   * Whether a learner has nearly all of the log, and has answered one of the last two heartbeats: a group of one that makes a voter of a learner which has
+   * just died is left without a majority.
+   */
   isCaughtUp(id: PeerId): boolean {
     const progress = this.progress.get(id);
     const { log, options } = this.#host;
     return (
       progress?.state === "replicate" &&
-      // Just after the count nobody has answered yet: whoever asks in step with it would never find anybody.
-      (progress.isActive || progress.wasActive) &&
+      progress.silentTicks <= 2 * options.heartbeatTicks &&
       progress.match + options.promotionLagEntries >= log.lastIndex
     );
   }

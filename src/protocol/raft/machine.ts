@@ -45,8 +45,8 @@ export class Raft {
   // Ticks since the leader was heard, or the last election began.
   #electionElapsed = 0;
   #electionTimeout = 0;
-  // Ticks since a leader was heard. A member that has just started may have heard one just before it stopped.
-  #leaderHeardTicksAgo = 0;
+  // Ticks since a leader was heard; undefined: no leader ever was. A member that has just started may have heard one just before it stopped.
+  #leaderHeardTicksAgo: number | undefined;
   // Answers of the present election.
   #votes = new Map<PeerId, boolean>();
   // What there is of a leader, while this member is one.
@@ -55,6 +55,8 @@ export class Raft {
   #incoming: IncomingSnapshot | undefined;
   // Follower: reads that were sent to the leader.
   readonly #forwardedReads = new ForwardedReads();
+  /** Messages that contradicted what this member knows for sure: from a member that is broken, or is none. They were left. */
+  contradictions = 0;
 
   constructor(options: RaftOptions) {
     const { state } = options;
@@ -63,6 +65,8 @@ export class Raft {
     this.log = new RaftLog(state.snapshot, state.entries);
     this.term = Math.max(state.term, this.log.lastTerm);
     this.votedFor = state.term === this.term ? state.votedFor : undefined;
+    // Whoever hears a leader writes its term down. Terms begin with 1: without one there was no leader yet, as far as this member's vote counts.
+    this.#leaderHeardTicksAgo = this.term === 0 ? undefined : 0;
     this.#durability = new Durability(this.log.lastIndex);
     this.#host = {
       id: this.id,
@@ -109,8 +113,11 @@ export class Raft {
     return this.#durability.index;
   }
 
-  /** Ticks since a leader was heard, as far back as this member has run. */
-  get leaderHeardTicksAgo(): number {
+  /**
+   * Ticks since a leader was heard, as far back as this member has run, or at most so many: a candidate takes over what others tell it. `undefined`:
+   * never, since the group began.
+   */
+  get leaderHeardTicksAgo(): number | undefined {
     return this.role === "leader" ? 0 : this.#leaderHeardTicksAgo;
   }
 
@@ -163,7 +170,7 @@ export class Raft {
     for (const id of this.#forwardedReads.tick(2 * this.#options.electionTicks)) {
       this.#effects.push({ type: "read-failed", id });
     }
-    this.#leaderHeardTicksAgo += 1;
+    if (this.#leaderHeardTicksAgo !== undefined) this.#leaderHeardTicksAgo += 1;
     this.#electionElapsed += 1;
     if (this.#leadership !== undefined) {
       if (!this.#leadership.tick()) this.#become("follower", this.term, undefined);
@@ -254,7 +261,7 @@ export class Raft {
 
   #lead(): void {
     this.#become("leader", this.term, this.id);
-    this.#leadership = new Leader(this.#host, this.term);
+    this.#leadership = new Leader(this.#host, this.term, this.#leaderHeardTicksAgo);
     this.#leadership.open();
   }
 
@@ -271,16 +278,21 @@ export class Raft {
       this.#voteRequest(from, message);
       return;
     }
+    const isFromLeader = message.type === "append" || message.type === "heartbeat" || message.type === "snapshot";
     // A granted pre-vote names the term that would begin; it has not.
     const isPreVoteGrant = message.type === "vote-response" && message.isPreVote && message.isGranted;
     if (message.term > this.term && !isPreVoteGrant) {
-      const isFromLeader = message.type === "append" || message.type === "heartbeat" || message.type === "snapshot";
       this.#become("follower", message.term, isFromLeader ? from : undefined);
     } else if (message.term < this.term) {
       // A leader of the past learns the term from any answer, and steps down. Others' old messages mean nothing.
-      if (message.type === "append" || message.type === "heartbeat" || message.type === "snapshot") {
+      if (isFromLeader) {
         this.#send(from, { type: "heartbeat-response", term: this.term, round: 0 }, true);
       }
+      return;
+    }
+    if (isFromLeader && this.role === "leader") {
+      // A term has one leader at most, and in this one it is this member.
+      this.contradictions += 1;
       return;
     }
     switch (message.type) {
@@ -301,10 +313,10 @@ export class Raft {
         this.#snapshotPiece(from, message);
         break;
       case "append-response":
-        this.#leadership?.appendResponse(from, message);
+        if (this.#leadership?.appendResponse(from, message) === false) this.contradictions += 1;
         break;
       case "heartbeat-response":
-        this.#leadership?.heartbeatResponse(from, message);
+        if (this.#leadership?.heartbeatResponse(from, message) === false) this.contradictions += 1;
         break;
       case "snapshot-response":
         this.#leadership?.snapshotResponse(from, message);
@@ -379,9 +391,12 @@ export class Raft {
   #voteResponse(from: PeerId, message: MessageOf<"vote-response">): void {
     const wanted = message.isPreVote ? "pre-candidate" : "candidate";
     if (this.role !== wanted || (message.isGranted && message.isPreVote && message.term !== this.term + 1)) return;
+    // Only those who were asked: anybody may send an answer.
+    if (!this.voters.includes(from)) return;
     this.#votes.set(from, message.isGranted);
     // How long ago the old leader was heard by anybody who votes for the new one.
-    this.#leaderHeardTicksAgo = Math.min(this.#leaderHeardTicksAgo, message.leaderHeardTicksAgo);
+    const { leaderHeardTicksAgo: heard } = message;
+    if (heard !== undefined) this.#leaderHeardTicksAgo = Math.min(this.#leaderHeardTicksAgo ?? heard, heard);
     this.#countVotes();
   }
 

@@ -29,8 +29,8 @@ export class Progress {
   next: number;
   /** It has answered since the leader last counted who does. */
   isActive = false;
-  /** It had answered when the leader counted last. */
-  wasActive = false;
+  /** Ticks since it answered; one that never has is silent for ever. */
+  silentTicks = Number.POSITIVE_INFINITY;
   /** The last heartbeat round that it has answered. */
   round = 0;
   /** The commit index that it was told, as far as its log reaches. */
@@ -59,10 +59,10 @@ export class Progress {
     return this.#inflightBytes;
   }
 
-  /** The leader has counted who answers, and begins anew. */
-  countedActive(): void {
-    this.wasActive = this.isActive;
-    this.isActive = false;
+  /** It has answered. */
+  heard(): void {
+    this.isActive = true;
+    this.silentTicks = 0;
   }
 
   /** Whether nothing more may be sent before an answer. */

@@ -64,8 +64,11 @@ export type Message =
       readonly term: number;
       readonly isPreVote: boolean;
       readonly isGranted: boolean;
-      /** Ticks since the voter last heard a leader: a new leader must know how old the leases of the old one can be. */
-      readonly leaderHeardTicksAgo: number;
+      /**
+       * Ticks since the voter last heard a leader, at most: a new leader must know how old the leases of the old one can be. 0 if the voter cannot tell,
+       * having restarted. `undefined`: it never has, since the group began.
+       */
+      readonly leaderHeardTicksAgo: number | undefined;
     }
   | {
       readonly type: "append";

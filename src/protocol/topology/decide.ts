@@ -10,7 +10,7 @@ import type { NodeRecord, ShardId, ShardRecord, SlotRange, TopologyRequest } fro
 import { formatAddress } from "../../net-address.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
-import { type TopologyState, applyAct, intersectRanges, subtractRanges } from "./state.ts";
+import { type TopologyState, applyAct, hasLostData, intersectRanges, minInSyncOf, subtractRanges } from "./state.ts";
 
 /** What a request comes to. */
 export type TopologyDecision =
@@ -104,6 +104,8 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
           if (gains !== undefined) return rejection(`ERR migration ${gains} moves slots to node ${node.name}`);
           leave.push({ type: "shard-removed", shard: former.id });
         } else if (former !== undefined) {
+          const problem = problemOfLeaving(state, former, request.node);
+          if (problem !== undefined) return rejection(problem);
           leave.push({ type: "replica-removed", shard: former.id, node: request.node });
         }
         return records(...leave, { type: "replica-added", shard: shard.id, node: request.node });
@@ -111,13 +113,15 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
     case "remove-replica":
       return withShard(state, request, (shard) => {
         if (!shard.replicas.includes(request.node)) return rejection(`ERR node ${request.node} is no replica there`);
+        const problem = problemOfLeaving(state, shard, request.node);
+        if (problem !== undefined) return rejection(problem);
         return records(
           { type: "replica-removed", shard: shard.id, node: request.node },
           newShard(state, request.node, shardIdOf),
         );
       });
     case "change-in-sync":
-      return withShard(state, request, (shard) => changeInSync(shard, request));
+      return withShard(state, request, (shard) => changeInSync(state, shard, request));
     case "promote":
       return withShard(state, request, (shard) => {
         if (![...shard.inSync, ...shard.eligible].includes(request.node) || shard.primary === request.node) {
@@ -161,7 +165,9 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
     case "all":
       return decideAll(state, request.requests, shardIdOf);
     default:
-      return request satisfies never;
+      // It came from another node, perhaps of a later version: what nobody knows must not come into the log as whatever it looks like.
+      request satisfies never;
+      return rejection("ERR this version of bunch knows no such request");
   }
 }
 
@@ -310,6 +316,8 @@ function removeNode(
   const shard = shardOf(state, id);
   if (shard === undefined) return records({ type: "node-removed", node: id });
   if (shard.primary !== id) {
+    const problem = problemOfLeaving(state, shard, id);
+    if (problem !== undefined) return rejection(problem);
     return records({ type: "replica-removed", shard: shard.id, node: id }, { type: "node-removed", node: id });
   }
   if (shard.replicas.includes(by)) return rejection("ERR Can't forget my master!");
@@ -372,7 +380,24 @@ function bumpEpoch(state: TopologyState, node: string): TopologyDecision {
   return { records: [{ type: "epoch-changed", shard: shard.id, epoch }], outcome: [`BUMPED ${epoch}`] };
 }
 
+/** The primary has lost the shard's data: whoever holds them stays. */
+function problemOfLeaving(state: TopologyState, shard: ShardRecord, replica: string): string | undefined {
+  const isHolder = shard.inSync.includes(replica) || shard.eligible.includes(replica);
+  return isHolder && hasLostData(state, shard)
+    ? `ERR node ${replica} holds the data of shard ${shard.id}, which its primary has lost: promote it first`
+    : undefined;
+}
+
+/**
+ * The sets change if
+ * 1. they hold members of the shard, each once, and the primary is in sync;
+ * 2. the primary holds the shard's data: one that has lost them knows of nobody who has caught up;
+ * 3. who becomes eligible leaves the in-sync set and so brings it below its minimum: from then on nothing is acknowledged that it lacks.
+ *
+ * That a member is in them as the start that caught up needs no look: another start of it would have given the shard another version.
+ */
 function changeInSync(
+  state: TopologyState,
   shard: ShardRecord,
   { inSync, eligible }: Extract<TopologyRequest, { type: "change-in-sync" }>,
 ): TopologyDecision {
@@ -381,6 +406,14 @@ function changeInSync(
   const isApart = new Set([...inSync, ...eligible]).size === inSync.length + eligible.length;
   if (!isMembers || !isApart || !inSync.includes(shard.primary)) {
     return rejection("ERR the sets hold members of the shard, each once, and the primary is in sync");
+  }
+  if (hasLostData(state, shard)) {
+    return rejection(`ERR the primary of shard ${shard.id} has restarted and lost its data: promote another member`);
+  }
+  const isBelow = inSync.length < minInSyncOf(state);
+  const stranger = eligible.find((id) => !shard.eligible.includes(id) && !(shard.inSync.includes(id) && isBelow));
+  if (stranger !== undefined) {
+    return rejection(`ERR node ${stranger} does not hold every acknowledged write, or will not for long`);
   }
   return records({ type: "in-sync-changed", shard: shard.id, inSync, eligible });
 }

@@ -45,6 +45,7 @@ export function foundingState(
   const shards = holders.map(({ record, slots, replicas: own = [] }, at): ShardRecord => ({
     id: shardIdOf(record.id),
     primary: record.id,
+    primaryIncarnation: record.incarnation,
     replicas: own,
     inSync: [record.id],
     eligible: [],

@@ -114,13 +114,19 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
   const { version } = state;
   switch (record.type) {
     case "node-admitted": {
-      const node = { ...record.node, incarnation: version };
-      return {
+      const { node } = record;
+      const earlier = state.nodes.get(node.id);
+      if (earlier?.incarnation !== undefined && earlier.incarnation > 0 && earlier.start === node.start) {
+        // The same start is somewhere else: what it holds and serves is the same.
+        return { ...state, nodes: put(state.nodes, node.id, { ...node, incarnation: earlier.incarnation }) };
+      }
+      const admitted = {
         ...state,
-        nodes: put(state.nodes, node.id, node),
+        nodes: put(state.nodes, node.id, { ...node, incarnation: version }),
         // What an earlier start of it served, it serves no more.
         releases: keptReleases(state, (release) => release.node !== node.id),
       };
+      return restarted(admitted, node.id, (earlier?.incarnation ?? 0) > 0);
     }
     case "node-removed":
       return {
@@ -133,8 +139,9 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
       return { ...state, tombstones: without(state.tombstones, record.node) };
     case "shard-created": {
       const { shard: id, primary, epoch } = record;
-      const shard = { id, primary, replicas: [], inSync: [primary], eligible: [], slots: [], primaryEpoch: epoch };
-      return { ...state, shards: put(state.shards, id, { ...shard, version }) };
+      const primaryIncarnation = incarnationOf(state, primary);
+      const members = { primary, primaryIncarnation, replicas: [], inSync: [primary], eligible: [] };
+      return { ...state, shards: put(state.shards, id, { id, ...members, slots: [], primaryEpoch: epoch, version }) };
     }
     case "shard-removed":
       return { ...state, shards: without(state.shards, record.shard) };
@@ -164,6 +171,7 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     case "primary-promoted":
       return changeShard(released(state, record.shard), record.shard, ({ primary, replicas, inSync, eligible }) => ({
         primary: record.node,
+        primaryIncarnation: incarnationOf(state, record.node),
         primaryEpoch: record.epoch,
         replicas: [...replicas.filter((id) => id !== record.node), primary],
         // The old primary is dropped: what it acknowledged alone is not known.
@@ -186,8 +194,14 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     }
     case "migration-aborted":
       return { ...state, migrations: without(state.migrations, record.id) };
-    case "setting-changed":
-      return { ...state, settings: put(state.settings, record.name, record.value) };
+    case "setting-changed": {
+      let next: TopologyState = { ...state, settings: put(state.settings, record.name, record.value) };
+      // A lowered minimum may be reached by what is there.
+      for (const shard of state.shards.values()) {
+        if (shard.eligible.length > 0 && hasMinimum(next, shard)) next = changeShard(next, shard.id, () => ({}));
+      }
+      return next;
+    }
     case "sealed":
       return { ...state, seal: record.seal };
     case "unsealed":
@@ -195,6 +209,52 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     default:
       return record satisfies never;
   }
+}
+
+/** In-sync members that a shard must have to take writes. */
+export function minInSyncOf(state: TopologyState): number {
+  return Number(state.settings.get("min-in-sync") ?? 1);
+}
+
+function hasMinimum(state: TopologyState, { inSync }: ShardRecord): boolean {
+  return inSync.length >= minInSyncOf(state);
+}
+
+function incarnationOf(state: TopologyState, node: NodeId): number {
+  return state.nodes.get(node)?.incarnation ?? 0;
+}
+
+/** Whether the primary has started again since it held the shard's data: it has lost them, and other members may hold them. */
+export function hasLostData(state: TopologyState, { primary, primaryIncarnation }: ShardRecord): boolean {
+  return incarnationOf(state, primary) !== primaryIncarnation;
+}
+
+/**
+ * Another start of a node is admitted, which holds nothing of what an earlier one held. The scenario: a primary is killed and comes back within its lease,
+ * reads in the map that it is primary, and serves nothing as everything.
+ *
+ * The shard gets another version even if it is the same otherwise: what was decided with the earlier start in mind (it had caught up) is stale.
+ *
+ * @param hasEarlier It had started before. The first start of a node of the founding list has lost nothing.
+ */
+function restarted(state: TopologyState, id: NodeId, hasEarlier: boolean): TopologyState {
+  for (const shard of state.shards.values()) {
+    if (shard.primary === id) {
+      // Where nobody else holds anything either it begins with what it has.
+      const isHolder = !hasEarlier || [...shard.inSync, ...shard.eligible].every((each) => each === id);
+      return changeShard(state, shard.id, ({ primaryIncarnation }) => ({
+        primaryIncarnation: isHolder ? state.version : primaryIncarnation,
+      }));
+    }
+    if (shard.replicas.includes(id)) {
+      return changeShard(state, shard.id, ({ inSync, eligible }) =>
+        hasEarlier
+          ? { inSync: inSync.filter((each) => each !== id), eligible: eligible.filter((each) => each !== id) }
+          : {},
+      );
+    }
+  }
+  return state;
 }
 
 /** The releases that stay: the same list, if all do, so that nobody takes it for a change. */
@@ -232,7 +292,10 @@ function changeShard(
   change: (shard: ShardRecord) => Partial<ShardRecord>,
 ): TopologyState {
   const shard = present(state.shards.get(id), "a shard that is changed is there");
-  return { ...state, shards: put(state.shards, id, { ...shard, ...change(shard), version: state.version }) };
+  const changed = { ...shard, ...change(shard), version: state.version };
+  // With its minimum the set takes writes again, which those who left it before do not have.
+  const next = changed.eligible.length > 0 && hasMinimum(state, changed) ? { ...changed, eligible: [] } : changed;
+  return { ...state, shards: put(state.shards, id, next) };
 }
 
 function put<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key, value: Value): ReadonlyMap<Key, Value> {
@@ -286,6 +349,7 @@ export function checkState(state: TopologyState): void {
       assert(members.includes(id), `${id} of the sets of shard ${shard.id} is a member`);
     }
     for (const id of shard.eligible) assert(!shard.inSync.includes(id), `${id} is in one set of shard ${shard.id}`);
+    checkHolders(state, shard);
     for (const [at, range] of shard.slots.entries()) {
       assert(range.first >= 0 && range.first <= range.last && range.last < SLOT_COUNT, "slots are in 0..16383");
       const before = shard.slots[at - 1];
@@ -306,6 +370,16 @@ export function checkState(state: TopologyState): void {
     assert(state.shards.has(migration.target), "a migration's target is a shard");
     assert(subtractRanges(migration.slots, source.slots).length === 0, "a migration's source owns its slots");
   }
+}
+
+/** Who may be taken for a holder of a shard's data. */
+function checkHolders(state: TopologyState, shard: ShardRecord): void {
+  const { id, primary, primaryIncarnation, eligible } = shard;
+  assert(
+    eligible.length === 0 || !hasMinimum(state, shard),
+    `nobody is eligible while shard ${id} has its minimum in sync`,
+  );
+  assert(primaryIncarnation <= incarnationOf(state, primary), `the primary of shard ${id} has been started so often`);
 }
 
 /** The image that readers get. @param previous Parts of it that are the same are kept. */
@@ -351,7 +425,11 @@ export function deltaOf(before: TopologyState, after: TopologyState): MapDelta {
       before.releases !== after.releases ||
       shards.some((id) => {
         const [old, now] = [before.shards.get(id), after.shards.get(id)];
-        return old?.slots !== now?.slots || old?.primary !== now?.primary;
+        return (
+          old?.slots !== now?.slots ||
+          old?.primary !== now?.primary ||
+          old?.primaryIncarnation !== now?.primaryIncarnation
+        );
       }),
   };
 }

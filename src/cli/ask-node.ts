@@ -1,0 +1,76 @@
+/** One command to a node that runs, as a client gives it. */
+import { ReplyError, ReplyFormatError, ReplyReader, type ReplyValue, encodeCommand } from "../codec/resp-reader.ts";
+import { StartError, messageOf } from "../errors.ts";
+
+/** A map of some thousand nodes is a few megabytes. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+/** How long a node may take, for connecting and for the whole of its answer. */
+const PATIENCE_MS = 10_000;
+
+const decoder = new TextDecoder();
+
+/**
+ * Asks a node.
+ *
+ * @param address `host:port`, where it listens for clients.
+ * @returns Its answer, which must be text.
+ * @throws {StartError} Why there is no answer, or what the node said instead.
+ */
+export async function askNode(
+  address: string,
+  password: string | undefined,
+  ...command: readonly string[]
+): Promise<string> {
+  const [, host, port] = /^\[?(.+?)\]?:([0-9]{1,5})$/.exec(address) ?? [];
+  if (host === undefined || port === undefined || Number(port) > 65_535) {
+    throw new StartError(`"${address}" is no address of a node: it must be HOST:PORT, such as 127.0.0.1:6379.`);
+  }
+  const commands = [...(password === undefined ? [] : [["AUTH", password]]), command];
+  const replies = await exchange(host, Number(port), commands).catch((thrown: unknown) => {
+    throw new StartError(`Cannot ask the node at ${address}: ${messageOf(thrown)}.`);
+  });
+  const refused = replies.find((reply) => reply instanceof ReplyError);
+  if (refused instanceof ReplyError) throw new StartError(`The node at ${address} says: ${refused.message}`);
+  const answer = replies.at(-1);
+  if (answer instanceof Uint8Array) return decoder.decode(answer);
+  throw new StartError(`The node at ${address} gives no answer to ${command.join(" ")} that makes sense.`);
+}
+
+/** Sends commands, and waits for a reply to each. */
+async function exchange(
+  hostname: string,
+  port: number,
+  commands: readonly (readonly string[])[],
+): Promise<readonly ReplyValue[]> {
+  const reader = new ReplyReader({ maxBulkBytes: MAX_ANSWER_BYTES });
+  const replies: ReplyValue[] = [];
+  const { promise, resolve, reject } = Promise.withResolvers<readonly ReplyValue[]>();
+  const timer = setTimeout(() => reject(new Error(`it has not answered within ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  const connecting = Bun.connect({
+    hostname,
+    port,
+    socket: {
+      open(socket) {
+        for (const parts of commands) socket.write(encodeCommand(parts));
+      },
+      data(_, bytes) {
+        try {
+          // The bytes are the socket's only until this returns.
+          reader.feed(bytes.slice());
+          for (let reply = reader.next(); reply !== undefined; reply = reader.next()) replies.push(reply);
+        } catch (thrown) {
+          reject(thrown instanceof ReplyFormatError ? new Error("what it says is not Redis' protocol") : thrown);
+        }
+        if (replies.length >= commands.length) resolve(replies);
+      },
+      close: () => reject(new Error("it closed the connection")),
+    },
+  });
+  connecting.catch(reject);
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+    void connecting.then((socket) => socket.terminate()).catch(() => undefined);
+  }
+}

@@ -1,0 +1,59 @@
+/** What a node tells of its part in consensus. Pure. */
+import type { ConsensusStatus, Leadership } from "../contracts/consensus.ts";
+import type { Raft } from "../protocol/raft/machine.ts";
+import type { PeerId } from "../protocol/raft/types.ts";
+import { nodeIdOf } from "./formation.ts";
+
+/** What a node is beside its machine. */
+export interface OwnPart {
+  readonly group: string;
+  readonly peer: PeerId;
+  /** The group has taken it out. */
+  readonly isOut: boolean;
+  /** In words: what it waits for while it has no group. */
+  readonly forming: string;
+  /** Why the group has not taken it in; empty: it has, or has not said. */
+  readonly refusal: string;
+}
+
+export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, refusal }: OwnPart): ConsensusStatus {
+  const leading = raft?.leader;
+  return {
+    group,
+    peer,
+    role: raft?.role ?? "forming",
+    term: raft?.term ?? 0,
+    leader: leading === undefined ? undefined : nodeIdOf(leading),
+    commitIndex: raft?.log.commitIndex ?? 0,
+    lastIndex: raft?.log.lastIndex ?? 0,
+    snapshotIndex: raft?.log.snapshot.index ?? 0,
+    members: (raft?.configuration.members ?? []).map(({ id, isVoter, host, port }) => ({
+      nodeId: nodeIdOf(id),
+      peer: id,
+      isVoter,
+      address: { host, port },
+    })),
+    isOut,
+    waitingFor: isOut
+      ? "nothing: this node was taken out of the cluster; CLUSTER MEET brings it back"
+      : raft === undefined
+        ? forming
+        : leading === undefined
+          ? refusal === ""
+            ? "a leader"
+            : `the cluster to take it in: ${refusal}`
+          : undefined,
+  };
+}
+
+/** What a machine that has just become leader knows of the one before it. */
+export function leadershipOf(raft: Raft | undefined, nowMs: number, tickMs: number): Leadership | undefined {
+  if (raft?.leadership === undefined) return undefined;
+  const ticksAgo = raft.leadership.predecessorHeardTicksAgo;
+  return {
+    term: raft.term,
+    sinceMs: nowMs,
+    // A tick that came right after the leader's word counts whole, and next to no time had passed.
+    predecessorHeardAgoMs: ticksAgo === undefined ? undefined : Math.max(0, ticksAgo - 1) * tickMs,
+  };
+}

@@ -1,0 +1,85 @@
+/**
+ * What no member ever says. A machine relies on the form of what it hears, and stops by an assertion where that is broken: so nothing of this kind is let
+ * in to it. Pure.
+ *
+ * What is sane may still be untrue; whoever proves the cluster's secret is believed.
+ */
+import type { Configuration, Entry, Message } from "./types.ts";
+
+/** Terms, indexes and rounds are below it: a machine counts on from what it hears, and must not come to numbers that are not exact. */
+export const NUMBER_LIMIT = 2 ** 50;
+/** A snapshot is gathered in memory before it is used: more than ten times the map of the largest cluster. */
+export const MAX_SNAPSHOT_BYTES = 256 * 1024 * 1024;
+
+/** Whether a member may have said this. */
+export function isSane(message: Message): boolean {
+  if (!isNumber(message.term)) return false;
+  switch (message.type) {
+    case "vote-request":
+      return isNumber(message.lastIndex) && isNumber(message.lastTerm) && message.lastTerm <= message.term;
+    case "vote-response":
+      return message.leaderHeardTicksAgo === undefined || isNumber(message.leaderHeardTicksAgo);
+    case "append":
+      return isSaneAppend(message);
+    case "append-response":
+      return isNumber(message.index) && isNumber(message.hintIndex) && isNumber(message.hintTerm);
+    case "heartbeat":
+      return isNumber(message.commitIndex) && isNumber(message.round);
+    case "heartbeat-response":
+      return isNumber(message.round);
+    case "snapshot":
+      return isSaneSnapshot(message);
+    case "snapshot-response":
+      return isNumber(message.snapshotIndex) && isNumber(message.nextOffset);
+    case "timeout-now":
+      return true;
+    case "read-request":
+      return isNumber(message.id);
+    case "read-response":
+      return isNumber(message.id) && isNumber(message.index);
+    default:
+      return message satisfies never;
+  }
+}
+
+/** Entries follow each other and what is before them, in terms that do not fall and that the sender has reached. */
+function isSaneAppend(message: Extract<Message, { readonly type: "append" }>): boolean {
+  const { previousIndex, entries, commitIndex } = message;
+  if (!isNumber(previousIndex + entries.length) || !isNumber(commitIndex)) return false;
+  let term = message.previousTerm;
+  if (!isNumber(previousIndex) || !isNumber(term)) return false;
+  for (const [at, entry] of entries.entries()) {
+    if (entry.index !== previousIndex + 1 + at || entry.term < term || !isSaneEntry(entry)) return false;
+    term = entry.term;
+  }
+  return term <= message.term;
+}
+
+function isSaneEntry({ term, configuration }: Entry): boolean {
+  return isNumber(term) && (configuration === undefined || isSaneConfiguration(configuration));
+}
+
+/** A piece lies in its snapshot, and brings something of it: pieces of nothing would never end. */
+function isSaneSnapshot(message: Extract<Message, { readonly type: "snapshot" }>): boolean {
+  const { snapshotIndex, snapshotTerm, totalBytes, offset, bytes, configuration } = message;
+  return (
+    isNumber(snapshotIndex) &&
+    isNumber(snapshotTerm) &&
+    snapshotTerm <= message.term &&
+    isNumber(offset) &&
+    totalBytes >= 0 &&
+    totalBytes <= MAX_SNAPSHOT_BYTES &&
+    offset + bytes.length <= totalBytes &&
+    (bytes.length > 0 || totalBytes === 0) &&
+    isSaneConfiguration(configuration)
+  );
+}
+
+/** Each member once, and somebody votes: a group without voters decides nothing any more. */
+function isSaneConfiguration({ members }: Configuration): boolean {
+  return members.some(({ isVoter }) => isVoter) && new Set(members.map(({ id }) => id)).size === members.length;
+}
+
+function isNumber(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value < NUMBER_LIMIT;
+}
