@@ -1,7 +1,14 @@
 /** The proof with which a link begins: who gets one, who does not and is told what, and that nothing of an earlier one is of any use. */
 import { describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
-import { type Hello, type LinkKind, encodeHandshake, readHandshake } from "../../src/codec/link-codec.ts";
+import {
+  type Hello,
+  type LinkKind,
+  encodeAnswerBody,
+  encodeHandshake,
+  readHandshake,
+} from "../../src/codec/link-codec.ts";
+import { proofOf } from "../../src/codec/proof.ts";
 import { LinkOpener, type LinkSelf, LinkTaker } from "../../src/protocol/link/handshake.ts";
 import { ClusterSecrets, parseSecrets } from "../../src/protocol/link/secrets.ts";
 
@@ -299,6 +306,25 @@ describe("somebody in between", () => {
     const greeted = taker.greeted(own.hello);
     if (greeted.type !== "answer") throw new Error("to itself it is right");
     expect(opener.answered(greeted.answer)).toMatchObject({ type: "refused", reason: "proof" });
+  });
+
+  test("who knows the secret, and says what no node would, gets nothing either", () => {
+    const good = { versions: { oldest: 1, newest: 1 }, nodeId: B, clusterId: "c", nonce: new Uint8Array(32), hint: 0 };
+    for (const [what, reason] of [
+      [{ nodeId: A }, "self"],
+      [{ clusterId: "d" }, "cluster"],
+      [{ clusterId: "" }, "cluster"],
+      [{ versions: { oldest: 2, newest: 2 } }, "versions"],
+      [{ hint: 1 }, "proof"],
+      [{}, undefined],
+    ] as const) {
+      const self = node(A);
+      const opener = new LinkOpener(self, "member", new Uint8Array(32).fill(1));
+      const body = encodeAnswerBody({ ...good, ...what });
+      const proof = proofOf(self.keys[0] ?? new Uint8Array(0), "answer", opener.hello, body);
+      const verdict = opener.answered(encodeHandshake({ type: "answer", body, proof }));
+      expect(verdict.type === "refused" ? verdict.reason : undefined).toBe(reason);
+    }
   });
 
   test("learns nothing of the secret from hints: they differ each time", () => {
