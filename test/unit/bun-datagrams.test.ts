@@ -22,10 +22,7 @@ test("datagrams go to addresses and to names, and those that cannot go are lost"
     one.send(new Uint8Array(65_508), "127.0.0.1", other.port);
     await new Promise((resolve) => setImmediate(resolve));
   }
-  expect([...heard].toSorted()).toEqual([
-    ["127.0.0.1", `127.0.0.1:${one.port}`],
-    ["localhost", `127.0.0.1:${one.port}`],
-  ]);
+  for (const host of ["127.0.0.1", "localhost"]) expect(heard.get(host)).toBe(`127.0.0.1:${one.port}`);
   one.close();
   other.close();
   one.send(new Uint8Array(1), "127.0.0.1", other.port);

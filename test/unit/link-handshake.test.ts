@@ -9,7 +9,13 @@ import {
   readHandshake,
 } from "../../src/codec/link-codec.ts";
 import { proofOf } from "../../src/codec/proof.ts";
-import { LinkOpener, type LinkSelf, LinkTaker } from "../../src/protocol/link/handshake.ts";
+import {
+  type AnswerVerdict,
+  type HelloVerdict,
+  LinkOpener,
+  type LinkSelf,
+  LinkTaker,
+} from "../../src/protocol/link/handshake.ts";
 import { ClusterSecrets, parseSecrets } from "../../src/protocol/link/secrets.ts";
 
 const A = "a".repeat(40);
@@ -53,6 +59,11 @@ function outcome(result: ReturnType<typeof meet>): readonly [opener: string | un
   const { greeted, answered, proved } = result;
   const taken = greeted.type === "refused" ? greeted.reason : proved?.type === "refused" ? proved.reason : proved?.type;
   return [answered?.type === "refused" ? answered.reason : answered?.type, taken ?? "waits"];
+}
+
+/** What a side says of its refusal. */
+function textOf(verdict: HelloVerdict | AnswerVerdict | undefined): string {
+  return verdict?.type === "refused" ? verdict.text : "";
 }
 
 describe("two nodes of one secret and one cluster", () => {
@@ -146,8 +157,8 @@ describe("a link is refused on both sides, each of which says why,", () => {
   ] as const) {
     test(what, () => {
       const result = meet(one, other, kind);
-      expect(result.greeted).toMatchObject({ type: "refused", text: expect.stringContaining(taker) });
-      expect(result.answered).toMatchObject({ type: "refused", text: expect.stringContaining(opener) });
+      expect(textOf(result.greeted)).toContain(taker);
+      expect(textOf(result.answered)).toContain(opener);
       expect(result.proved).toBeUndefined();
       for (const each of [result.greeted, result.answered]) {
         expect(JSON.stringify(each)).not.toContain(OLD);
