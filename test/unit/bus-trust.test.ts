@@ -126,7 +126,7 @@ describe("nodes", () => {
     a.send(addressOf(B), BusChannel.consensus, numbered(3));
     a.send(addressOf(B), BusChannel.formation, numbered(4));
     await world.simulation.runFor(100);
-    expect([...world.numbers(B)].toSorted()).toEqual([0, 1, 3, 4]);
+    expect(new Set(world.numbers(B))).toEqual(new Set([0, 1, 3, 4]));
     expect(a.links().map(({ kind, nodeId }) => [kind, nodeId === world.idOf(B)])).toEqual([
       ["meeting", true],
       ["member", true],

@@ -264,6 +264,13 @@ describe("ReplayWindow", () => {
     ]);
   });
 
+  test("takes a number that was skipped, although one that is a width before it has come", () => {
+    const window = new ReplayWindow();
+    for (const number of [5, 5 + WINDOW - 1, 5 + WINDOW + 1]) window.take(number);
+    expect(window.look(5 + WINDOW)).toBe("fresh");
+    expect(window.look(5 + WINDOW - 1)).toBe("replayed");
+  });
+
   test("has numbers up to the largest that there is", () => {
     const window = new ReplayWindow();
     for (const number of [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER - 1]) {

@@ -6,6 +6,7 @@ import { consensusService } from "../../src/contracts/consensus.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
+import { showReply } from "../support/local-node.ts";
 import { Simulation } from "../support/sim-world.ts";
 
 const OLD = "the-old-secret";
@@ -78,7 +79,7 @@ class Cluster {
     const connection = present(this.nodes.get(host), "it is up").connect();
     const reply = await this.simulation.settle(words.join(" "), connection.execute(...words), 1000);
     connection.close();
-    return reply instanceof Uint8Array ? new TextDecoder().decode(reply) : String(reply);
+    return showReply(reply);
   }
 
   /** Everybody says something to everybody by datagram, and how many arrive. */
