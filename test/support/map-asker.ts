@@ -1,0 +1,111 @@
+/** Somebody who asks for changes of the map, and reads it, on any node all the time: and is told the truth, or `MapChecker` finds out. */
+import type { Topology, TopologyRequest } from "../../src/contracts/topology.ts";
+import type { NodeView } from "./cluster-checkers.ts";
+import type { ClusterWorld } from "./cluster-world.ts";
+import type { SimRandom } from "./sim-random.ts";
+
+export class MapAsker {
+  /** Requests by what became of them. */
+  readonly counts = { done: 0, rejected: 0, refused: 0, unknown: 0 };
+  reads = 0;
+  readonly #world: ClusterWorld;
+  readonly #random: SimRandom;
+  readonly #everyMs: number;
+  readonly #draw: (random: SimRandom, topology: Topology) => TopologyRequest;
+  #lastRequest = 0;
+  #isAsking = true;
+
+  /** @param draw What is asked for. */
+  constructor(world: ClusterWorld, random: SimRandom, everyMs: number, draw = drawRequest) {
+    this.#world = world;
+    this.#random = random;
+    this.#everyMs = everyMs;
+    this.#draw = draw;
+  }
+
+  start(): void {
+    this.#world.simulation.after(100, "operator", () => this.#askOn());
+  }
+
+  stop(): void {
+    this.#isAsking = false;
+  }
+
+  #askOn(): void {
+    if (!this.#isAsking) return;
+    const view = this.#random.pick(this.#world.views);
+    if (view !== undefined) {
+      if (this.#random.below(4) === 0) this.#read(view);
+      else this.#request(view);
+    }
+    this.#world.simulation.after(this.#random.exponential(this.#everyMs), "operator", () => this.#askOn());
+  }
+
+  #request(view: NodeView): void {
+    const { maps } = this.#world;
+    this.#lastRequest += 1;
+    const cause = `request ${this.#lastRequest}`;
+    const knownBefore = maps.newestVersion;
+    void view.topology.request(this.#draw(this.#random, view.topology), cause).then((outcome) => {
+      this.counts[outcome.type] += 1;
+      maps.answered(cause, outcome, view, knownBefore);
+    });
+  }
+
+  #read(view: NodeView): void {
+    const { maps } = this.#world;
+    const least = maps.answeredVersion;
+    void view.consensus.barrier(2000).then((isFresh) => {
+      if (!isFresh) return;
+      this.reads += 1;
+      maps.read(view, least);
+    });
+  }
+}
+
+/** Something that somebody may want of the map, sensible or not. */
+function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
+  const { map } = topology;
+  const node = random.pick(map.nodes)?.id ?? "";
+  const shard = random.pick(map.shards);
+  const first = random.below(16_384);
+  const slots = [{ first, last: Math.min(16_383, first + random.below(50)) }];
+  switch (random.below(8)) {
+    case 0:
+      return { type: "release-slots", slots };
+    case 1:
+      return { type: "assign-slots", node, slots };
+    case 2:
+      // What redis-cli's fix does: taken from whoever has them, given to another.
+      return {
+        type: "all",
+        requests: [
+          { type: "release-slots", slots },
+          { type: "assign-slots", node, slots },
+        ],
+      };
+    case 3:
+      return { type: "bump-epoch", node };
+    case 4:
+      return { type: "change-setting", name: "min-in-sync", value: String(1 + random.below(9)) };
+    case 5: {
+      const target = random.pick(map.shards);
+      const range = random.pick(shard?.slots ?? []);
+      return {
+        type: "start-migration",
+        id: `m${random.below(1000)}`,
+        source: shard?.id ?? "",
+        sourceVersion: shard?.version ?? 0,
+        target: target?.id ?? "",
+        targetVersion: target?.version ?? 0,
+        slots: range === undefined ? [] : [{ first: range.first, last: range.first }],
+      };
+    }
+    case 6: {
+      const id = random.pick(map.migrations)?.id ?? "none";
+      return { type: random.pick(["fence-migration", "complete-migration", "abort-migration"]), id };
+    }
+    default:
+      return { type: "change-setting", name: "acks", value: random.pick(["in-sync", "primary"]) };
+  }
+}
