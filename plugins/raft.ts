@@ -328,8 +328,14 @@ export default definePlugin({
 
     // --- frames ---
 
-    const tellRemoved = (to: BusAddress, id: PeerId): void =>
-      void sendTo(to, { type: "removed", group, peer: id, isBarred: !attached().admits(nodeIdOf(id)) });
+    const isMember = (id: PeerId): boolean =>
+      (machine()?.configuration.members ?? []).some((member) => member.id === id);
+    /** Once it is committed: a voter that goes sooner is missed, if the leader is lost and its successor knows nothing of it. */
+    const tellRemoved = (to: BusAddress, id: PeerId): void => {
+      const raft = machine();
+      if (raft === undefined || raft.log.configurationIndex > raft.log.commitIndex || isMember(id)) return;
+      sendTo(to, { type: "removed", group, peer: id, isBarred: !attached().admits(nodeIdOf(id)) });
+    };
     /** Passes a frame on to the leader. */
     const passOn = (frame: Extract<ConsensusFrame, { readonly type: "join" | "leave" }>): void => {
       const to = leader();
@@ -346,19 +352,17 @@ export default definePlugin({
       }
       const { member } = frame;
       known.isAt(member.id, member);
+      if (isMember(member.id)) return;
       if (!attached().admits(nodeIdOf(member.id))) {
         tellRemoved(member, member.id);
         return;
       }
-      const members = machine()?.configuration.members ?? [];
-      if (members.some((each) => each.id === member.id)) return;
       change({ type: "change", id: 0, change: { type: "add-learner", member } });
     };
     const dismiss = (from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "leave" }>): void => {
-      const isMember = (machine()?.configuration.members ?? []).some(({ id }) => id === frame.peer);
       if (!isReady()) passOn(frame);
       // Word that it is out may have been lost. Only that of its own asking tells where it is.
-      else if (!isMember && frame.hops === 0) tellRemoved(from.address, frame.peer);
+      else if (!isMember(frame.peer) && frame.hops === 0) tellRemoved(from.address, frame.peer);
       else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
     };
     const received = (from: BusSender, bytes: Uint8Array): void => {
@@ -373,7 +377,7 @@ export default definePlugin({
           if (driver === undefined || frame.group !== group || frame.to !== peer) return;
           known.isAt(frame.from, from.address);
           known.heard(frame.from, clock.monotonicMs());
-          if (isReady() && !(machine()?.configuration.members ?? []).some((each) => each.id === frame.from)) {
+          if (isReady() && !isMember(frame.from)) {
             tellRemoved(from.address, frame.from);
             return;
           }
@@ -419,6 +423,7 @@ export default definePlugin({
       void driver?.stop();
       // Nobody will answer any more.
       requests.close();
+      attached().takenOut();
     };
 
     // --- leaving, and beginning alone ---

@@ -214,6 +214,12 @@ export default definePlugin({
           const found = journal.outcomeOf(requestId);
           return found === undefined ? undefined : { requestId, outcome: found.outcome, rejection: found.rejection };
         },
+        takenOut() {
+          // The same map, which says other things of this node: whoever reads it looks anew.
+          const previous = map;
+          map = { ...map };
+          hooks.mapChanged.notify({ map, previous, delta: undefined });
+        },
         restore(index, bytes) {
           const restored = decodeSnapshot(bytes);
           ({ journal } = restored);
@@ -328,7 +334,7 @@ export default definePlugin({
       },
       get waitingFor() {
         if (consensus === undefined) return undefined;
-        if (map.version === 0) return consensus.status.waitingFor ?? "the cluster map";
+        if (map.version === 0 || consensus.status.isOut) return consensus.status.waitingFor ?? "the cluster map";
         return isAdmitted() ? undefined : (lastRejection ?? "being admitted to the cluster");
       },
       exportState: () => encodeMapFile(state),

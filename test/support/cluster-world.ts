@@ -48,6 +48,8 @@ export class ClusterWorld {
   readonly maxVoters: number;
   readonly maps = new MapChecker();
   readonly hosts: SimHost[] = [];
+  /** Nodes that are about to be taken out, by id. */
+  readonly leaving = new Set<string>();
   /** Nodes that run, by their hosts. */
   readonly running = new Map<string, NodeView>();
   readonly #hasDisk: ReadonlyMap<string, boolean>;
@@ -107,7 +109,12 @@ export class ClusterWorld {
 
   /** Whether a host may crash: what it remembers outlives that, or the others can do without. */
   mayCrash(host: SimHost): boolean {
-    return this.hasDisk(host.name) || canForget(host.name, this.running);
+    return this.hasDisk(host.name) || this.mayLose(host);
+  }
+
+  /** Whether the others can do without what a host remembers. */
+  mayLose(host: SimHost): boolean {
+    return canForget(host.name, this.running, this.leaving);
   }
 
   /** What runs on a host: a node with these settings. */
@@ -203,8 +210,12 @@ function viewOf(name: string, node: Node): NodeView {
 /**
  * Whether a node that forgets everything when it stops may stop: the voters that are left must be a majority, wherever anybody stands; a
  * learner may just be given a vote, and counts as a voter that stops.
+ *
+ * @param leaving Nodes that the others are about to do without, by id: each of them may just be losing its vote.
  */
-export function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolean {
+function canForget(name: string, running: ReadonlyMap<string, NodeView>, leaving: ReadonlySet<string>): boolean {
+  const nodeOf = (peer: string): string => peer.slice(0, peer.indexOf("/"));
+  const losing: readonly ReadonlySet<string>[] = [new Set(), ...[...leaving].map((id) => new Set([id])), leaving];
   const alive = new Set(
     [...running.values()].filter((view) => view.name !== name).map((view) => view.consensus.status.peer),
   );
@@ -212,13 +223,16 @@ export function canForget(name: string, running: ReadonlyMap<string, NodeView>):
     const machine = view.consensus.machine;
     if (machine === undefined) return false;
     for (const { members } of machine.log.configurationsFrom(machine.log.commitIndex)) {
-      const voters = members.filter((member) => member.isVoter);
-      const isVoter = voters.some(({ id }) => id === running.get(name)?.consensus.status.peer);
-      if (
-        voters.length > 0 &&
-        voters.filter(({ id }) => alive.has(id)).length < majorityOf(voters.length + (isVoter ? 0 : 1))
-      )
-        return false;
+      for (const without of losing) {
+        const voters = members.filter(({ id, isVoter }) => isVoter && !without.has(nodeOf(id)));
+        const isVoter = voters.some(({ id }) => id === running.get(name)?.consensus.status.peer);
+        const isLearner = !isVoter && !without.has(nodeOf(running.get(name)?.consensus.status.peer ?? ""));
+        if (
+          voters.length > 0 &&
+          voters.filter(({ id }) => alive.has(id)).length < majorityOf(voters.length + (isLearner ? 1 : 0))
+        )
+          return false;
+      }
     }
   }
   return true;

@@ -109,3 +109,10 @@ function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
       return { type: "change-setting", name: "acks", value: random.pick(["in-sync", "primary"]) };
   }
 }
+
+/** Something small, which takes nothing from anybody. */
+export function drawSmallRequest(random: SimRandom, { map }: Topology): TopologyRequest {
+  return random.below(2) === 0
+    ? { type: "bump-epoch", node: random.pick(map.nodes)?.id ?? "" }
+    : { type: "change-setting", name: "min-in-sync", value: String(1 + random.below(9)) };
+}
