@@ -363,6 +363,8 @@ export default definePlugin({
       if (!isReady()) passOn(frame);
       // Word that it is out may have been lost. Only that of its own asking tells where it is.
       else if (!isMember(frame.peer) && frame.hops === 0) tellRemoved(from.address, frame.peer);
+      // One that the state does not admit stays here and votes until the rest can do without it; one that stops does not.
+      else if (!attached().admits(nodeIdOf(frame.peer))) manageVoters();
       else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
     };
     const received = (from: BusSender, bytes: Uint8Array): void => {
@@ -568,8 +570,9 @@ export default definePlugin({
 
     const open = async (): Promise<void> => {
       const opened = hasDisk ? await RaftStorage.open(disk) : undefined;
-      // A node that was stopped while it was being reset may have left a member's memory that is not this node's.
-      if (opened === undefined || nodeIdOf(opened.storage.identity.peer) !== node.id) {
+      const storedPeer = opened?.storage.identity.peer;
+      // A node that was stopped while it was being reset may have left the memory of a member that it is not any more.
+      if (opened === undefined || nodeIdOf(storedPeer ?? "") !== node.id || storedPeer === node.leftPeer) {
         if (founders.length === 1) await found([peer], groupOf(list, [peer]));
         else formation?.step(clock.monotonicMs());
         return;

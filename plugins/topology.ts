@@ -298,7 +298,7 @@ export default definePlugin({
     const beginAlone = async (id: string, epoch: number): Promise<string | undefined> => {
       const problem = await consensus?.leave();
       if (problem !== undefined) return problem;
-      await context.resetIdentity(id);
+      await context.resetIdentity(id, consensus?.status.peer);
       listed = { record: { ...ownRecord(), id, incarnation: 1 }, slots: [] };
       acknowledged = 0;
       lastRejection = undefined;

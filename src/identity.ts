@@ -19,6 +19,7 @@ interface StoredIdentity {
   readonly id: string;
   readonly name: string | null;
   readonly isReset: boolean;
+  readonly leftPeer: string | null;
 }
 
 /** Who a node is. */
@@ -26,6 +27,11 @@ export interface Identity {
   readonly id: string;
   /** It was reset to be a cluster by itself (`CLUSTER RESET`): lists of nodes in its settings are not about it any more. */
   readonly isReset: boolean;
+  /**
+   * Who it was in the group that it left then, if it was in one: what its data directory holds of that is nobody's memory any more. A node that stops between noting
+   * this and founding its own group still has it.
+   */
+  readonly leftPeer: string | undefined;
 }
 
 /** @returns 40 random hexadecimal digits. */
@@ -51,7 +57,7 @@ export async function identify(
   dataDirectory: string | undefined,
   name: string | undefined,
 ): Promise<Identity> {
-  if (dataDirectory === undefined) return { id: newId(random, name), isReset: false };
+  if (dataDirectory === undefined) return { id: newId(random, name), isReset: false, leftPeer: undefined };
   try {
     return await claim(disk, random, dataDirectory, name);
   } catch (thrown) {
@@ -74,9 +80,9 @@ async function claim(disk: Disk, random: Random, dataDirectory: string, name: st
         `Cannot use data directory "${dataDirectory}": it holds files (${others.slice(0, 3).join(", ")}) and no ${IDENTITY_FILE}, so it is not a node's; name an empty or a new directory`,
       );
     }
-    const identity = { id: newId(random, name), isReset: false };
-    await store(disk, { format: FORMAT, name: name ?? null, ...identity });
-    return identity;
+    const id = newId(random, name);
+    await writeIdentity(disk, { id, name });
+    return { id, isReset: false, leftPeer: undefined };
   }
   const identity = check(stored, dataDirectory);
   if (name !== undefined && identity.name !== null && identity.name !== name) {
@@ -84,7 +90,7 @@ async function claim(disk: Disk, random: Random, dataDirectory: string, name: st
       `Cannot use data directory "${dataDirectory}": it belongs to node "${identity.name}", and this node is named "${name}"; name its own directory, or leave --name out`,
     );
   }
-  return identity;
+  return { ...identity, leftPeer: identity.leftPeer ?? undefined };
 }
 
 function check(stored: Uint8Array, dataDirectory: string): StoredIdentity {
@@ -124,21 +130,26 @@ export async function readIdentity(disk: Disk, dataDirectory: string): Promise<O
 
 /** Claims a data directory for a node. */
 export function writeIdentity(disk: Disk, { id, name }: Owner): Promise<void> {
-  return store(disk, { format: FORMAT, id, name: name ?? null, isReset: false });
+  return store(disk, { format: FORMAT, id, name: name ?? null, isReset: false, leftPeer: null });
 }
 
 /**
  * Notes that the node was reset, with the id that it has from here on. Without a data directory nothing is noted: the next start is as the first one was.
  *
  * @param hasDataDirectory Whether `identify` was given one.
+ * @param leftPeer See `Identity`.
  */
-export async function identifyAnew(disk: Disk, hasDataDirectory: boolean, id: string): Promise<Identity> {
-  const identity = { id, isReset: true };
+export async function identifyAnew(
+  disk: Disk,
+  hasDataDirectory: boolean,
+  id: string,
+  leftPeer: string | undefined,
+): Promise<Identity> {
   if (hasDataDirectory) {
     const stored = parse(new TextDecoder().decode((await disk.read(IDENTITY_FILE)) ?? new Uint8Array(0)));
-    await store(disk, { format: FORMAT, name: stored?.name ?? null, ...identity });
+    await store(disk, { format: FORMAT, id, name: stored?.name ?? null, isReset: true, leftPeer: leftPeer ?? null });
   }
-  return identity;
+  return { id, isReset: true, leftPeer };
 }
 
 async function store(disk: Disk, identity: StoredIdentity): Promise<void> {
@@ -156,11 +167,12 @@ function parse(text: string): StoredIdentity | undefined {
     if (typeof value !== "object" || value === null || !("format" in value) || typeof value.format !== "number")
       return undefined;
     // Of another format nothing but the number is known to be there.
-    if (value.format !== FORMAT) return { format: value.format, id: "", name: null, isReset: false };
+    if (value.format !== FORMAT) return { format: value.format, id: "", name: null, isReset: false, leftPeer: null };
     if (!("id" in value) || typeof value.id !== "string" || !/^[0-9a-f]{40}$/.test(value.id)) return undefined;
     const name = "name" in value && typeof value.name === "string" ? value.name : null;
     const isReset = "isReset" in value && value.isReset === true;
-    return { format: value.format, id: value.id, name, isReset };
+    const leftPeer = "leftPeer" in value && typeof value.leftPeer === "string" ? value.leftPeer : null;
+    return { format: value.format, id: value.id, name, isReset, leftPeer };
   } catch {
     return undefined;
   }

@@ -256,8 +256,8 @@ export class Node {
         this.#timers.add(handle);
         return handle;
       },
-      resetIdentity: async (id) => {
-        Object.assign(this.#facts, await identifyAnew(this.world.disk, this.core.dataDir !== undefined, id));
+      resetIdentity: async (id, leftPeer) => {
+        Object.assign(this.#facts, await identifyAnew(this.world.disk, this.core.dataDir !== undefined, id, leftPeer));
       },
       fault: (error) => this.#fault(error),
       shutdown: () => void this.#stopBecause(undefined),

@@ -67,8 +67,13 @@ export interface NodeContext {
   parameter(parameter: Parameter): void;
   /** As `world.clock.every`; ends by itself when the node stops. */
   every(periodMs: number, callback: () => void): Timer;
-  /** Makes the node one that was reset, durably: see `Identity`. @param id From here on; the one that it has, or another. */
-  resetIdentity(id: string): Promise<void>;
+  /**
+   * Makes the node one that was reset, durably: see `Identity`.
+   *
+   * @param id From here on; the one that it has, or another.
+   * @param leftPeer Who it was in the group that it has left.
+   */
+  resetIdentity(id: string, leftPeer: string | undefined): Promise<void>;
   /** Stops the node at once: an invariant is broken. */
   fault(error: unknown): void;
   /** Stops the node in order, as SIGTERM does. */

@@ -108,7 +108,7 @@ export async function runForget(seed: number, options: Partial<ForgetRunOptions>
   const probe = async ({ host }: Victim): Promise<void> => {
     for (;;) {
       await operator.pause(prober.between(50, 300));
-      const view = world.running.get(host.name);
+      const view = operator.nodeOn(host.name);
       if (view === undefined || view.topology.isMember) continue;
       const key = `key-${prober.below(1_000_000)}`;
       const reply = await operator.ask(view, `GET ${key}`);

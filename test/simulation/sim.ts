@@ -10,6 +10,7 @@ import { drawSwarm, formatSwarm } from "../support/swarm.ts";
 import { runCluster } from "./cluster-run.ts";
 import { runForget } from "./forget-run.ts";
 import { runRedirects } from "./redirect-run.ts";
+import { runReset } from "./reset-run.ts";
 
 /** Seeds that are drawn are below this: short enough to type. */
 const SEED_LIMIT = 1_000_000_000;
@@ -18,10 +19,11 @@ const program = new Command("sim")
   .description("Simulates clusters from seeds: faults as the seed draws them, checkers on the outside.")
   .option("--seed <number>", "the first seed (default: a fresh one)")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
-  .option("--run <kinds...>", "what is simulated: redirects, cluster, forget (default: all)", [
+  .option("--run <kinds...>", "what is simulated: redirects, cluster, forget, reset (default: all)", [
     "redirects",
     "cluster",
     "forget",
+    "reset",
   ])
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
@@ -53,6 +55,13 @@ const KINDS: Readonly<
   async forget(seed) {
     const { events, virtualMs, fates, refused, terms, faults, traceHash } = await runForget(seed, { sink });
     const told = `${events} events in ${seconds(virtualMs)}, forgotten: one that ${fates.join(", one that ")}; they refused ${refused} commands; ${terms} terms; ${faults}`;
+    return { told, traceHash };
+  },
+  async reset(seed) {
+    const { events, virtualMs, kinds, commands, crashesMidway, terms, faults, traceHash } = await runReset(seed, {
+      sink,
+    });
+    const told = `${events} events in ${seconds(virtualMs)}, reset: ${kinds.join(", ")}, by ${commands} commands; ${crashesMidway} crashes midway; ${terms} terms; ${faults}`;
     return { told, traceHash };
   },
 };

@@ -5,6 +5,7 @@ import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { ClusterMap, Topology } from "../../src/contracts/topology.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
 import type { Node } from "../../src/node.ts";
+import type { Raft } from "../../src/protocol/raft/machine.ts";
 import type { PeerId } from "../../src/protocol/raft/types.ts";
 import {
   BoundedQueues,
@@ -114,9 +115,7 @@ export class GroupChecker {
     seen.snapshotIndex = log.snapshot.index;
   }
 
-  stopped({ consensus }: NodeView): void {
-    const { machine } = consensus;
-    if (machine === undefined) return;
+  stopped(machine: Raft): void {
     this.#seen.delete(machine.id);
     // What was not durable may be gone: term and snapshot of the past are checked by votes and committed entries.
     this.#back.stopped(machine.id, { term: 0, snapshotIndex: 0 });

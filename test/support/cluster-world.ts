@@ -6,6 +6,7 @@ import { consensusService } from "../../src/contracts/consensus.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import type { RaftConsensus } from "../../plugins/raft.ts";
 import { type Node, createNode } from "../../src/node.ts";
+import type { Raft } from "../../src/protocol/raft/machine.ts";
 import { majorityOf } from "../../src/protocol/raft/quorum.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { GroupChecker, MapChecker, type NodeView } from "./cluster-checkers.ts";
@@ -55,6 +56,8 @@ export class ClusterWorld {
   readonly #hasDisk: ReadonlyMap<string, boolean>;
   readonly #snapshotBytes: number;
   readonly #groups = new Map<string, GroupChecker>();
+  readonly #ready = new WeakSet<NodeView>();
+  readonly #memberships = new Map<NodeView, { readonly machine: Raft; readonly group: GroupChecker }>();
   readonly #hasManyGroups: boolean;
 
   constructor(seed: number, random: SimRandom, options: ClusterWorldOptions) {
@@ -77,11 +80,11 @@ export class ClusterWorld {
       const view = this.running.get(host.name);
       if (type !== "crashed" || view === undefined) return;
       this.running.delete(host.name);
-      this.#groupOf(view).stopped(view);
+      this.#stopped(view);
       this.maps.stopped(view);
     });
     simulation.check("what a group of Raft promises", () => {
-      for (const view of this.running.values()) this.#groupOf(view).look(view);
+      for (const view of this.running.values()) this.#lookAtGroup(view);
     });
     simulation.check("what the cluster map promises", () => {
       for (const view of this.running.values()) this.maps.look(view);
@@ -91,6 +94,11 @@ export class ClusterWorld {
 
   get views(): readonly NodeView[] {
     return [...this.running.values()];
+  }
+
+  /** Nodes that have started, and take commands. */
+  get ready(): readonly NodeView[] {
+    return this.views.filter((view) => this.#ready.has(view));
   }
 
   /** Terms that had a leader. */
@@ -146,8 +154,10 @@ export class ClusterWorld {
           throw new Error(`${name} stopped by itself: ${fault?.message ?? "for no reason"}`);
         },
       });
-      this.running.set(host, viewOf(host, node));
+      const view = viewOf(host, node);
+      this.running.set(host, view);
       await node.start();
+      this.#ready.add(view);
     };
   }
 
@@ -186,6 +196,23 @@ export class ClusterWorld {
     } catch (thrown) {
       throw this.simulation.error(thrown instanceof Error ? thrown.message : String(thrown));
     }
+  }
+
+  #lookAtGroup(view: NodeView): void {
+    const { machine } = view.consensus;
+    const before = this.#memberships.get(view);
+    if (before?.machine !== machine) {
+      this.#stopped(view);
+      if (machine !== undefined) this.#memberships.set(view, { machine, group: this.#groupOf(view) });
+    }
+    this.#memberships.get(view)?.group.look(view);
+  }
+
+  /** It is a member no more: it has stopped, or left its group. */
+  #stopped(view: NodeView): void {
+    const before = this.#memberships.get(view);
+    before?.group.stopped(before.machine);
+    this.#memberships.delete(view);
   }
 
   #groupOf(view: NodeView): GroupChecker {

@@ -12,15 +12,20 @@ export class MapAsker {
   readonly #random: SimRandom;
   readonly #everyMs: number;
   readonly #draw: (random: SimRandom, topology: Topology) => TopologyRequest;
+  readonly #views: () => readonly NodeView[];
   #lastRequest = 0;
   #isAsking = true;
 
-  /** @param draw What is asked for. */
-  constructor(world: ClusterWorld, random: SimRandom, everyMs: number, draw = drawRequest) {
+  /**
+   * @param draw What is asked for.
+   * @param views Who is asked.
+   */
+  constructor(world: ClusterWorld, random: SimRandom, everyMs: number, draw = drawRequest, views = () => world.views) {
     this.#world = world;
     this.#random = random;
     this.#everyMs = everyMs;
     this.#draw = draw;
+    this.#views = views;
   }
 
   start(): void {
@@ -33,7 +38,7 @@ export class MapAsker {
 
   #askOn(): void {
     if (!this.#isAsking) return;
-    const view = this.#random.pick(this.#world.views);
+    const view = this.#random.pick(this.#views());
     if (view !== undefined) {
       if (this.#random.below(4) === 0) this.#read(view);
       else this.#request(view);

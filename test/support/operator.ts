@@ -34,10 +34,15 @@ export class Operator {
     });
   }
 
-  /** Any node that runs and is not one of these hosts. Waits for one. */
+  /** The node on a host, if it runs and takes commands. */
+  nodeOn(host: string): NodeView | undefined {
+    return this.#world.ready.find(({ name }) => name === host);
+  }
+
+  /** Any node that takes commands and is not on one of these hosts. Waits for one. */
   async anyOther(hosts: readonly string[]): Promise<NodeView> {
     for (;;) {
-      const view = this.random.pick(this.#world.views.filter(({ name }) => !hosts.includes(name)));
+      const view = this.random.pick(this.#world.ready.filter(({ name }) => !hosts.includes(name)));
       if (view !== undefined) return view;
       await this.pause(50);
     }
@@ -46,5 +51,6 @@ export class Operator {
 
 function textOf(reply: ReplyValue): string {
   if (reply instanceof ReplyError) return reply.message;
-  return reply instanceof Uint8Array ? new TextDecoder().decode(reply) : String(reply);
+  if (reply instanceof Uint8Array) return new TextDecoder().decode(reply);
+  return typeof reply === "string" ? reply : JSON.stringify(reply);
 }

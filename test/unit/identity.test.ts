@@ -69,7 +69,8 @@ test("loss of power at any moment of the claim leaves a directory that can be cl
 });
 
 test("a node that was reset keeps its new id, whenever power is lost; before that it has the old one", async () => {
-  const reset = async (world: World): Promise<string> => (await identifyAnew(world.disk, true, "b".repeat(40))).id;
+  const reset = async (world: World): Promise<string> =>
+    (await identifyAnew(world.disk, true, "b".repeat(40), "a/1")).id;
   const who = async (world: World): Promise<string> => {
     const { id, isReset } = await identify(world.disk, world.random, "data", "a");
     return `${id} ${isReset ? "reset" : "as it began"}`;
