@@ -10,7 +10,7 @@ import { StartError, messageOf } from "./errors.ts";
 import type { Disk, Random } from "./world.ts";
 
 /** The file in a data directory that says whose it is. */
-const IDENTITY_FILE = "node.json";
+export const IDENTITY_FILE = "node.json";
 /** Of the data directory's layout. A node refuses one that it does not know. */
 const FORMAT = 1;
 

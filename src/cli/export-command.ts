@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { Command } from "commander";
 import { encodeMapFile } from "../protocol/topology/topology-json.ts";
 import { readDataDirectory } from "./data-directory.ts";
+import { FileDirectories } from "./directories.ts";
 import { failStart } from "./report.ts";
 
 /** Makes the subcommand. */
@@ -13,7 +14,7 @@ export function exportCommand(): Command {
     .option("--to <file>", "the file to write (default: standard output)")
     .action(async (flags: { readonly from: string; readonly to?: string }) => {
       try {
-        const { state } = await readDataDirectory(flags.from);
+        const { state } = await readDataDirectory(new FileDirectories(), flags.from);
         const text = encodeMapFile(state);
         if (flags.to === undefined) process.stdout.write(text);
         else {

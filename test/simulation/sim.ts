@@ -9,6 +9,7 @@ import { Command } from "commander";
 import { drawSwarm, formatSwarm } from "../support/swarm.ts";
 import { runCluster } from "./cluster-run.ts";
 import { runForget } from "./forget-run.ts";
+import { runRecover } from "./recover-run.ts";
 import { runRedirects } from "./redirect-run.ts";
 import { runReset } from "./reset-run.ts";
 
@@ -19,11 +20,12 @@ const program = new Command("sim")
   .description("Simulates clusters from seeds: faults as the seed draws them, checkers on the outside.")
   .option("--seed <number>", "the first seed (default: a fresh one)")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
-  .option("--run <kinds...>", "what is simulated: redirects, cluster, forget, reset (default: all)", [
+  .option("--run <kinds...>", "what is simulated: redirects, cluster, forget, reset, recover (default: all)", [
     "redirects",
     "cluster",
     "forget",
     "reset",
+    "recover",
   ])
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
@@ -62,6 +64,14 @@ const KINDS: Readonly<
       sink,
     });
     const told = `${events} events in ${seconds(virtualMs)}, reset: ${kinds.join(", ")}, by ${commands} commands; ${crashesMidway} crashes midway; ${terms} terms; ${faults}`;
+    return { told, traceHash };
+  },
+  async recover(seed) {
+    const { events, virtualMs, lost, attempts, finished, kept, changes, terms, faults, traceHash } = await runRecover(
+      seed,
+      { sink },
+    );
+    const told = `${events} events in ${seconds(virtualMs)}, ${lost} disks lost; recovered in ${attempts} attempts, ${finished} of them to end another; ${kept} acts kept; ${changes} changes; ${terms} terms; ${faults}`;
     return { told, traceHash };
   },
 };

@@ -11,6 +11,7 @@ import { majorityOf } from "../../src/protocol/raft/quorum.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { GroupChecker, MapChecker, type NodeView } from "./cluster-checkers.ts";
 import type { FaultInjector } from "./fault-injector.ts";
+import { SubDisk } from "./sim-directories.ts";
 import type { SimRandom } from "./sim-random.ts";
 import { type Program, type SimHost, Simulation } from "./sim-world.ts";
 import { type SwarmOptions, swarmSimulation } from "./swarm.ts";
@@ -33,6 +34,8 @@ export interface ClusterWorldOptions {
   readonly diskChances: readonly [number, ...number[]];
   /** Nodes may leave the cluster and found others. Else two groups that both have a leader are a violation. */
   readonly hasManyGroups?: boolean;
+  /** The directory on its disk that each node has its files in. By default they are all there is on it. */
+  readonly directory?: string;
 }
 
 const PORT = 6379;
@@ -59,10 +62,12 @@ export class ClusterWorld {
   readonly #ready = new WeakSet<NodeView>();
   readonly #memberships = new Map<NodeView, { readonly machine: Raft; readonly group: GroupChecker }>();
   readonly #hasManyGroups: boolean;
+  readonly #directory: string | undefined;
 
   constructor(seed: number, random: SimRandom, options: ClusterWorldOptions) {
-    const { swarm, sink, counts, diskChances, hasManyGroups = false } = options;
+    const { swarm, sink, counts, diskChances, hasManyGroups = false, directory } = options;
     this.#hasManyGroups = hasManyGroups;
+    this.#directory = directory;
     const simulation = new Simulation(seed, { ...swarmSimulation(swarm), sink });
     this.simulation = simulation;
     this.members = divideSlots(random.pick(counts)).map((range, index) => ({
@@ -127,7 +132,9 @@ export class ClusterWorld {
 
   /** What runs on a host: a node with these settings. */
   program({ name, host }: ListedNode): Program {
-    return async (world) => {
+    return async (machine) => {
+      const directory = this.#directory;
+      const world = directory === undefined ? machine : { ...machine, disk: new SubDisk(machine.disk, directory) };
       const node = await createNode({
         world,
         config: {
