@@ -201,28 +201,26 @@ export default definePlugin({
     /**
      * Takes this node out of the cluster, and makes it one by itself.
      *
-     * 1. The map releases its slots and removes it, in one act: nothing is served twice, and its place is not missed.
-     * 2. The group lets it go: it does not count on its vote any more.
-     * 3. It founds a cluster of its own, without slots, that knows nothing of the other one.
+     * 1. The map releases its slots. The answer comes when it knows that itself: from then on it serves none of them, and others may.
+     * 2. The map removes it. In an act of its own, since what a node that is removed has lost is not waited for any more: were word of both lost, it would
+     *    serve on what others serve.
+     * 3. The group lets it go: it does not count on its vote any more.
+     * 4. It founds a cluster of its own, without slots, that knows nothing of the other one.
      *
-     * If it stops on the way it is out of the map, and may be reset again.
+     * If it stops on the way it is without slots, or out of the map, and may be reset again.
      */
     const resetNode = async (isHard: boolean, cause: string): Promise<Settled> => {
       const { id } = topology.self;
       const epoch = topology.selfShard?.primaryEpoch ?? 0;
       if (topology.isMember && topology.map.nodes.length > 1) {
-        const outcome = await ask(
-          {
-            type: "all",
-            requests: [
-              { type: "flush-slots", node: id },
-              { type: "remove-node", node: id, by: id },
-            ],
-          },
-          cause,
-        );
-        // Others may have removed it meanwhile, and its group has nothing to say to it.
-        if (outcome.error !== undefined && topology.isMember) return outcome;
+        for (const request of [
+          { type: "flush-slots", node: id },
+          { type: "remove-node", node: id, by: id },
+        ] as const) {
+          const { error } = await ask(request, cause);
+          // Others may have removed it meanwhile, and its group has nothing to say to it.
+          if (error !== undefined && topology.isMember) return { error };
+        }
       }
       const problem = await topology.beginAlone(isHard ? randomId(context.world.random) : id, isHard ? 0 : epoch);
       return problem === undefined ? {} : { error: `CLUSTERDOWN ${problem}; send CLUSTER RESET again` };

@@ -45,9 +45,10 @@ interface Routes {
  * Makes the table for a map, as one node sees it.
  *
  * @param self The node as it is: it serves the slots of the shard whose primary it is, if the map has admitted this start of it and takes it for the one
- *   that holds the data, and nobody may still serve them who has lost them.
+ *   that holds the data, and nobody may still serve them who has lost them. Its start is `undefined` if it is out of the cluster: no start of it is
+ *   admitted.
  */
-export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonly start: string }): Routes {
+export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonly start: string | undefined }): Routes {
   const addressOf = new Map(map.nodes.map((node) => [node.id, `${node.host}:${node.port}`]));
   const own = map.nodes.find((node) => node.id === self.id && node.start === self.start);
   const addresses: string[] = [];
@@ -84,7 +85,9 @@ export default definePlugin({
   provides: { router: routerService },
   setup(context) {
     const { topology } = context.requires;
-    const routesOf = (map: ClusterMap): Routes => makeRoutes(map, { id: topology.self.id, start: context.node.runId });
+    // One that was taken out may not have been sent the map that says so: its own has it as it was.
+    const routesOf = (map: ClusterMap): Routes =>
+      makeRoutes(map, { id: topology.self.id, start: topology.isMember ? context.node.runId : undefined });
     let routes = routesOf(topology.map);
     let movedCount = 0;
     context.on(context.hooks.mapChanged, ({ map, delta }) => {
@@ -97,7 +100,9 @@ export default definePlugin({
         call.reply.error("CLUSTERDOWN Hash slot not served");
       } else if (action === WAITING) {
         call.reply.error(
-          "CLUSTERDOWN The cluster is down: this node waits to be admitted, or for the slot's last owner",
+          topology.isMember
+            ? "CLUSTERDOWN The cluster is down: this node waits to be admitted, or for the slot's last owner"
+            : "CLUSTERDOWN This node was taken out of the cluster",
         );
       } else if (action === LOST) {
         call.reply.error(

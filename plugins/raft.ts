@@ -369,8 +369,14 @@ export default definePlugin({
 
     // --- frames ---
 
-    const tellRemoved = (to: BusAddress, id: PeerId): void =>
-      void sendTo(to, { type: "removed", group, peer: id, isBarred: attached().standingOf(nodeIdOf(id)) !== "member" });
+    const isMember = (id: PeerId): boolean =>
+      (machine()?.configuration.members ?? []).some((member) => member.id === id);
+    /** Once it is committed: a voter that goes sooner is missed, if the leader is lost and its successor knows nothing of it. */
+    const tellRemoved = (to: BusAddress, id: PeerId): void => {
+      const raft = machine();
+      if (raft === undefined || raft.log.configurationIndex > raft.log.commitIndex || isMember(id)) return;
+      sendTo(to, { type: "removed", group, peer: id, isBarred: attached().standingOf(nodeIdOf(id)) !== "member" });
+    };
     /** Passes a frame on to the leader. */
     const passOn = (frame: Extract<ConsensusFrame, { readonly type: "join" | "leave" }>): void => {
       const to = leader();
@@ -388,12 +394,11 @@ export default definePlugin({
       const { member, card } = frame;
       const nodeId = nodeIdOf(member.id);
       known.isAt(member.id, member);
+      if (isMember(member.id)) return;
       const standing = attached().standingOf(nodeId);
       if (standing === "removed") tellRemoved(member, member.id);
       else if (standing === "unknown") void introduce(nodeId, card, frame);
-      else if (!(machine()?.configuration.members ?? []).some((each) => each.id === member.id)) {
-        change({ type: "change", id: 0, change: { type: "add-learner", member } });
-      }
+      else change({ type: "change", id: 0, change: { type: "add-learner", member } });
     };
     /** The state is asked to take a node in, which is then a learner; or is told why it is not. */
     const introduce = async (
@@ -409,10 +414,11 @@ export default definePlugin({
       else sendTo(frame.member, { type: "refused", group, peer: frame.member.id, reason });
     };
     const dismiss = (from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "leave" }>): void => {
-      const isMember = (machine()?.configuration.members ?? []).some(({ id }) => id === frame.peer);
       if (!isReady()) passOn(frame);
       // Word that it is out may have been lost. Only that of its own asking tells where it is.
-      else if (!isMember && frame.hops === 0) tellRemoved(from.address, frame.peer);
+      else if (!isMember(frame.peer) && frame.hops === 0) tellRemoved(from.address, frame.peer);
+      // One that the state does not admit stays here and votes until the rest can do without it; one that stops does not.
+      else if (attached().standingOf(nodeIdOf(frame.peer)) !== "member") manageVoters();
       else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
     };
     const received = (channel: BusChannel, from: BusSender, bytes: Uint8Array): void => {
@@ -431,7 +437,7 @@ export default definePlugin({
           }
           known.isAt(frame.from, from.address);
           known.heard(frame.from, clock.monotonicMs());
-          if (isReady() && !(machine()?.configuration.members ?? []).some((each) => each.id === frame.from)) {
+          if (isReady() && !isMember(frame.from)) {
             tellRemoved(from.address, frame.from);
             return;
           }
@@ -483,6 +489,7 @@ export default definePlugin({
       void driver?.stop();
       // Nobody will answer any more.
       requests.close();
+      attached().takenOut();
     };
 
     // --- leaving, and beginning alone ---
@@ -632,12 +639,9 @@ export default definePlugin({
 
     const open = async (): Promise<void> => {
       const opened = hasDisk ? await RaftStorage.open(disk) : undefined;
+      const storedPeer = opened?.storage.identity.peer;
       // A node that was stopped while it was being reset, or moved to another group, may have left the memory of who it is no more.
-      const isOwn =
-        opened !== undefined &&
-        nodeIdOf(opened.storage.identity.peer) === node.id &&
-        (node.joining === undefined || node.joining.group === opened.storage.identity.group);
-      if (!isOwn) {
+      if (opened === undefined || nodeIdOf(storedPeer ?? "") !== node.id || storedPeer === node.leftPeer) {
         if (plan.type === "list" && plan.founders.length === 1) await found(ownProposal());
         else if (node.joining !== undefined) await join(node.joining.group);
         else formation?.step(clock.monotonicMs());

@@ -233,6 +233,12 @@ export default definePlugin({
           const found = journal.outcomeOf(requestId);
           return found === undefined ? undefined : { requestId, outcome: found.outcome, rejection: found.rejection };
         },
+        takenOut() {
+          // The same map, which says other things of this node: whoever reads it looks anew.
+          const previous = map;
+          map = { ...map };
+          hooks.mapChanged.notify({ map, previous, delta: undefined });
+        },
         restore(index, bytes) {
           const restored = decodeSnapshot(bytes);
           ({ journal } = restored);
@@ -315,9 +321,11 @@ export default definePlugin({
     });
 
     const beginAlone = async (id: string, epoch: number): Promise<string | undefined> => {
+      // Afterwards it is somebody else.
+      const leftPeer = consensus?.status.peer;
       const problem = await consensus?.leave();
       if (problem !== undefined) return problem;
-      await context.resetIdentity(id);
+      await context.resetIdentity(id, { leftPeer, joining: undefined });
       listed = { record: { ...ownRecord(), id, incarnation: 1 }, slots: [] };
       acknowledged = 0;
       lastRejection = undefined;
@@ -336,7 +344,10 @@ export default definePlugin({
       if (consensus === undefined) return 'without the plugin "raft" there is no cluster to move to';
       // Before anything of the old cluster goes: a node that stops on the way has left it.
       const former = [...(node.joining?.former ?? []), state.clusterId].filter((id) => id !== "");
-      await context.resetIdentity(node.id, { group: clusterId, members, former });
+      await context.resetIdentity(node.id, {
+        leftPeer: consensus.status.peer,
+        joining: { group: clusterId, members, former },
+      });
       const problem = await consensus.moveTo(clusterId, members);
       acknowledged = 0;
       lastRejection = undefined;
@@ -368,7 +379,7 @@ export default definePlugin({
       },
       get waitingFor() {
         if (consensus === undefined) return undefined;
-        if (map.version === 0) return consensus.status.waitingFor ?? "the cluster map";
+        if (map.version === 0 || consensus.status.isOut) return consensus.status.waitingFor ?? "the cluster map";
         if (!isAdmitted()) return lastRejection ?? "being admitted to the cluster";
         const shard = topology.selfShard;
         return shard?.primary === node.id && hasLostData(state, shard)

@@ -11,7 +11,7 @@ import { type NetAddress, formatAddress, parseAddress } from "./net-address.ts";
 import type { Disk, Random } from "./world.ts";
 
 /** The file in a data directory that says whose it is. */
-const IDENTITY_FILE = "node.json";
+export const IDENTITY_FILE = "node.json";
 /** Of the data directory's layout. A node refuses one that it does not know. */
 const FORMAT = 1;
 
@@ -34,9 +34,17 @@ export interface Identity {
   readonly id: string;
   /** It was reset to be a cluster by itself (`CLUSTER RESET`): lists of nodes in its settings are not about it any more. */
   readonly isReset: boolean;
-  /** It has left the cluster that it was, for this one (`CLUSTER MEET`): what it remembers of any other is not it any more. */
-  readonly joining?: Joining | undefined;
+  /**
+   * Who it was in the group that it left then, if it was in one: what its data directory holds of that is nobody's memory any more. A node that stops between noting
+   * this and founding its own group, or joining another, still has it.
+   */
+  readonly leftPeer: string | undefined;
+  /** It has left the cluster that it was, for this one (`CLUSTER MEET`). */
+  readonly joining: Joining | undefined;
 }
+
+/** Of a node that is what it began as. */
+const FRESH = { isReset: false, leftPeer: undefined, joining: undefined } as const;
 
 /** @returns 40 random hexadecimal digits. */
 export function randomId(random: Random): string {
@@ -61,7 +69,7 @@ export async function identify(
   dataDirectory: string | undefined,
   name: string | undefined,
 ): Promise<Identity> {
-  if (dataDirectory === undefined) return { id: newId(random, name), isReset: false };
+  if (dataDirectory === undefined) return { ...FRESH, id: newId(random, name) };
   try {
     return await claim(disk, random, dataDirectory, name);
   } catch (thrown) {
@@ -84,9 +92,9 @@ async function claim(disk: Disk, random: Random, dataDirectory: string, name: st
         `Cannot use data directory "${dataDirectory}": it holds files (${others.slice(0, 3).join(", ")}) and no ${IDENTITY_FILE}, so it is not a node's; name an empty or a new directory`,
       );
     }
-    const identity = { id: newId(random, name), isReset: false };
-    await store(disk, { format: FORMAT, name: name ?? null, ...identity });
-    return identity;
+    const id = newId(random, name);
+    await writeIdentity(disk, { id, name });
+    return { ...FRESH, id };
   }
   const identity = check(stored, dataDirectory);
   if (name !== undefined && identity.name !== null && identity.name !== name) {
@@ -134,7 +142,7 @@ export async function readIdentity(disk: Disk, dataDirectory: string): Promise<O
 
 /** Claims a data directory for a node. */
 export function writeIdentity(disk: Disk, { id, name }: Owner): Promise<void> {
-  return store(disk, { format: FORMAT, id, name: name ?? null, isReset: false });
+  return store(disk, { ...FRESH, format: FORMAT, id, name: name ?? null });
 }
 
 /**
@@ -142,14 +150,15 @@ export function writeIdentity(disk: Disk, { id, name }: Owner): Promise<void> {
  * start is as the first one was.
  *
  * @param hasDataDirectory Whether `identify` was given one.
+ * @param left See `Identity`.
  */
 export async function identifyAnew(
   disk: Disk,
   hasDataDirectory: boolean,
   id: string,
-  joining: Joining | undefined,
+  left: Pick<Identity, "leftPeer" | "joining">,
 ): Promise<Identity> {
-  const identity = { id, isReset: true, joining };
+  const identity = { id, isReset: true, ...left };
   if (hasDataDirectory) {
     const stored = parse(new TextDecoder().decode((await disk.read(IDENTITY_FILE)) ?? new Uint8Array(0)));
     await store(disk, { format: FORMAT, name: stored?.name ?? null, ...identity });
@@ -175,12 +184,13 @@ function parse(text: string): StoredIdentity | undefined {
     if (typeof value !== "object" || value === null || !("format" in value) || typeof value.format !== "number")
       return undefined;
     // Of another format nothing but the number is known to be there.
-    if (value.format !== FORMAT) return { format: value.format, id: "", name: null, isReset: false };
+    if (value.format !== FORMAT) return { ...FRESH, format: value.format, id: "", name: null };
     if (!("id" in value) || typeof value.id !== "string" || !/^[0-9a-f]{40}$/.test(value.id)) return undefined;
     const name = "name" in value && typeof value.name === "string" ? value.name : null;
     const isReset = "isReset" in value && value.isReset === true;
+    const leftPeer = "leftPeer" in value && typeof value.leftPeer === "string" ? value.leftPeer : undefined;
     const joining = "joining" in value ? readJoining(value.joining) : undefined;
-    return { format: value.format, id: value.id, name, isReset, joining };
+    return { format: value.format, id: value.id, name, isReset, leftPeer, joining };
   } catch {
     return undefined;
   }

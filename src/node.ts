@@ -256,8 +256,8 @@ export class Node {
         this.#timers.add(handle);
         return handle;
       },
-      resetIdentity: async (id, joining) => {
-        Object.assign(this.#facts, await identifyAnew(this.world.disk, this.core.dataDir !== undefined, id, joining));
+      resetIdentity: async (id, left) => {
+        Object.assign(this.#facts, await identifyAnew(this.world.disk, this.core.dataDir !== undefined, id, left));
       },
       fault: (error) => this.#fault(error),
       shutdown: () => void this.#stopBecause(undefined),

@@ -13,7 +13,7 @@ import type { CoreSettings } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Hook, HookOrder } from "./hook.ts";
 import type { Hooks } from "./hooks.ts";
-import type { Identity, Joining } from "./identity.ts";
+import type { Identity } from "./identity.ts";
 import type { Parameter, ParameterTable } from "./parameter-table.ts";
 import type { ServiceOf, ServiceToken } from "./service.ts";
 import type { Timer, World } from "./world.ts";
@@ -71,9 +71,9 @@ export interface NodeContext {
    * Makes the node one that was reset, durably: see `Identity`.
    *
    * @param id From here on; the one that it has, or another.
-   * @param joining The cluster that it moves to, if it is not one by itself.
+   * @param left Who it was in the group that it has left, and the cluster that it moves to, if it is not one by itself.
    */
-  resetIdentity(id: string, joining?: Joining): Promise<void>;
+  resetIdentity(id: string, left: Pick<Identity, "leftPeer" | "joining">): Promise<void>;
   /** Stops the node at once: an invariant is broken. */
   fault(error: unknown): void;
   /** Stops the node in order, as SIGTERM does. */

@@ -5,19 +5,19 @@
  * So whoever reads a directory takes every entry. That is the safe side: an entry that was answered as done is never left out, and one that was never
  * agreed on was at least asked for by somebody, and decided by a leader on the same log.
  */
-import { cp, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { existsSync } from "node:fs";
-import { dirname, resolve } from "node:path";
 import { Fault } from "../assert.ts";
 import { RaftStorage } from "../consensus/raft-storage.ts";
 import { groupOf } from "../consensus/founding.ts";
 import type { NodeRecord } from "../contracts/topology.ts";
 import { StartError } from "../errors.ts";
-import { type Owner, randomId, readIdentity, writeIdentity } from "../identity.ts";
+import { IDENTITY_FILE, type Owner, randomId, readIdentity, writeIdentity } from "../identity.ts";
 import type { TopologyAct } from "../protocol/topology/records.ts";
 import { type Journal, type TopologyState, applyAct, checkState } from "../protocol/topology/state.ts";
 import { decodeAct, decodeSnapshot, encodeSnapshot } from "../protocol/topology/topology-json.ts";
-import { createBunWorld } from "../world-bun.ts";
+import type { Clock, Random } from "../world.ts";
+import type { Directories } from "./directories.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 
 const RAFT_DIRECTORY = "raft";
@@ -46,9 +46,11 @@ export interface StoredCluster {
  *
  * @throws {StartError} If it is none, is damaged, or has never been in a cluster.
  */
-export async function readDataDirectory(path: string): Promise<StoredCluster> {
-  if (!existsSync(path)) throw new StartError(`Cannot read data directory "${path}": there is none.`);
-  const disk = await MemoryDisk.copyOf(path, [".", RAFT_DIRECTORY]);
+export async function readDataDirectory(directories: Directories, path: string): Promise<StoredCluster> {
+  if (!(await directories.exists(path))) {
+    throw new StartError(`Cannot read data directory "${path}": there is none.`);
+  }
+  const disk = await MemoryDisk.copyOf(directories.disk(path), [IDENTITY_FILE], RAFT_DIRECTORY);
   const node = await readIdentity(disk, path);
   if (node === undefined) {
     throw new StartError(`Cannot read data directory "${path}": it has no node.json, so it is not a node's.`);
@@ -125,25 +127,31 @@ export interface Surroundings {
   readonly backup?: string;
 }
 
+/** Where a directory is made before it takes its place. */
+function draftOf(path: string): string {
+  return `${path.replace(/\/+$/, "")}.unfinished`;
+}
+
 /**
- * Makes a data directory in which a node is the only member of a new group, with a map that is there already. It is made beside the path and renamed: a
- * crash leaves all of it or nothing.
+ * Makes a data directory in which a node is the only member of a new group, with a map that is there already. A crash leaves all of it or nothing:
+ *
+ * 1. It is made beside the path.
+ * 2. What is at the path goes to where the backup is to be.
+ * 3. It is renamed. A crash just before this leaves nothing at the path: `finishReplacement` does the rest.
  *
  * @returns The new group's name.
  */
 export async function writeDataDirectory(
+  directories: Directories,
   path: string,
   cluster: NewCluster,
-  { copyFrom, backup }: Surroundings = {},
+  { copyFrom, backup }: Surroundings,
+  { random, clock }: { readonly random: Random; readonly clock: Clock },
 ): Promise<string> {
-  const draft = `${resolve(path)}.unfinished`;
-  await rm(draft, { recursive: true, force: true });
-  await mkdir(dirname(draft), { recursive: true });
-  if (copyFrom !== undefined) {
-    const raft = resolve(copyFrom, RAFT_DIRECTORY);
-    await cp(copyFrom, draft, { recursive: true, filter: (source) => resolve(source) !== raft });
-  }
-  const { disk, random, clock } = createBunWorld({ dataDirectory: draft });
+  const draft = draftOf(path);
+  await directories.remove(draft);
+  if (copyFrom !== undefined) await directories.copy(copyFrom, draft, RAFT_DIRECTORY);
+  const disk = directories.disk(draft);
   const { node, state, journal, term } = cluster;
   const peer = `${node.id}/${randomId(random).slice(0, 8)}`;
   const group = groupOf(`new cluster ${randomId(random)}`, [peer]);
@@ -170,13 +178,23 @@ export async function writeDataDirectory(
   );
   // The log goes on in a later term than the one that the snapshot ends in.
   await storage.persist([{ type: "persist", ticket: 1, term, votedFor: undefined, entries: [], snapshot: undefined }]);
-  if (backup !== undefined) await rename(resolve(path), resolve(backup));
+  if (backup !== undefined) await directories.rename(path, backup);
   // An empty directory in its place is replaced; anything else there is an error.
-  await rename(draft, resolve(path));
-  const parent = await open(dirname(draft), "r");
-  await parent.sync();
-  await parent.close();
+  await directories.rename(draft, path);
   return group;
+}
+
+/**
+ * Ends the replacement of a data directory that was cut off at its last step. The old one is moved away only once the new one is whole.
+ *
+ * @returns What is there from here on, if there was something to do.
+ */
+export async function finishReplacement(directories: Directories, path: string): Promise<StoredCluster | undefined> {
+  const draft = draftOf(path);
+  if ((await directories.exists(path)) || !(await directories.exists(draft))) return undefined;
+  const made = await readDataDirectory(directories, draft);
+  await directories.rename(draft, path);
+  return made;
 }
 
 /** @throws {StartError} If something is there that would be overwritten. */

@@ -6,6 +6,7 @@ import { StartError } from "../errors.ts";
 import { askNode } from "./ask-node.ts";
 import { readDataDirectory } from "./data-directory.ts";
 import { readMapFile } from "./map-file.ts";
+import { FileDirectories } from "./directories.ts";
 import { failStart } from "./report.ts";
 
 interface ExportFlags {
@@ -17,7 +18,8 @@ interface ExportFlags {
 
 /** The map as a file. */
 async function mapOf({ from, node, password }: ExportFlags): Promise<string> {
-  if (from !== undefined && node === undefined) return encodeMapFile((await readDataDirectory(from)).state);
+  if (from !== undefined && node === undefined)
+    return encodeMapFile((await readDataDirectory(new FileDirectories(), from)).state);
   if (node !== undefined && from === undefined) {
     return await askNode(node, password ?? process.env["BUNCH_PASSWORD"], "CLUSTER", "MAP");
   }

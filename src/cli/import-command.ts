@@ -5,7 +5,9 @@ import pc from "picocolors";
 import type { NodeRecord } from "../contracts/topology.ts";
 import { StartError, messageOf } from "../errors.ts";
 import { Journal, type TopologyState } from "../protocol/topology/state.ts";
-import { checkIsFree, writeDataDirectory } from "./data-directory.ts";
+import { createBunWorld } from "../world-bun.ts";
+import { type NewCluster, checkIsFree, writeDataDirectory } from "./data-directory.ts";
+import { FileDirectories } from "./directories.ts";
 import { readMapFile } from "./map-file.ts";
 import { failStart } from "./report.ts";
 
@@ -43,7 +45,7 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
   const state = begunAnew(readMapFile(text, file));
   const node = chooseNode(state, flags.node, file);
   await checkIsFree(flags.dataDir);
-  const group = await writeDataDirectory(flags.dataDir, {
+  const cluster: NewCluster = {
     node,
     name: node.name === "" ? undefined : node.name,
     state,
@@ -52,7 +54,8 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
     index: state.version,
     cause: "bunch import: an operator made a new cluster of a map in a file",
     changes: [`the map of cluster ${state.clusterId || "(unnamed)"}, version ${state.version}, began a new cluster`],
-  });
+  };
+  const group = await writeDataDirectory(new FileDirectories(), flags.dataDir, cluster, {}, createBunWorld());
   process.stdout.write(
     `${pc.green("imported:")} "${flags.dataDir}" is cluster ${group.slice(0, 8)}, with node ${node.name || node.id} as its one member, and ${state.nodes.size} ${state.nodes.size === 1 ? "node" : "nodes"} in its map.\n`,
   );

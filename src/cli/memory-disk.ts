@@ -2,20 +2,18 @@
  * A disk in memory, for looking at files without touching them: what reads a data directory also mends it (cuts torn ends, begins new files), and nothing
  * may be changed before its owner has said yes.
  */
-import { readFile, readdir } from "node:fs/promises";
-import { join } from "node:path";
 import type { Disk } from "../world.ts";
 
 export class MemoryDisk implements Disk {
   readonly #files = new Map<string, Uint8Array>();
 
-  /** Copies the files of some directories. @param root What their paths are relative to. */
-  static async copyOf(root: string, directories: readonly string[]): Promise<MemoryDisk> {
+  /** Copies some files, and those in a directory. */
+  static async copyOf(source: Disk, files: readonly string[], directory: string): Promise<MemoryDisk> {
     const disk = new MemoryDisk();
-    for (const directory of directories) {
-      for (const file of await filesIn(join(root, directory))) {
-        disk.#files.set(join(directory, file), await readFile(join(root, directory, file)));
-      }
+    const inside = (await source.list(directory)).map((name) => `${directory}/${name}`);
+    for (const path of [...files, ...inside]) {
+      const bytes = await source.read(path);
+      if (bytes !== undefined) disk.#files.set(path, bytes);
     }
     return disk;
   }
@@ -61,15 +59,5 @@ export class MemoryDisk implements Disk {
       .filter((path) => path.startsWith(prefix))
       .map((path) => path.slice(prefix.length).split("/", 1)[0] ?? "");
     return Promise.resolve([...new Set(names)].toSorted());
-  }
-}
-
-async function filesIn(directory: string): Promise<readonly string[]> {
-  try {
-    const entries = await readdir(directory, { withFileTypes: true });
-    return entries.filter((entry) => entry.isFile()).map((entry) => entry.name);
-  } catch (thrown) {
-    if (thrown instanceof Error && "code" in thrown && thrown.code === "ENOENT") return [];
-    throw thrown;
   }
 }

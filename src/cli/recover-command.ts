@@ -11,7 +11,10 @@ import { describeRecord } from "../protocol/topology/records.ts";
 import { formatSlotRange } from "../protocol/slot-ranges.ts";
 import type { TopologyState } from "../protocol/topology/state.ts";
 import { confirm } from "./confirm.ts";
-import { type StoredCluster, checkIsFree, readDataDirectory, writeDataDirectory } from "./data-directory.ts";
+import { createBunWorld } from "../world-bun.ts";
+import { type StoredCluster, checkIsFree, finishReplacement, readDataDirectory } from "./data-directory.ts";
+import { FileDirectories } from "./directories.ts";
+import { recoverCluster, survivorOf } from "./recovery.ts";
 import { failStart } from "./report.ts";
 
 /** Entries of the log's end that are shown one by one. */
@@ -49,14 +52,18 @@ export function recoverCommand(): Command {
 }
 
 async function run(flags: RecoverFlags): Promise<void> {
-  const stored = await readDataDirectory(flags.from);
-  const { state } = stored;
-  const node = state.nodes.get(stored.node.id);
-  if (node === undefined) {
-    throw new StartError(
-      `Cannot recover from "${flags.from}": its node ${stored.node.id} was taken out of the cluster; take the data directory of one that was not.`,
+  const directories = new FileDirectories();
+  const finished = await finishReplacement(directories, flags.from);
+  if (finished !== undefined) {
+    print(
+      `${pc.green("recovered:")} "${flags.from}" is cluster ${finished.group.slice(0, 8)}. This was begun before, and cut off at its last step: that is done.`,
+      `Start it as before, with --data-dir "${flags.from}".`,
     );
+    return;
   }
+  const stored = await readDataDirectory(directories, flags.from);
+  const { state } = stored;
+  const node = survivorOf(stored, flags.from);
   if (flags.dataDir !== undefined) await checkIsFree(flags.dataDir);
   const answering = await whoAnswers([...state.nodes.values()]);
   if (!flags.force) checkIsLost(stored, node, answering);
@@ -74,20 +81,8 @@ async function run(flags: RecoverFlags): Promise<void> {
   await confirm("Make a new cluster of this node's data directory?", flags.yes);
 
   const path = flags.dataDir ?? flags.from;
-  const group = await writeDataDirectory(
-    path,
-    {
-      node,
-      name: stored.node.name,
-      state,
-      journal: stored.journal,
-      term: stored.term,
-      index: stored.lastIndex,
-      cause: "bunch recover: an operator made a new cluster of this node's data directory",
-      changes: [`cluster ${stored.group} became a new one, of node ${node.id} (${node.name}) alone`],
-    },
-    { copyFrom: flags.from, ...(backup === undefined ? {} : { backup }) },
-  );
+  const surroundings = { copyFrom: flags.from, ...(backup === undefined ? {} : { backup }) };
+  const group = await recoverCluster(directories, path, stored, node, surroundings, createBunWorld());
   print(
     "",
     `${pc.green("recovered:")} "${path}" is cluster ${group.slice(0, 8)}, with ${nameOf(node)} as its one member.`,

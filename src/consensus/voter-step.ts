@@ -1,4 +1,5 @@
 /** What a leader does next so that the right members vote. Pure: it is told what is known, and gives the machine's next input. */
+import { majorityOf } from "../protocol/raft/quorum.ts";
 import type { Raft } from "../protocol/raft/machine.ts";
 import type { Input, PeerId } from "../protocol/raft/types.ts";
 import { type VoterCandidate, type VoterPolicy, nextVoterChange } from "../protocol/voters.ts";
@@ -14,15 +15,22 @@ export interface VoterView {
   readonly silentMs: (id: PeerId) => number;
 }
 
+/** Beside how many vote, how soon one that says nothing is missed. */
+export interface VoterStepPolicy extends VoterPolicy {
+  /** Who was not heard for so long is not counted on, in milliseconds. */
+  readonly electionMs: number;
+}
+
 type VoterInput = Extract<Input, { readonly type: "change" | "transfer" }>;
 
 /**
  * The next step, in this order:
- * 1. a member that the state does not admit goes;
- * 2. a leader that it does not admit hands over: whoever leads next takes it out. Where nobody else votes, somebody is given a vote first;
+ * 1. a member that the state does not admit goes. One that votes goes when most of the voters that are left answer: with one of three away the other two
+ *    need each other, whether both are wanted or not;
+ * 2. a leader that it does not admit hands over to one that may stay: whoever leads next takes it out. Where no such member votes, one is given a vote first;
  * 3. what `nextVoterChange` wants.
  */
-export function voterStep(raft: Raft, view: VoterView, policy: VoterPolicy): VoterInput | undefined {
+export function voterStep(raft: Raft, view: VoterView, policy: VoterStepPolicy): VoterInput | undefined {
   const { leadership } = raft;
   if (leadership === undefined) return undefined;
   const { peer, nodeOf } = view;
@@ -32,13 +40,22 @@ export function voterStep(raft: Raft, view: VoterView, policy: VoterPolicy): Vot
     id: 0,
     change: what,
   });
-  const unwanted = members.find(({ id }) => id !== peer && !view.admits(nodeOf(id)));
+  // That it was heard of late is not enough: who was never heard since this leader began is silent from the first question on.
+  const answers = (id: PeerId): boolean => {
+    const wasHeard = Number.isFinite(leadership.progress.get(id)?.silentTicks);
+    return id === peer || (wasHeard && view.silentMs(id) < policy.electionMs);
+  };
+  const canDoWithout = (id: PeerId): boolean => {
+    const rest = raft.voters.filter((voter) => voter !== id);
+    return rest.length === raft.voters.length || rest.filter(answers).length >= majorityOf(rest.length);
+  };
+  const unwanted = members.find(({ id }) => id !== peer && !view.admits(nodeOf(id)) && canDoWithout(id));
   if (unwanted !== undefined) return change({ type: "remove", id: unwanted.id });
   if (!view.admits(nodeOf(peer))) {
-    const heir = raft.voters.find((id) => id !== peer);
-    if (heir !== undefined) return { type: "transfer", target: heir };
-    const learner = members.find(({ id }) => id !== peer && leadership.isCaughtUp(id));
-    return learner === undefined ? undefined : change({ type: "promote", id: learner.id });
+    const heirs = members.filter(({ id }) => id !== peer && view.admits(nodeOf(id)) && leadership.isCaughtUp(id));
+    const heir = heirs.find(({ isVoter }) => isVoter) ?? heirs[0];
+    if (heir === undefined) return undefined;
+    return heir.isVoter ? { type: "transfer", target: heir.id } : change({ type: "promote", id: heir.id });
   }
   const candidates = members.map((member): VoterCandidate => ({
     member,

@@ -62,6 +62,8 @@ export interface ReplicatedState {
   snapshot(): Uint8Array;
   /** What a request did, if it was applied not long ago. */
   outcomeOf(requestId: string): Applied | undefined;
+  /** The group has taken this node out. The log may not have told it so, and will not any more: `ConsensusStatus.isOut`. */
+  takenOut(): void;
   /** Replaces the state. */
   restore(index: number, snapshot: Uint8Array): void;
 }

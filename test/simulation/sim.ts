@@ -8,7 +8,10 @@ import process from "node:process";
 import { Command } from "commander";
 import { drawSwarm, formatSwarm } from "../support/swarm.ts";
 import { runCluster } from "./cluster-run.ts";
+import { runForget } from "./forget-run.ts";
+import { runRecover } from "./recover-run.ts";
 import { runRedirects } from "./redirect-run.ts";
+import { runReset } from "./reset-run.ts";
 
 /** Seeds that are drawn are below this: short enough to type. */
 const SEED_LIMIT = 1_000_000_000;
@@ -17,7 +20,13 @@ const program = new Command("sim")
   .description("Simulates clusters from seeds: faults as the seed draws them, checkers on the outside.")
   .option("--seed <number>", "the first seed (default: a fresh one)")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
-  .option("--run <kinds...>", "what is simulated: redirects, cluster (default: both)", ["redirects", "cluster"])
+  .option("--run <kinds...>", "what is simulated: redirects, cluster, forget, reset, recover (default: all)", [
+    "redirects",
+    "cluster",
+    "forget",
+    "reset",
+    "recover",
+  ])
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
 program.parse(process.argv);
@@ -43,6 +52,26 @@ const KINDS: Readonly<
     const result = await runCluster(seed, { sink });
     const { events, virtualMs, done, rejected, refused, unknown, reads, terms, snapshots, faults, traceHash } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${rejected} rejected, ${refused} refused, ${unknown} of unknown outcome, ${reads} reads, ${terms} terms, ${snapshots} snapshots; ${faults}`;
+    return { told, traceHash };
+  },
+  async forget(seed) {
+    const { events, virtualMs, fates, refused, terms, faults, traceHash } = await runForget(seed, { sink });
+    const told = `${events} events in ${seconds(virtualMs)}, forgotten: one that ${fates.join(", one that ")}; they refused ${refused} commands; ${terms} terms; ${faults}`;
+    return { told, traceHash };
+  },
+  async reset(seed) {
+    const { events, virtualMs, kinds, commands, crashesMidway, terms, faults, traceHash } = await runReset(seed, {
+      sink,
+    });
+    const told = `${events} events in ${seconds(virtualMs)}, reset: ${kinds.join(", ")}, by ${commands} commands; ${crashesMidway} crashes midway; ${terms} terms; ${faults}`;
+    return { told, traceHash };
+  },
+  async recover(seed) {
+    const { events, virtualMs, lost, attempts, finished, kept, changes, terms, faults, traceHash } = await runRecover(
+      seed,
+      { sink },
+    );
+    const told = `${events} events in ${seconds(virtualMs)}, ${lost} disks lost; recovered in ${attempts} attempts, ${finished} of them to end another; ${kept} acts kept; ${changes} changes; ${terms} terms; ${faults}`;
     return { told, traceHash };
   },
 };

@@ -6,6 +6,7 @@ import type { ClusterMap, Topology } from "../../src/contracts/topology.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
 import type { Node } from "../../src/node.ts";
 import { majorityValue } from "../../src/protocol/raft/quorum.ts";
+import type { Raft } from "../../src/protocol/raft/machine.ts";
 import type { PeerId } from "../../src/protocol/raft/types.ts";
 import {
   BoundedQueues,
@@ -117,9 +118,7 @@ export class GroupChecker {
     seen.snapshotIndex = log.snapshot.index;
   }
 
-  stopped({ consensus }: NodeView): void {
-    const { machine } = consensus;
-    if (machine === undefined) return;
+  stopped(machine: Raft): void {
     this.#seen.delete(machine.id);
     // What was not durable may be gone: term and snapshot of the past are checked by votes and committed entries.
     this.#back.stopped(machine.id, { term: 0, snapshotIndex: 0 });
@@ -213,6 +212,8 @@ export class MapChecker {
   newestVersion = 0;
   /** The newest version that anybody outside was told of. */
   answeredVersion = 0;
+  /** Nodes that an operator takes for gone: until they hear of it they serve on, and others serve in their place. */
+  readonly givenUp = new Set<string>();
   /** By cluster and version: versions of different clusters are not comparable. */
   readonly #digests = new Map<string, string>();
   readonly #versions = new Map<NodeView, ClusterMap>();
@@ -238,17 +239,19 @@ export class MapChecker {
     this.#digests.set(key, digest);
     const isSame =
       before?.shardOfSlot === map.shardOfSlot && before.releases === map.releases && sameStarts(before, map);
-    if (!isSame) this.#oneServes(view, map);
+    if (!isSame || !view.topology.isMember) this.#oneServes(view, map);
   }
 
   /** Nobody serves a slot that another node may still serve, since it does not know yet that it lost it. */
   #oneServes(view: NodeView, map: ClusterMap): void {
     const { facts } = view.node;
+    if (this.givenUp.has(facts.id)) return;
+    if (!view.topology.isMember) return void this.#serving.delete(view);
     const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
     const serves = new Uint8Array(SLOT_COUNT);
     for (let slot = 0; slot < SLOT_COUNT; slot += 1) serves[slot] = actionOfSlot[slot] === 0 ? 1 : 0;
     for (const [other, theirs] of this.#serving) {
-      if (other === view) continue;
+      if (other === view || this.givenUp.has(other.node.facts.id)) continue;
       for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
         if (((serves[slot] as number) & (theirs[slot] as number)) === 0) continue;
         throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);

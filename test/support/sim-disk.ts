@@ -189,6 +189,13 @@ export class DiskStore {
     this.#files.set(to, file);
   }
 
+  /** Renames all files of a directory, in one step. */
+  renameDirectory(from: string, to: string): void {
+    for (const path of this.paths()) {
+      if (path.startsWith(`${from}/`)) this.rename(path, to + path.slice(from.length));
+    }
+  }
+
   remove(path: string): void {
     this.#files.delete(path);
   }

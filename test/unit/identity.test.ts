@@ -71,7 +71,7 @@ test("loss of power at any moment of the claim leaves a directory that can be cl
 test("a node that was reset, or moved to another cluster, keeps its new id and where it went, whenever power is lost; before that it has the old one", async () => {
   const joining = { group: "f".repeat(40), members: [{ host: "::1", port: 17_000 }], former: ["e".repeat(40)] };
   const reset = async (world: World): Promise<string> =>
-    (await identifyAnew(world.disk, true, "b".repeat(40), joining)).id;
+    (await identifyAnew(world.disk, true, "b".repeat(40), { leftPeer: "a/1", joining })).id;
   const who = async (world: World): Promise<string> => {
     const { id, isReset, joining: to } = await identify(world.disk, world.random, "data", "a");
     expect(to).toEqual(isReset ? joining : undefined);
