@@ -167,8 +167,8 @@ export class PredecessorChecker {
 }
 
 /**
- * A primary that has started again serves nothing of a shard with replicas, which may hold what it lost: until it is promoted anew. Looks at each node after
- * each event.
+ * A primary that has started again serves nothing of a shard of which another member may hold what it lost: until it is promoted anew. Looks at each node
+ * after each event.
  */
 export class HolderChecker {
   readonly #maps = new Map<NodeView, ClusterMap>();
@@ -183,7 +183,9 @@ export class HolderChecker {
     const { id, runId: start } = view.node.facts;
     const own = map.nodes.find((node) => node.id === id && node.start === start);
     const earlier = before?.nodes.find((node) => node.id === id)?.incarnation ?? 0;
-    const shard = map.shards.find(({ primary, replicas }) => primary === id && replicas.length > 0);
+    const shard = map.shards.find(
+      ({ primary, inSync, eligible }) => primary === id && [...inSync, ...eligible].some((each) => each !== id),
+    );
     // Its first start has lost nothing, whoever followed it before that.
     if (own?.incarnation === map.version && earlier > 0 && shard !== undefined) this.#lost.set(view, shard.id);
     const lost = this.#lost.get(view);
