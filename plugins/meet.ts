@@ -73,6 +73,8 @@ export default definePlugin({
     let rediscoveredAtMs = clock.monotonicMs();
     /** A join of a node that has no map to seal. */
     let unsealed: SealRecord | undefined;
+    /** A join that has come to its end: the sealed map counts until the other cluster has sent its own. */
+    let settled = "";
     /** The cluster that is to be joined is one node, and holds no keys: should it refuse, it can come here instead. */
     let isHostKeyless = false;
     /** One step of a join at a time. */
@@ -82,13 +84,19 @@ export default definePlugin({
     let lastError = "";
 
     const standing = (): ClusterStanding => ({
-      clusterId: topology.map.version === 0 ? "" : topology.map.clusterId,
+      // A node that was taken in and has no map yet is on its way all the same.
+      clusterId: topology.map.version === 0 ? consensus.status.group : topology.map.clusterId,
       nodeCount: topology.map.nodes.length,
       isKeyless: keyspace.size === 0,
-      isSealed: join() !== undefined,
-      isOut: !topology.isMember && topology.map.version > 0,
+      isSealed: unsealed !== undefined || topology.map.seal !== undefined,
+      // That the map does not have this node yet, which is just joining, is something else.
+      isOut: consensus.status.isOut,
     });
-    const join = (): SealRecord | undefined => unsealed ?? topology.map.seal;
+    /** The join that is not settled yet. */
+    const join = (): SealRecord | undefined => {
+      const { seal } = topology.map;
+      return unsealed ?? (seal?.joinId === settled ? undefined : seal);
+    };
     const send = (to: BusAddress, frame: MeetingFrame): void =>
       void bus.send(to, BusChannel.meeting, encodeMeetingFrame(frame));
     const fail = (what: string, reason: string): void => {
@@ -184,10 +192,14 @@ export default definePlugin({
       oneStep(async () => {
         const seal = join();
         if (seal?.joinId !== joinId) return;
-        if (isAdmitted) {
+        if (isAdmitted && consensus.status.group === clusterId) {
+          // It has found the way by itself.
+          unsealed = undefined;
+        } else if (isAdmitted) {
           const problem = await topology.moveTo(clusterId, [seal, ...members]);
           // Asked again, the answer will be the same.
           if (problem !== undefined) return;
+          settled = joinId;
           unsealed = undefined;
           lastError = "";
           log.info("part of another cluster", { cluster: clusterId });
@@ -229,7 +241,7 @@ export default definePlugin({
       const own = topology.map.clusterId;
       const isHere = clusterId === own || node.joining?.former.includes(clusterId) === true;
       const record = readNodeCard(card);
-      if (!isHere || !topology.isMember || join() !== undefined || asked.has(joinId) || asked.size >= MAX_MEETINGS)
+      if (!isHere || !topology.isMember || standing().isSealed || asked.has(joinId) || asked.size >= MAX_MEETINGS)
         return;
       if (record?.id !== from.nodeId || record.start === "" || !/^[0-9a-f]{40}$/.test(joinId)) return;
       asked.add(joinId);

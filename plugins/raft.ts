@@ -353,6 +353,7 @@ export default definePlugin({
           foundingPeers,
           voters: machine()?.voters ?? [],
           isEstablished,
+          isBound: node.joining?.group === group,
           members: machine()?.configuration.members ?? [],
         }),
         {

@@ -40,6 +40,8 @@ export interface FormationSelf {
   readonly voters: readonly PeerId[];
   /** The group has had a leader. */
   readonly isEstablished: boolean;
+  /** The group knows this node already, and counts on it: it is left for no other. */
+  readonly isBound: boolean;
   /** Where members of the group are, as far as this node knows. */
   readonly members: readonly BusAddress[];
 }
@@ -166,8 +168,8 @@ export class Formation {
   /** Somebody has answered. */
   answered(from: BusSender, standing: Standing, nowMs: number): void {
     this.#heard(from, standing, nowMs);
-    const { group, isEstablished } = this.#self();
-    if (group !== "" && standing.group !== group && standing.isEstablished && !isEstablished) {
+    const { group, isEstablished, isBound } = this.#self();
+    if (group !== "" && !isBound && standing.group !== group && standing.isEstablished && !isEstablished) {
       if (this.#expectation.nodes !== undefined && standing.list !== this.#expectation.list) return;
       this.#log.warn("raft: another group lives; this one never did", { group });
       this.#abandon(nowMs);

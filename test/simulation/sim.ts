@@ -8,6 +8,8 @@ import process from "node:process";
 import { Command } from "commander";
 import { drawSwarm, formatSwarm } from "../support/swarm.ts";
 import { runCluster } from "./cluster-run.ts";
+import { runFormation } from "./formation-run.ts";
+import { runMeeting } from "./meeting-run.ts";
 import { runForget } from "./forget-run.ts";
 import { runRecover } from "./recover-run.ts";
 import { runRedirects } from "./redirect-run.ts";
@@ -20,13 +22,11 @@ const program = new Command("sim")
   .description("Simulates clusters from seeds: faults as the seed draws them, checkers on the outside.")
   .option("--seed <number>", "the first seed (default: a fresh one)")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
-  .option("--run <kinds...>", "what is simulated: redirects, cluster, forget, reset, recover (default: all)", [
-    "redirects",
-    "cluster",
-    "forget",
-    "reset",
-    "recover",
-  ])
+  .option(
+    "--run <kinds...>",
+    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting (default: all)",
+    ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting"],
+  )
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
 program.parse(process.argv);
@@ -72,6 +72,18 @@ const KINDS: Readonly<
       { sink },
     );
     const told = `${events} events in ${seconds(virtualMs)}, ${lost} disks lost; recovered in ${attempts} attempts, ${finished} of them to end another; ${kept} acts kept; ${changes} changes; ${terms} terms; ${faults}`;
+    return { told, traceHash };
+  },
+  async formation(seed) {
+    const { events, virtualMs, founders, joiners, replicas, isFormedUnderFaults, terms, faults, traceHash } =
+      await runFormation(seed, { sink });
+    const when = isFormedUnderFaults ? "under faults" : "after them";
+    const told = `${events} events in ${seconds(virtualMs)}, ${founders} founders, ${joiners} joiners, ${replicas} replicas, formed ${when}; ${terms} terms; ${faults}`;
+    return { told, traceHash };
+  },
+  async meeting(seed) {
+    const { events, virtualMs, nodes, commands, writes, faults, traceHash } = await runMeeting(seed, { sink });
+    const told = `${events} events in ${seconds(virtualMs)}, ${nodes} nodes met by ${commands} commands, ${writes} writes; ${faults}`;
     return { told, traceHash };
   },
 };

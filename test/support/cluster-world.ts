@@ -5,6 +5,7 @@
 import { consensusService } from "../../src/contracts/consensus.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import type { RaftConsensus } from "../../plugins/raft.ts";
+import type { Config } from "../../src/config.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import type { Raft } from "../../src/protocol/raft/machine.ts";
 import { majorityOf } from "../../src/protocol/raft/quorum.ts";
@@ -34,6 +35,8 @@ export interface ClusterWorldOptions {
   readonly diskChances: readonly [number, ...number[]];
   /** Nodes may leave the cluster and found others. Else two groups that both have a leader are a violation. */
   readonly hasManyGroups?: boolean;
+  /** How each node starts; by default all have the same list of nodes. */
+  readonly settingsOf?: (member: ListedNode, members: readonly ListedNode[]) => Config;
   /** The directory on its disk that each node has its files in. By default they are all there is on it. */
   readonly directory?: string;
 }
@@ -65,9 +68,11 @@ export class ClusterWorld {
   readonly #memberships = new Map<NodeView, { readonly machine: Raft; readonly group: GroupChecker }>();
   readonly #hasManyGroups: boolean;
   readonly #directory: string | undefined;
+  readonly #settingsOf: (member: ListedNode, members: readonly ListedNode[]) => Config;
 
   constructor(seed: number, random: SimRandom, options: ClusterWorldOptions) {
     const { swarm, sink, counts, diskChances, hasManyGroups = false, directory } = options;
+    this.#settingsOf = options.settingsOf ?? ((_, members) => ({ plugins: { topology: { nodes: members } } }));
     this.#hasManyGroups = hasManyGroups;
     this.#directory = directory;
     const simulation = new Simulation(seed, { ...swarmSimulation(swarm), sink });
@@ -139,8 +144,10 @@ export class ClusterWorld {
   }
 
   /** What runs on a host: a node with these settings. */
-  program({ name, host }: ListedNode): Program {
+  program(member: ListedNode): Program {
+    const { name, host } = member;
     return async (machine) => {
+      const { plugins, ...settings } = this.#settingsOf(member, this.members);
       const directory = this.#directory;
       const world = directory === undefined ? machine : { ...machine, disk: new SubDisk(machine.disk, directory) };
       const node = await createNode({
@@ -153,9 +160,10 @@ export class ClusterWorld {
           // The slowest disks that are drawn take seconds for each operation.
           pluginTimeoutMs: 120_000,
           ...(this.hasDisk(host) ? { dataDir: "data" } : {}),
+          ...settings,
           plugins: {
+            ...plugins,
             resp: false,
-            topology: { nodes: this.members },
             raft: {
               snapshotBytes: this.#snapshotBytes,
               maxVoters: this.maxVoters,
