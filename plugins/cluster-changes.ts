@@ -26,6 +26,7 @@ import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
+import { refuseExtraArguments } from "../src/subcommand-help.ts";
 
 const BAD_SLOT = "ERR Invalid or out of range slot";
 
@@ -228,8 +229,7 @@ export default definePlugin({
     let isResetting = false;
     const reset = (call: Call): void => {
       if (call.count > 3) {
-        const name = call.text(1).slice(0, 128);
-        call.reply.error(`ERR unknown subcommand or wrong number of arguments for '${name}'. Try CLUSTER HELP.`);
+        refuseExtraArguments(call);
       } else if (call.count === 3 && !call.is(2, "HARD") && !call.is(2, "SOFT")) {
         call.reply.error(SYNTAX_ERROR);
       } else if (keyspace.size > 0) {

@@ -1,5 +1,5 @@
 /**
- * server: commands about the process: TIME, MEMORY, DEBUG, SHUTDOWN, and FUNCTION FLUSH and SCRIPT FLUSH, which have nothing to flush.
+ * server: commands about the process: TIME, MEMORY, DEBUG, SHUTDOWN, and SCRIPT FLUSH, which has nothing to flush.
  *
  * `DEBUG` is off unless the setting `debugCommands` turns it on: it can stop the node from answering. DEBUG SLEEP does so as a stalled process
  * would, for all clients, but by the node's own clock, so that it works in simulation too.
@@ -109,44 +109,35 @@ export default definePlugin({
       run: wantsSubcommand,
     });
 
-    const flush = (container: string, since: string, helpSince: string, mode: string): void => {
-      const group = "scripting";
-      const flushes = [
-        subcommand(
-          `flush ${mode}`,
-          -2,
-          since,
-          "Removes them all: there are none.",
-          (call) => {
-            if (call.count === 2 || (call.count === 3 && (call.is(2, "ASYNC") || call.is(2, "SYNC")))) call.reply.ok();
-            else if (container === "function") call.reply.error("ERR FUNCTION FLUSH only supports SYNC|ASYNC option");
-            else call.reply.error("ERR SCRIPT FLUSH only support SYNC|ASYNC option");
-          },
-          {
-            group,
-            flags: container === "function" ? ["write", "noscript"] : ["noscript"],
-            categories: ["scripting"],
-            tips: [
-              `request_policy:${container === "function" ? "all_shards" : "all_nodes"}`,
-              "response_policy:all_succeeded",
-            ],
-          },
-        ),
-      ];
-      context.command({
-        name: container,
-        arity: -2,
-        flags: [],
-        group,
-        summary: `Commands about ${container}s: there are none here.`,
-        complexity: "Depends on the subcommand.",
-        since,
-        subcommands: [...flushes, helpSubcommand(container.toUpperCase(), group, helpSince, flushes)],
-        run: wantsSubcommand,
-      });
-    };
-    flush("function", "7.0.0", "7.0.0", "[async:(ASYNC | SYNC)]");
-    flush("script", "2.6.0", "5.0.0", "[async:(ASYNC | SYNC)@6.2.0]");
+    const script = [
+      subcommand(
+        "flush [async:(ASYNC | SYNC)@6.2.0]",
+        -2,
+        "2.6.0",
+        "Removes them all: there are none.",
+        (call) => {
+          if (call.count === 2 || (call.count === 3 && (call.is(2, "ASYNC") || call.is(2, "SYNC")))) call.reply.ok();
+          else call.reply.error("ERR SCRIPT FLUSH only support SYNC|ASYNC option");
+        },
+        {
+          group: "scripting",
+          flags: ["noscript"],
+          categories: ["scripting"],
+          tips: ["request_policy:all_nodes", "response_policy:all_succeeded"],
+        },
+      ),
+    ];
+    context.command({
+      name: "script",
+      arity: -2,
+      flags: [],
+      group: "scripting",
+      summary: "Commands about scripts: there are none here.",
+      complexity: "Depends on the subcommand.",
+      since: "2.6.0",
+      subcommands: [...script, helpSubcommand("SCRIPT", "scripting", "5.0.0", script)],
+      run: wantsSubcommand,
+    });
 
     // DEBUG SLEEP: until it is over, every client's next command is held, as if the process stood still.
     const held = new Set<Client>();

@@ -22,6 +22,7 @@ import expiry from "../plugins/expiry.ts";
 import keys from "../plugins/keys.ts";
 import bitmaps from "../plugins/bitmaps.ts";
 import dump from "../plugins/dump.ts";
+import functions from "../plugins/functions.ts";
 import eviction from "../plugins/eviction.ts";
 import type { Plugin } from "./plugin.ts";
 
@@ -38,6 +39,7 @@ export const defaultPlugins = [
   expiry,
   bitmaps,
   dump,
+  functions,
   eviction,
   connection,
   clients,

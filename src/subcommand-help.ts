@@ -42,6 +42,14 @@ export function helpSubcommand(
   };
 }
 
+/** What a subcommand does that got more arguments than it takes, where its arity sets no limit. */
+export function refuseExtraArguments(call: Call): void {
+  const container = call.command.container?.fullName.toUpperCase() ?? "";
+  // As the client wrote it.
+  const name = call.text(1);
+  call.reply.error(`ERR unknown subcommand or wrong number of arguments for '${name}'. Try ${container} HELP.`);
+}
+
 /** What a container of subcommands does when none was named. */
 export function wantsSubcommand(call: Call): void {
   call.reply.error(`ERR wrong number of arguments for '${call.command.fullName}' command`);

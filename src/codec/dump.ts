@@ -94,6 +94,15 @@ export function encodeString(bytes: Uint8Array, start: number, end: number): Uin
 }
 
 /**
+ * Writes a payload with nothing in it, not even a type: what FUNCTION DUMP gives where there are no functions.
+ *
+ * @returns The payload.
+ */
+export function encodeNothing(): Uint8Array {
+  return seal(new Uint8Array(FOOTER_BYTES), 0);
+}
+
+/**
  * Reads a payload.
  *
  * @param payload Holds it.
@@ -108,12 +117,31 @@ export function encodeString(bytes: Uint8Array, start: number, end: number): Uin
  * ```
  */
 export function decode(payload: Uint8Array, start: number, end: number, maxBytes: number): Decoded {
-  const footer = end - FOOTER_BYTES;
-  if (footer < start || !hasGoodFooter(payload, start, footer)) return { kind: "damaged" };
+  const footer = bodyEnd(payload, start, end);
+  if (footer < start) return { kind: "damaged" };
   if (footer === start) return { kind: "malformed" };
   const type = payload[start] as number;
   if (type !== TYPE_STRING) return { kind: "unsupported", type };
   return new StringReader(payload, start + 1, footer).read(maxBytes);
+}
+
+/**
+ * Checks a payload's version and checksum, whatever it holds.
+ *
+ * @param payload Holds it.
+ * @param start Where it begins.
+ * @param end Where it ends, exclusive.
+ * @returns Where what it holds ends, exclusive: at `start` if it holds nothing; -1 if it is damaged.
+ */
+export function bodyEnd(payload: Uint8Array, start: number, end: number): number {
+  const footer = end - FOOTER_BYTES;
+  if (footer < start) return -1;
+  const version = (payload[footer] as number) | ((payload[footer + 1] as number) << 8);
+  if (version > DUMP_VERSION) return -1;
+  const checksum = new Uint8Array(CHECKSUM_BYTES);
+  const checksumAt = footer + VERSION_BYTES;
+  writeCrc64(payload, start, checksumAt, checksum, 0);
+  return checksum.every((byte, index) => byte === payload[checksumAt + index]) ? footer : -1;
 }
 
 /** Reads the string between two positions. What follows it is ignored, as Redis does. */
@@ -243,13 +271,4 @@ function seal(body: Uint8Array, length: number): Uint8Array {
   body[length + 1] = DUMP_VERSION >> 8;
   writeCrc64(body, 0, length + VERSION_BYTES, body, length + VERSION_BYTES);
   return body.subarray(0, length + FOOTER_BYTES);
-}
-
-function hasGoodFooter(payload: Uint8Array, start: number, footer: number): boolean {
-  const version = (payload[footer] as number) | ((payload[footer + 1] as number) << 8);
-  if (version > DUMP_VERSION) return false;
-  const checksum = new Uint8Array(CHECKSUM_BYTES);
-  const checksumAt = footer + VERSION_BYTES;
-  writeCrc64(payload, start, checksumAt, checksum, 0);
-  return checksum.every((byte, index) => byte === payload[checksumAt + index]);
 }

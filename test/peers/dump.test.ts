@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Redis } from "ioredis";
 import { writeCrc64 } from "../../src/codec/crc64.ts";
 import { decode, encodeString } from "../../src/codec/dump.ts";
+import { sealed } from "../support/dump-payload.ts";
 import { needsRedisServer, type RedisServer, startRedisServer } from "../support/redis-server.ts";
 import { makeRandom, type TestRandom } from "../support/test-random.ts";
 
@@ -124,13 +125,6 @@ describe.skipIf(!needsRedisServer())("DUMP and RESTORE, beside redis-server", ()
     }
   });
 });
-
-/** Adds version and checksum. */
-function sealed(body: Uint8Array): Buffer {
-  const payload = Buffer.concat([body, Uint8Array.of(10, 0), new Uint8Array(8)]);
-  writeCrc64(payload, 0, payload.length - 8, payload, payload.length - 8);
-  return payload;
-}
 
 /** Numbers, noise, words that repeat, runs, a few letters only: what compresses, and what does not. */
 function drawValue(random: TestRandom): Buffer {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { writeCrc64 } from "../../src/codec/crc64.ts";
-import { decode, encodeString } from "../../src/codec/dump.ts";
+import { bodyEnd, decode, encodeNothing, encodeString } from "../../src/codec/dump.ts";
+import { sealed } from "../support/dump-payload.ts";
 
 const LIMIT = 1024 * 1024;
 const encode = (text: string): string => {
@@ -114,16 +115,32 @@ describe("decode", () => {
   });
 });
 
+describe("bodyEnd", () => {
+  test("is where the body ends, whatever it holds, with other bytes on both sides", () => {
+    for (const body of ["", "00", "f50161", "ff".repeat(100)]) {
+      const payload = sealed(Buffer.from(body, "hex"));
+      const bytes = Buffer.concat([Buffer.from("eeee", "hex"), payload, Buffer.from("ee", "hex")]);
+      expect(bodyEnd(bytes, 2, bytes.length - 1)).toBe(2 + body.length / 2);
+      for (let end = 2; end < bytes.length - 1; end++) expect(bodyEnd(bytes, 2, end)).toBe(-1);
+    }
+  });
+
+  test("of nothing is where the payload begins, and its bytes are Redis'", () => {
+    const payload = encodeNothing();
+    // What redis-server 7.0.15 gives for FUNCTION DUMP.
+    expect(Buffer.from(payload).toString("hex")).toBe("0a005d9b5c400f7fa2da");
+    expect(bodyEnd(payload, 0, payload.length)).toBe(0);
+    expect(decode(payload, 0, payload.length, LIMIT)).toEqual({ kind: "malformed" });
+  });
+});
+
 /** Adds version and checksum to a body, then reads it, with other bytes on both sides. */
 function decodeHex(body: string, version = 10, maxBytes = LIMIT): ReturnType<typeof decode> {
   const payload = Buffer.concat([
     Buffer.from("ee", "hex"),
-    Buffer.from(body, "hex"),
-    Buffer.from(Uint16Array.of(version).buffer),
-    Buffer.alloc(8),
+    sealed(Buffer.from(body, "hex"), version),
     Buffer.from("ee", "hex"),
   ]);
-  writeCrc64(payload, 1, payload.length - 9, payload, payload.length - 9);
   return decode(payload, 1, payload.length - 1, maxBytes);
 }
 
