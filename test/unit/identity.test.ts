@@ -72,13 +72,13 @@ test("a node that was reset keeps its new id, whenever power is lost; before tha
   const reset = async (world: World): Promise<string> =>
     (await identifyAnew(world.disk, true, "b".repeat(40), "a/1")).id;
   const who = async (world: World): Promise<string> => {
-    const { id, isReset } = await identify(world.disk, world.random, "data", "a");
-    return `${id} ${isReset ? "reset" : "as it began"}`;
+    const { id, isReset, leftPeer } = await identify(world.disk, world.random, "data", "a");
+    return `${id} ${isReset ? "reset" : "as it began"}, left ${leftPeer ?? "nothing"}`;
   };
   const seen = new Set<string>();
   for (let seed = 0; seed < 60; seed += 1) {
     const told = await onOneMachine(seed, [claim("a"), reset, who], 1000);
-    expect(told.at(-1), `seed ${seed}`).toBe(`${"b".repeat(40)} reset`);
+    expect(told.at(-1), `seed ${seed}`).toBe(`${"b".repeat(40)} reset, left a/1`);
     const cut = await onOneMachine(
       seed,
       [async (world) => void (await claim("a")(world)).concat(await reset(world)), who],
@@ -86,5 +86,7 @@ test("a node that was reset keeps its new id, whenever power is lost; before tha
     );
     seen.add(cut.at(-1) ?? "none");
   }
-  expect([...seen].toSorted()).toEqual([`${idOfName("a")} as it began`, `${"b".repeat(40)} reset`].toSorted());
+  expect([...seen].toSorted()).toEqual(
+    [`${idOfName("a")} as it began, left nothing`, `${"b".repeat(40)} reset, left a/1`].toSorted(),
+  );
 });
