@@ -139,7 +139,8 @@ export class Formation {
       if (frame.nonce !== this.#nonce && group === "") return;
       this.#reports.set(nodeId, report);
       this.step(nowMs);
-    } else if (group !== self.group && isEstablished && !self.isEstablished) {
+    } else if (!this.#isBusy && group !== self.group && isEstablished && !self.isEstablished) {
+      // Not while it is still being made: what is written of it would come between what is written of the next one. It is asked again.
       this.#log.warn("raft: another group of the same list lives; this one never did", { group: self.group });
       this.#reports.set(nodeId, report);
       this.#abandon(nowMs);

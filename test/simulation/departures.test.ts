@@ -69,6 +69,12 @@ describe("a cluster that lost its majority", () => {
 });
 
 test(
+  "a node that is asked while it reads its disk does not say that it is fresh (recover, seed 20047)",
+  async () => void (await runRecover(20_047)),
+  LIMIT_MS,
+);
+
+test(
   "the same seed gives the same trace",
   async () => {
     for (const run of [runForget, runReset, runRecover])

@@ -139,10 +139,18 @@ export async function runRecover(seed: number, options: Partial<RecoverRunOption
   simulation.restart(host);
   // Versions of the old cluster mean nothing in the new one.
   maps.answeredVersion = 0;
+  let newCluster = "";
   simulation.check("what was recovered", () => {
     const view = operator.nodeOn(host.name);
     if (view !== undefined && view.topology.map.clusterId === oldCluster) {
       throw new Violation(`a cluster that was recovered has another id: ${view.name} is in the old one`);
+    }
+    if (view !== undefined && newCluster === "") newCluster = view.topology.map.clusterId;
+    for (const { name, consensus } of world.views) {
+      if (newCluster === "" || consensus.machine?.role !== "leader") continue;
+      const { group } = consensus.status;
+      if (group === oldCluster || group === newCluster) continue;
+      throw new Violation(`nobody founds another cluster beside the one that was recovered: ${name} leads ${group}`);
     }
   });
   await simulation.runFor(safetyMs / 2);
