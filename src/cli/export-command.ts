@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { Command } from "commander";
 import { encodeMapFile } from "../protocol/topology/topology-json.ts";
 import { readDataDirectory } from "./data-directory.ts";
-import { FileDirectories } from "./directories.ts";
+import { FileDirectories } from "./file-directories.ts";
 import { failStart } from "./report.ts";
 
 /** Makes the subcommand. */

@@ -202,13 +202,16 @@ export async function runRecover(seed: number, options: Partial<RecoverRunOption
   };
 }
 
-/** Whether a group has no majority without all but these hosts and the survivor, which is about to leave it: as any of its members sees the group. */
+/**
+ * Whether a group has no majority without all but these hosts and the survivor, which is about to leave it: as any of its members sees the group. Learners count
+ * as voters: a leader that is left may just give them a vote, and has its majority back.
+ */
 function isLostBut(hosts: ReadonlySet<SimHost>, views: readonly NodeView[]): boolean {
   const names = new Set([...hosts].map(({ name }) => name));
   return views.every(({ consensus: { machine } }) =>
     (machine?.log.configurationsFrom(machine.log.commitIndex) ?? []).every(({ members }) => {
-      const voters = members.filter(({ isVoter }) => isVoter);
-      return voters.filter((voter) => names.has(voter.host)).length < Math.max(1, majorityOf(voters.length));
+      const voters = members.filter((member) => member.isVoter || names.has(member.host));
+      return voters.filter((voter) => names.has(voter.host)).length < majorityOf(voters.length);
     }),
   );
 }
