@@ -25,6 +25,7 @@ import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
+import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
@@ -432,27 +433,11 @@ export default definePlugin({
 
     // --- leaving, and beginning alone ---
 
-    /** Waits for something. @param urge Done before each look but the first. */
-    const within = async (
-      limitMs: number,
-      stepMs: number,
-      isDone: () => boolean,
-      urge?: () => void,
-    ): Promise<boolean> => {
-      const endAtMs = clock.monotonicMs() + limitMs;
-      while (!isDone() && clock.monotonicMs() < endAtMs) {
-        urge?.();
-        await new Promise<void>((resolve) => {
-          clock.after(stepMs, resolve);
-        });
-      }
-      return isDone();
-    };
     /** Waits until the group counts on this node no more: a voter that just went would be missed by the others. */
     const letGo = (): Promise<boolean> => {
       const isFree = (): boolean =>
         isOut || driver?.machine.isMember !== true || driver.machine.configuration.members.length === 1;
-      return within(LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
+      return within(clock, LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
         const to = leader();
         if (isReady()) manageVoters();
         else if (to !== undefined && to !== peer) sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
@@ -485,7 +470,7 @@ export default definePlugin({
       peer = `${node.id}/${hex(4)}`;
       await found([peer], groupOf(list, [peer]), founding);
       isOut = false;
-      await within(FAREWELL_MS, FAREWELL_STEP_MS, isReady);
+      await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, isReady);
     };
 
     // --- requests ---
@@ -615,12 +600,12 @@ export default definePlugin({
           .toSorted((a, b) => known.silentMs(a, nowMs) - known.silentMs(b, nowMs))[0];
         if (raft.role === "leader" && heir !== undefined) {
           driver?.input({ type: "transfer", target: heir });
-          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
+          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
         }
         const to = leader();
         if (!hasDisk && to !== undefined && to !== peer) {
           sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
-          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
+          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
         }
       }
       requests.close();
