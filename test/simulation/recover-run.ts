@@ -92,6 +92,9 @@ export async function runRecover(seed: number, options: Partial<RecoverRunOption
   const { machine } = survivor.consensus;
   // What was applied and never written down is lost with the others: nobody but them had it.
   const kept = survivor.topology.history.filter(({ version }) => version <= (machine?.persistedIndex ?? 0));
+  // It may so have said that it lets slots go, and will not know of it: who has them since must be stopped, as the page on recovery says, and here is not yet.
+  const hasForgotten = (machine?.persistedIndex ?? 0) < (machine?.log.appliedIndex ?? 0);
+  for (const { name } of hasForgotten ? staying : []) maps.givenUp.add(world.running.get(name)?.node.facts.id ?? "");
   for (const { host: each } of others) {
     if (staying.has(each)) continue;
     each.program = undefined;
@@ -166,6 +169,7 @@ export async function runRecover(seed: number, options: Partial<RecoverRunOption
 
   // --- the others come to it: all are stopped, then each is started without what it knows of the old cluster ---
 
+  maps.givenUp.clear();
   for (const { host: each } of others) {
     each.program = undefined;
     simulation.crash(each, "process");
