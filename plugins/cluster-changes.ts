@@ -11,6 +11,9 @@
  * - nobody could decide: `CLUSTERDOWN`, and why. Nothing has happened, it can be asked again;
  * - word was lost on the way: `UNKNOWN`. It may have happened or may yet; CLUSTER NODES tells.
  *
+ * CLUSTER FORGET is the operator's word that a node is gone. It is never admitted again, and once it hears of it it serves nothing. One that is cut off, and was
+ * not seen to let its slots go, serves them until then, beside whoever has them from here on: stop it, or wait for it.
+ *
  * CLUSTER RESET makes this node a cluster by itself, without slots, once the cluster that it belonged to has let it go. SOFT keeps its id, HARD draws
  * another one. Without a data directory that holds until the next start, which is as the settings say; with one for good: a list of nodes in the settings is
  * not about the node any more.

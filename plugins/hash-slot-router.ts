@@ -8,7 +8,7 @@
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
  * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
- *    the slot's last owner may not know that it lost it.
+ *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
  * 5. Else MOVED, with the address that the owner announces.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an

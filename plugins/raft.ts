@@ -145,6 +145,8 @@ export default definePlugin({
     let leadership: Leadership | undefined;
     let isOut = false;
     let isStopping = false;
+    /** It has read what it remembers. Before that it is neither fresh nor a member, whatever it seems to be. */
+    let hasRead = false;
     let isEstablished = false;
     const requests = new RequestQueue(hex(6));
     let lastProposal = 0;
@@ -445,10 +447,10 @@ export default definePlugin({
           driver.input({ type: "message", from: frame.from, message: frame.message });
           break;
         case "who":
-          formation?.asked(from, frame.standing, clock.monotonicMs());
+          if (hasRead) formation?.asked(from, frame.standing, clock.monotonicMs());
           break;
         case "here":
-          formation?.answered(from, frame.standing, clock.monotonicMs());
+          if (hasRead) formation?.answered(from, frame.standing, clock.monotonicMs());
           break;
         case "join":
           if (frame.group === group) admit(frame);
@@ -640,6 +642,7 @@ export default definePlugin({
 
     const open = async (): Promise<void> => {
       const opened = hasDisk ? await RaftStorage.open(disk) : undefined;
+      hasRead = true;
       const storedPeer = opened?.storage.identity.peer;
       // A node that was stopped while it was being reset, or moved to another group, may have left the memory of who it is no more.
       if (opened === undefined || nodeIdOf(storedPeer ?? "") !== node.id || storedPeer === node.leftPeer) {

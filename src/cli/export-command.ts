@@ -5,8 +5,8 @@ import { encodeMapFile } from "../protocol/topology/topology-json.ts";
 import { StartError } from "../errors.ts";
 import { askNode } from "./ask-node.ts";
 import { readDataDirectory } from "./data-directory.ts";
+import { FileDirectories } from "./file-directories.ts";
 import { readMapFile } from "./map-file.ts";
-import { FileDirectories } from "./directories.ts";
 import { failStart } from "./report.ts";
 
 interface ExportFlags {

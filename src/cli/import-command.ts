@@ -7,7 +7,7 @@ import { StartError, messageOf } from "../errors.ts";
 import { Journal, type TopologyState } from "../protocol/topology/state.ts";
 import { createBunWorld } from "../world-bun.ts";
 import { type NewCluster, checkIsFree, writeDataDirectory } from "./data-directory.ts";
-import { FileDirectories } from "./directories.ts";
+import { FileDirectories } from "./file-directories.ts";
 import { readMapFile } from "./map-file.ts";
 import { failStart } from "./report.ts";
 

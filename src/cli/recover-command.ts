@@ -13,7 +13,7 @@ import type { TopologyState } from "../protocol/topology/state.ts";
 import { confirm } from "./confirm.ts";
 import { createBunWorld } from "../world-bun.ts";
 import { type StoredCluster, checkIsFree, finishReplacement, readDataDirectory } from "./data-directory.ts";
-import { FileDirectories } from "./directories.ts";
+import { FileDirectories } from "./file-directories.ts";
 import { recoverCluster, survivorOf } from "./recovery.ts";
 import { failStart } from "./report.ts";
 

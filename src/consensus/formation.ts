@@ -169,7 +169,15 @@ export class Formation {
   answered(from: BusSender, standing: Standing, nowMs: number): void {
     this.#heard(from, standing, nowMs);
     const { group, isEstablished, isBound } = this.#self();
-    if (group !== "" && !isBound && standing.group !== group && standing.isEstablished && !isEstablished) {
+    // Not while it is still being made: what is written of it would come between what is written of the next one. It is asked again.
+    if (
+      group !== "" &&
+      !isBound &&
+      !this.#isBusy &&
+      standing.group !== group &&
+      standing.isEstablished &&
+      !isEstablished
+    ) {
       if (this.#expectation.nodes !== undefined && standing.list !== this.#expectation.list) return;
       this.#log.warn("raft: another group lives; this one never did", { group });
       this.#abandon(nowMs);
@@ -223,7 +231,7 @@ export class Formation {
   #lookForLife(nowMs: number): void {
     const { group, isEstablished, voters } = this.#self();
     // Without voters it is still being made, or is another's.
-    if (isEstablished || voters.length === 0) return;
+    if (isEstablished || this.#isBusy || voters.length === 0) return;
     const gone = voters.filter((voter) => {
       const present = this.#reports.get(nodeIdOf(voter));
       return present !== undefined && present.candidate.peer !== voter;

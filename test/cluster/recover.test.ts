@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -206,6 +207,22 @@ describe("a cluster that has lost two of its three nodes for good", () => {
     await node.until("takes part");
     expect((await info(cluster.port("a")))["raft_role"]).toBe("leader");
     await cluster.end("a", "SIGTERM");
+  }, 60_000);
+
+  test("is recovered by a second try, if the first was cut off when the old directory was away and the new one not in its place", async () => {
+    const dataDir = join(root, "cut-off");
+    const node = runBunch(["node", "--name", "a", "--port", String((lastPort += 1)), "--data-dir", dataDir]);
+    await node.until("takes part");
+    node.kill("SIGTERM");
+    await node.exited;
+    expect((await command("recover", "--from", dataDir, "--yes")).code).toBe(0);
+    const made = contentOf(dataDir);
+    renameSync(dataDir, `${dataDir}.unfinished`);
+    const again = await command("recover", "--from", dataDir, "--yes");
+    expect(again.code, again.output).toBe(0);
+    expect(again.output).toContain("cut off at its last step: that is done");
+    expect(contentOf(dataDir)).toEqual(made);
+    expect(existsSync(`${dataDir}.unfinished`)).toBe(false);
   }, 60_000);
 
   test("is not recovered while the node runs, or while a majority answers", async () => {

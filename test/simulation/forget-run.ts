@@ -7,7 +7,7 @@
 import { idOfName } from "../../src/identity.ts";
 import { foundingVoters } from "../../src/protocol/voters.ts";
 import type { NodeView } from "../support/cluster-checkers.ts";
-import { ClusterWorld, LIVENESS_MS, isWhole } from "../support/cluster-world.ts";
+import { ClusterWorld, LIVENESS_MS, NOTICE_MS, isWhole } from "../support/cluster-world.ts";
 import { DepartedChecker } from "../support/departed-checker.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
 import { MapAsker, drawSmallRequest } from "../support/map-asker.ts";
@@ -43,8 +43,8 @@ export interface ForgetRunResult {
 /** What becomes of a node that is to be forgotten. */
 type Fate = "runs" | "is cut off" | "is dead" | "comes back";
 
-/** How long the operator lets a node that answers find out what it has lost. */
-const NOTICE_MS = 3000;
+/** How long the operator lets a node find out what it has lost. */
+const RELEASE_MS = 3000;
 /** In so long a node that disturbs a cluster would have done it several times. */
 const REST_MS = 5000;
 
@@ -52,7 +52,8 @@ const REST_MS = 5000;
 interface Victim {
   readonly host: SimHost;
   readonly id: string;
-  readonly fate: Fate;
+  /** As it was drawn; one that the others cannot do without runs on. */
+  fate: Fate;
   isForgotten: boolean;
 }
 
@@ -91,7 +92,6 @@ export async function runForget(seed: number, options: Partial<ForgetRunOptions>
       fate: random.pick(["runs", "is cut off", "is dead", "comes back"]),
       isForgotten: false,
     }));
-  for (const { id } of victims) world.leaving.add(id);
   const victimHosts = victims.map(({ host }) => host.name);
   const staying = (): readonly NodeView[] => world.views.filter(({ name }) => !victimHosts.includes(name));
   const departed = new DepartedChecker();
@@ -122,6 +122,7 @@ export async function runForget(seed: number, options: Partial<ForgetRunOptions>
   /** Takes its slots, gives them to another node, has it forgotten. Asks somebody else each time that it does not work. */
   const haveForgotten = async (victim: Victim): Promise<void> => {
     const { host, id } = victim;
+    await operator.pause(NOTICE_MS);
     while (!victim.isForgotten) {
       await operator.pause(20);
       const asked = await operator.anyOther([host.name]);
@@ -133,18 +134,22 @@ export async function runForget(seed: number, options: Partial<ForgetRunOptions>
         continue;
       }
       const knows = (): boolean => !asked.topology.map.releases.some(({ node }) => node === id);
-      for (let waitedMs = 0; !knows() && waitedMs < NOTICE_MS; waitedMs += 100) await operator.pause(100);
+      for (let waitedMs = 0; !knows() && waitedMs < RELEASE_MS; waitedMs += 100) await operator.pause(100);
       if (!knows()) maps.givenUp.add(id);
       victim.isForgotten = (await operator.ask(asked, `CLUSTER FORGET ${id}`)) === "OK";
     }
   };
   const meetFate = (victim: Victim): void => {
-    const { host, fate } = victim;
+    const { host, id } = victim;
+    world.leaving.add(id);
+    const isDying = victim.fate === "is dead" || victim.fate === "comes back";
+    if (isDying && !world.mayLose(host)) victim.fate = "runs";
+    const { fate } = victim;
     const awayMs = random.between(500, safetyMs);
     if (fate === "is cut off") {
       const cut = simulation.isolate([host]);
       simulation.after(awayMs, "fault heals", () => cut.heal());
-    } else if (fate !== "runs" && world.mayLose(host)) {
+    } else if (fate !== "runs") {
       const { program } = host;
       // Whatever starts the machine, no node runs there.
       host.program = undefined;
@@ -177,7 +182,7 @@ export async function runForget(seed: number, options: Partial<ForgetRunOptions>
   await simulation.runUntil("the others to be one cluster without those that were forgotten", isOne, LIVENESS_MS);
   const knowsWhy = ({ host, fate }: Victim): boolean => {
     const view = world.running.get(host.name);
-    // One that is dead says nothing; it may have been spared, if the others could not do without it.
+    // One that is dead says nothing.
     if (view === undefined) return fate === "is dead";
     return !view.topology.isMember && /taken out|was removed/.test(view.topology.waitingFor ?? "");
   };

@@ -7,7 +7,7 @@
  */
 import { idOfName } from "../../src/identity.ts";
 import type { NodeView } from "../support/cluster-checkers.ts";
-import { ClusterWorld, LIVENESS_MS, isWhole } from "../support/cluster-world.ts";
+import { ClusterWorld, LIVENESS_MS, NOTICE_MS, isWhole } from "../support/cluster-world.ts";
 import { DepartedChecker } from "../support/departed-checker.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
 import { MapAsker, drawSmallRequest } from "../support/map-asker.ts";
@@ -42,8 +42,8 @@ export interface ResetRunResult {
   readonly faults: string;
 }
 
-/** So many times the list of its files changes while a node becomes a cluster by itself, or a few less. */
-const STEPS = 8;
+/** How often the list of its files changes while a node becomes a cluster by itself. It has noted that it left at the third change. */
+const STEPS = [1, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8] as const;
 
 /** A node that is to be reset. */
 interface Leaver {
@@ -87,10 +87,9 @@ export async function runReset(seed: number, options: Partial<ResetRunOptions> =
       kind: random.pick(["SOFT", "HARD"]),
       hasDisk: world.hasDisk(host),
       cluster: "",
-      crashesIn: random.chance(0.7) ? 1 + random.below(STEPS) : Infinity,
+      crashesIn: random.chance(0.8) ? random.pick(STEPS) : Infinity,
       files: "",
     }));
-  for (const { id } of leavers) world.leaving.add(id);
   const isLeaver = ({ name }: NodeView): boolean => leavers.some(({ host }) => host.name === name);
   const staying = (): readonly NodeView[] => world.views.filter((view) => !isLeaver(view));
   const asker = new MapAsker(world, random.fork("requests"), random.pick([50, 400]), drawSmallRequest, staying);
@@ -161,9 +160,11 @@ export async function runReset(seed: number, options: Partial<ResetRunOptions> =
   // --- how they are reset, and what the others make of it ---
 
   let commands = 0;
-  let isOver = false;
-  const haveReset = async ({ host, kind }: Leaver): Promise<void> => {
-    while (!isOver) {
+  const asking = { isOver: false };
+  const haveReset = async ({ host, id, kind }: Leaver): Promise<void> => {
+    world.leaving.add(id);
+    await operator.pause(NOTICE_MS);
+    while (!asking.isOver) {
       await operator.pause(50);
       const view = operator.nodeOn(host.name);
       if (view === undefined || isAlone(view)) continue;
@@ -173,7 +174,7 @@ export async function runReset(seed: number, options: Partial<ResetRunOptions> =
   };
   /** What they served is served by others. */
   const coverSlots = async (): Promise<void> => {
-    while (!isOver) {
+    while (!asking.isOver) {
       await operator.pause(100);
       const asked = await operator.anyOther(leavers.map(({ host }) => host.name));
       const lost = world.members
@@ -208,7 +209,7 @@ export async function runReset(seed: number, options: Partial<ResetRunOptions> =
     return isWhole(views, count - wanted) && views.every(({ topology }) => topology.map.shardOfSlot.indexOf(-1) === -1);
   };
   await simulation.runUntil("the others to be one cluster, with all slots", isOne, LIVENESS_MS);
-  isOver = true;
+  asking.isOver = true;
   // Whatever was still on its way is settled by its deadline.
   await simulation.runFor(4000);
   for (const { host, hasDisk } of leavers) {

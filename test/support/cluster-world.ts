@@ -47,6 +47,11 @@ const PORT = 6379;
  * links that are drawn carry some 10 kB a second.
  */
 export const LIVENESS_MS = 120_000;
+/**
+ * So long before a node is taken out nobody else is lost that the rest needs without it. Whoever was lost before is known to be away: a leader counts on who was heard
+ * within an election timeout, and a disk or a stall may keep it from seeing that for a while.
+ */
+export const NOTICE_MS = 1500;
 
 /** A cluster and its world. */
 export class ClusterWorld {

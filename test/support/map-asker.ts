@@ -13,6 +13,8 @@ export class MapAsker {
   readonly #everyMs: number;
   readonly #draw: (random: SimRandom, topology: Topology) => TopologyRequest;
   readonly #views: () => readonly NodeView[];
+  /** What did not hold when an answer came. */
+  #problem: Error | undefined;
   #lastRequest = 0;
   #isAsking = true;
 
@@ -26,6 +28,9 @@ export class MapAsker {
     this.#everyMs = everyMs;
     this.#draw = draw;
     this.#views = views;
+    world.simulation.check("what was answered", () => {
+      if (this.#problem !== undefined) throw this.#problem;
+    });
   }
 
   start(): void {
@@ -51,19 +56,27 @@ export class MapAsker {
     this.#lastRequest += 1;
     const cause = `request ${this.#lastRequest}`;
     const knownBefore = maps.newestVersion;
-    void view.topology.request(this.#draw(this.#random, view.topology), cause).then((outcome) => {
+    const request = view.topology.request(this.#draw(this.#random, view.topology), cause).then((outcome) => {
       this.counts[outcome.type] += 1;
       maps.answered(cause, outcome, view, knownBefore);
     });
+    this.#watch(request);
   }
 
   #read(view: NodeView): void {
     const { maps } = this.#world;
     const least = maps.answeredVersion;
-    void view.consensus.barrier(2000).then((isFresh) => {
+    const read = view.consensus.barrier(2000).then((isFresh) => {
       if (!isFresh) return;
       this.reads += 1;
       maps.read(view, least);
+    });
+    this.#watch(read);
+  }
+
+  #watch(answered: Promise<void>): void {
+    answered.catch((thrown: unknown) => {
+      this.#problem ??= thrown instanceof Error ? thrown : new Error(String(thrown));
     });
   }
 }

@@ -278,6 +278,14 @@ test("a start of a primary that is not the one which held the data serves nothin
   await node.stop();
 });
 
+test("a node that is out of the cluster serves nothing, also where the map never admitted any start of it", () => {
+  const never = { ...THIRDS, nodes: THIRDS.nodes.map((node) => ({ ...node, start: "" })) };
+  for (const map of [THIRDS, never]) {
+    const { actionOfSlot, servesAll } = makeRoutes(map, { id: NODES.self.id, start: undefined });
+    expect([servesAll, actionOfSlot.includes(0)]).toStrictEqual([false, false]);
+  }
+});
+
 test("a slot whose last owner may not know that it lost it is not served, by the node that gained it", () => {
   const release = { node: NODES.left.id, incarnation: 1, version: 2, slots: upTo(10, 19) };
   const { actionOfSlot } = makeRoutes({ ...THIRDS, releases: [release] }, NODES.self);

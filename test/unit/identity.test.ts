@@ -73,14 +73,14 @@ test("a node that was reset, or moved to another cluster, keeps its new id and w
   const reset = async (world: World): Promise<string> =>
     (await identifyAnew(world.disk, true, "b".repeat(40), { leftPeer: "a/1", joining })).id;
   const who = async (world: World): Promise<string> => {
-    const { id, isReset, joining: to } = await identify(world.disk, world.random, "data", "a");
+    const { id, isReset, leftPeer, joining: to } = await identify(world.disk, world.random, "data", "a");
     expect(to).toEqual(isReset ? joining : undefined);
-    return `${id} ${isReset ? "reset" : "as it began"}`;
+    return `${id} ${isReset ? "reset" : "as it began"}, left ${leftPeer ?? "nothing"}`;
   };
   const seen = new Set<string>();
   for (let seed = 0; seed < 60; seed += 1) {
     const told = await onOneMachine(seed, [claim("a"), reset, who], 1000);
-    expect(told.at(-1), `seed ${seed}`).toBe(`${"b".repeat(40)} reset`);
+    expect(told.at(-1), `seed ${seed}`).toBe(`${"b".repeat(40)} reset, left a/1`);
     const cut = await onOneMachine(
       seed,
       [async (world) => void (await claim("a")(world)).concat(await reset(world)), who],
@@ -88,5 +88,7 @@ test("a node that was reset, or moved to another cluster, keeps its new id and w
     );
     seen.add(cut.at(-1) ?? "none");
   }
-  expect([...seen].toSorted()).toEqual([`${idOfName("a")} as it began`, `${"b".repeat(40)} reset`].toSorted());
+  expect([...seen].toSorted()).toEqual(
+    [`${idOfName("a")} as it began, left nothing`, `${"b".repeat(40)} reset, left a/1`].toSorted(),
+  );
 });

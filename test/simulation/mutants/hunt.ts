@@ -1,16 +1,27 @@
-/** Runs seeds until one fails: `bun hunt.ts raft|cluster FIRST COUNT`. Prints the seed and what it found; exits with 1 if none did. */
+/** Runs seeds until one fails: `bun hunt.ts KIND FIRST COUNT`. Prints the seed and what it found; exits with 1 if none did. */
 import process from "node:process";
 import { RaftWorld } from "../../support/raft-world.ts";
 import { runCluster } from "../cluster-run.ts";
+import { runForget } from "../forget-run.ts";
+import { runRecover } from "../recover-run.ts";
+import { runReset } from "../reset-run.ts";
+import type { Mutant } from "./mutants.ts";
 
 /** Steps of a run of machines alone. */
 const STEPS = 5000;
 
+const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
+  raft: (seed) => new RaftWorld(seed).run(STEPS),
+  cluster: runCluster,
+  forget: runForget,
+  reset: runReset,
+  recover: runRecover,
+};
+
 const [kind, first, count] = process.argv.slice(2);
 for (let seed = Number(first); seed < Number(first) + Number(count); seed += 1) {
   try {
-    if (kind === "raft") new RaftWorld(seed).run(STEPS);
-    else await runCluster(seed);
+    await RUNS[kind as Mutant["run"]](seed);
   } catch (thrown) {
     const [line] = String(thrown instanceof Error ? thrown.message : thrown).split("\n");
     process.stdout.write(`${seed} ${line ?? ""}\n`);

@@ -13,8 +13,8 @@ export interface Mutant {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
-  /** What finds it: groups of machines alone (`raft-world.ts`), or whole nodes (`cluster-run.ts`). */
-  readonly run: "raft" | "cluster";
+  /** What finds it: groups of machines alone (`raft-world.ts`), or whole nodes (`cluster-run.ts` and its like). */
+  readonly run: "raft" | "cluster" | "forget" | "reset" | "recover";
   /** It must be found within so many seeds, counted from 1. */
   readonly withinSeeds: number;
 }
@@ -285,5 +285,123 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "const isReady = (): boolean => machine()?.leadership !== undefined;",
     run: "cluster",
     withinSeeds: 200,
+  },
+  {
+    name: "admits-whoever-was-removed",
+    breaks: "Whoever was taken out is not admitted again (a tombstone holds).",
+    file: "src/protocol/topology/decide.ts",
+    find: "  if (state.tombstones.has(node.id)) {\n",
+    replace: "  if (state.tombstones.size < 0) {\n",
+    run: "forget",
+    withinSeeds: 100,
+  },
+  {
+    name: "serves-after-it-was-taken-out",
+    breaks: "A node that knows that it is out serves nothing, however old its map is.",
+    file: "plugins/hash-slot-router.ts",
+    find: "start: topology.isMember ? context.node.runId : undefined",
+    replace: "start: context.node.runId",
+    run: "forget",
+    withinSeeds: 100,
+  },
+  {
+    name: "lets-voters-go-whoever-answers",
+    breaks: "A voter is taken out when most of the voters that are left answer.",
+    file: "src/consensus/voter-step.ts",
+    find: "!view.admits(nodeOf(id)) && canDoWithout(id)",
+    replace: "!view.admits(nodeOf(id))",
+    run: "forget",
+    withinSeeds: 200,
+  },
+  {
+    name: "hands-over-to-anybody",
+    breaks: "A leader that is out hands over to a member that may stay, and answers.",
+    file: "src/consensus/voter-step.ts",
+    find: "id !== peer && view.admits(nodeOf(id)) && leadership.isCaughtUp(id)",
+    replace: "id !== peer",
+    run: "forget",
+    withinSeeds: 200,
+  },
+  {
+    name: "keeps-who-was-removed-as-a-member",
+    breaks: "Whoever was removed from the map leaves the group.",
+    file: "plugins/topology.ts",
+    find: "admits: (id) => state.nodes.has(id),",
+    replace: "admits: (id) => state.nodes.has(id) || state.tombstones.has(id),",
+    run: "forget",
+    withinSeeds: 100,
+  },
+  {
+    name: "resets-in-one-act",
+    breaks: "A node that is reset knows that it lost its slots before nobody waits for it any more (SAFETY 12).",
+    file: "plugins/cluster-changes.ts",
+    find: '{ type: "flush-slots", node: id },\n          { type: "remove-node", node: id, by: id },',
+    replace:
+      '{ type: "all", requests: [{ type: "flush-slots", node: id }, { type: "remove-node", node: id, by: id }] },',
+    run: "reset",
+    withinSeeds: 200,
+  },
+  {
+    name: "remembers-the-group-that-it-left",
+    breaks: "A node that was reset is no member of its old group, whenever it stopped.",
+    file: "plugins/raft.ts",
+    find: " || storedPeer === node.leftPeer)",
+    replace: ")",
+    run: "reset",
+    withinSeeds: 200,
+  },
+  {
+    name: "lets-whoever-asks-go",
+    breaks: "A voter that leaves its cluster votes until the rest can do without it.",
+    file: "plugins/raft.ts",
+    find: "else if (!attached().admits(nodeIdOf(frame.peer))) manageVoters();",
+    replace: "",
+    run: "reset",
+    withinSeeds: 400,
+  },
+  {
+    name: "reset-keeps-the-id",
+    breaks: "CLUSTER RESET HARD makes another node of it.",
+    file: "plugins/cluster-changes.ts",
+    find: "isHard ? randomId(context.world.random) : id,",
+    replace: "id,",
+    run: "reset",
+    withinSeeds: 20,
+  },
+  {
+    name: "recovered-cluster-keeps-its-id",
+    breaks: "A cluster that is recovered is another one (SAFETY 25).",
+    file: "src/cli/data-directory.ts",
+    find: "const group = groupOf(`new cluster ${randomId(random)}`, [peer]);",
+    replace: "const group = state.clusterId;",
+    run: "recover",
+    withinSeeds: 20,
+  },
+  {
+    name: "recovers-the-snapshot-alone",
+    breaks: "Nothing that the survivor had written down and applied is lost.",
+    file: "src/cli/data-directory.ts",
+    find: "  for (const entry of entries) {\n",
+    replace: "  for (const entry of entries.slice(0, 0)) {\n",
+    run: "recover",
+    withinSeeds: 20,
+  },
+  {
+    name: "recovery-is-not-ended",
+    breaks: "A recovery that is cut off at any step can be repeated.",
+    file: "src/cli/data-directory.ts",
+    find: "if ((await directories.exists(path)) || !(await directories.exists(draft))) return undefined;",
+    replace: "if (draft !== path) return undefined;",
+    run: "recover",
+    withinSeeds: 100,
+  },
+  {
+    name: "recovered-cluster-keeps-its-voters",
+    breaks: "The survivor is the only member of the cluster that is made of it.",
+    file: "src/cli/data-directory.ts",
+    find: "configuration: { members: [member] },",
+    replace: "configuration: { members: [member, { ...member, id: `${node.id}/0` }] },",
+    run: "recover",
+    withinSeeds: 20,
   },
 ];

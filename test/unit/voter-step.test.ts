@@ -1,0 +1,55 @@
+/** What a leader does so that the right members vote, where the map has removed some of them. What it does for all others is in `voters.test.ts`. */
+import { describe, expect, test } from "bun:test";
+import { voterStep } from "../../src/consensus/voter-step.ts";
+import type { Raft } from "../../src/protocol/raft/machine.ts";
+
+/**
+ * A group in a few letters a member: its node, `+` a voter or `-` a learner, then `x` if the map does not admit it, and `!` if it does not answer. The first
+ * one leads.
+ */
+function step(text: string): string {
+  const members = text.split(" ").map((word) => {
+    const [, id = "", kind, unwanted, away] = /^([a-z])([-+])(x?)(!?)$/.exec(word) ?? [];
+    return { id, isVoter: kind === "+", isUnwanted: unwanted === "x", isAway: away === "!", zone: "" };
+  });
+  const find = (id: string): (typeof members)[number] | undefined => members.find((member) => member.id === id);
+  const raft = {
+    configuration: { members },
+    voters: members.filter(({ isVoter }) => isVoter).map(({ id }) => id),
+    leadership: {
+      progress: new Map(members.map(({ id, isAway }) => [id, { isActive: !isAway, wasActive: false }])),
+      isCaughtUp: (id: string) => find(id)?.isAway === false,
+    },
+  } as unknown as Raft;
+  const next = voterStep(
+    raft,
+    {
+      peer: members[0]?.id ?? "",
+      nodeOf: (id) => id,
+      admits: (id) => find(id)?.isUnwanted === false,
+      // One that was never heard since the leader began is silent from the first question on.
+      silentMs: () => 0,
+    },
+    { maxVoters: 5, replaceAfterMs: 10_000, electionMs: 500 },
+  );
+  if (next === undefined) return "nothing";
+  if (next.type === "transfer") return `transfer ${next.target}`;
+  return `${next.change.type} ${"id" in next.change ? next.change.id : ""}`;
+}
+
+describe("voterStep", () => {
+  for (const [what, members, wanted] of [
+    ["a voter that the map does not admit goes", "a+ b+x c+", "remove b"],
+    ["a learner too, whoever answers", "a+ b-x! c+!", "remove b"],
+    ["a voter stays while another one is away: the two left need it", "a+ b+x c+!", "nothing"],
+    ["the one that is away goes first, where it is to go as well", "a+ b+x c+x!", "remove c"],
+    ["of five, one of the four others may be away", "a+ b+x c+ d+ e+!", "remove b"],
+    ["a leader that is to go hands over", "a+x b+ c+", "transfer b"],
+    ["to one that may stay, and answers", "a+x b+! c+x d+ e+", "remove c"],
+    ["to nobody while none does", "a+x b+!", "nothing"],
+    ["and not to one that is to go as well", "a+x b+x c+!", "nothing"],
+    ["where nobody who may stay votes, one is given a vote", "a+x b-", "promote b"],
+  ] as const) {
+    test(`${what}: ${members}`, () => expect(step(members)).toBe(wanted));
+  }
+});
