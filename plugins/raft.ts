@@ -17,15 +17,18 @@ import { Buffer } from "node:buffer";
 import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
+import { Admission } from "../src/consensus/admission.ts";
 import { Barriers } from "../src/consensus/barriers.ts";
+import { type Leaver, sayFarewell } from "../src/consensus/farewell.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
-import { type Proposal, groupOf, listDigest } from "../src/consensus/founding.ts";
+import { type Proposal, foundingMembers, soleProposal } from "../src/consensus/founding.ts";
 import { channelOf } from "../src/consensus/frame-channel.ts";
 import { KnownPeers } from "../src/consensus/known-peers.ts";
+import { Proposals } from "../src/consensus/proposals.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
-import { leadershipOf, statusOf } from "../src/consensus/status.ts";
+import { infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
 import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
@@ -50,7 +53,6 @@ import {
   type Snapshot,
 } from "../src/protocol/raft/types.ts";
 import type { Raft } from "../src/protocol/raft/machine.ts";
-import { foundingVoters } from "../src/protocol/voters.ts";
 
 const settingsSchema = Type.Object({
   tickMs: Type.Integer({
@@ -110,13 +112,9 @@ export interface RaftConsensus extends Consensus {
 const VOTERS_MS = 500;
 /** Entries are not sent to a node for which so much waits already. */
 const MAX_BACKLOG_BYTES = 128 * 1024;
-/** Nodes that are being taken in at a time: more are asked to come again by getting no answer. */
-const MAX_INTRODUCED = 100;
-/** A frame that looks for the leader is passed on so often. */
-const MAX_HOPS = 3;
-/** How long a node that stops waits for others to go on without it. */
-const FAREWELL_MS = 1000;
-const FAREWELL_STEP_MS = 10;
+/** How long a group of one may take to come to life. */
+const BIRTH_MS = 1000;
+const BIRTH_STEP_MS = 10;
 /** How long a node that was reset waits for its group to let it go, and how often it asks. Longer than two elections take. */
 const LEAVE_MS = 5000;
 const LEAVE_STEP_MS = 50;
@@ -149,9 +147,6 @@ export default definePlugin({
     let hasRead = false;
     let isEstablished = false;
     const requests = new RequestQueue(hex(6));
-    let lastProposal = 0;
-    /** Proposals that the machine has not answered yet, by its number for them. */
-    const proposals = new Map<number, { readonly record: Uint8Array; readonly refused: (reason: string) => void }>();
     const barriers = new Barriers(clock);
     /** Among them those that the configuration does not name (yet). */
     const known = new KnownPeers();
@@ -161,8 +156,6 @@ export default definePlugin({
     let bytesSinceSnapshot = 0;
     let snapshotAtMs = clock.monotonicMs();
     let whenEstablished: (() => void) | undefined;
-    /** Nodes that the state is being asked to take in. */
-    const introduced = new Set<string>();
     /** Why the group has not taken this node in, the last time. */
     let refusal = "";
 
@@ -220,6 +213,7 @@ export default definePlugin({
         if (applied !== undefined) settle(index, applied);
       }
     };
+    const proposals = new Proposals(clock, () => (isReady() ? driver : undefined), attached);
     /** Says to the state that this node leads as soon as it has applied all that it has, and not before. */
     let isLeading = false;
     const tellLeading = (): void => {
@@ -271,15 +265,8 @@ export default definePlugin({
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
           },
-          proposed: (id, index) => {
-            const proposal = proposals.get(id);
-            proposals.delete(id);
-            if (proposal !== undefined) attached().accepted(index, proposal.record);
-          },
-          refused: (id, reason) => {
-            proposals.get(id)?.refused(reason);
-            proposals.delete(id);
-          },
+          proposed: (id, index) => proposals.proposed(id, index),
+          refused: (id, reason) => proposals.refused(id, reason),
           read: (id, index) => {
             // Whatever is committed is applied in the same step.
             barriers.settle(id, index > 0 && (machine()?.log.appliedIndex ?? 0) >= index);
@@ -302,23 +289,13 @@ export default definePlugin({
     const found = async ({ group: name, candidates }: Proposal, data?: Uint8Array): Promise<void> => {
       enter(name);
       const { founders } = plan.type === "list" ? plan : { founders: candidates };
-      const voters = foundingVoters(founders.length, settings.maxVoters);
-      const members = founders.map(({ nodeId, address, zone, isWitness }, at): Member => {
-        const candidate = candidates.find((each) => each.nodeId === nodeId);
-        assert(candidate !== undefined, "every founder has an identity");
-        return { id: candidate.peer, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
-      });
+      const members = foundingMembers(founders, candidates, settings.maxVoters);
       foundingPeers = members.map(({ id }) => id);
-      log.info("raft: group founded", { group, members: members.length, voters });
+      log.info("raft: group founded", { group, members: members.length });
       await create({ index: 1, term: 0, configuration: { members }, data: data ?? attached().founding(founders) });
     };
     /** What a node that is all of its group founds. */
-    const ownProposal = (): Proposal => {
-      const { founders } = plan.type === "list" ? plan : { founders: [] };
-      const [founder, ...others] = founders;
-      assert(founder !== undefined && others.length === 0, "this node founds alone");
-      return { group: groupOf(listDigest(founders, settings.maxVoters), [peer]), candidates: [{ ...founder, peer }] };
-    };
+    const ownProposal = (): Proposal => soleProposal(plan, peer, settings.maxVoters);
     const join = async (name: string): Promise<void> => {
       enter(name);
       log.info("raft: joining the group that is there", { group });
@@ -372,58 +349,28 @@ export default definePlugin({
 
     // --- frames ---
 
-    const isMember = (id: PeerId): boolean =>
-      (machine()?.configuration.members ?? []).some((member) => member.id === id);
-    /** Once it is committed: a voter that goes sooner is missed, if the leader is lost and its successor knows nothing of it. */
-    const tellRemoved = (to: BusAddress, id: PeerId): void => {
-      const raft = machine();
-      if (raft === undefined || raft.log.configurationIndex > raft.log.commitIndex || isMember(id)) return;
-      sendTo(to, { type: "removed", group, peer: id, isBarred: attached().standingOf(nodeIdOf(id)) !== "member" });
-    };
-    /** Passes a frame on to the leader. */
-    const passOn = (frame: Extract<ConsensusFrame, { readonly type: "join" | "leave" }>): void => {
-      const to = leader();
-      if (to !== undefined && to !== peer && frame.hops < MAX_HOPS) {
-        sendTo(addressOf(to), { ...frame, hops: frame.hops + 1 });
-      }
-    };
-    const change = (what: Parameters<RaftDriver["input"]>[0] & { readonly type: "change" }): void =>
-      driver?.input(what);
-    const admit = (frame: Extract<ConsensusFrame, { readonly type: "join" }>): void => {
-      if (!isReady()) {
-        passOn(frame);
-        return;
-      }
-      const { member, card } = frame;
-      const nodeId = nodeIdOf(member.id);
-      known.isAt(member.id, member);
-      if (isMember(member.id)) return;
-      const standing = attached().standingOf(nodeId);
-      if (standing === "removed") tellRemoved(member, member.id);
-      else if (standing === "unknown") void introduce(nodeId, card, frame);
-      else change({ type: "change", id: 0, change: { type: "add-learner", member } });
-    };
-    /** The state is asked to take a node in, which is then a learner; or is told why it is not. */
-    const introduce = async (
-      nodeId: string,
-      card: string,
-      frame: Extract<ConsensusFrame, { readonly type: "join" }>,
-    ): Promise<void> => {
-      if (introduced.has(nodeId) || introduced.size >= MAX_INTRODUCED) return;
-      introduced.add(nodeId);
-      const reason = await attached().introduce(nodeId, card);
-      introduced.delete(nodeId);
-      if (reason === undefined) admit(frame);
-      else sendTo(frame.member, { type: "refused", group, peer: frame.member.id, reason });
-    };
-    const dismiss = (from: BusSender, frame: Extract<ConsensusFrame, { readonly type: "leave" }>): void => {
-      if (!isReady()) passOn(frame);
-      // Word that it is out may have been lost. Only that of its own asking tells where it is.
-      else if (!isMember(frame.peer) && frame.hops === 0) tellRemoved(from.address, frame.peer);
-      // One that the state does not admit stays here and votes until the rest can do without it; one that stops does not.
-      else if (attached().standingOf(nodeIdOf(frame.peer)) !== "member") manageVoters();
-      else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
-    };
+    const admission = new Admission({
+      get group() {
+        return group;
+      },
+      get peer() {
+        return peer;
+      },
+      get machine() {
+        return machine();
+      },
+      get isReady() {
+        return isReady();
+      },
+      get state() {
+        return attached();
+      },
+      known,
+      sendTo,
+      sendToPeer: (to, frame) => void sendTo(addressOf(to), frame),
+      change: (change) => driver?.input({ type: "change", id: 0, change }),
+      manageVoters: () => manageVoters(),
+    });
     const received = (channel: BusChannel, from: BusSender, bytes: Uint8Array): void => {
       const frame = readConsensusFrame(bytes);
       if (frame === undefined || channelOf(frame) !== channel) {
@@ -440,8 +387,8 @@ export default definePlugin({
           }
           known.isAt(frame.from, from.address);
           known.heard(frame.from, clock.monotonicMs());
-          if (isReady() && !isMember(frame.from)) {
-            tellRemoved(from.address, frame.from);
+          if (isReady() && !admission.isMember(frame.from)) {
+            admission.tellRemoved(from.address, frame.from);
             return;
           }
           driver.input({ type: "message", from: frame.from, message: frame.message });
@@ -453,10 +400,10 @@ export default definePlugin({
           if (hasRead) formation?.answered(from, frame.standing, clock.monotonicMs());
           break;
         case "join":
-          if (frame.group === group) admit(frame);
+          if (frame.group === group) admission.admit(frame);
           break;
         case "leave":
-          if (frame.group === group) dismiss(from, frame);
+          if (frame.group === group) admission.dismiss(from.address, frame);
           break;
         case "removed":
           if (frame.group === group && frame.peer === peer && !isStopping) removed(frame.isBarred);
@@ -468,10 +415,8 @@ export default definePlugin({
           break;
         case "request":
           if (frame.group !== group) return;
-          lead(
-            frame.id,
-            frame.request,
-            frame.isRetry,
+          proposals.lead(
+            frame,
             (isRejected, reason) => void sendTo(from.address, { type: "verdict", id: frame.id, isRejected, reason }),
           );
           break;
@@ -497,6 +442,7 @@ export default definePlugin({
 
     // --- leaving, and beginning alone ---
 
+    const askToLeave = (to: PeerId): void => void sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
     /** Waits until the group counts on this node no more: a voter that just went would be missed by the others. */
     const letGo = (): Promise<boolean> => {
       const isFree = (): boolean =>
@@ -504,7 +450,7 @@ export default definePlugin({
       return within(clock, LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
         const to = leader();
         if (isReady()) manageVoters();
-        else if (to !== undefined && to !== peer) sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
+        else if (to !== undefined && to !== peer) askToLeave(to);
       });
     };
     const leave = async (): Promise<string | undefined> => {
@@ -545,7 +491,7 @@ export default definePlugin({
       formBy({ type: "list", founders: [attached().self()] });
       await found(ownProposal(), founding);
       isOut = false;
-      await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, isReady);
+      await within(clock, BIRTH_MS, BIRTH_STEP_MS, isReady);
     };
 
     const moveTo = async (name: string, members: readonly BusAddress[]): Promise<string | undefined> => {
@@ -559,32 +505,6 @@ export default definePlugin({
 
     // --- requests ---
 
-    /** The leader's part: decides, and puts what it decided into the log. */
-    const lead = (
-      id: string,
-      request: Uint8Array,
-      isRetry: boolean,
-      answer: (isRejected: boolean, reason: string) => void,
-    ): void => {
-      if (driver === undefined || !isReady()) {
-        answer(false, "the node that was asked does not lead");
-        return;
-      }
-      if (driver.isBusy) {
-        // What is being carried out may change what the decision rests on.
-        clock.soon(() => lead(id, request, isRetry, answer));
-        return;
-      }
-      const decision = attached().decide(id, request);
-      if (decision.type === "settled") return;
-      if (decision.type === "rejected" && !isRetry) {
-        answer(true, decision.reason);
-        return;
-      }
-      lastProposal += 1;
-      proposals.set(lastProposal, { record: decision.record, refused: (reason) => answer(false, reason) });
-      driver.input({ type: "propose", id: lastProposal, data: decision.record });
-    };
     const verdict = (id: string, isRejected: boolean, reason: string): void => {
       if (isRejected) requests.rejected(id, reason);
       else requests.refused(id, reason, clock.monotonicMs(), reason === "overloaded" || reason === "too-large");
@@ -595,7 +515,8 @@ export default definePlugin({
       const { id, request } = pending;
       const isRetry = pending.copies > 0;
       requests.given(pending, clock.monotonicMs());
-      if (to === peer) lead(id, request, isRetry, (isRejected, reason) => verdict(id, isRejected, reason));
+      if (to === peer)
+        proposals.lead({ id, request, isRetry }, (isRejected, reason) => verdict(id, isRejected, reason));
       else if (!sendTo(addressOf(to), { type: "request", group, id, isRetry, request })) {
         requests.refused(id, "the leader cannot be reached", clock.monotonicMs());
       }
@@ -680,22 +601,16 @@ export default definePlugin({
 
     context.on(hooks.stop, async () => {
       isStopping = true;
-      const nowMs = clock.monotonicMs();
       const raft = machine();
-      if (raft !== undefined && raft.isVoter && raft.voters.length > 1 && !isOut) {
-        // 1. Somebody else leads. 2. A voter that forgets everything stops being one, so that the rest need not wait for it.
-        const heir = raft.voters
-          .filter((id) => id !== peer)
-          .toSorted((a, b) => known.silentMs(a, nowMs) - known.silentMs(b, nowMs))[0];
-        if (raft.role === "leader" && heir !== undefined) {
-          driver?.input({ type: "transfer", target: heir });
-          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
-        }
-        const to = leader();
-        if (!hasDisk && to !== undefined && to !== peer) {
-          sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
-          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
-        }
+      if (raft !== undefined && !isOut) {
+        const leaver: Leaver = {
+          peer,
+          forgets: !hasDisk,
+          silentMs: (id) => known.silentMs(id, clock.monotonicMs()),
+          transfer: (target) => driver?.input({ type: "transfer", target }),
+          askToLeave,
+        };
+        await sayFarewell(raft, leaver, clock);
       }
       requests.close();
       barriers.close();
@@ -705,14 +620,7 @@ export default definePlugin({
     context.on(hooks.info, () => ({
       section: "cluster",
       fields: {
-        raft_role: isOut ? "out" : (machine()?.role ?? "forming"),
-        raft_term: machine()?.term ?? 0,
-        raft_leader: leader() === undefined ? "" : nodeIdOf(leader() ?? ""),
-        raft_voters: machine()?.voters.length ?? 0,
-        raft_members: machine()?.configuration.members.length ?? 0,
-        raft_commit_index: machine()?.log.commitIndex ?? 0,
-        raft_log_bytes: machine()?.log.bytes ?? 0,
-        raft_snapshot_index: machine()?.log.snapshot.index ?? 0,
+        ...infoOf(machine(), isOut),
         raft_malformed_frames: malformedFrames + (machine()?.contradictions ?? 0),
         raft_foreign_frames: foreignFrames,
       },

@@ -18,9 +18,11 @@
  * group lives through a majority of its identities; with as many nodes as are expected, two majorities share a node.
  */
 import { createHash } from "node:crypto";
-import type { Founder } from "../contracts/consensus.ts";
+import { assert, present } from "../assert.ts";
+import type { FormationPlan, Founder } from "../contracts/consensus.ts";
 import { formatAddress } from "../net-address.ts";
-import type { PeerId } from "../protocol/raft/types.ts";
+import type { Member, PeerId } from "../protocol/raft/types.ts";
+import { foundingVoters } from "../protocol/voters.ts";
 
 /** Two lists that differ found nothing together. @param maxVoters Founders that disagree on who votes would found different groups. */
 export function listDigest(founders: readonly Founder[], maxVoters: number): string {
@@ -53,6 +55,28 @@ export interface Proposal {
   readonly group: string;
   /** In the order of their nodes' ids. */
   readonly candidates: readonly Candidate[];
+}
+
+/** The members of a group that is founded. @param founders In the order in which they get votes. */
+export function foundingMembers(
+  founders: readonly Founder[],
+  candidates: readonly Candidate[],
+  maxVoters: number,
+): readonly Member[] {
+  const peers = new Map(candidates.map(({ nodeId, peer }) => [nodeId, peer]));
+  const voters = foundingVoters(founders.length, maxVoters);
+  return founders.map(({ nodeId, address, zone, isWitness }, at) => {
+    const id = present(peers.get(nodeId), "every founder has an identity");
+    return { id, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
+  });
+}
+
+/** What a node founds that is alone on its list. */
+export function soleProposal(plan: FormationPlan, peer: PeerId, maxVoters: number): Proposal {
+  const { founders } = plan.type === "list" ? plan : { founders: [] };
+  const [founder, ...others] = founders;
+  assert(founder !== undefined && others.length === 0, "this node founds alone");
+  return { group: groupOf(listDigest(founders, maxVoters), [peer]), candidates: [{ ...founder, peer }] };
 }
 
 /** What another node has said of itself. */

@@ -57,3 +57,17 @@ export function leadershipOf(raft: Raft | undefined, nowMs: number, tickMs: numb
     predecessorHeardAgoMs: ticksAgo === undefined ? undefined : Math.max(0, ticksAgo - 1) * tickMs,
   };
 }
+
+/** For `INFO`. */
+export function infoOf(raft: Raft | undefined, isOut: boolean): Readonly<Record<string, string | number>> {
+  return {
+    raft_role: isOut ? "out" : (raft?.role ?? "forming"),
+    raft_term: raft?.term ?? 0,
+    raft_leader: raft?.leader === undefined ? "" : nodeIdOf(raft.leader),
+    raft_voters: raft?.voters.length ?? 0,
+    raft_members: raft?.configuration.members.length ?? 0,
+    raft_commit_index: raft?.log.commitIndex ?? 0,
+    raft_log_bytes: raft?.log.bytes ?? 0,
+    raft_snapshot_index: raft?.log.snapshot.index ?? 0,
+  };
+}

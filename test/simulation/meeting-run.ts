@@ -91,9 +91,9 @@ export async function runMeeting(seed: number, options: Partial<MeetingRunOption
     }
     of.set(key, value);
   };
-  let isWriting = true;
+  const clients = { areWriting: true };
   const writeOn = async (): Promise<void> => {
-    while (isWriting) {
+    while (clients.areWriting) {
       await write();
       await operator.pause(operator.random.exponential(200));
     }
@@ -102,10 +102,10 @@ export async function runMeeting(seed: number, options: Partial<MeetingRunOption
   // --- the operator has them meet, each with the first, until all are one cluster ---
 
   let commands = 0;
-  let isHealed = false;
+  const network = { isHealed: false };
   const meetOn = async (): Promise<void> => {
     // A node without a disk that starts again is a cluster by itself once more.
-    while (!isHealed || !isOne()) {
+    while (!network.isHealed || !isOne()) {
       // Each with the first, one telling the other: clusters of several nodes each would stay apart.
       const pair = operator.random.shuffle([world.members[0], operator.random.pick(world.members.slice(1))]);
       const view = operator.nodeOn(pair[0]?.host ?? "");
@@ -122,10 +122,10 @@ export async function runMeeting(seed: number, options: Partial<MeetingRunOption
   injector.start();
   await simulation.runFor(safetyMs);
   await world.heal(injector);
-  isHealed = true;
+  network.isHealed = true;
   await simulation.runUntil("one cluster of all nodes", isOne, LIVENESS_MS);
   await simulation.settle("the operator to see it", meeting, LIVENESS_MS);
-  isWriting = false;
+  clients.areWriting = false;
   await simulation.settle("the last write", writing, LIVENESS_MS);
   await world.changeOnEach(world.views);
   await simulation.runUntil("the same map everywhere", isOne, LIVENESS_MS);

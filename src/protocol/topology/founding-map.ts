@@ -86,7 +86,7 @@ export function divideAmong(records: readonly NodeRecord[], replicas: number): r
   }
   const others = records.filter((record) => !primaries.some((primary) => primary.record.id === record.id));
   return [
-    ...primaries.map((primary) => ({ ...primary, replicas: primary.replicas.map(({ id }) => id) })),
+    ...primaries.map(({ record, slots, replicas: own }) => ({ record, slots, replicas: own.map(({ id }) => id) })),
     ...others.map((record) => ({ record, slots: [] })),
   ];
 }

@@ -1,0 +1,103 @@
+/**
+ * Coming into the group, and going out of it: what members do with the word of nodes that ask for the one or the other. A member that does not lead passes it
+ * on; the leader asks the replicated state whether it knows the node, and changes the members.
+ */
+import type { ConsensusFrame } from "../codec/consensus-codec.ts";
+import type { BusAddress } from "../contracts/bus.ts";
+import type { ReplicatedState } from "../contracts/consensus.ts";
+import type { Raft } from "../protocol/raft/machine.ts";
+import type { ConfigurationChange, PeerId } from "../protocol/raft/types.ts";
+import { nodeIdOf } from "./formation.ts";
+import type { KnownPeers } from "./known-peers.ts";
+
+type Join = Extract<ConsensusFrame, { readonly type: "join" }>;
+type Leave = Extract<ConsensusFrame, { readonly type: "leave" }>;
+
+/** A frame that looks for the leader is passed on so often. */
+const MAX_HOPS = 3;
+/** Nodes that are being taken in at a time: more are asked to come again by getting no answer. */
+const MAX_INTRODUCED = 100;
+
+/** What a member is and can do. */
+export interface AdmissionHost {
+  readonly group: string;
+  readonly peer: PeerId;
+  readonly machine: Raft | undefined;
+  /** It leads, and has applied all that it has. */
+  readonly isReady: boolean;
+  readonly state: ReplicatedState;
+  readonly known: KnownPeers;
+  sendTo(to: BusAddress, frame: ConsensusFrame): void;
+  sendToPeer(to: PeerId, frame: ConsensusFrame): void;
+  change(change: ConfigurationChange): void;
+  /** Looks at once whether the right members vote. */
+  manageVoters(): void;
+}
+
+export class Admission {
+  readonly #host: AdmissionHost;
+  /** Nodes that the state is being asked to take in. */
+  readonly #introduced = new Set<string>();
+
+  constructor(host: AdmissionHost) {
+    this.#host = host;
+  }
+
+  isMember(id: PeerId): boolean {
+    return (this.#host.machine?.configuration.members ?? []).some((member) => member.id === id);
+  }
+
+  /** Once it is committed: a voter that goes sooner is missed, if the leader is lost and its successor knows nothing of it. */
+  tellRemoved(to: BusAddress, id: PeerId): void {
+    const { machine, group, state } = this.#host;
+    if (machine === undefined || machine.log.configurationIndex > machine.log.commitIndex || this.isMember(id)) return;
+    const isBarred = state.standingOf(nodeIdOf(id)) !== "member";
+    this.#host.sendTo(to, { type: "removed", group, peer: id, isBarred });
+  }
+
+  /** A node would be a learner. */
+  admit(frame: Join): void {
+    const { isReady, known, state } = this.#host;
+    if (!isReady) {
+      this.#passOn(frame);
+      return;
+    }
+    const { member } = frame;
+    known.isAt(member.id, member);
+    if (this.isMember(member.id)) return;
+    const standing = state.standingOf(nodeIdOf(member.id));
+    if (standing === "removed") this.tellRemoved(member, member.id);
+    else if (standing === "unknown") void this.#introduce(frame);
+    else this.#host.change({ type: "add-learner", member });
+  }
+
+  /** A member asks to be taken out, or one that is no member does not know it. */
+  dismiss(from: BusAddress, frame: Leave): void {
+    const { isReady, state } = this.#host;
+    if (!isReady) this.#passOn(frame);
+    // Word that it is out may have been lost. Only that of its own asking tells where it is.
+    else if (!this.isMember(frame.peer) && frame.hops === 0) this.tellRemoved(from, frame.peer);
+    // One that the state does not admit stays here and votes until the rest can do without it; one that stops does not.
+    else if (state.standingOf(nodeIdOf(frame.peer)) !== "member") this.#host.manageVoters();
+    else this.#host.change({ type: "remove", id: frame.peer });
+  }
+
+  /** The state is asked to take a node in, which is then a learner; or is told why it is not. */
+  async #introduce(frame: Join): Promise<void> {
+    const { member, card } = frame;
+    const nodeId = nodeIdOf(member.id);
+    if (this.#introduced.has(nodeId) || this.#introduced.size >= MAX_INTRODUCED) return;
+    this.#introduced.add(nodeId);
+    const reason = await this.#host.state.introduce(nodeId, card);
+    this.#introduced.delete(nodeId);
+    if (reason === undefined) this.admit(frame);
+    else this.#host.sendTo(member, { type: "refused", group: this.#host.group, peer: member.id, reason });
+  }
+
+  #passOn(frame: Join | Leave): void {
+    const { peer, machine } = this.#host;
+    const to = machine?.leader;
+    if (to === undefined || to === peer || frame.hops >= MAX_HOPS) return;
+    this.#host.sendToPeer(to, { ...frame, hops: frame.hops + 1 });
+  }
+}

@@ -1,0 +1,43 @@
+/** How a member stops so that the others hardly notice. */
+import type { Raft } from "../protocol/raft/machine.ts";
+import type { PeerId } from "../protocol/raft/types.ts";
+import type { Clock } from "../world.ts";
+import { within } from "./within.ts";
+
+/** How long a node that stops waits for others to go on without it. */
+const FAREWELL_MS = 1000;
+const FAREWELL_STEP_MS = 10;
+
+/** What a member can do about it. */
+export interface Leaver {
+  readonly peer: PeerId;
+  /** It will have forgotten everything when it starts again. */
+  readonly forgets: boolean;
+  /** How long another has not been heard, in milliseconds. */
+  silentMs(id: PeerId): number;
+  transfer(to: PeerId): void;
+  /** Asks the leader to be taken out. */
+  askToLeave(leader: PeerId): void;
+}
+
+/**
+ * 1. Somebody else leads.
+ * 2. A voter that forgets everything stops being one, so that the rest need not wait for it.
+ *
+ * @returns When that is done, or has taken too long.
+ */
+export async function sayFarewell(raft: Raft, leaver: Leaver, clock: Clock): Promise<void> {
+  if (!raft.isVoter || raft.voters.length === 1) return;
+  const [heir] = raft.voters
+    .filter((id) => id !== leaver.peer)
+    .toSorted((a, b) => leaver.silentMs(a) - leaver.silentMs(b));
+  if (raft.role === "leader" && heir !== undefined) {
+    leaver.transfer(heir);
+    await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
+  }
+  const { leader } = raft;
+  if (leaver.forgets && leader !== undefined && leader !== leaver.peer) {
+    leaver.askToLeave(leader);
+    await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
+  }
+}
