@@ -154,7 +154,6 @@ class SwimRun {
   }
 
   #badMember(): void {
-    const world = this.#world;
     const bad = this.#pick();
     if (bad?.machine === undefined) return;
     bad.loss = 700;

@@ -403,12 +403,7 @@ export class Membership {
   #receive(from: NodeId, message: Datagram): void {
     const member = this.#hear(from, message.sender);
     // What came along is taken first: if it is word against this node, the answer disproves it.
-    if (member !== undefined)
-      for (const claim of message.claims) {
-        // Whoever hears of a death has heard of the suspicion before, mostly. Where not, the death may be one of beyond a partition that has just ended.
-        const isSurprise = claim.state === "down" && this.members.get(claim.id)?.state !== "suspect";
-        this.#take(isSurprise ? asSuspicion(claim, from) : claim, `${from.slice(0, 8)} told so`);
-      }
+    if (member !== undefined) this.#takeNews(from, message.claims);
     // A ping is answered whoever sends it: it may know a newer map than this node, by which it is a member.
     if (message.type === "ping" || message.type === "meet")
       this.#sendTo(from, { type: "pong", sequence: message.sequence });
@@ -493,12 +488,16 @@ export class Membership {
     return { start, refutation, mapVersion, lagMs };
   }
 
-  /** Sends a message, with as much news as it has room for; what is held against the receiver goes first, so that it can answer. */
-  #sendTo(to: NodeId, message: Claimless<Datagram>): void {
-    const member = this.members.get(to);
+  /**
+   * Sends a message, with as much news as it has room for. What is held against the receiver goes first, so that it can answer.
+   *
+   * @param about What is held of this one goes along as well.
+   */
+  #sendTo(to: NodeId, message: Claimless<Datagram>, about?: Member): void {
     const claims: Claim[] = [];
     let room = this.#room;
-    if (member !== undefined && member.state !== "alive") {
+    for (const member of [this.members.get(to), about]) {
+      if (member === undefined || member.state === "alive") continue;
       const claim = member.claim();
       claims.push(claim);
       room -= claimBytes(claim);
@@ -530,6 +529,20 @@ export class Membership {
     }
     this.#gossipAtMs = Number.POSITIVE_INFINITY;
     if (this.#gossip.size > 0 || this.#versionSends > 0) this.#armGossip();
+  }
+
+  #takeNews(from: NodeId, claims: readonly Claim[]): void {
+    let gone: Member | undefined;
+    for (const claim of claims) {
+      const held = this.members.get(claim.id);
+      // Whoever hears of a death has heard of the suspicion before, mostly. Where not, the death may be one of beyond a partition that has just ended.
+      const isSurprise = claim.state === "down" && held?.state !== "suspect";
+      // Somebody suspects a member that has left: the news of that has missed it.
+      if (claim.state === "suspect" && held?.start === claim.start && held.state === "left" && isLater(held, claim))
+        gone = held;
+      this.#take(isSurprise ? asSuspicion(claim, from) : claim, `${from.slice(0, 8)} told so`);
+    }
+    if (gone !== undefined) this.#sendTo(from, { type: "gossip" }, gone);
   }
 
   /** Takes a claim for true if it says more than what is held. @param reason How it became known, in words. */

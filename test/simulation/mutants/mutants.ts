@@ -13,8 +13,8 @@ export interface Mutant {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
-  /** What finds it: groups of machines alone (`raft-world.ts`), or whole nodes (`cluster-run.ts`). */
-  readonly run: "raft" | "cluster";
+  /** What finds it: groups of machines alone (`raft-world.ts` for Raft, `swim-run.ts` for membership), or whole nodes (`cluster-run.ts`). */
+  readonly run: "raft" | "cluster" | "swim";
   /** It must be found within so many seeds, counted from 1. */
   readonly withinSeeds: number;
 }
@@ -22,6 +22,7 @@ export interface Mutant {
 const MACHINE = "src/protocol/raft/machine.ts";
 const LEADER = "src/protocol/raft/leader.ts";
 const LOG = "src/protocol/raft/log.ts";
+const MEMBERSHIP = "src/protocol/membership/machine.ts";
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -258,5 +259,122 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "const isReady = (): boolean => machine()?.leadership !== undefined;",
     run: "cluster",
     withinSeeds: 200,
+  },
+  {
+    name: "an-older-refutation-wins",
+    breaks: "Of two claims the one with the higher refutation number counts.",
+    file: "src/protocol/membership/claims.ts",
+    find: "return claim.refutation > held.refutation;",
+    replace: "return claim.refutation < held.refutation;",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "never-disproves-a-suspicion",
+    breaks: "A member that hears that it is suspected says that it is there.",
+    file: MEMBERSHIP,
+    find: "claim.refutation + (isAccused ? 1 : 0)",
+    replace: "claim.refutation",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "asks-nobody-to-help",
+    breaks: "A member that one node does not reach is no suspect if others reach it.",
+    file: MEMBERSHIP,
+    find: "      this.#options.indirectProbes,\n",
+    replace: "      0,\n",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "never-doubts-itself",
+    breaks: "A node that gets no answers takes longer to accuse.",
+    file: "src/protocol/membership/local-health.ts",
+    find: "return 1 + this.#score;",
+    replace: "return 1;",
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "judges-by-the-clock-it-slept-through",
+    breaks: "A node that stood still gives those that it was judging their time back.",
+    file: MEMBERSHIP,
+    find: "if (lateMs < probeTimeoutMs) return;",
+    replace: "if (lateMs >= 0) return;",
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "ignores-a-new-start",
+    breaks: "A new start of a member begins anew, whatever was held of the one before.",
+    file: MEMBERSHIP,
+    find: "if (known?.start === start) return;",
+    replace: "if (known !== undefined) return;",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "tells-news-without-end",
+    breaks: "Each piece of news is passed on a bounded number of times.",
+    file: "src/protocol/membership/gossip-queue.ts",
+    find: "if (level + 1 < limit)",
+    replace: "if (limit > 0)",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "condemns-without-a-hearing",
+    breaks: "A suspect has time to disprove it.",
+    file: MEMBERSHIP,
+    find: 'state: "suspect", accuser: this.id }, "a probe of it failed");',
+    replace: 'state: "down", accuser: undefined }, "a probe of it failed");',
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "takes-leaving-for-dying",
+    breaks: "A member that left is not down.",
+    file: MEMBERSHIP,
+    find: 'this.members.set(this.#self, "left", this.#self.refutation);',
+    replace: 'this.members.set(this.#self, "down", this.#self.refutation);',
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "skips-every-other-one",
+    breaks: "Each member is probed once in a round.",
+    file: "src/protocol/membership/probe-ring.ts",
+    find: "      this.#next += 1;\n",
+    replace: "      this.#next += 2;\n",
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "gives-up-on-the-dead",
+    breaks: "Members that are down are tried now and then: a partition may have ended.",
+    file: MEMBERSHIP,
+    find: 'this.#ring.some(1, (each) => each.state === "down")',
+    replace: 'this.#ring.some(0, (each) => each.state === "down")',
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "believes-the-other-side",
+    breaks: "What the other side of a partition holds for down is a suspicion here.",
+    file: MEMBERSHIP,
+    find: 'this.#take(claim.state === "down" ? asSuspicion(claim, from) : claim, `${from.slice(0, 8)} holds so`);',
+    replace: "this.#take(claim, `${from.slice(0, 8)} holds so`);",
+    run: "swim",
+    withinSeeds: 30,
+  },
+  {
+    name: "does-not-ask-once-more",
+    breaks: "A suspect is asked once more before it is down: word of the suspicion may not have reached it.",
+    file: MEMBERSHIP,
+    find: "if (!suspicion.isLastAsked) {",
+    replace: "if (suspicion.isLastAsked) {",
+    run: "swim",
+    withinSeeds: 60,
   },
 ];
