@@ -1,43 +1,48 @@
 /**
- * bus: frames between nodes.
+ * bus: frames and datagrams between nodes.
  *
- * Promises: frames of one sender on one stream arrive in order, each once or never; what waits for a node that does not read is bounded, and dropped beyond
- * that; a stream that speaks another protocol is closed, and costs no more than its first bytes.
+ * Promises: nothing is delivered that was not sent by somebody who knows the cluster's secret, and on channels of members by a node of the same cluster;
+ * frames of one sender on one link arrive in order, each once or never, as they were sent; a datagram arrives once or never, from the sender's present start to
+ * this one; what waits for a node that does not read is bounded, and dropped beyond that; a stranger costs no more than its first bytes. The secret can be
+ * changed while all goes on.
  *
- * How: each node opens a stream of its own to every node that it sends to, and only reads from those that others open. A stream begins with a greeting.
- * One that breaks is opened again when there is something to send, after a pause that grows with each failure.
+ * How: each node opens a stream of its own to every node that it sends to, and only reads from those that others open. A stream begins with a mutual proof
+ * (`src/protocol/link/handshake.ts`); its frames are sealed (`frame-seal.ts`). There are two kinds, members' and meeting links, each with a stream of its own.
+ * One that breaks is opened again when there is something to send, after a pause that grows with each failure. Datagrams go over a socket of the same port, sealed
+ * for the cluster and both nodes' starts (`datagrams.ts`).
  *
- * Talks to the rest through the service `bus`: channels, on which protocols send bytes.
+ * To change the secret of a running cluster: give each node both (`CONFIG SET cluster-secret "old new"`), then each `"new old"`, then each `new`. `-` is none.
+ *
+ * Talks to the rest through the service `bus`: channels, on which protocols send bytes, and datagrams.
  */
 import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
+import { IncomingLink, MAX_FRAME_BYTES } from "../src/bus/incoming-link.ts";
+import type { LinkHost, LinkReason, LinkTraffic } from "../src/bus/link-host.ts";
+import { OutgoingLink } from "../src/bus/outgoing-link.ts";
+import { readSecrets } from "../src/bus/read-secrets.ts";
+import { type LinkKind, NONCE_BYTES } from "../src/codec/link-codec.ts";
 import {
-  FrameReader,
-  GREETING_CHANNEL,
-  type Greeting,
-  NEWEST_VERSION,
-  OLDEST_VERSION,
-  encodeFrame,
-  encodeGreeting,
-  readGreeting,
-} from "../src/codec/frame.ts";
-import { type Bus, type BusAddress, type BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
+  type Bus,
+  type BusAddress,
+  BusChannel,
+  type BusCluster,
+  type BusSender,
+  busService,
+} from "../src/contracts/bus.ts";
 import { StartError, messageOf } from "../src/errors.ts";
+import { isLoopback } from "../src/loopback.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { NetworkError, type Listener, type Stream, type StreamHandler } from "../src/world.ts";
+import { DATAGRAM_REFUSALS, Datagrams, MAX_DATAGRAM_BYTES } from "../src/protocol/link/datagrams.ts";
+import { ClusterSecrets, parseSecrets } from "../src/protocol/link/secrets.ts";
+import { type DatagramSocket, type Listener, NetworkError } from "../src/world.ts";
 
 /** Above the client port, as in Redis, unless it is said. */
 const BUS_PORT_OFFSET = 10_000;
-/** The longest frame: an entry of the map's log with what goes around it. */
-const MAX_FRAME_BYTES = 4 * 1024 * 1024;
-/** A greeting is short: a stranger gets no more memory than this before it has said who it is. */
-const MAX_GREETING_BYTES = 1024;
-/** Frames that wait are written together up to so many bytes: about what a socket takes at once. */
-const PIECE_BYTES = 64 * 1024;
-/** A peer that takes nothing for so long has gone, whatever its machine says. */
-const STUCK_MS = 5000;
-/** Strangers that come again and again are told of once in so long. */
+/** Strangers that come again and again are told of once in so long, for each reason. */
 const REFUSAL_LOG_MS = 10_000;
+/** A port that the machine chose for streams may be taken for datagrams: how many are tried. */
+const CHOSEN_PORT_TRIES = 10;
 
 const settingsSchema = Type.Object({
   maxQueuedBytes: Type.Integer({
@@ -47,12 +52,13 @@ const settingsSchema = Type.Object({
   }),
   maxLinks: Type.Integer({
     description:
-      "Streams that other nodes may have open to this one, and nodes that this one may send to. More are closed at once.",
+      "Streams that other nodes may have open to this one, and streams that this one may open. More are closed at once.",
     default: 2000,
     minimum: 1,
   }),
   connectTimeoutMs: Type.Integer({
-    description: "How long opening a stream to another node may take, in milliseconds.",
+    description:
+      "How long opening a stream to another node may take, in milliseconds; the proof of who is there, five times as long.",
     default: 1000,
     minimum: 10,
   }),
@@ -73,270 +79,76 @@ export default definePlugin({
   summary: "Carries what nodes say to each other.",
   provides: { bus: busService },
   settings: settingsSchema,
-  setup(context) {
+  async setup(context) {
     const { core, node, settings, world } = context;
-    const { clock, network, log } = world;
+    const { clock, network, log, random } = world;
+    const secrets = await readSecrets(core, world.machine);
+    if (secrets.length === 0 && !core.insecure && !isLoopback(core.host)) {
+      throw new StartError(
+        `Cannot listen on ${core.host} for other nodes without a cluster secret: give one (--secret-file, BUNCH_SECRET), listen on 127.0.0.1, or allow it with --insecure`,
+      );
+    }
+    const secret = new ClusterSecrets(secrets);
     const announcedHost = core.announceHost ?? core.host;
     let port = core.busPort ?? (core.port === 0 ? 0 : Math.min(core.port + BUS_PORT_OFFSET, 65535));
     const receivers = new Map<number, (from: BusSender, bytes: Uint8Array) => void>();
+    const lossListeners: ((address: BusAddress, nodeId: string | undefined) => void)[] = [];
     const outgoing = new Map<string, OutgoingLink>();
     const incoming = new Set<IncomingLink>();
+    let cluster: BusCluster | undefined;
     let listener: Listener | undefined;
     let isStopped = false;
     let refusedLinks = 0;
+    /** Of members, before this node was in a cluster, or the other one. */
+    let earlyLinks = 0;
     let droppedFrames = 0;
-    let refusalLoggedAtMs = Number.NEGATIVE_INFINITY;
-    /** Since the start, greetings included. Bytes that were dropped count as never sent. */
-    const traffic = { sentFrames: 0, sentBytes: 0, receivedFrames: 0, receivedBytes: 0 };
+    /** On a channel that the link's kind does not carry. */
+    let misplacedFrames = 0;
+    /** When each reason was told last. */
+    const toldAtMs = new Map<string, number>();
+    const traffic: LinkTraffic = { sentFrames: 0, sentBytes: 0, receivedFrames: 0, receivedBytes: 0 };
 
-    /** A stream that this node opened: frames go out. */
-    class OutgoingLink {
-      readonly #address: BusAddress;
-      #stream: Stream | undefined;
-      #isOpen = false;
-      #queue: Uint8Array[] = [];
-      // What is being written: one frame or several, how many, and the bytes of it that the machine has taken.
-      #piece: Uint8Array | undefined;
-      #framesOfPiece = 0;
-      #sentOfPiece = 0;
-      #isFlushDue = false;
-      queuedBytes = 0;
-      createdAtMs = 0;
-      #failures = 0;
-      #retryAtMs = 0;
-      #takenAtMs = 0;
-      // As whom this node has greeted: see `NodeFacts.id`.
-      #greetedAs = "";
-      #openedAtMs = 0;
-
-      constructor(address: BusAddress) {
-        this.#address = address;
+    const guarded = (what: string, from: string, run: () => void): void => {
+      try {
+        run();
+      } catch (thrown) {
+        if (thrown instanceof Fault) context.fault(thrown);
+        else log.error(`bus ${what} failed`, { from, reason: messageOf(thrown) });
       }
+    };
 
-      /** There is a stream, open or on its way. */
-      get hasStream(): boolean {
-        return this.#stream !== undefined;
-      }
+    // --- links ---
 
-      /** There is nothing to remember of it: neither a stream nor a failure that is not over. */
-      isIdle(nowMs: number): boolean {
-        return this.#stream === undefined && nowMs >= this.#retryAtMs;
-      }
-
-      get isOpen(): boolean {
-        return this.#isOpen;
-      }
-
-      send(frame: Uint8Array): boolean {
-        const nowMs = clock.monotonicMs();
-        if (this.#stream !== undefined && this.queuedBytes > 0 && nowMs - this.#takenAtMs > STUCK_MS) {
-          this.#stream.destroy();
-          return false;
-        }
-        if (this.#stream !== undefined && this.#greetedAs !== node.id) {
-          this.#stream.destroy();
-          return false;
-        }
-        if (this.#stream === undefined) {
-          if (nowMs < this.#retryAtMs) return false;
-          this.#open(nowMs);
-        }
-        if (this.queuedBytes + frame.length > settings.maxQueuedBytes) return false;
-        if (this.queuedBytes === 0) this.#takenAtMs = nowMs;
-        this.#queue.push(frame);
-        this.queuedBytes += frame.length;
-        this.#flushSoon();
-        return true;
-      }
-
-      close(): void {
-        this.#stream?.destroy();
-      }
-
-      #open(nowMs: number): void {
-        this.createdAtMs = nowMs;
-        this.#takenAtMs = nowMs;
-        this.#greetedAs = node.id;
-        const greeting = encodeGreeting({
-          nodeId: node.id,
-          host: announcedHost,
-          port,
-          oldestVersion: OLDEST_VERSION,
-          newestVersion: NEWEST_VERSION,
-        });
-        this.#queue = [greeting];
-        this.queuedBytes = greeting.length;
-        const late = clock.after(settings.connectTimeoutMs, () => {
-          if (!this.#isOpen) this.#stream?.destroy();
-        });
-        this.#stream = network.connect({
-          host: this.#address.host,
-          port: this.#address.port,
-          handler: {
-            opened: () => {
-              late.cancel();
-              this.#isOpen = true;
-              this.#openedAtMs = clock.monotonicMs();
-              this.#takenAtMs = this.#openedAtMs;
-              this.#flush();
-            },
-            // The other side has nothing to say here.
-            data: (stream) => stream.destroy(),
-            writable: () => this.#flush(),
-            closed: (_stream, reason) => {
-              late.cancel();
-              this.#closed(reason);
-            },
-          },
-        });
-      }
-
-      /** What a turn of the event loop has to say goes out in one write: each costs more than most frames. */
-      #flushSoon(): void {
-        if (!this.#isOpen || this.#isFlushDue || this.#piece !== undefined) return;
-        this.#isFlushDue = true;
-        clock.soon(() => {
-          this.#isFlushDue = false;
-          this.#flush();
-        });
-      }
-
-      #flush(): void {
-        const stream = this.#stream;
-        if (stream === undefined || !this.#isOpen) return;
-        for (let piece = this.#nextPiece(); piece !== undefined; piece = this.#nextPiece()) {
-          const taken = stream.write(piece, this.#sentOfPiece, piece.length);
-          if (taken > 0) this.#takenAtMs = clock.monotonicMs();
-          this.#sentOfPiece += taken;
-          this.queuedBytes -= taken;
-          traffic.sentBytes += taken;
-          if (this.#sentOfPiece < piece.length) return;
-          traffic.sentFrames += this.#framesOfPiece;
-          this.#piece = undefined;
-        }
-      }
-
-      /** What is to be written: the rest of a piece, or as many frames as make a good one. */
-      #nextPiece(): Uint8Array | undefined {
-        if (this.#piece !== undefined) return this.#piece;
-        let bytes = 0;
-        let count = 0;
-        for (const frame of this.#queue) {
-          if (count > 0 && bytes + frame.length > PIECE_BYTES) break;
-          bytes += frame.length;
-          count += 1;
-        }
-        if (count === 0) return undefined;
-        const frames = this.#queue.splice(0, count);
-        this.#framesOfPiece = count;
-        this.#sentOfPiece = 0;
-        this.#piece = count === 1 ? frames[0] : concat(frames, bytes);
-        return this.#piece;
-      }
-
-      #closed(reason: string | undefined): void {
-        const nowMs = clock.monotonicMs();
-        const wasOpen = this.#isOpen;
-        // A stream that is closed as soon as it is open has failed as well: the other side takes nothing from this node.
-        if (wasOpen && nowMs - this.#openedAtMs >= settings.retryMaxMs) this.#failures = 0;
-        this.#stream = undefined;
-        this.#isOpen = false;
-        this.#queue = [];
-        this.#piece = undefined;
-        this.queuedBytes = 0;
-        this.#failures += 1;
-        const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
-        this.#retryAtMs = nowMs + pauseMs;
-        if (isStopped || this.#failures > 1) return;
-        const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? "closed" };
-        if (wasOpen) log.info("bus link lost", fields);
-        else log.debug("bus link not made", fields);
-      }
-    }
-
-    /** A stream that another node opened: frames come in. */
-    class IncomingLink implements StreamHandler {
-      sender: BusSender | undefined;
-      readonly createdAtMs = clock.monotonicMs();
-      readonly #stream: Stream;
-      #isRefused = false;
-      readonly #reader = new FrameReader(MAX_GREETING_BYTES);
-      readonly #silence = clock.after(settings.connectTimeoutMs * 5, () => {
-        if (this.sender === undefined) this.#stream.destroy();
-      });
-
-      constructor(stream: Stream) {
-        this.#stream = stream;
-      }
-
-      data(_stream: Stream, bytes: Uint8Array): void {
-        traffic.receivedBytes += bytes.length;
-        this.#reader.push(bytes, (channel, payload) => {
-          if (isStopped) return;
-          traffic.receivedFrames += 1;
-          if (this.sender !== undefined) this.#deliver(this.sender, channel, payload);
-          else this.#greet(channel === GREETING_CHANNEL ? readGreeting(payload) : undefined);
-        });
-        if (this.#reader.isBroken) {
-          this.refuse(
-            this.sender === undefined ? "it speaks another protocol" : `a frame of more than ${MAX_FRAME_BYTES} bytes`,
-          );
-        }
-      }
-
-      writable(): void {
-        // Nothing is ever sent here.
-      }
-
-      closed(): void {
-        this.#silence.cancel();
-        incoming.delete(this);
-      }
-
-      close(): void {
-        this.#stream.destroy();
-      }
-
-      #deliver(sender: BusSender, channel: number, payload: Uint8Array): void {
-        try {
-          receivers.get(channel)?.(sender, payload);
-        } catch (thrown) {
-          if (thrown instanceof Fault) context.fault(thrown);
-          else log.error("bus frame failed", { from: sender.nodeId, channel, reason: messageOf(thrown) });
-        }
-      }
-
-      #greet(greeting: Greeting | undefined): void {
-        if (greeting === undefined) {
-          this.refuse("it speaks another protocol");
+    const host: LinkHost = {
+      clock,
+      network,
+      log,
+      settings,
+      traffic,
+      self: () => ({ nodeId: node.id, host: announcedHost, port, clusterId: cluster?.id, keys: secret.keys }),
+      nonce: () => random.bytes(NONCE_BYTES),
+      refused: (direction: "to" | "from", reason: LinkReason, text: string, peer: string) => {
+        if (reason === "no-cluster") {
+          earlyLinks += 1;
+          log.debug("bus link came early", { [direction]: peer, reason: text });
           return;
         }
-        if (greeting.oldestVersion > NEWEST_VERSION || greeting.newestVersion < OLDEST_VERSION) {
-          this.refuse(
-            `node ${greeting.nodeId} speaks versions ${greeting.oldestVersion} to ${greeting.newestVersion} of the protocol, and this one ${OLDEST_VERSION} to ${NEWEST_VERSION}`,
-          );
-          return;
-        }
-        this.sender = { nodeId: greeting.nodeId, address: { host: greeting.host, port: greeting.port } };
-        this.#reader.maxBytes = MAX_FRAME_BYTES;
-      }
-
-      refuse(why: string): void {
-        if (this.#isRefused) return;
-        this.#isRefused = true;
-        this.#reader.isBroken = true;
-        this.#stream.destroy();
         refusedLinks += 1;
         const nowMs = clock.monotonicMs();
-        if (nowMs - refusalLoggedAtMs < REFUSAL_LOG_MS) return;
-        refusalLoggedAtMs = nowMs;
-        log.warn("bus link refused", { from: this.#stream.remoteAddress, reason: why, refused: refusedLinks });
-      }
-    }
+        const topic = `${direction} ${reason}`;
+        if (nowMs - (toldAtMs.get(topic) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_MS) return;
+        toldAtMs.set(topic, nowMs);
+        log.warn("bus link refused", { [direction]: peer, reason: text, refused: refusedLinks });
+      },
+      lost: (address, nodeId) => {
+        if (isStopped) return;
+        for (const each of lossListeners) guarded("link", nodeId ?? "", () => each(address, nodeId));
+      },
+    };
 
     /** @returns `undefined` if there are too many: addresses come from other nodes, and whoever makes them up makes nothing grow. */
-    const linkTo = (address: BusAddress): OutgoingLink | undefined => {
-      const key = `${address.host}:${address.port}`;
+    const linkTo = (address: BusAddress, kind: LinkKind): OutgoingLink | undefined => {
+      const key = linkKey(address, kind);
       const known = outgoing.get(key);
       if (known !== undefined) return known;
       if (outgoing.size >= settings.maxLinks) {
@@ -344,10 +156,56 @@ export default definePlugin({
         for (const [each, link] of outgoing) if (link.isIdle(nowMs)) outgoing.delete(each);
         if (outgoing.size >= settings.maxLinks) return undefined;
       }
-      const link = new OutgoingLink(address);
+      const link = new OutgoingLink(host, address, kind);
       outgoing.set(key, link);
       return link;
     };
+
+    const deliver = (kind: LinkKind, sender: BusSender, channel: number, payload: Uint8Array): void => {
+      if (isStopped) return;
+      if (kindOf(channel) !== kind) {
+        misplacedFrames += 1;
+        return;
+      }
+      guarded("frame", sender.nodeId, () => receivers.get(channel)?.(sender, payload));
+    };
+
+    // --- datagrams ---
+
+    const datagrams = new Datagrams(node, node.runId, secret.keys);
+    let socket: DatagramSocket | undefined;
+    let receiveDatagram: ((from: string, bytes: Uint8Array) => void) | undefined;
+    const datagramCounts = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, dropped: 0 };
+    const refusedDatagrams = new Map(DATAGRAM_REFUSALS.map((reason) => [reason, 0]));
+    const receivedDatagram = (bytes: Uint8Array): void => {
+      if (isStopped) return;
+      datagramCounts.received += 1;
+      datagramCounts.receivedBytes += bytes.length;
+      const opened = datagrams.open(bytes);
+      if (typeof opened === "string") refusedDatagrams.set(opened, (refusedDatagrams.get(opened) ?? 0) + 1);
+      else guarded("datagram", opened.from, () => receiveDatagram?.(opened.from, opened.payload));
+    };
+
+    context.parameter({
+      name: "cluster-secret",
+      isSecret: true,
+      get: () => secret.description,
+      keep: () => {
+        const setBack = secret.keep();
+        return () => {
+          setBack();
+          datagrams.setKeys(secret.keys);
+        };
+      },
+      set: (value) => {
+        const parsed = parseSecrets(value);
+        if ("problem" in parsed) return parsed.problem;
+        secret.replace(parsed.secrets);
+        datagrams.setKeys(secret.keys);
+        log.info("cluster secret changed", { present: secret.description });
+        return undefined;
+      },
+    });
 
     const bus: Bus = {
       get address() {
@@ -355,28 +213,63 @@ export default definePlugin({
       },
       receive: (channel, receive) => void receivers.set(channel, receive),
       send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) => {
-        const isTaken =
-          !isStopped && bytes.length <= MAX_FRAME_BYTES && linkTo(to)?.send(encodeFrame(channel, bytes)) === true;
+        const kind = kindOf(channel);
+        const isPossible =
+          !isStopped &&
+          bytes.length <= MAX_FRAME_BYTES &&
+          (kind === "meeting" || cluster !== undefined) &&
+          !(to.host === announcedHost && to.port === port);
+        const isTaken = isPossible && linkTo(to, kind)?.send(channel, bytes) === true;
         if (!isTaken) droppedFrames += 1;
         return isTaken;
       },
-      queuedBytes: ({ host, port: at }) => outgoing.get(`${host}:${at}`)?.queuedBytes ?? 0,
+      queuedBytes: (to) => outgoing.get(linkKey(to, "member"))?.queuedBytes ?? 0,
       links: () => [
         ...[...outgoing.values()]
           .filter((link) => link.hasStream)
-          .map((link) => ({
+          .map(({ kind, nodeId, createdAtMs, queuedBytes }) => ({
             direction: "to" as const,
-            nodeId: "",
-            createdAtMs: link.createdAtMs,
-            queuedBytes: link.queuedBytes,
+            kind,
+            nodeId,
+            createdAtMs,
+            queuedBytes,
           })),
-        ...[...incoming].map((link) => ({
+        ...[...incoming].map(({ kind, sender, createdAtMs }) => ({
           direction: "from" as const,
-          nodeId: link.sender?.nodeId ?? "",
-          createdAtMs: link.createdAtMs,
+          kind,
+          nodeId: sender?.nodeId ?? "",
+          createdAtMs,
           queuedBytes: 0,
         })),
       ],
+      setCluster(next) {
+        const isSame = next?.id === cluster?.id;
+        cluster = next;
+        datagrams.setCluster(next);
+        if (isSame) return;
+        for (const [key, link] of outgoing) {
+          if (link.kind !== "member") continue;
+          outgoing.delete(key);
+          link.close();
+        }
+        for (const link of incoming) if (link.kind === "member") link.close();
+      },
+      receiveDatagrams: (receive) => {
+        receiveDatagram = receive;
+      },
+      sendDatagram: (to, bytes) => {
+        const sealed = isStopped ? undefined : datagrams.seal(to, bytes);
+        if (sealed === undefined || socket === undefined) {
+          datagramCounts.dropped += 1;
+          return false;
+        }
+        datagramCounts.sent += 1;
+        datagramCounts.sentBytes += sealed.bytes.length;
+        socket.send(sealed.bytes, sealed.address.host, sealed.address.port);
+        return true;
+      },
+      maxDatagramBytes: MAX_DATAGRAM_BYTES,
+      onLinkLost: (listen) => void lossListeners.push(listen),
     };
 
     context.on(context.hooks.info, () => ({
@@ -389,29 +282,59 @@ export default definePlugin({
         bus_received_frames: traffic.receivedFrames,
         bus_received_bytes: traffic.receivedBytes,
         bus_refused_links: refusedLinks,
+        bus_early_links: earlyLinks,
         bus_dropped_frames: droppedFrames,
+        bus_misplaced_frames: misplacedFrames,
+        bus_sent_datagrams: datagramCounts.sent,
+        bus_sent_datagram_bytes: datagramCounts.sentBytes,
+        bus_received_datagrams: datagramCounts.received,
+        bus_received_datagram_bytes: datagramCounts.receivedBytes,
+        bus_dropped_datagrams: datagramCounts.dropped,
+        bus_datagram_peers: datagrams.peerCount,
+        ...Object.fromEntries(
+          [...refusedDatagrams].map(([reason, count]) => [`bus_refused_datagrams_${reason}`, count]),
+        ),
       },
     }));
+
+    // --- life ---
+
+    /** Opens the port for streams, and the same for datagrams. */
+    const open = async (): Promise<void> => {
+      const chosen = port;
+      for (let tries = 1; ; tries += 1) {
+        const opened = await network.listen({
+          host: core.host,
+          port: chosen,
+          accept: (stream) => {
+            const link = new IncomingLink(host, stream, { deliver, closed: (closed) => void incoming.delete(closed) });
+            incoming.add(link);
+            if (incoming.size > settings.maxLinks) link.refuse("full", `${settings.maxLinks} links are open already`);
+            return link;
+          },
+        });
+        try {
+          socket = await network.bind({ host: core.host, port: opened.port, received: receivedDatagram });
+        } catch (thrown) {
+          opened.close();
+          if (chosen === 0 && thrown instanceof NetworkError && tries < CHOSEN_PORT_TRIES) continue;
+          throw thrown;
+        }
+        listener = opened;
+        port = opened.port;
+        return;
+      }
+    };
     context.on(
       context.hooks.start,
       async () => {
         try {
-          listener = await network.listen({
-            host: core.host,
-            port,
-            accept: (stream) => {
-              const link = new IncomingLink(stream);
-              incoming.add(link);
-              if (incoming.size > settings.maxLinks) link.refuse(`${settings.maxLinks} links are open already`);
-              return link;
-            },
-          });
+          await open();
         } catch (thrown) {
           if (!(thrown instanceof NetworkError)) throw thrown;
           const derived = core.busPort === undefined ? `: the client port ${core.port} + ${BUS_PORT_OFFSET}` : "";
           throw new StartError(`${thrown.message} (the port is for other nodes${derived}; --bus-port names another)`);
         }
-        port = listener.port;
       },
       { order: "pre" },
     );
@@ -420,6 +343,7 @@ export default definePlugin({
       () => {
         isStopped = true;
         listener?.close();
+        socket?.close();
         for (const link of outgoing.values()) link.close();
         for (const link of incoming) link.close();
       },
@@ -429,12 +353,11 @@ export default definePlugin({
   },
 });
 
-function concat(frames: readonly Uint8Array[], length: number): Uint8Array {
-  const piece = new Uint8Array(length);
-  let at = 0;
-  for (const frame of frames) {
-    piece.set(frame, at);
-    at += frame.length;
-  }
-  return piece;
+/** Which kind of link carries a channel. */
+function kindOf(channel: number): LinkKind {
+  return channel === BusChannel.formation ? "meeting" : "member";
+}
+
+function linkKey({ host, port }: BusAddress, kind: LinkKind): string {
+  return `${kind} ${host}:${port}`;
 }

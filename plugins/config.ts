@@ -77,13 +77,14 @@ export default definePlugin({
       for (const { name, value } of changes) {
         const parameter = parameters.get(name);
         const before = parameter?.get() ?? "";
+        const setBack = parameter?.keep?.() ?? (() => void parameter?.set?.(before));
         const error = parameter?.set?.(value);
         if (error !== undefined) {
           for (const step of undo.toReversed()) step();
           call.reply.error(`ERR CONFIG SET failed (possibly related to argument '${name}') - ${error}`);
           return;
         }
-        undo.push(() => void parameter?.set?.(before));
+        undo.push(setBack);
       }
       call.reply.ok();
     };

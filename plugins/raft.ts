@@ -19,12 +19,14 @@ import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
 import { Barriers } from "../src/consensus/barriers.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
+import { channelOf } from "../src/consensus/frame-channel.ts";
 import { groupOf, listDigest } from "../src/consensus/founding.ts";
 import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
+import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
@@ -149,6 +151,8 @@ export default definePlugin({
     /** Among them those that the configuration does not name (yet). */
     const known = new KnownPeers();
     let malformedFrames = 0;
+    /** In the name of another node than the one that proved to be on the link. */
+    let foreignFrames = 0;
     let bytesSinceSnapshot = 0;
     let snapshotAtMs = clock.monotonicMs();
     let whenEstablished: (() => void) | undefined;
@@ -161,7 +165,12 @@ export default definePlugin({
       machine()?.configuration.members.find((member) => member.id === id) ?? known.address(id);
     /** @returns False if it will not arrive. */
     const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): boolean =>
-      address !== undefined && bus.send(address, BusChannel.consensus, encodeConsensusFrame(frame));
+      address !== undefined && bus.send(address, channelOf(frame), encodeConsensusFrame(frame));
+    /** From here on this node is in this group; empty: in none. */
+    const enter = (name: string): void => {
+      group = name;
+      bus.setCluster(name === "" ? undefined : { id: name, member: (nodeId) => attached().member(nodeId) });
+    };
     const ownMember = (): Member => ({
       id: peer,
       isVoter: false,
@@ -285,7 +294,7 @@ export default definePlugin({
       name: string,
       data: Uint8Array = attached().founding,
     ): Promise<void> => {
-      group = name;
+      enter(name);
       foundingPeers = peers;
       const voters = foundingVoters(founders.length, settings.maxVoters);
       const members = founders.map(({ nodeId, address, zone, isWitness }, at): Member => {
@@ -297,7 +306,7 @@ export default definePlugin({
       await create({ index: 1, term: 0, configuration: { members }, data });
     };
     const join = async (name: string): Promise<void> => {
-      group = name;
+      enter(name);
       log.info("raft: joining the group that is there", { group });
       await create({ index: 0, term: 0, configuration: { members: [] }, data: new Uint8Array(0) });
     };
@@ -307,7 +316,7 @@ export default definePlugin({
     const abandon = async (): Promise<void> => {
       const stopped = driver?.stop();
       driver = undefined;
-      group = "";
+      enter("");
       foundingPeers = [];
       peer = `${node.id}/${hex(4)}`;
       // What the old identity still writes must not come into the files of the new one.
@@ -361,9 +370,9 @@ export default definePlugin({
       else if (!isMember && frame.hops === 0) tellRemoved(from.address, frame.peer);
       else change({ type: "change", id: 0, change: { type: "remove", id: frame.peer } });
     };
-    const received = (from: BusSender, bytes: Uint8Array): void => {
+    const received = (channel: BusChannel, from: BusSender, bytes: Uint8Array): void => {
       const frame = readConsensusFrame(bytes);
-      if (frame === undefined) {
+      if (frame === undefined || channelOf(frame) !== channel) {
         malformedFrames += 1;
         if (malformedFrames === 1) log.warn("raft: a frame that makes no sense", { from: from.nodeId });
         return;
@@ -371,6 +380,10 @@ export default definePlugin({
       switch (frame.type) {
         case "raft":
           if (driver === undefined || frame.group !== group || frame.to !== peer) return;
+          if (nodeIdOf(frame.from) !== from.nodeId) {
+            foreignFrames += 1;
+            return;
+          }
           known.isAt(frame.from, from.address);
           known.heard(frame.from, clock.monotonicMs());
           if (isReady() && !(machine()?.configuration.members ?? []).some((each) => each.id === frame.from)) {
@@ -423,27 +436,11 @@ export default definePlugin({
 
     // --- leaving, and beginning alone ---
 
-    /** Waits for something. @param urge Done before each look but the first. */
-    const within = async (
-      limitMs: number,
-      stepMs: number,
-      isDone: () => boolean,
-      urge?: () => void,
-    ): Promise<boolean> => {
-      const endAtMs = clock.monotonicMs() + limitMs;
-      while (!isDone() && clock.monotonicMs() < endAtMs) {
-        urge?.();
-        await new Promise<void>((resolve) => {
-          clock.after(stepMs, resolve);
-        });
-      }
-      return isDone();
-    };
     /** Waits until the group counts on this node no more: a voter that just went would be missed by the others. */
     const letGo = (): Promise<boolean> => {
       const isFree = (): boolean =>
         isOut || driver?.machine.isMember !== true || driver.machine.configuration.members.length === 1;
-      return within(LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
+      return within(clock, LEAVE_MS, LEAVE_STEP_MS, isFree, () => {
         const to = leader();
         if (isReady()) manageVoters();
         else if (to !== undefined && to !== peer) sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
@@ -461,7 +458,7 @@ export default definePlugin({
       driver = undefined;
       if (isLeading) attached().lead(false);
       isLeading = false;
-      group = "";
+      enter("");
       requests.close();
       proposals.clear();
       barriers.close();
@@ -476,7 +473,7 @@ export default definePlugin({
       peer = `${node.id}/${hex(4)}`;
       await found([peer], groupOf(list, [peer]), founding);
       isOut = false;
-      await within(FAREWELL_MS, FAREWELL_STEP_MS, isReady);
+      await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, isReady);
     };
 
     // --- requests ---
@@ -570,7 +567,8 @@ export default definePlugin({
         return;
       }
       const { storage, stored } = opened;
-      ({ group, peer } = stored.identity);
+      ({ peer } = stored.identity);
+      enter(stored.identity.group);
       foundingPeers = stored.state.snapshot.configuration.members.map((member) => member.id);
       isEstablished = stored.state.term > 0;
       if (stored.tornBytes > 0) log.warn("raft: a torn end of the log was cut off", { bytes: stored.tornBytes });
@@ -580,7 +578,9 @@ export default definePlugin({
       hooks.start,
       async () => {
         if (state === undefined) return;
-        bus.receive(BusChannel.consensus, received);
+        for (const channel of [BusChannel.consensus, BusChannel.formation]) {
+          bus.receive(channel, (from, bytes) => received(channel, from, bytes));
+        }
         const established = new Promise<void>((resolve) => {
           whenEstablished = resolve;
         });
@@ -604,12 +604,12 @@ export default definePlugin({
           .toSorted((a, b) => known.silentMs(a, nowMs) - known.silentMs(b, nowMs))[0];
         if (raft.role === "leader" && heir !== undefined) {
           driver?.input({ type: "transfer", target: heir });
-          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
+          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
         }
         const to = leader();
         if (!hasDisk && to !== undefined && to !== peer) {
           sendTo(addressOf(to), { type: "leave", group, peer, hops: 0 });
-          await within(FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
+          await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
         }
       }
       requests.close();
@@ -629,6 +629,7 @@ export default definePlugin({
         raft_log_bytes: machine()?.log.bytes ?? 0,
         raft_snapshot_index: machine()?.log.snapshot.index ?? 0,
         raft_malformed_frames: malformedFrames,
+        raft_foreign_frames: foreignFrames,
       },
     }));
 

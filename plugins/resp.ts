@@ -20,6 +20,7 @@ import { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { byteSize, parseByteSize } from "../src/config.ts";
 import { Verdict } from "../src/contracts/commands.ts";
 import { StartError, messageOf } from "../src/errors.ts";
+import { isLoopback } from "../src/loopback.ts";
 import { type NodeContext, definePlugin } from "../src/plugin.ts";
 import type { Listener, Stream, StreamHandler } from "../src/world.ts";
 
@@ -438,11 +439,6 @@ class Connection implements StreamHandler, ClientTransport {
     context.clients.remove(this.client);
     context.hooks.clientClosed.notify(this.client);
   }
-}
-
-/** Loopback, in the forms that people write. */
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.[0-9]{1,3}){3}$/.test(host);
 }
 
 function parseOutputLimit(text: string): { hard: number; soft: number; seconds: number } | undefined {

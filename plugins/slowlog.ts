@@ -66,7 +66,14 @@ export default definePlugin({
   summary: "SLOWLOG: keeps the commands that took long.",
   settings: settingsSchema,
   setup(context) {
-    const { dispatcher, hooks, world, settings } = context;
+    const { dispatcher, hooks, parameters, world, settings } = context;
+    /** Values of parameters that nobody may read are left out, as Redis does. */
+    const withoutSecrets = (call: Call): readonly string[] =>
+      shortenArguments(call).map((argument, index) =>
+        index >= 3 && index % 2 === 1 && parameters.get(call.text(index - 1))?.isSecret === true
+          ? "(redacted)"
+          : argument,
+      );
     let entries: Entry[] = [];
     let nextId = 0;
     let maxLength = settings.maxLength;
@@ -78,7 +85,7 @@ export default definePlugin({
         id: nextId,
         atS: Math.floor(world.clock.wallMs() / 1000),
         microseconds: Math.round(microseconds),
-        args: shortenArguments(call),
+        args: call.command.fullName === "config|set" ? withoutSecrets(call) : shortenArguments(call),
         address: call.client.transport.remoteAddress,
         name: call.client.name,
       });

@@ -195,6 +195,10 @@ export default definePlugin({
       {
         founding: encodeSnapshot(founding, new Journal()),
         admits: (id) => state.nodes.has(id),
+        member(id) {
+          const record = state.nodes.get(id);
+          return record && { start: record.start, address: { host: record.busHost, port: record.busPort } };
+        },
         lead(isLeading) {
           ahead = isLeading ? { state, settled: new Set() } : undefined;
         },

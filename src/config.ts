@@ -12,6 +12,7 @@
 import { type Static, type TObject, type TSchema, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { ConfigError } from "./errors.ts";
+import { SECRET_PATTERN, SECRET_WANTS } from "./protocol/link/secrets.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** What an address or a host name is made of. Lines that clients parse by blanks and commas carry it. */
@@ -28,7 +29,8 @@ export const coreSchema = Type.Object({
     }),
   ),
   host: Type.String({
-    description: "The address that it listens on. Anything but loopback wants a password, or --insecure.",
+    description:
+      "The address that it listens on. Anything but loopback wants a password and a cluster secret, or --insecure.",
     default: "127.0.0.1",
     pattern: HOST_PATTERN,
     examples: ["an address or a host name, such as 127.0.0.1, ::1 or localhost"],
@@ -65,9 +67,29 @@ export const coreSchema = Type.Object({
     Type.String({
       description: "What clients must give with AUTH or HELLO. Default: none is asked for.",
       minLength: 1,
+      isSecret: true,
     }),
   ),
-  insecure: Type.Boolean({ description: "Allows to listen off loopback without a password.", default: false }),
+  secret: Type.Optional(
+    Type.String({
+      description:
+        "The cluster's secret: nodes prove to each other that they know it. A command line is seen by everybody on the machine: better in a file, or in the environment. Default: none, and any node is taken for one of the cluster.",
+      pattern: SECRET_PATTERN,
+      wants: `a secret: ${SECRET_WANTS}`,
+      isSecret: true,
+    }),
+  ),
+  secretFile: Type.Optional(
+    Type.String({
+      description:
+        "A file with the cluster's secret on its first line, instead of `secret`. A second line may hold another one that is accepted too, while the secret is being changed.",
+      minLength: 1,
+    }),
+  ),
+  insecure: Type.Boolean({
+    description: "Allows to listen off loopback without a password and without a cluster secret.",
+    default: false,
+  }),
   pluginTimeoutMs: Type.Integer({
     description: "How long one plugin may take to set up, to start, or to stop, in milliseconds.",
     default: 10_000,
@@ -349,7 +371,8 @@ function check<Schema extends TObject>(
     const properties: Readonly<Record<string, TSchema>> = schema.properties;
     const property = properties[name];
     const path = `${prefix}${name}`;
-    const got = values[name] === undefined ? "missing" : JSON.stringify(values[name]);
+    const isSecret = property?.["isSecret"] === true;
+    const got = values[name] === undefined ? "missing" : isSecret ? "not shown" : JSON.stringify(values[name]);
     const deeper = error.path === `/${name}` ? "" : ` (at ${error.path}: ${error.message})`;
     const origin = origins.get(path);
     throw new ConfigError(

@@ -19,6 +19,10 @@ export interface Parameter {
    * @returns What is wrong with the value (nothing has changed then), or `undefined`.
    */
   set?(value: string): string | undefined;
+  /** Where `get` does not tell the value: remembers it. @returns What sets it back. */
+  keep?(): () => void;
+  /** What `set` is given is told to nobody: no log keeps it. */
+  readonly isSecret?: boolean;
 }
 
 /** The parameters of a node, by name. */

@@ -226,14 +226,25 @@ class BunNetwork implements Network {
       const socket = await Bun.udpSocket({
         hostname: options.host,
         port: options.port,
-        socket: { data: (_socket, bytes, port, host) => options.received(bytes, host, port) },
+        socket: {
+          data: (_socket, bytes, port, host) => options.received(bytes, host, port),
+          // That nobody listens where a datagram went: it is lost, as datagrams may be.
+          error: () => undefined,
+        },
       });
+      const sendTo = (bytes: Uint8Array, host: string, port: number): void => {
+        try {
+          socket.send(bytes, port, host);
+        } catch {
+          // No way there, or the socket was closed meanwhile: lost as well.
+        }
+      };
       const resolved = new Map<string, string>();
       return {
         port: socket.port,
         send: (bytes, host, port) => {
           const address = resolved.get(host) ?? host;
-          if (/^[0-9.]+$|:/.test(address)) socket.send(bytes, port, address);
+          if (/^[0-9.]+$|:/.test(address)) sendTo(bytes, address, port);
           else
             void lookup(host).then(
               ({ address: found }) => resolved.set(host, found),
@@ -590,5 +601,9 @@ class BunMachine implements Machine {
     } catch {
       return Number.POSITIVE_INFINITY;
     }
+  }
+
+  readOperatorFile(path: string): Promise<string> {
+    return readFile(path, "utf8");
   }
 }

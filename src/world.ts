@@ -178,7 +178,7 @@ export interface Log {
 
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
-/** Facts about the process and the machine that `INFO` shows. All zero or fixed in simulation. */
+/** What the process and the machine are and have. Zero, fixed or missing in simulation. */
 export interface Machine {
   /** The process' id. */
   readonly processId: number;
@@ -194,6 +194,8 @@ export interface Machine {
   totalMemoryBytes(): number;
   /** How many files and sockets the process may have open at a time; `Infinity` if the machine does not tell. */
   maxOpenFiles(): number;
+  /** Reads a file of the operator's as text, such as one that holds a secret. @throws What the machine says, if it cannot be read. */
+  readOperatorFile(path: string): Promise<string>;
 }
 
 export type NetworkErrorCode = "address-in-use" | "address-not-available" | "not-permitted" | "failed";

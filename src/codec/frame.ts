@@ -1,59 +1,22 @@
 /**
  * Frames between nodes: a length of four bytes (the lowest first), a channel of one, and what the channel carries.
  *
- * A stream is opened by a greeting, on channel 0: who speaks, and which versions of this protocol it speaks.
+ * On channel 0 two nodes prove to each other who they are: see `link-codec.ts`.
  */
-import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 
 export const FRAME_HEADER_BYTES = 5;
-export const GREETING_CHANNEL = 0;
-/** The versions of the protocol that this node speaks. */
-export const OLDEST_VERSION = 1;
-export const NEWEST_VERSION = 1;
 
-const MAGIC = "bunch bus";
 const EMPTY = new Uint8Array(0);
 
-/** The first frame of a stream. */
-export interface Greeting {
-  readonly nodeId: string;
-  readonly host: string;
-  readonly port: number;
-  readonly oldestVersion: number;
-  readonly newestVersion: number;
-}
-
-export function encodeFrame(channel: number, payload: Uint8Array): Uint8Array {
-  const writer = new ByteWriter(FRAME_HEADER_BYTES + payload.length);
-  writer.fixed32(payload.length);
+/** @param parts What it carries, one after the other. */
+export function encodeFrame(channel: number, ...parts: readonly Uint8Array[]): Uint8Array {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const writer = new ByteWriter(FRAME_HEADER_BYTES + length);
+  writer.fixed32(length);
   writer.byte(channel);
-  writer.raw(payload);
+  for (const part of parts) writer.raw(part);
   return writer.finish();
-}
-
-export function encodeGreeting(greeting: Greeting): Uint8Array {
-  const writer = new ByteWriter();
-  writer.text(MAGIC);
-  writer.number(greeting.oldestVersion);
-  writer.number(greeting.newestVersion);
-  writer.text(greeting.nodeId);
-  writer.text(greeting.host);
-  writer.number(greeting.port);
-  return encodeFrame(GREETING_CHANNEL, writer.finish());
-}
-
-/** @returns `undefined` if it is none. Later versions may add to a greeting: what follows is not looked at. */
-export function readGreeting(payload: Uint8Array): Greeting | undefined {
-  const reader = new ByteReader(payload);
-  if (reader.text() !== MAGIC) return undefined;
-  const oldestVersion = reader.number();
-  const newestVersion = reader.number();
-  const nodeId = reader.text();
-  const host = reader.text();
-  const port = reader.number();
-  if (reader.isBad || !/^[0-9a-f]{40}$/.test(nodeId) || port > 65535) return undefined;
-  return { nodeId, host, port, oldestVersion, newestVersion };
 }
 
 /** Takes frames out of a stream of bytes, cut wherever. */

@@ -1,4 +1,4 @@
-/** The bus: frames between nodes, over streams. Provided by the plugin `bus`. */
+/** The bus: frames between nodes, over streams, and datagrams. Provided by the plugin `bus`. */
 import { service } from "../service.ts";
 
 /** Where a node listens for other nodes. */
@@ -7,16 +7,29 @@ export interface BusAddress {
   readonly port: number;
 }
 
-/** Who sends on a channel. Never used again for another. */
-export const BusChannel = { consensus: 1 } as const;
+/**
+ * Who sends on a channel. Never used again for another.
+ *
+ * Channels of members travel on links that have proved the cluster's secret and its id. `formation` travels on links of a kind of its own (*meeting* links),
+ * which prove the secret alone, for nodes that belong to no cluster, or to another one: nothing else is ever delivered from them.
+ */
+export const BusChannel = { consensus: 1, formation: 2, membership: 3 } as const;
 export type BusChannel = (typeof BusChannel)[keyof typeof BusChannel];
 
 /** What is known of a sender. */
 export interface BusSender {
-  /** 40 hexadecimal digits. */
+  /** 40 hexadecimal digits. That it is this one is the word of somebody who knows the cluster's secret. */
   readonly nodeId: string;
   /** Where it says that it can be reached. */
   readonly address: BusAddress;
+}
+
+/** The cluster that a node is in. */
+export interface BusCluster {
+  /** The group's name. */
+  readonly id: string;
+  /** What the map says of a node: its present start (40 hexadecimal digits), and where it is reached. `undefined`: it is no node of the map. */
+  member(nodeId: string): { readonly start: string; readonly address: BusAddress } | undefined;
 }
 
 export interface Bus {
@@ -27,18 +40,36 @@ export interface Bus {
   /**
    * Sends a frame: it arrives once, in order, or never, and nothing tells which.
    *
-   * @returns False if it was dropped here: the link is down, or too much waits for it.
+   * @returns False if it was dropped here: the link is down, or too much waits for it, or this node is in no cluster and the channel is one of members.
    */
   send(to: BusAddress, channel: BusChannel, bytes: Uint8Array): boolean;
-  /** Bytes that wait to be sent to an address. */
+  /** Bytes that wait to be sent to an address on channels of members. */
   queuedBytes(to: BusAddress): number;
   /** Links to other nodes, for `CLUSTER LINKS`. */
   links(): readonly BusLink[];
+  /** Which cluster this node is in; `undefined`: none. Links of members that another one had are closed, and made anew when there is something to send. */
+  setCluster(cluster: BusCluster | undefined): void;
+  /** Hears datagrams of nodes of the map. One receiver. @param from The sender's node id. The bytes may be kept. */
+  receiveDatagrams(receive: (from: string, bytes: Uint8Array) => void): void;
+  /**
+   * Sends a datagram to a node of the map: it arrives once, at any time, or never.
+   *
+   * @param to Its node id.
+   * @param bytes At most `maxDatagramBytes`.
+   * @returns False if it was dropped here: the map has no start of that node, or not this start of this one.
+   */
+  sendDatagram(to: string, bytes: Uint8Array): boolean;
+  /** The most bytes that a datagram carries. */
+  readonly maxDatagramBytes: number;
+  /** Tells of open links that broke, and of connections that could not be made. @param listener Gets the node's id where the link had proved it. */
+  onLinkLost(listener: (address: BusAddress, nodeId: string | undefined) => void): void;
 }
 
 export interface BusLink {
   readonly direction: "to" | "from";
-  /** The other node; empty while it has not said who it is. */
+  /** `meeting`: it carries `formation` and nothing else. `undefined` while it has not said which. */
+  readonly kind: "member" | "meeting" | undefined;
+  /** The other node; empty while it has not proved who it is. */
   readonly nodeId: string;
   readonly createdAtMs: number;
   /** Bytes that wait to be sent. */

@@ -37,6 +37,8 @@ export interface ReplicatedState {
   readonly founding: Uint8Array;
   /** Whether a node may be in the group: those that may not are taken out. */
   admits(nodeId: string): boolean;
+  /** What the state says of a node: its present start, and where other nodes reach it. `undefined`: it does not have that node. */
+  member(nodeId: string): { readonly start: string; readonly address: BusAddress } | undefined;
   /** This node leads from here on, and has applied everything that it has; or it does not any more. */
   lead(isLeading: boolean): void;
   /** Leader: decides, on the state that the whole of its log gives. Changes nothing. */

@@ -201,12 +201,48 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
     ["--http-port", () => ["--http-port", "15500"], "Cannot use --http-port: nothing serves HTTP in this version"],
     [
       "an address off loopback without a password",
-      () => ["--host", "0.0.0.0"],
+      () => ["--host", "0.0.0.0", "--secret", "known-to-all"],
       "Cannot listen on 0.0.0.0 without a password",
     ],
     [
+      "an address off loopback without a cluster secret",
+      () => ["--host", "0.0.0.0", "--password", "x"],
+      "Cannot listen on 0.0.0.0 for other nodes without a cluster secret",
+    ],
+    [
+      "a secret that is too short",
+      () => ["--secret", "brief"],
+      'Setting "secret" is not shown (from --secret), but it must be a secret: 8 to 256',
+    ],
+    [
+      "a secret and a file with one",
+      () => ["--secret", "known-to-all", "--secret-file", write("secret.txt", "known-to-all\n")],
+      'Settings "secret" and "secretFile" are both set',
+    ],
+    [
+      "a file of secrets that is not there",
+      () => ["--secret-file", "none.txt"],
+      'Cannot read the cluster secret from "none.txt": ENOENT',
+    ],
+    ["a file of secrets that is empty", () => ["--secret-file", write("empty.txt", " \n")], ": it is empty."],
+    [
+      "a file of secrets that begins with none",
+      () => ["--secret-file", write("begins-with-none.txt", "-\nknown-to-all\n")],
+      ": its first secret is none.",
+    ],
+    [
+      "a file with a secret that is none",
+      () => ["--secret-file", write("bad.txt", "known-to-all\nbrief\n")],
+      ": secret 2 must be 8 to 256 letters",
+    ],
+    [
+      "a file with three secrets",
+      () => ["--secret-file", write("three.txt", "first-secret\nsecond-secret\nthird-secret\n")],
+      ": there are 3, and at most 2",
+    ],
+    [
       "an address that is not this machine's",
-      () => ["--host", "198.51.100.1", "--password", "x"],
+      () => ["--host", "198.51.100.1", "--password", "x", "--secret", "known-to-all"],
       "Cannot listen on 198.51.100.1",
     ],
     [

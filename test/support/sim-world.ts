@@ -509,5 +509,6 @@ function simMachine(starts: number): Machine {
     residentBytes: () => 0,
     totalMemoryBytes: () => 0,
     maxOpenFiles: () => Number.POSITIVE_INFINITY,
+    readOperatorFile: (path) => Promise.reject(new Error(`there is no file ${path} on a simulated machine`)),
   };
 }

@@ -176,7 +176,7 @@ export function checkFile(path: string, source: string): readonly Finding[] {
       const isAllowed =
         /^src\/(protocol|codec|store)\//.test(target) ||
         target === "src/assert.ts" ||
-        target === "node:buffer" ||
+        PURE_MODULES.has(target) ||
         target === "src/contracts/keyspace.ts";
       if (!isAllowed)
         report(

@@ -27,10 +27,11 @@ async function twoNodes(seed: number) {
     const node = await createNode({
       world,
       plugins: [tap],
-      config: { host, password: "secret", port: 7000, plugins: { raft: false, resp: false } },
+      config: { host, secret: "known-to-both", port: 7000, plugins: { raft: false, resp: false } },
     });
     await node.start();
     if (holder.bus === undefined) throw new Error("the tap was set up");
+    holder.bus.setCluster({ id: "c", member: () => undefined });
     const client = localClient(node);
     const counts = async (): Promise<ReadonlyMap<string, number>> => {
       const text = await client.run("INFO cluster");
@@ -67,9 +68,11 @@ describe("the bus", () => {
         await simulation.settle("a", a.counts(), 100),
         await simulation.settle("b", b.counts(), 100),
       ];
-      // The greeting is one more.
-      expect([out.get("sent_frames"), into.get("received_frames")]).toEqual([sent.length + 1, sent.length + 1]);
+      // Hello and proof are two more, and an answer goes the other way.
+      expect([out.get("sent_frames"), into.get("received_frames")]).toEqual([sent.length + 2, sent.length + 2]);
+      expect([into.get("sent_frames"), out.get("received_frames")]).toEqual([1, 1]);
       expect(out.get("sent_bytes")).toBe(into.get("received_bytes") ?? -1);
+      expect(into.get("sent_bytes")).toBe(out.get("received_bytes") ?? -1);
       expect([out.get("links_out"), out.get("links_in"), into.get("links_out"), into.get("links_in")]).toEqual([
         1, 0, 0, 1,
       ]);

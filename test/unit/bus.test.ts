@@ -1,12 +1,15 @@
 /** The bus between nodes: frames in order, each once or never; bounded whatever others send, or do not read. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { Fault, present } from "../../src/assert.ts";
-import { FRAME_HEADER_BYTES, encodeFrame, encodeGreeting } from "../../src/codec/frame.ts";
+import { FRAME_HEADER_BYTES, encodeFrame } from "../../src/codec/frame.ts";
+import { HANDSHAKE_CHANNEL, type Hello, encodeHandshake } from "../../src/codec/link-codec.ts";
 import { type Bus, type BusAddress, BusChannel, type BusSender, busService } from "../../src/contracts/bus.ts";
 import type { Config } from "../../src/config.ts";
 import { type Node, createNode } from "../../src/node.ts";
+import { keyHint, ClusterSecrets } from "../../src/protocol/link/secrets.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
-import type { Stream, World } from "../../src/world.ts";
+import type { Stream } from "../../src/world.ts";
+import { BusPeer, BusTaker, RawStream } from "../support/bus-peer.ts";
 import { localClient } from "../support/local-node.ts";
 import type { NetworkSettings } from "../support/sim-path.ts";
 import { Simulation, type SimHost } from "../support/sim-world.ts";
@@ -19,7 +22,24 @@ const MAX_FRAME_BYTES = 4 * 1024 * 1024;
 const STRANGER_ID = "f".repeat(40);
 
 const addressOf = (host: string): BusAddress => ({ host, port: BUS_PORT });
-const GREETING = encodeGreeting({ nodeId: STRANGER_ID, host: STRANGER, port: 1, oldestVersion: 1, newestVersion: 1 });
+const CLUSTER = { id: "c", member: () => undefined };
+
+/** The first message of a link, as somebody without a secret says it. */
+function hello(changes: Partial<Hello> = {}): Uint8Array {
+  const nonce = new Uint8Array(32).fill(7);
+  const message: Hello = {
+    type: "hello",
+    versions: { oldest: 1, newest: 1 },
+    kind: "member",
+    nodeId: STRANGER_ID,
+    host: STRANGER,
+    port: 1,
+    clusterId: CLUSTER.id,
+    nonce,
+    hints: new ClusterSecrets([]).keys.map((key) => keyHint(key, nonce)),
+  };
+  return handshake({ ...message, ...changes });
+}
 
 /** A node that has little more than a bus. */
 function configOf(host: string, bus: Record<string, number>): Config {
@@ -30,6 +50,9 @@ interface Heard {
   readonly from: BusSender;
   readonly bytes: Uint8Array;
 }
+
+const handshake = (message: Parameters<typeof encodeHandshake>[0]): Uint8Array =>
+  encodeFrame(HANDSHAKE_CHANNEL, encodeHandshake(message));
 
 /** Nodes on a simulated network, and what each has heard. */
 class BusWorld {
@@ -49,6 +72,7 @@ class BusWorld {
       present(node.service(busService), "there is a bus").receive(BusChannel.consensus, (from, bytes) => {
         this.heard.get(host)?.push({ from, bytes });
       });
+      present(node.service(busService), "there is a bus").setCluster(CLUSTER);
       await node.start();
       this.nodes.set(host, node);
     });
@@ -89,53 +113,15 @@ class BusWorld {
     await this.simulation.runFor(50);
     return raw;
   }
-}
 
-/** A stream that says what it is told. */
-class RawStream {
-  isOpen = false;
-  isClosed = false;
-  received = 0;
-  readonly #stream: Stream;
-  readonly #queue: Uint8Array[] = [];
-
-  constructor(world: World, to: BusAddress) {
-    this.#stream = world.network.connect({
-      ...to,
-      handler: {
-        opened: () => {
-          this.isOpen = true;
-          this.#flush();
-        },
-        data: (_stream, bytes) => {
-          this.received += bytes.length;
-        },
-        writable: () => this.#flush(),
-        closed: () => {
-          this.isClosed = true;
-        },
-      },
-    });
-  }
-
-  write(bytes: Uint8Array): void {
-    this.#queue.push(bytes);
-    this.#flush();
-  }
-
-  close(): void {
-    this.#stream.destroy();
-  }
-
-  #flush(): void {
-    for (let first = this.#queue[0]; this.isOpen && first !== undefined; first = this.#queue[0]) {
-      const taken = this.#stream.write(first, 0, first.length);
-      this.#queue.shift();
-      if (taken < first.length) {
-        this.#queue.unshift(first.subarray(taken));
-        return;
-      }
-    }
+  /** Somebody who knows the secret and the cluster opens a link, and sends frames on the channel of consensus. */
+  async join(host: string, ...frames: readonly Uint8Array[]): Promise<BusPeer> {
+    const address = { host: STRANGER, port: 1 };
+    const options = { nodeId: STRANGER_ID, address, clusterId: CLUSTER.id };
+    const peer = new BusPeer(this.stranger().world, addressOf(host), options);
+    for (const frame of frames) peer.send(BusChannel.consensus, frame);
+    await this.simulation.runFor(50);
+    return peer;
   }
 }
 
@@ -227,9 +213,10 @@ describe("frames", () => {
       calls += 1;
       if (calls === 1) throw new Error("not this one");
     });
-    const frame = (channel: number): Uint8Array => encodeFrame(channel, numbered(1));
-    const raw = await world.say(A, GREETING, frame(77), frame(0), frame(1), frame(1));
-    expect([calls, raw.isClosed]).toEqual([2, false]);
+    const peer = await world.join(A);
+    for (const channel of [77, 0, 1, 1]) peer.send(channel, numbered(1));
+    await world.simulation.runFor(50);
+    expect([calls, peer.stream.isClosed]).toEqual([2, false]);
     expect(world.logged("bus frame failed")).toHaveLength(1);
   });
 
@@ -239,22 +226,22 @@ describe("frames", () => {
     world.bus(A).receive(BusChannel.consensus, () => {
       throw new Fault("broken");
     });
-    await world.say(A, GREETING, encodeFrame(1, numbered(1)));
+    await world.join(A, numbered(1));
     await world.simulation.runUntil("it to stop", () => world.nodes.get(A)?.state === "stopped", 5000);
   });
 });
 
 describe("a node that does not read", () => {
-  /** A machine that takes streams and leaves them alone. */
+  /** A machine that takes links, and then leaves them alone. */
   function deaf(world: BusWorld, streams: Stream[]): void {
-    world.simulation.addHost(B, async ({ network }) => {
-      await network.listen({
+    world.simulation.addHost(B, async (there) => {
+      const options = { nodeId: STRANGER_ID, address: addressOf(B), clusterId: CLUSTER.id };
+      await there.network.listen({
         host: B,
         port: BUS_PORT,
         accept: (stream) => {
           streams.push(stream);
-          stream.pause();
-          return { data: () => undefined, writable: () => undefined, closed: () => undefined };
+          return new BusTaker(there, options, () => stream.pause());
         },
       });
     });
@@ -293,24 +280,46 @@ describe("a node that does not read", () => {
 describe("a stranger", () => {
   const HTTP = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: node\r\n\r\n");
   const RANDOM = Uint8Array.from({ length: 5000 }, (_, at) => (at * 7919 + 13) & 0xff);
-  const greeted = (changes: { oldestVersion?: number; newestVersion?: number; nodeId?: string }): Uint8Array =>
-    encodeGreeting({ nodeId: STRANGER_ID, host: STRANGER, port: 1, oldestVersion: 1, newestVersion: 1, ...changes });
 
-  for (const [what, bytes, reason] of [
+  const EMPTY = { proof: new Uint8Array(32), body: new Uint8Array(0) };
+  for (const [what, bytes, reason, isAnswered = false] of [
     ["an HTTP request", HTTP, "it speaks another protocol"],
     ["random bytes", RANDOM, "it speaks another protocol"],
     ["zeros", new Uint8Array(100), "it speaks another protocol"],
-    ["a frame before the greeting", encodeFrame(1, numbered(1)), "it speaks another protocol"],
-    ["a greeting of a bad node id", greeted({ nodeId: "x" }), "it speaks another protocol"],
-    ["a greeting that is too long", encodeFrame(0, new Uint8Array(1025)), "it speaks another protocol"],
-    ["later versions alone", greeted({ oldestVersion: 2, newestVersion: 9 }), "speaks versions 2 to 9"],
-    ["earlier versions alone", greeted({ oldestVersion: 0, newestVersion: 0 }), "speaks versions 0 to 0"],
+    ["a frame before the hello", encodeFrame(1, numbered(1)), "it speaks another protocol"],
+    ["a hello of a bad node id", hello({ nodeId: "x" }), "it speaks another protocol"],
+    ["a hello that is too long", encodeFrame(0, new Uint8Array(1025)), "it speaks another protocol"],
+    ["an answer before the hello", handshake({ type: "answer", ...EMPTY }), "it speaks another protocol"],
+    ["a proof before the hello", handshake({ type: "proof", ...EMPTY }), "it speaks another protocol"],
+    ["a hello twice", Uint8Array.of(...hello(), ...hello()), "it speaks another protocol"],
+    [
+      "a hello, and a proof of nothing",
+      Uint8Array.of(...hello(), ...handshake({ type: "proof", ...EMPTY })),
+      `node ${STRANGER_ID} did not prove that it knows the cluster secret`,
+    ],
+    ["a hello, and a frame at once", Uint8Array.of(...hello(), ...encodeFrame(1, numbered(1))), "another protocol"],
+    ["later versions alone", hello({ versions: { oldest: 2, newest: 9 } }), "speaks versions 2 to 9", true],
+    ["earlier versions alone", hello({ versions: { oldest: 0, newest: 0 } }), "speaks versions 0 to 0", true],
+    ["no versions", hello({ versions: { oldest: 2, newest: 1 } }), "speaks versions 2 to 1", true],
+    ["hints at no secret", hello({ hints: [] }), `node ${STRANGER_ID} has another cluster secret`, true],
+    [
+      "hints at other secrets",
+      hello({ hints: [new Uint8Array(8), new Uint8Array(0)] }),
+      "another cluster secret",
+      true,
+    ],
+    [
+      "the id of another cluster",
+      hello({ clusterId: "d" }),
+      `node ${STRANGER_ID} is in cluster d, and this one in c`,
+      true,
+    ],
   ] as const) {
     test(`that sends ${what} is closed, told of once, and heard by nobody`, async () => {
       const world = new BusWorld();
       await world.add(A);
-      const raw = await world.say(A, bytes, encodeFrame(1, numbered(5)), GREETING, encodeFrame(1, numbered(6)));
-      expect([raw.isOpen, raw.isClosed, raw.received]).toEqual([true, true, 0]);
+      const raw = await world.say(A, bytes, encodeFrame(1, numbered(5)), hello(), encodeFrame(1, numbered(6)));
+      expect([raw.isOpen, raw.isClosed, raw.received.length > 0]).toEqual([true, true, isAnswered]);
       expect(world.bus(A).links()).toEqual([]);
       expect(world.numbers(A)).toEqual([]);
       const refusals = world.logged("bus link refused");
@@ -323,36 +332,40 @@ describe("a stranger", () => {
   test("that speaks this version and later ones is welcome", async () => {
     const world = new BusWorld();
     await world.add(A);
-    const raw = await world.say(A, greeted({ newestVersion: 9 }), encodeFrame(1, numbered(5)));
-    expect(raw.isClosed).toBe(false);
-    expect(world.heard.get(A)).toMatchObject([{ from: { nodeId: STRANGER_ID, address: { host: STRANGER, port: 1 } } }]);
+    const raw = await world.say(A, hello({ versions: { oldest: 1, newest: 9 } }));
+    expect([raw.isClosed, raw.received.length > 0]).toEqual([false, true]);
+    expect(world.logged("bus link refused")).toEqual([]);
   });
 
-  test("that greets and then sends a frame that is too long is closed by its header", async () => {
+  test("that knows the secret and the cluster, and then sends a frame that is too long, is closed by its header", async () => {
     const world = new BusWorld();
     await world.add(A);
-    const header = Uint8Array.of(1, 0, 64, 0, 1);
-    expect(new DataView(header.buffer).getUint32(0, true)).toBe(MAX_FRAME_BYTES + 1);
-    const raw = await world.say(A, GREETING, encodeFrame(1, numbered(1)), header);
-    expect(raw.isClosed).toBe(true);
+    const header = Uint8Array.of(17, 0, 64, 0, 1);
+    expect(new DataView(header.buffer).getUint32(0, true)).toBe(MAX_FRAME_BYTES + 16 + 1);
+    const { stream } = await world.join(A, numbered(1));
+    expect(stream.isClosed).toBe(false);
+    stream.write(header);
+    await world.simulation.runFor(50);
+    expect(stream.isClosed).toBe(true);
     expect(world.numbers(A)).toEqual([1]);
     expect(world.logged(`a frame of more than ${MAX_FRAME_BYTES} bytes`)).toHaveLength(1);
   });
 
-  test("that says nothing, or half a greeting, is closed after a while", async () => {
+  test("that says nothing, or half a hello, or proves nothing, is closed after a while", async () => {
     const world = new BusWorld();
     await world.add(A, { connectTimeoutMs: 100 });
     const silent = await world.say(A);
-    const half = await world.say(A, GREETING.subarray(0, FRAME_HEADER_BYTES + 3));
-    expect([silent.isClosed, half.isClosed]).toEqual([false, false]);
+    const half = await world.say(A, hello().subarray(0, FRAME_HEADER_BYTES + 3));
+    const unproved = await world.say(A, hello());
+    expect([silent.isClosed, half.isClosed, unproved.isClosed]).toEqual([false, false, false]);
     expect(
       world
         .bus(A)
         .links()
         .map(({ nodeId }) => nodeId),
-    ).toEqual(["", ""]);
+    ).toEqual(["", "", ""]);
     await world.simulation.runFor(600);
-    expect([silent.isClosed, half.isClosed]).toEqual([true, true]);
+    expect([silent.isClosed, half.isClosed, unproved.isClosed]).toEqual([true, true, true]);
     expect(world.bus(A).links()).toEqual([]);
   });
 
@@ -372,12 +385,12 @@ describe("a stranger", () => {
     const world = new BusWorld();
     await world.add(A, { maxLinks: 3 });
     const raws = [];
-    for (const _ of upTo(5)) raws.push(await world.say(A, GREETING));
+    for (const _ of upTo(5)) raws.push(await world.say(A, hello()));
     expect(raws.map(({ isClosed }) => isClosed)).toEqual([false, false, false, true, true]);
     expect(world.bus(A).links()).toHaveLength(3);
     raws[1]?.close();
     await world.simulation.runFor(50);
-    expect((await world.say(A, GREETING, encodeFrame(1, numbered(4)))).isClosed).toBe(false);
+    expect((await world.join(A, numbered(4))).stream.isClosed).toBe(false);
     expect(world.numbers(A)).toEqual([4]);
   });
 });
@@ -470,13 +483,13 @@ test("a node that has stopped sends nothing, takes nothing and has no links", as
   const bus = await world.add(A);
   await world.add(B);
   bus.send(addressOf(B), BusChannel.consensus, numbered(1));
-  const raw = await world.say(A, GREETING);
+  const raw = await world.say(A, hello());
   await world.simulation.settle("the stop", present(world.nodes.get(A), "it has started").stop(), 5000);
   await world.simulation.runFor(100);
   expect(bus.send(addressOf(B), BusChannel.consensus, numbered(2))).toBe(false);
   expect([...bus.links(), ...world.bus(B).links()]).toEqual([]);
   expect(raw.isClosed).toBe(true);
-  expect((await world.say(A, GREETING)).isOpen).toBe(false);
+  expect((await world.say(A, hello())).isOpen).toBe(false);
   expect(world.numbers(B)).toEqual([1]);
 });
 
@@ -492,7 +505,9 @@ describe("over real sockets", () => {
     const node = await createNode({ world, config });
     nodes.push(node);
     await node.start();
-    return present(node.service(busService), "there is a bus");
+    const bus = present(node.service(busService), "there is a bus");
+    bus.setCluster(CLUSTER);
+    return bus;
   }
 
   test("frames of all sizes arrive in order, a stranger is closed, and links end with their node", async () => {

@@ -1,29 +1,12 @@
-/** Frames between nodes: whole whatever the stream cuts, bounded, opened by a greeting. */
+/** Frames between nodes: whole whatever the stream cuts, bounded. */
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
-import {
-  FRAME_HEADER_BYTES,
-  FrameReader,
-  GREETING_CHANNEL,
-  type Greeting,
-  encodeFrame,
-  encodeGreeting,
-  readGreeting,
-} from "../../src/codec/frame.ts";
-import { ByteWriter } from "../../src/codec/byte-writer.ts";
+import { FRAME_HEADER_BYTES, FrameReader, encodeFrame } from "../../src/codec/frame.ts";
 
 interface Frame {
   readonly channel: number;
   readonly payload: Uint8Array;
 }
-
-const GREETING: Greeting = {
-  nodeId: "0123456789abcdef0123456789abcdef01234567",
-  host: "node-1.example",
-  port: 16_379,
-  oldestVersion: 1,
-  newestVersion: 3,
-};
 
 function join(parts: readonly Uint8Array[]): Uint8Array {
   return Uint8Array.from(parts.flatMap((part) => [...part]));
@@ -94,7 +77,7 @@ describe("FrameReader", () => {
     }
   });
 
-  test("a bound that is raised at the greeting counts for the frame after it", () => {
+  test("a bound that is raised in the middle counts for the frame after it", () => {
     const reader = new FrameReader(4);
     const lengths: number[] = [];
     reader.push(join([encodeFrame(0, new Uint8Array(4)), encodeFrame(1, new Uint8Array(100))]), (_channel, payload) => {
@@ -131,45 +114,5 @@ describe("FrameReader", () => {
         expect(taken + reader.waitingBytes).toBeLessThanOrEqual(bytes.length);
       }),
     );
-  });
-});
-
-describe("a greeting", () => {
-  const payloadOf = (bytes: Uint8Array): Uint8Array => {
-    const [first] = readAll(new FrameReader(1024), bytes, []);
-    expect(first?.channel).toBe(GREETING_CHANNEL);
-    return first?.payload ?? new Uint8Array(0);
-  };
-
-  test("is read as it was written", () => {
-    expect(readGreeting(payloadOf(encodeGreeting(GREETING)))).toEqual(GREETING);
-  });
-
-  test("may have more at its end, from a later version", () => {
-    expect(readGreeting(Uint8Array.of(...payloadOf(encodeGreeting(GREETING)), 1, 2, 3))).toEqual(GREETING);
-  });
-
-  test("that ends early is none", () => {
-    const payload = payloadOf(encodeGreeting(GREETING));
-    for (let length = 0; length < payload.length; length += 1) {
-      expect(readGreeting(payload.subarray(0, length)), `${length} bytes`).toBeUndefined();
-    }
-  });
-
-  for (const [what, change] of [
-    ["a node id that is too short", { nodeId: "abc" }],
-    ["a node id with other letters", { nodeId: "X".repeat(40) }],
-    ["a port that there is not", { port: 65_536 }],
-  ] as const) {
-    test(`with ${what} is none`, () => {
-      expect(readGreeting(payloadOf(encodeGreeting({ ...GREETING, ...change })))).toBeUndefined();
-    });
-  }
-
-  test("of another protocol is none", () => {
-    const writer = new ByteWriter();
-    writer.text("other bus");
-    expect(readGreeting(writer.finish())).toBeUndefined();
-    expect(readGreeting(new TextEncoder().encode("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))).toBeUndefined();
   });
 });

@@ -1,13 +1,14 @@
 /** Consensus as nodes live it: founding, restarts with a disk and without, requests when there is no majority, handing over. On the simulated world. */
 import { describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
-import { encodeFrame, encodeGreeting } from "../../src/codec/frame.ts";
-import { encodeConsensusFrame } from "../../src/codec/consensus-codec.ts";
+import { type ConsensusFrame, encodeConsensusFrame } from "../../src/codec/consensus-codec.ts";
+import { channelOf } from "../../src/consensus/frame-channel.ts";
 import { BusChannel } from "../../src/contracts/bus.ts";
 import { type Consensus, type RequestOutcome, consensusService } from "../../src/contracts/consensus.ts";
 import { type Topology, topologyService } from "../../src/contracts/topology.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
+import { BusPeer } from "../support/bus-peer.ts";
 import { localClient } from "../support/local-node.ts";
 import { Simulation } from "../support/sim-world.ts";
 
@@ -16,6 +17,7 @@ const BUS_PORT = 16_379;
 /** How long anything takes in a group that is whole: elections are drawn from 0.5 to 1 s, and restarts wait for the register's turns. */
 const SETTLE_MS = 10_000;
 const REQUEST_MS = 2000;
+const STRANGER_ID = "f".repeat(40);
 
 interface Options {
   readonly nodes?: number;
@@ -416,32 +418,67 @@ describe("a leader that stops", () => {
 });
 
 describe("frames from strangers", () => {
-  /** Says bytes on the consensus channel, under a greeting. */
-  async function say(group: Group, payloads: readonly Uint8Array[]): Promise<void> {
-    const host = group.simulation.addHost("10.0.9.9");
-    const greeting = { nodeId: "f".repeat(40), host: "10.0.9.9", port: 1, oldestVersion: 1, newestVersion: 1 };
-    const pieces = [encodeGreeting(greeting), ...payloads.map((each) => encodeFrame(BusChannel.consensus, each))];
-    host.world.network.connect({
-      host: group.hosts[0] ?? "",
-      port: BUS_PORT,
-      handler: {
-        opened: (stream) => {
-          for (const piece of pieces) stream.write(piece, 0, piece.length);
-        },
-        data: () => undefined,
-        writable: () => undefined,
-        closed: () => undefined,
+  /** Somebody who knows secret and cluster says bytes on a channel. */
+  async function say(group: Group, payloads: readonly Uint8Array[], channel: BusChannel): Promise<void> {
+    const host = group.simulation.addHost(`10.0.9.${group.simulation.hosts.length}`);
+    const peer = new BusPeer(
+      host.world,
+      { host: group.hosts[0] ?? "", port: BUS_PORT },
+      {
+        nodeId: STRANGER_ID,
+        address: { host: host.name, port: 1 },
+        ...(channel === BusChannel.formation ? { kind: "meeting" } : { clusterId: group.consensus(0).status.group }),
       },
-    });
+    );
+    for (const each of payloads) peer.send(channel, each);
     await group.simulation.runFor(200);
   }
 
-  async function malformed(group: Group): Promise<string | undefined> {
+  async function sayFrames(group: Group, frames: readonly ConsensusFrame[]): Promise<void> {
+    for (const channel of [BusChannel.consensus, BusChannel.formation]) {
+      const those = frames.filter((frame) => channelOf(frame) === channel);
+      if (those.length > 0)
+        await say(
+          group,
+          those.map((frame) => encodeConsensusFrame(frame)),
+          channel,
+        );
+    }
+  }
+
+  async function malformed(group: Group, kind = "malformed"): Promise<string | undefined> {
     const client = localClient(group.node(0));
     const info = await group.simulation.settle("INFO", client.run("INFO cluster"), 1000);
     client.close();
-    return /^raft_malformed_frames:(\d+)/m.exec(info)?.[1];
+    return new RegExp(`^raft_${kind}_frames:(\\d+)`, "m").exec(info)?.[1];
   }
+
+  test("on the other kind of link than theirs make no sense, whoever sends them", async () => {
+    const group = new Group();
+    await group.whole();
+    const { group: name, peer, term } = group.consensus(0).status;
+    const message = { type: "heartbeat", term: term + 50, commitIndex: 0, round: 1 } as const;
+    const raft = { type: "raft", group: name, from: `${STRANGER_ID}/1`, to: peer, message } as const;
+    await say(group, [encodeConsensusFrame(raft)], BusChannel.formation);
+    const removed = { type: "removed", group: name, peer, isBarred: true } as const;
+    await say(group, [encodeConsensusFrame(removed)], BusChannel.consensus);
+    expect(await malformed(group)).toBe("2");
+    expect(group.consensus(0).status).toMatchObject({ term, isOut: false });
+  });
+
+  test("in the name of another node than the one on the link change nothing, and are counted", async () => {
+    const group = new Group();
+    await group.whole();
+    const { group: name, peer, term, members } = group.consensus(0).status;
+    const other = present(
+      members.find((member) => member.peer !== peer),
+      "there are others",
+    ).peer;
+    const message = { type: "heartbeat", term: term + 50, commitIndex: 0, round: 1 } as const;
+    await sayFrames(group, [{ type: "raft", group: name, from: other, to: peer, message }]);
+    expect(await malformed(group, "foreign")).toBe("1");
+    expect(group.consensus(0).status.term).toBe(term);
+  });
 
   test("that make no sense are counted, told of once, and change nothing", async () => {
     const group = new Group();
@@ -450,6 +487,7 @@ describe("frames from strangers", () => {
     await say(
       group,
       Array.from({ length: 50 }, (_, at) => Uint8Array.from({ length: at }, (__, byte) => (byte * 31 + at * 7) | 0x80)),
+      BusChannel.consensus,
     );
     expect(await malformed(group)).toBe("50");
     expect(group.lines.filter((line) => line.includes("a frame that makes no sense"))).toHaveLength(1);
@@ -461,18 +499,15 @@ describe("frames from strangers", () => {
     await group.whole();
     const { group: name, peer, term } = group.consensus(0).status;
     const message = { type: "heartbeat", term: term + 50, commitIndex: 0, round: 1 } as const;
-    const from = `${"f".repeat(40)}/1`;
-    await say(
-      group,
-      [
-        { type: "raft", group: "other", from, to: peer, message } as const,
-        { type: "raft", group: name, from, to: "another", message } as const,
-        { type: "removed", group: "other", peer, isBarred: true } as const,
-        { type: "removed", group: name, peer: "another", isBarred: true } as const,
-        { type: "verdict", id: "none", isRejected: true, reason: "" } as const,
-        { type: "request", group: "other", id: "x", isRetry: false, request: new Uint8Array(3) } as const,
-      ].map((frame) => encodeConsensusFrame(frame)),
-    );
+    const from = `${STRANGER_ID}/1`;
+    await sayFrames(group, [
+      { type: "raft", group: "other", from, to: peer, message } as const,
+      { type: "raft", group: name, from, to: "another", message } as const,
+      { type: "removed", group: "other", peer, isBarred: true } as const,
+      { type: "removed", group: name, peer: "another", isBarred: true } as const,
+      { type: "verdict", id: "none", isRejected: true, reason: "" } as const,
+      { type: "request", group: "other", id: "x", isRetry: false, request: new Uint8Array(3) } as const,
+    ]);
     expect(group.consensus(0).status.term).toBe(term);
     expect(await malformed(group)).toBe("0");
     expect(await group.set(0, "2")).toMatchObject({ type: "done" });
@@ -485,7 +520,7 @@ describe("frames from strangers", () => {
     group.simulation.partition([group.hosts[0] ?? ""], [group.hosts[1] ?? "", group.hosts[2] ?? ""]);
     const beganAtMs = group.simulation.nowMs;
     const asked = group.topology(0).request({ type: "change-setting", name: "min-in-sync", value: "2" }, "a test");
-    await say(group, [encodeConsensusFrame({ type: "removed", group: name, peer, isBarred: true })]);
+    await sayFrames(group, [{ type: "removed", group: name, peer, isBarred: true }]);
     expect(["refused", "unknown"]).toContain((await group.simulation.settle("an outcome", asked, REQUEST_MS)).type);
     expect(group.simulation.nowMs - beganAtMs).toBeLessThan(REQUEST_MS / 2);
   });
@@ -493,8 +528,8 @@ describe("frames from strangers", () => {
   test("with another list are told of once", async () => {
     const group = new Group();
     await group.whole();
-    const who = encodeConsensusFrame({ type: "who", list: "other", peer: "x/1", nonce: 1 });
-    await say(group, [who, who, who]);
+    const who = { type: "who", list: "other", peer: `${STRANGER_ID}/1`, nonce: 1 } as const;
+    await sayFrames(group, [who, who, who]);
     expect(group.lines.filter((line) => line.includes("started with another list of nodes"))).toHaveLength(1);
   });
 });

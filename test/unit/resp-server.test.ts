@@ -83,6 +83,7 @@ describe("limits", () => {
       residentBytes: () => 0,
       totalMemoryBytes: () => 0,
       maxOpenFiles: () => 66,
+      readOperatorFile: () => Promise.reject(new Error("there is none")),
     };
     const node = await createNode({ world: { ...world, machine }, config: { port: 0 } });
     await node.start();

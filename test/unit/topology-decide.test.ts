@@ -1,5 +1,6 @@
 /** What the leader grants and refuses, request by request, each refusal with its reason. */
 import { describe, expect, test } from "bun:test";
+import { NEWEST_VERSION } from "../../src/codec/link-codec.ts";
 import type { TopologyRequest } from "../../src/contracts/topology.ts";
 import { TopologyModel, idOf, nodeRecord, range, shardIdOf } from "../support/topology-model.ts";
 
@@ -452,6 +453,8 @@ describe("change-setting", () => {
       ["on-loss", "accept", "yes"],
       ["replica-migration", "no", ""],
       ["partition-policy", "allow-reads", "deny "],
+      ["feature-level", String(NEWEST_VERSION), String(NEWEST_VERSION + 1)],
+      ["feature-level", "1", "0"],
     ] as const) {
       model.grant({ type: "change-setting", name, value: good });
       expect(model.state.settings.get(name)).toBe(good);
@@ -460,7 +463,7 @@ describe("change-setting", () => {
       );
     }
     expect(model.reasonOf({ type: "change-setting", name: "x".repeat(1000), value: "1" })).toBe(
-      `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy`,
+      `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, feature-level`,
     );
   });
 });

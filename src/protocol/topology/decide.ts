@@ -4,6 +4,7 @@
  *
  * Reasons of commands are in Redis' words, where Redis has words for them: clients and redis-cli read them.
  */
+import { NEWEST_VERSION } from "../../codec/link-codec.ts";
 import { SLOT_COUNT } from "../../codec/slot.ts";
 import type { ShardId, ShardRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
@@ -24,6 +25,8 @@ const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
   ["on-loss", /^(stop|accept)$/],
   ["replica-migration", /^(yes|no)$/],
   ["partition-policy", /^(deny|allow-reads)$/],
+  // What all nodes speak, so that nobody uses what some do not have yet: at most what this program speaks.
+  ["feature-level", new RegExp(`^(${Array.from({ length: NEWEST_VERSION }, (_, at) => at + 1).join("|")})$`)],
 ]);
 
 const OK: readonly string[] = ["OK"];

@@ -1,0 +1,269 @@
+/**
+ * A stream that this node opened: frames go out, after both sides have proved themselves.
+ *
+ * 1. The stream is open: the hello goes out, and nothing else. What is to be sent waits.
+ * 2. The answer came, and proves the other side: this side's proof goes out, and behind it all that waits, each frame sealed.
+ * 3. From here on the other side has nothing more to say.
+ *
+ * A stream that breaks, or is refused, is opened again when there is something to send, after a pause that grows with each failure.
+ */
+import { FrameReader, encodeFrame } from "../codec/frame.ts";
+import { HANDSHAKE_CHANNEL, type LinkKind, MAX_HANDSHAKE_BYTES } from "../codec/link-codec.ts";
+import type { BusAddress } from "../contracts/bus.ts";
+import { FrameSeal, sealedLength } from "../protocol/link/frame-seal.ts";
+import { LinkOpener, type LinkRefused } from "../protocol/link/handshake.ts";
+import type { Stream, Timer } from "../world.ts";
+import { type LinkHost, PROOF_LIMITS, STUCK_MS } from "./link-host.ts";
+
+/** Frames that wait are written together up to so many bytes: about what a socket takes at once. */
+const PIECE_BYTES = 64 * 1024;
+
+interface Waiting {
+  readonly channel: number;
+  readonly bytes: Uint8Array;
+}
+
+export class OutgoingLink {
+  readonly kind: LinkKind;
+  /** The node that has proved itself; empty while none has. */
+  nodeId = "";
+  queuedBytes = 0;
+  createdAtMs = 0;
+  readonly #host: LinkHost;
+  readonly #address: BusAddress;
+  #stream: Stream | undefined;
+  #isOpen = false;
+  #isClosing = false;
+  #opener: LinkOpener | undefined;
+  #answers = new FrameReader(MAX_HANDSHAKE_BYTES);
+  #seal: FrameSeal | undefined;
+  #refusal: LinkRefused | undefined;
+  #limit: Timer | undefined;
+  // Frames that wait for the other side's proof, and those that are sealed.
+  #waiting: Waiting[] = [];
+  #queue: Uint8Array[] = [];
+  // What is being written: one frame or several, how many, and the bytes of it that the machine has taken.
+  #piece: Uint8Array | undefined;
+  #framesOfPiece = 0;
+  #sentOfPiece = 0;
+  #isFlushDue = false;
+  #failures = 0;
+  #retryAtMs = 0;
+  #takenAtMs = 0;
+  // As whom this node has greeted: see `NodeFacts.id`.
+  #greetedAs = "";
+  #openedAtMs = 0;
+
+  constructor(host: LinkHost, address: BusAddress, kind: LinkKind) {
+    this.#host = host;
+    this.#address = address;
+    this.kind = kind;
+  }
+
+  /** There is a stream, open or on its way. */
+  get hasStream(): boolean {
+    return this.#stream !== undefined;
+  }
+
+  /** There is nothing to remember of it: neither a stream nor a failure that is not over. */
+  isIdle(nowMs: number): boolean {
+    return this.#stream === undefined && nowMs >= this.#retryAtMs;
+  }
+
+  /** Both sides have proved themselves. */
+  get isOpen(): boolean {
+    return this.#seal !== undefined;
+  }
+
+  /** @returns False if it is dropped. */
+  send(channel: number, bytes: Uint8Array): boolean {
+    const { clock, settings } = this.#host;
+    const nowMs = clock.monotonicMs();
+    if (this.#stream !== undefined && this.queuedBytes > 0 && nowMs - this.#takenAtMs > STUCK_MS) {
+      this.#stream.destroy();
+      return false;
+    }
+    if (this.#stream !== undefined && this.#greetedAs !== this.#host.self().nodeId) {
+      this.#stream.destroy();
+      return false;
+    }
+    if (this.#stream === undefined) {
+      if (nowMs < this.#retryAtMs) return false;
+      this.#open(nowMs);
+    }
+    const length = sealedLength(bytes.length);
+    if (this.queuedBytes + length > settings.maxQueuedBytes) return false;
+    if (this.queuedBytes === 0) this.#takenAtMs = nowMs;
+    this.queuedBytes += length;
+    if (this.#seal === undefined) this.#waiting.push({ channel, bytes: bytes.slice() });
+    else {
+      this.#queue.push(this.#seal.seal(channel, bytes));
+      this.#flushSoon();
+    }
+    return true;
+  }
+
+  /** Ends it for good: nobody is told. */
+  close(): void {
+    this.#isClosing = true;
+    this.#stream?.destroy();
+  }
+
+  #open(nowMs: number): void {
+    const { clock, network, settings, traffic } = this.#host;
+    const self = this.#host.self();
+    this.createdAtMs = nowMs;
+    this.#takenAtMs = nowMs;
+    this.#greetedAs = self.nodeId;
+    this.#refusal = undefined;
+    this.#answers = new FrameReader(MAX_HANDSHAKE_BYTES);
+    this.#opener = new LinkOpener(self, this.kind, this.#host.nonce());
+    this.#enqueue(encodeFrame(HANDSHAKE_CHANNEL, this.#opener.hello));
+    this.#limit = clock.after(settings.connectTimeoutMs, () => this.#stream?.destroy());
+    this.#stream = network.connect({
+      host: this.#address.host,
+      port: this.#address.port,
+      handler: {
+        opened: (stream) => {
+          this.#limit?.cancel();
+          this.#limit = clock.after(settings.connectTimeoutMs * PROOF_LIMITS, () => stream.destroy());
+          this.#isOpen = true;
+          this.#openedAtMs = clock.monotonicMs();
+          this.#takenAtMs = this.#openedAtMs;
+          this.#flush();
+        },
+        data: (stream, bytes) => {
+          traffic.receivedBytes += bytes.length;
+          this.#answers.push(bytes, (channel, payload) => {
+            traffic.receivedFrames += 1;
+            this.#answered(stream, channel, payload);
+          });
+          // It has said too much at once, or goes on after it has said all.
+          if (this.#answers.isBroken) stream.destroy();
+        },
+        writable: () => this.#flush(),
+        closed: (_stream, reason) => this.#closed(reason),
+      },
+    });
+  }
+
+  #answered(stream: Stream, channel: number, payload: Uint8Array): void {
+    const opener = this.#opener;
+    if (channel !== HANDSHAKE_CHANNEL || opener === undefined || this.#isClosing) {
+      this.#answers.isBroken = true;
+      return;
+    }
+    this.#opener = undefined;
+    const verdict = opener.answered(payload);
+    if (verdict.type === "refused") {
+      this.#refusal = verdict;
+      this.#answers.isBroken = true;
+      stream.destroy();
+      this.#host.refused("to", verdict.reason, verdict.text, `${this.#address.host}:${this.#address.port}`);
+      return;
+    }
+    this.#limit?.cancel();
+    this.nodeId = verdict.nodeId;
+    const seal = new FrameSeal(verdict.linkKey);
+    this.#seal = seal;
+    this.#enqueue(encodeFrame(HANDSHAKE_CHANNEL, verdict.proof));
+    for (const frame of this.#waiting) this.#queue.push(seal.seal(frame.channel, frame.bytes));
+    this.#waiting = [];
+    this.#takenAtMs = this.#host.clock.monotonicMs();
+    this.#flush();
+  }
+
+  #enqueue(frame: Uint8Array): void {
+    this.#queue.push(frame);
+    this.queuedBytes += frame.length;
+  }
+
+  /** What a turn of the event loop has to say goes out in one write: each costs more than most frames. */
+  #flushSoon(): void {
+    if (!this.#isOpen || this.#isFlushDue || this.#piece !== undefined) return;
+    this.#isFlushDue = true;
+    this.#host.clock.soon(() => {
+      this.#isFlushDue = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const stream = this.#stream;
+    const { clock, traffic } = this.#host;
+    if (stream === undefined || !this.#isOpen) return;
+    for (let piece = this.#nextPiece(); piece !== undefined; piece = this.#nextPiece()) {
+      const taken = stream.write(piece, this.#sentOfPiece, piece.length);
+      if (taken > 0) this.#takenAtMs = clock.monotonicMs();
+      this.#sentOfPiece += taken;
+      this.queuedBytes -= taken;
+      traffic.sentBytes += taken;
+      if (this.#sentOfPiece < piece.length) return;
+      traffic.sentFrames += this.#framesOfPiece;
+      this.#piece = undefined;
+    }
+  }
+
+  /** What is to be written: the rest of a piece, or as many frames as make a good one. */
+  #nextPiece(): Uint8Array | undefined {
+    if (this.#piece !== undefined) return this.#piece;
+    let bytes = 0;
+    let count = 0;
+    for (const frame of this.#queue) {
+      if (count > 0 && bytes + frame.length > PIECE_BYTES) break;
+      bytes += frame.length;
+      count += 1;
+    }
+    if (count === 0) return undefined;
+    const frames = this.#queue.splice(0, count);
+    this.#framesOfPiece = count;
+    this.#sentOfPiece = 0;
+    this.#piece = count === 1 ? frames[0] : concat(frames, bytes);
+    return this.#piece;
+  }
+
+  #closed(reason: string | undefined): void {
+    const { clock, log, settings } = this.#host;
+    const nowMs = clock.monotonicMs();
+    const wasOpen = this.#isOpen;
+    const { nodeId } = this;
+    this.#limit?.cancel();
+    this.#stream = undefined;
+    this.#isOpen = false;
+    this.#opener = undefined;
+    this.#seal = undefined;
+    this.#waiting = [];
+    this.#queue = [];
+    this.#piece = undefined;
+    this.queuedBytes = 0;
+    this.nodeId = "";
+    if (this.#isClosing) return;
+    if (this.#refusal?.reason === "no-cluster") {
+      // It will be in one soon: nothing has failed.
+      this.#retryAtMs = nowMs + settings.retryMinMs;
+      return;
+    }
+    // A stream that is closed as soon as it is open has failed as well: the other side takes nothing from this node.
+    if (wasOpen && nowMs - this.#openedAtMs >= settings.retryMaxMs) this.#failures = 0;
+    this.#failures += 1;
+    const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
+    this.#retryAtMs = nowMs + pauseMs;
+    if (this.#refusal !== undefined) return;
+    if (this.#failures === 1) {
+      const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? "closed" };
+      if (wasOpen) log.info("bus link lost", fields);
+      else log.debug("bus link not made", fields);
+    }
+    this.#host.lost(this.#address, nodeId === "" ? undefined : nodeId);
+  }
+}
+
+function concat(frames: readonly Uint8Array[], length: number): Uint8Array {
+  const piece = new Uint8Array(length);
+  let at = 0;
+  for (const frame of frames) {
+    piece.set(frame, at);
+    at += frame.length;
+  }
+  return piece;
+}
