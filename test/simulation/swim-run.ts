@@ -65,6 +65,8 @@ class SwimRun {
       this.#suspicions += 1;
       if (!this.#mayBeSuspected(what)) throw new Violation(`nobody is suspected without a cause: ${told}`);
     }
+    // What is said of an earlier start of it is over as soon as the map has arrived.
+    if (what.start !== about.start) return;
     if (state === "left" && !about.hasLeft) throw new Violation(`only who left has left: ${told}`);
     if (state !== "down") return;
     if (about.hasLeft) throw new Violation(`who left is not down: ${told}`);

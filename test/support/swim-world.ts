@@ -47,6 +47,8 @@ export interface Heard {
   readonly atMs: number;
   readonly observer: SwimHost;
   readonly about: SwimHost;
+  /** Which start of it is meant. */
+  readonly start: number;
   readonly state: MemberState;
   readonly previous: MemberState;
   readonly reason: string;
@@ -339,8 +341,8 @@ export class SwimWorld {
       case "member": {
         const about = present(this.#byId.get(effect.id), "members are hosts");
         const isThere = about.start === effect.start && this.isUp(about) && about.side === host.side;
-        const { state, previous, reason } = effect;
-        this.heard({ atMs: this.nowMs, observer: host, about, state, previous, reason, isThere });
+        const { start, state, previous, reason } = effect;
+        this.heard({ atMs: this.nowMs, observer: host, about, start, state, previous, reason, isThere });
         break;
       }
       case "newer-map": {

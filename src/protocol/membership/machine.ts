@@ -46,6 +46,8 @@ type Claimless<Message> = Message extends unknown ? Omit<Message, "sender" | "cl
 const MEET_COUNT = 3;
 /** Probes for others at a time: what a few bad nodes and much loss bring about, and not what somebody makes up. */
 const MAX_RELAYS = 256;
+/** After so long everything that had come when a deadline was over has been read. */
+const TURN_MS = 10;
 /** Claims in one piece of a table: 64 KiB at the most. */
 const MAX_TABLE_CLAIMS = 1000;
 /** That somebody has a newer map is said again after so long. */
@@ -138,13 +140,13 @@ export class Membership {
 
   /** Takes one input. @returns What must happen outside, in order. */
   step(input: Input, nowMs: number): readonly Effect[] {
-    assert(nowMs >= this.#nowMs, "time does not go back");
-    this.#nowMs = nowMs;
+    // Clocks of machines that are suspended have been seen to go back a little.
+    this.#nowMs = Math.max(this.#nowMs, nowMs);
     if (this.#self.state === "left") return [];
     this.#forgiveLateness();
     switch (input.type) {
       case "time":
-        if (nowMs >= this.#wakeAtMs) this.#runDue();
+        if (this.#nowMs >= this.#wakeAtMs) this.#runDue();
         break;
       case "datagram":
         this.counters.receivedDatagrams += 1;
@@ -216,7 +218,7 @@ export class Membership {
   #runDue(): void {
     const nowMs = this.#nowMs;
     for (const probe of this.#probes.values()) {
-      if (probe.failAtMs <= nowMs) this.#fail(probe);
+      if (probe.failAtMs <= nowMs) this.#end(probe);
       else if (probe.askAtMs !== undefined && probe.askAtMs <= nowMs) this.#askOthers(probe);
     }
     for (const [sequence, relay] of this.#relays) {
@@ -346,6 +348,7 @@ export class Membership {
       askAtMs: this.#nowMs + probeTimeoutMs * factor,
       failAtMs: this.#nowMs + probeMs * factor,
       silent: new Set(),
+      isOver: false,
     };
     this.#probes.set(target.id, probe);
     target.pingedAtMs ??= this.#nowMs;
@@ -374,8 +377,14 @@ export class Membership {
     this.health.change(-1);
   }
 
-  #fail(probe: Probe): void {
+  /** A probe's time is over: it has failed, unless its answer lies in the socket. A stop that ends just after the deadline is not seen as one. */
+  #end(probe: Probe): void {
     const { target } = probe;
+    if (!probe.isOver) {
+      probe.isOver = true;
+      probe.failAtMs = this.#nowMs + TURN_MS;
+      return;
+    }
     this.#probes.delete(target.id);
     this.counters.failedProbes += 1;
     // Helpers that have said something show that it is not this node which is cut off. Where there were none, nothing shows it.
@@ -557,7 +566,12 @@ export class Membership {
       return;
     }
     const { suspicion } = member;
-    if (claim.state === "suspect" && suspicion !== undefined && claim.refutation === member.refutation) {
+    if (
+      claim.state === "suspect" &&
+      member.state === "suspect" &&
+      suspicion !== undefined &&
+      claim.refutation === member.refutation
+    ) {
       const accuser = claim.accuser ?? this.id;
       if (suspicion.confirm(accuser, this.#nowMs)) {
         this.#spread(member.claim(accuser));
@@ -584,8 +598,9 @@ export class Membership {
   #change(member: Member, state: MemberState, refutation: number, reason: string, accuser?: NodeId): void {
     const { state: previous } = member;
     this.members.set(member, state, refutation);
-    member.suspicion = undefined;
     this.#suspects.delete(member);
+    // Of a member that is down it stays, for those who ask why.
+    if (state !== "down") member.suspicion = undefined;
     if (state === "suspect") this.#suspect(member, accuser ?? this.id);
     if (!member.isPresent) this.#probes.delete(member.id);
     this.#spread(member.claim());

@@ -11,7 +11,7 @@ export class Member {
   /** Since when it is in that state, and why, in words. */
   sinceMs: number;
   reason: string;
-  /** While it is a suspect. */
+  /** While it is a suspect, or is down for that. */
   suspicion: Suspicion | undefined;
   /** When this start of it was heard last, by itself. */
   heardAtMs: number | undefined;

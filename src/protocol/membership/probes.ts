@@ -19,6 +19,8 @@ export interface Probe {
   failAtMs: number;
   /** Those that were asked and have not been heard of since. */
   readonly silent: Set<NodeId>;
+  /** Its time is over; what has come by then is read first. */
+  isOver: boolean;
 }
 
 /** A probe that somebody asked for. */
