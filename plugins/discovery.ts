@@ -85,7 +85,7 @@ const settingsSchema = Type.Object({
   confirmations: override(
     "confirmations",
     0,
-    "After so many members found the same, a suspect has the least time. About as many look for themselves when they hear of a suspect.",
+    "After so many members found the same, a suspect has the least time. About four times as many look for themselves when they hear of a suspect.",
   ),
   maxScore: override(
     "maxScore",

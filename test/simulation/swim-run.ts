@@ -18,7 +18,7 @@ const TROUBLE_MS = 4000;
 const PARTITION_MS = 25_000;
 /** All members have found each other after it: one of them tries another within 5 seconds, and the rest is gossip. */
 const HEALED_MS = 20_000;
-/** Suspicions from before a partition's end that are over so soon after it had no time to be disproved. */
+/** Suspicions across a partition that are over so soon after its end had no time to be disproved. */
 const JUST_HEALED_MS = 1500;
 /** News of a change has reached all and is passed on no more. */
 const QUIET_MS = 10_000;
@@ -178,7 +178,8 @@ class SwimRun {
     this.#advance(PARTITION_MS / 1000);
     for (const host of world.hosts) host.side = 0;
     const healedAtMs = world.nowMs;
-    this.#mayBeDown = ({ atMs }) => atMs - healedAtMs < JUST_HEALED_MS;
+    this.#mayBeDown = ({ atMs, about, observer }) =>
+      inside.has(about) !== inside.has(observer) && atMs - healedAtMs < JUST_HEALED_MS;
     this.#settles(HEALED_MS, "after a partition all find each other");
     this.#mayBeDown = () => false;
   }

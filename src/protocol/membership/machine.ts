@@ -46,6 +46,8 @@ type Claimless<Message> = Message extends unknown ? Omit<Message, "sender" | "cl
 const MEET_COUNT = 3;
 /** Probes for others at a time: what a few bad nodes and much loss bring about, and not what somebody makes up. */
 const MAX_RELAYS = 256;
+/** So many times as many members as are needed look at a suspect when they hear of it: chance decides which, and in few of a thousand suspicions too few do. */
+const CHECKS_PER_CONFIRMATION = 4;
 /** After so long everything that had come when a deadline was over has been read. */
 const TURN_MS = 10;
 /** Claims in one piece of a table: 64 KiB at the most. */
@@ -260,7 +262,10 @@ export class Membership {
     if (!suspicion.isLastAsked) {
       suspicion.isLastAsked = true;
       suspicion.extend(this.#options.probeTimeoutMs * this.health.factor);
-      this.#sendTo(member.id, { type: "ping", sequence: this.#nextSequence() });
+      const sequence = this.#nextSequence();
+      this.#sendTo(member.id, { type: "ping", sequence });
+      // Whoever has found it itself may be the only one who does not reach it.
+      if (suspicion.accusers.has(this.id)) this.#askHelpers(member, sequence);
       return;
     }
     const by = [...suspicion.accusers.keys()].map((id) => id.slice(0, 8)).join(", ");
@@ -359,14 +364,17 @@ export class Membership {
 
   #askOthers(probe: Probe): void {
     probe.askAtMs = undefined;
+    for (const id of this.#askHelpers(probe.target, probe.sequence)) probe.silent.add(id);
+  }
+
+  /** Asks others to probe a member, and tells them what is held against it: they may know better. @returns Whom. */
+  #askHelpers(target: Member, sequence: number): readonly NodeId[] {
     const helpers = this.#ring.some(
       this.#options.indirectProbes,
-      (member) => member.state === "alive" && member !== probe.target,
+      (member) => member.state === "alive" && member !== target,
     );
-    for (const { id } of helpers) {
-      probe.silent.add(id);
-      this.#sendTo(id, { type: "ping-req", sequence: probe.sequence, target: probe.target.id });
-    }
+    for (const { id } of helpers) this.#sendTo(id, { type: "ping-req", sequence, target: target.id }, target);
+    return helpers.map(({ id }) => id);
   }
 
   /** A probe has brought an answer. */
@@ -387,9 +395,11 @@ export class Membership {
     }
     this.#probes.delete(target.id);
     this.counters.failedProbes += 1;
-    // Helpers that have said something show that it is not this node which is cut off. Where there were none, nothing shows it.
+    // Helpers that have said something show that it is not this node which is cut off. Where there were none, nothing shows it. One that is being probed as
+    // well, or suspected, may be as dead as the target: several nodes can die at once.
+    const isCounted = (id: NodeId): boolean => this.members.get(id)?.state === "alive" && !this.#probes.has(id);
     const wasHelped = probe.askAtMs === undefined && this.#ring.size > 1;
-    this.health.change(wasHelped ? probe.silent.size : 1);
+    this.health.change(wasHelped ? [...probe.silent].filter(isCounted).length : 1);
     this.#take({ ...target.claim(this.id), state: "suspect", accuser: this.id }, "a probe of it failed");
   }
 
@@ -500,13 +510,15 @@ export class Membership {
   /**
    * Sends a message, with as much news as it has room for. What is held against the receiver goes first, so that it can answer.
    *
-   * @param about What is held of this one goes along as well.
+   * @param about What is held of this one goes along as well, if that is news to anybody.
    */
   #sendTo(to: NodeId, message: Claimless<Datagram>, about?: Member): void {
     const claims: Claim[] = [];
     let room = this.#room;
     for (const member of [this.members.get(to), about]) {
-      if (member === undefined || member.state === "alive") continue;
+      if (member === undefined) continue;
+      const isNews = member.state !== "alive" || (member === about && member.refutation > 0);
+      if (!isNews) continue;
       const claim = member.claim();
       claims.push(claim);
       room -= claimBytes(claim);
@@ -541,17 +553,17 @@ export class Membership {
   }
 
   #takeNews(from: NodeId, claims: readonly Claim[]): void {
-    let gone: Member | undefined;
+    let settled: Member | undefined;
     for (const claim of claims) {
       const held = this.members.get(claim.id);
       // Whoever hears of a death has heard of the suspicion before, mostly. Where not, the death may be one of beyond a partition that has just ended.
       const isSurprise = claim.state === "down" && held?.state !== "suspect";
-      // Somebody suspects a member that has left: the news of that has missed it.
-      if (claim.state === "suspect" && held?.start === claim.start && held.state === "left" && isLater(held, claim))
-        gone = held;
+      // Somebody suspects a member that has disproved it, or has left: the news of that has missed it.
+      const isOver = held?.start === claim.start && (held.state === "alive" || held.state === "left");
+      if (claim.state === "suspect" && isOver && isLater(held, claim)) settled = held;
       this.#take(isSurprise ? asSuspicion(claim, from) : claim, `${from.slice(0, 8)} told so`);
     }
-    if (gone !== undefined) this.#sendTo(from, { type: "gossip" }, gone);
+    if (settled !== undefined) this.#sendTo(from, { type: "gossip" }, settled);
   }
 
   /** Takes a claim for true if it says more than what is held. @param reason How it became known, in words. */
@@ -620,7 +632,7 @@ export class Membership {
     this.#suspects.add(member);
     this.#arm(member.suspicion.deadlineMs);
     // Some of those that hear of it look for themselves: to confirm it, or to tell the suspect.
-    if (accuser !== this.id && this.#random.below(size) < confirmations) this.#probe(member);
+    if (accuser !== this.id && this.#random.below(size) < CHECKS_PER_CONFIRMATION * confirmations) this.#probe(member);
   }
 
   #spread(claim: Claim): void {

@@ -53,8 +53,8 @@ export interface MembershipOptions {
    */
   readonly suspicionMaxMultiplier: number;
   /**
-   * After so many independent confirmations a suspect has the least time. About as many others probe a suspect at once when they hear of it: each of
-   * them by chance, confirmations / n. Raising it makes false alarms rarer in clusters with many bad nodes.
+   * After so many independent confirmations a suspect has the least time. About four times as many others probe a suspect at once when they hear of it: each
+   * of them by chance, 4 * confirmations / n. Raising it makes false alarms rarer in clusters with many bad nodes.
    */
   readonly confirmations: number;
   /**
@@ -82,7 +82,7 @@ export const MEMBERSHIP_PRESETS = {
     retransmitMultiplier: 2,
     suspicionMultiplier: 4,
     suspicionMaxMultiplier: 4,
-    confirmations: 3,
+    confirmations: 2,
     maxScore: 8,
     pushPullMs: 15_000,
     retryDownMs: 2000,
@@ -95,9 +95,9 @@ export const MEMBERSHIP_PRESETS = {
     gossipMs: 100,
     gossipFanout: 3,
     retransmitMultiplier: 2,
-    suspicionMultiplier: 4,
+    suspicionMultiplier: 3,
     suspicionMaxMultiplier: 4,
-    confirmations: 3,
+    confirmations: 2,
     maxScore: 8,
     pushPullMs: 30_000,
     retryDownMs: 5000,
@@ -112,7 +112,7 @@ export const MEMBERSHIP_PRESETS = {
     retransmitMultiplier: 3,
     suspicionMultiplier: 6,
     suspicionMaxMultiplier: 4,
-    confirmations: 3,
+    confirmations: 2,
     maxScore: 8,
     pushPullMs: 60_000,
     retryDownMs: 10_000,

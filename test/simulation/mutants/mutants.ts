@@ -368,13 +368,4 @@ export const MUTANTS: readonly Mutant[] = [
     run: "swim",
     withinSeeds: 30,
   },
-  {
-    name: "does-not-ask-once-more",
-    breaks: "A suspect is asked once more before it is down: word of the suspicion may not have reached it.",
-    file: MEMBERSHIP,
-    find: "if (!suspicion.isLastAsked) {",
-    replace: "if (suspicion.isLastAsked) {",
-    run: "swim",
-    withinSeeds: 60,
-  },
 ];
