@@ -178,8 +178,9 @@ class SwimRun {
     this.#advance(PARTITION_MS / 1000);
     for (const host of world.hosts) host.side = 0;
     const healedAtMs = world.nowMs;
-    this.#mayBeDown = ({ atMs, about, observer }) =>
-      inside.has(about) !== inside.has(observer) && atMs - healedAtMs < JUST_HEALED_MS;
+    // Those of the other side find so, and may tell those of this one, who have just heard of the suspicion. A table that is compared is never believed so far.
+    this.#mayBeDown = ({ atMs, about, observer, reason }) =>
+      (inside.has(about) !== inside.has(observer) || reason.endsWith("told so")) && atMs - healedAtMs < JUST_HEALED_MS;
     this.#settles(HEALED_MS, "after a partition all find each other");
     this.#mayBeDown = () => false;
   }
