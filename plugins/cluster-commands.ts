@@ -214,7 +214,7 @@ export default definePlugin({
       reply.bulkText(isThere(node.id) ? "online" : "fail");
     };
     const links = (call: Call): void => {
-      const known = (bus?.links() ?? []).filter(({ nodeId }) => nodeId !== "");
+      const known = (bus?.links() ?? []).filter(({ kind, nodeId }) => kind === "member" && nodeId !== "");
       call.reply.array(known.length);
       for (const { direction, nodeId, createdAtMs, queuedBytes } of known) {
         call.reply.map(6);

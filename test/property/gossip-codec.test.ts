@@ -1,6 +1,6 @@
 /** What members say to each other: any message comes out as it went in, any bytes are a message or nothing; and claims, in any order, end in the same. */
 import { describe, expect, test } from "bun:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import {
   DATAGRAM_HEAD_BYTES,
   claimBytes,
@@ -20,9 +20,11 @@ const id = fc.uint8Array({ minLength: 20, maxLength: 20 }).map((bytes) => bytes.
 const number = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.maxSafeNat());
 const refutation = fc.oneof(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 2 ** 48 }));
 const sender: fc.Arbitrary<Sender> = fc.record({ start: number, refutation, mapVersion: number, lagMs: number });
-const claim: fc.Arbitrary<Claim> = fc
-  .record({ id, start: number, refutation, state: fc.constantFrom(...STATES), accuser: id })
-  .map((each) => ({ ...each, accuser: each.state === "suspect" ? each.accuser : undefined }));
+const held = { id, start: number, refutation };
+const claim: fc.Arbitrary<Claim> = fc.oneof(
+  fc.record({ ...held, state: fc.constantFrom("alive", "down", "left"), accuser: fc.constant(undefined) }),
+  fc.record({ ...held, state: fc.constant("suspect" as const), accuser: id }),
+);
 const claims = fc.array(claim, { maxLength: 40 });
 const datagram: fc.Arbitrary<Datagram> = fc.oneof(
   fc.record({ type: fc.constantFrom("meet", "ping", "pong"), sender, sequence: number, claims }),
@@ -96,9 +98,9 @@ describe("claims about a member", () => {
 
   test("end in the same in any order and however often they come", () => {
     fc.assert(
-      fc.property(said, fc.infiniteStream(fc.nat()), (list, order) => {
+      fc.property(said, fc.array(fc.nat(), { minLength: 24, maxLength: 24 }), (list, order) => {
         const shuffled = [...list, ...list]
-          .map((each) => ({ each, key: order.next().value }))
+          .map((each, at) => ({ each, key: order[at] ?? 0 }))
           .sort((a, b) => a.key - b.key)
           .map(({ each }) => each);
         expect(heldAfter(shuffled)).toEqual(heldAfter(list));

@@ -13,9 +13,9 @@ import { SimRandom } from "./sim-random.ts";
 
 /** Of 1400 bytes that travel well, what the bus leaves after its own. */
 const MAX_DATAGRAM_BYTES = 1320;
-/** What the bus, UDP and IP put around each datagram; and around each message on a stream, acknowledged by the other side. */
-export const DATAGRAM_ENVELOPE_BYTES = 80 + 28;
-export const STREAM_ENVELOPE_BYTES = 5 + 2 * 40;
+/** What the bus, UDP and IP put around each datagram; and the bus, TCP and IP around each message on a stream, with the other side's acknowledgement. */
+const DATAGRAM_ENVELOPE_BYTES = 49 + 28;
+const STREAM_ENVELOPE_BYTES = 29 + 2 * 52;
 
 export interface SwimHost {
   readonly id: NodeId;
