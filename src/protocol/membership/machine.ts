@@ -25,7 +25,7 @@ import { LocalHealth } from "./local-health.ts";
 import { Member, Members } from "./members.ts";
 import { type MembershipOptions, digits, leastSuspicionMs, retransmitLimit } from "./options.ts";
 import { ProbeRing } from "./probe-ring.ts";
-import type { Probe, Relay } from "./probes.ts";
+import { type Claimless, Probes } from "./probes.ts";
 import { Suspicion } from "./suspicion.ts";
 import type {
   Claim,
@@ -40,23 +40,14 @@ import type {
   Sender,
 } from "./types.ts";
 
-type Claimless<Message> = Message extends unknown ? Omit<Message, "sender" | "claims"> : never;
-
 /** To how many members a node that has come says so: one of them is there, and not as new as itself. */
 const MEET_COUNT = 3;
-/** Probes for others at a time: what a few bad nodes and much loss bring about, and not what somebody makes up. */
-const MAX_RELAYS = 256;
 /** So many times as many members as are needed look at a suspect when they hear of it: chance decides which, and in few of a thousand suspicions too few do. */
 const CHECKS_PER_CONFIRMATION = 4;
-/** After so long everything that had come when a deadline was over has been read. */
-const TURN_MS = 10;
 /** Claims in one piece of a table: 64 KiB at the most. */
 const MAX_TABLE_CLAIMS = 1000;
 /** That somebody has a newer map is said again after so long. */
 const NEWER_MAP_MS = 1000;
-/** How much a new round trip counts in the smoothed one: as TCP does it. */
-const ROUND_TRIP_SHARE = 1 / 8;
-
 export class Membership {
   readonly id: NodeId;
   readonly members = new Members();
@@ -79,12 +70,10 @@ export class Membership {
   readonly #ring: ProbeRing<Member>;
   readonly #gossip = new GossipQueue();
   readonly #suspects = new Set<Member>();
-  readonly #probes = new Map<NodeId, Probe>();
-  readonly #relays = new Map<number, Relay>();
+  readonly #probes: Probes;
   #effects: Effect[] = [];
   #self: Member;
   #nowMs: number;
-  #sequence: number;
   // No deadline is before this moment. It may be too early, never too late.
   #wakeAtMs: number;
   #probeAtMs: number;
@@ -112,8 +101,21 @@ export class Membership {
     this.#nowMs = nowMs;
     this.#self = new Member(id, start, nowMs, "it is this node");
     this.members.add(this.#self);
-    // By chance, so that an earlier run's answers are not taken for this one's, and that nodes which start together do not go on in step.
-    this.#sequence = random.below(2 ** 31);
+    this.#probes = new Probes(
+      {
+        id,
+        members: this.members,
+        ring: this.#ring,
+        health: this.health,
+        options,
+        counters: this.counters,
+        send: (to, message, about) => this.#sendTo(to, message, about),
+        arm: (atMs) => this.#arm(atMs),
+        failed: (target) => this.#take({ ...target.claim(id), state: "suspect", accuser: id }, "a probe of it failed"),
+      },
+      random.below(2 ** 31),
+    );
+    // By chance, so that nodes which start together do not go on in step.
     this.#probeAtMs = nowMs + random.below(options.probeMs);
     this.#pushPullAtMs = nowMs + random.below(options.pushPullMs);
     this.#retryDownAtMs = nowMs + random.below(options.retryDownMs);
@@ -172,7 +174,7 @@ export class Membership {
         break;
       case "link-lost": {
         const member = this.members.get(input.id);
-        if (member?.isPresent === true && member !== this.#self) this.#probe(member);
+        if (member?.isPresent === true && member !== this.#self) this.#probes.begin(member, this.#nowMs);
         break;
       }
       case "lag":
@@ -205,10 +207,7 @@ export class Membership {
     if (lateMs < probeTimeoutMs) return;
     this.health.change(1);
     const byMs = lateMs + probeTimeoutMs;
-    for (const probe of this.#probes.values()) {
-      probe.failAtMs += byMs;
-      if (probe.askAtMs !== undefined) probe.askAtMs += byMs;
-    }
+    this.#probes.extend(byMs);
     for (const { suspicion } of this.#suspects) suspicion?.extend(byMs);
     this.#wakeAtMs = this.#nowMs;
   }
@@ -219,22 +218,12 @@ export class Membership {
 
   #runDue(): void {
     const nowMs = this.#nowMs;
-    for (const probe of this.#probes.values()) {
-      if (probe.failAtMs <= nowMs) this.#end(probe);
-      else if (probe.askAtMs !== undefined && probe.askAtMs <= nowMs) this.#askOthers(probe);
-    }
-    for (const [sequence, relay] of this.#relays) {
-      if (relay.endAtMs <= nowMs) this.#relays.delete(sequence);
-      else if (relay.nackAtMs !== undefined && relay.nackAtMs <= nowMs) {
-        relay.nackAtMs = undefined;
-        this.#sendTo(relay.asker, { type: "ping-req-nack", sequence: relay.sequence, target: relay.target });
-      }
-    }
+    this.#probes.runDue(nowMs);
     for (const member of this.#suspects) this.#judge(member);
     if (this.#probeAtMs <= nowMs) {
       this.#probeAtMs = nowMs + this.#options.probeMs * this.health.factor;
       const target = this.#ring.next((member) => member.isPresent && !this.#probes.has(member.id));
-      if (target !== undefined) this.#probe(target);
+      if (target !== undefined) this.#probes.begin(target, this.#nowMs);
     }
     if (this.#meetAtMs <= nowMs) this.#meet();
     if (this.#gossipAtMs <= nowMs) this.#passOn();
@@ -245,7 +234,7 @@ export class Membership {
     if (this.#retryDownAtMs <= nowMs) {
       this.#retryDownAtMs = nowMs + this.#options.retryDownMs;
       for (const { id } of this.#ring.some(1, (each) => each.state === "down"))
-        this.#sendTo(id, { type: "ping", sequence: this.#nextSequence() });
+        this.#sendTo(id, { type: "ping", sequence: this.#probes.nextSequence() });
     }
     this.#wakeAtMs = this.#earliest();
   }
@@ -262,10 +251,10 @@ export class Membership {
     if (!suspicion.isLastAsked) {
       suspicion.isLastAsked = true;
       suspicion.extend(this.#options.probeTimeoutMs * this.health.factor);
-      const sequence = this.#nextSequence();
+      const sequence = this.#probes.nextSequence();
       this.#sendTo(member.id, { type: "ping", sequence });
       // Whoever has found it itself may be the only one who does not reach it.
-      if (suspicion.accusers.has(this.id)) this.#askHelpers(member, sequence);
+      if (suspicion.accusers.has(this.id)) this.#probes.askOthers(member, sequence);
       return;
     }
     const by = [...suspicion.accusers.keys()].map((id) => id.slice(0, 8)).join(", ");
@@ -274,9 +263,14 @@ export class Membership {
   }
 
   #earliest(): number {
-    let atMs = Math.min(this.#probeAtMs, this.#pushPullAtMs, this.#retryDownAtMs, this.#gossipAtMs, this.#meetAtMs);
-    for (const { askAtMs, failAtMs } of this.#probes.values()) atMs = Math.min(atMs, askAtMs ?? failAtMs, failAtMs);
-    for (const { nackAtMs, endAtMs } of this.#relays.values()) atMs = Math.min(atMs, nackAtMs ?? endAtMs);
+    let atMs = Math.min(
+      this.#probeAtMs,
+      this.#pushPullAtMs,
+      this.#retryDownAtMs,
+      this.#gossipAtMs,
+      this.#meetAtMs,
+      this.#probes.earliest(),
+    );
     for (const { suspicion } of this.#suspects)
       if (suspicion !== undefined) atMs = Math.min(atMs, suspicion.deadlineMs);
     return atMs;
@@ -310,7 +304,7 @@ export class Membership {
     this.#ring.remove(member);
     this.#suspects.delete(member);
     this.#gossip.remove(id);
-    this.#probes.delete(id);
+    this.#probes.drop(id);
   }
 
   /** Says "here I am", until somebody who knows this start of the node has compared what it holds with it. */
@@ -318,7 +312,7 @@ export class Membership {
     this.#meetAtMs = this.#hasMet ? Number.POSITIVE_INFINITY : this.#nowMs + this.#options.probeMs;
     if (this.#hasMet) return;
     for (const { id } of this.#ring.some(MEET_COUNT, () => true))
-      this.#sendTo(id, { type: "meet", sequence: this.#nextSequence() });
+      this.#sendTo(id, { type: "meet", sequence: this.#probes.nextSequence() });
   }
 
   #leave(): void {
@@ -333,88 +327,6 @@ export class Membership {
       });
     }
     this.#wakeAtMs = Number.POSITIVE_INFINITY;
-  }
-
-  // --- probes ---
-
-  #nextSequence(): number {
-    this.#sequence += 1;
-    return this.#sequence;
-  }
-
-  #probe(target: Member): void {
-    if (this.#probes.has(target.id)) return;
-    const { probeMs, probeTimeoutMs } = this.#options;
-    const { factor } = this.health;
-    const probe: Probe = {
-      target,
-      sequence: this.#nextSequence(),
-      sentAtMs: this.#nowMs,
-      askAtMs: this.#nowMs + probeTimeoutMs * factor,
-      failAtMs: this.#nowMs + probeMs * factor,
-      silent: new Set(),
-      isOver: false,
-    };
-    this.#probes.set(target.id, probe);
-    target.pingedAtMs ??= this.#nowMs;
-    this.counters.probes += 1;
-    this.#sendTo(target.id, { type: "ping", sequence: probe.sequence });
-    this.#arm(this.#nowMs + probeTimeoutMs * factor);
-  }
-
-  #askOthers(probe: Probe): void {
-    probe.askAtMs = undefined;
-    for (const id of this.#askHelpers(probe.target, probe.sequence)) probe.silent.add(id);
-  }
-
-  /** Asks others to probe a member, and tells them what is held against it: they may know better. @returns Whom. */
-  #askHelpers(target: Member, sequence: number): readonly NodeId[] {
-    const helpers = this.#ring.some(
-      this.#options.indirectProbes,
-      (member) => member.state === "alive" && member !== target,
-    );
-    for (const { id } of helpers) this.#sendTo(id, { type: "ping-req", sequence, target: target.id }, target);
-    return helpers.map(({ id }) => id);
-  }
-
-  /** A probe has brought an answer. */
-  #succeed(probe: Probe): void {
-    this.#probes.delete(probe.target.id);
-    probe.target.pingedAtMs = undefined;
-    probe.target.pongedAtMs = this.#nowMs;
-    this.health.change(-1);
-  }
-
-  /** A probe's time is over: it has failed, unless its answer lies in the socket. A stop that ends just after the deadline is not seen as one. */
-  #end(probe: Probe): void {
-    const { target } = probe;
-    if (!probe.isOver) {
-      probe.isOver = true;
-      probe.failAtMs = this.#nowMs + TURN_MS;
-      return;
-    }
-    this.#probes.delete(target.id);
-    this.counters.failedProbes += 1;
-    // Helpers that have said something show that it is not this node which is cut off. Where there were none, nothing shows it. One that is being probed as
-    // well, or suspected, may be as dead as the target: several nodes can die at once.
-    const isCounted = (id: NodeId): boolean => this.members.get(id)?.state === "alive" && !this.#probes.has(id);
-    const wasHelped = probe.askAtMs === undefined && this.#ring.size > 1;
-    this.health.change(wasHelped ? [...probe.silent].filter(isCounted).length : 1);
-    this.#take({ ...target.claim(this.id), state: "suspect", accuser: this.id }, "a probe of it failed");
-  }
-
-  #relay(asker: NodeId, sequence: number, target: NodeId): void {
-    if (this.members.get(target) === undefined || target === this.id) return;
-    if (this.#relays.size >= MAX_RELAYS) {
-      this.counters.refusedRequests += 1;
-      return;
-    }
-    const { probeMs, probeTimeoutMs } = this.#options;
-    const own = this.#nextSequence();
-    const nackAtMs = this.#nowMs + probeTimeoutMs;
-    this.#relays.set(own, { asker, sequence, target, nackAtMs, endAtMs: this.#nowMs + probeMs });
-    this.#sendTo(target, { type: "ping", sequence: own });
-    this.#arm(nackAtMs);
   }
 
   // --- messages ---
@@ -435,17 +347,15 @@ export class Membership {
       case "gossip":
         break;
       case "pong":
-        this.#pong(member, message.sequence);
+        this.#probes.pong(member, message.sequence, this.#nowMs);
         break;
       case "ping-req":
-        this.#relay(from, message.sequence, message.target);
+        this.#probes.relay(from, message.sequence, message.target, this.#nowMs);
         break;
       case "ping-req-pong":
       case "ping-req-nack": {
-        const probe = this.#probes.get(message.target);
-        if (probe?.sequence !== message.sequence) break;
-        if (message.type === "ping-req-pong") this.#succeed(probe);
-        else probe.silent.delete(from);
+        const hasAnswer = message.type === "ping-req-pong";
+        this.#probes.helped(from, message.target, message.sequence, hasAnswer, this.#nowMs);
         break;
       }
       default:
@@ -483,23 +393,6 @@ export class Membership {
     this.#newestVersion = Math.max(this.#newestVersion, version);
     this.#newerMapSaidAtMs = this.#nowMs;
     this.#effects.push({ type: "newer-map", version, from });
-  }
-
-  #pong(member: Member, sequence: number): void {
-    const relay = this.#relays.get(sequence);
-    if (relay?.target === member.id) {
-      this.#relays.delete(sequence);
-      this.#sendTo(relay.asker, { type: "ping-req-pong", sequence: relay.sequence, target: relay.target });
-      return;
-    }
-    const probe = this.#probes.get(member.id);
-    if (probe?.sequence !== sequence) return;
-    const roundTripMs = this.#nowMs - probe.sentAtMs;
-    member.roundTripMs =
-      member.roundTripMs === undefined
-        ? roundTripMs
-        : member.roundTripMs + (roundTripMs - member.roundTripMs) * ROUND_TRIP_SHARE;
-    this.#succeed(probe);
   }
 
   #sender(): Sender {
@@ -614,7 +507,7 @@ export class Membership {
     // Of a member that is down it stays, for those who ask why.
     if (state !== "down") member.suspicion = undefined;
     if (state === "suspect") this.#suspect(member, accuser ?? this.id);
-    if (!member.isPresent) this.#probes.delete(member.id);
+    if (!member.isPresent) this.#probes.drop(member.id);
     this.#spread(member.claim());
     if (state === previous) return;
     member.sinceMs = this.#nowMs;
@@ -632,7 +525,8 @@ export class Membership {
     this.#suspects.add(member);
     this.#arm(member.suspicion.deadlineMs);
     // Some of those that hear of it look for themselves: to confirm it, or to tell the suspect.
-    if (accuser !== this.id && this.#random.below(size) < CHECKS_PER_CONFIRMATION * confirmations) this.#probe(member);
+    if (accuser !== this.id && this.#random.below(size) < CHECKS_PER_CONFIRMATION * confirmations)
+      this.#probes.begin(member, this.#nowMs);
   }
 
   #spread(claim: Claim): void {
