@@ -38,6 +38,11 @@ export interface BunWorldOptions {
   readonly writeLine?: (line: string) => void;
 }
 
+/** A host name is looked up anew after so long, by whatever is sent there next. */
+const RESOLVE_AGAIN_MS = 10_000;
+/** More host names than a cluster has nodes. */
+const MAX_RESOLVED = 4096;
+
 export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
 
 /** Opens the doors on the real machine. */
@@ -239,23 +244,45 @@ class BunNetwork implements Network {
           // No way there, or the socket was closed meanwhile: lost as well.
         }
       };
-      const resolved = new Map<string, string>();
+      const addresses = new HostAddresses(options.host.includes(":") ? 0 : 4);
       return {
         port: socket.port,
         send: (bytes, host, port) => {
-          const address = resolved.get(host) ?? host;
-          if (/^[0-9.]+$|:/.test(address)) sendTo(bytes, address, port);
-          else
-            void lookup(host).then(
-              ({ address: found }) => resolved.set(host, found),
-              () => undefined,
-            );
+          const address = addresses.of(host);
+          if (address !== undefined) sendTo(bytes, address, port);
         },
         close: () => socket.close(),
       };
     } catch (thrown) {
       throw networkError(thrown, options.host, options.port);
     }
+  }
+}
+
+/** Where host names lead, asked for anew now and then, since machines move. */
+class HostAddresses {
+  readonly #family: 0 | 4;
+  readonly #known = new Map<string, { readonly address: string | undefined; readonly askedAtMs: number }>();
+
+  /** @param family Of the addresses that are of use: 4, or 0 for any. */
+  constructor(family: 0 | 4) {
+    this.#family = family;
+  }
+
+  /** @returns `undefined` while it is not known. */
+  of(host: string): string | undefined {
+    if (/^[0-9.]+$|:/.test(host)) return host;
+    const known = this.#known.get(host);
+    const nowMs = performance.now();
+    if (known === undefined || nowMs - known.askedAtMs > RESOLVE_AGAIN_MS) {
+      if (this.#known.size >= MAX_RESOLVED) this.#known.clear();
+      this.#known.set(host, { address: known?.address, askedAtMs: nowMs });
+      void lookup(host, { family: this.#family }).then(
+        ({ address }) => this.#known.set(host, { address, askedAtMs: nowMs }),
+        () => undefined,
+      );
+    }
+    return known?.address;
   }
 }
 

@@ -24,7 +24,12 @@ export class RawStream {
   readonly #stream: Stream;
   readonly #queue: Uint8Array[] = [];
 
-  constructor(world: World, to: BusAddress, heard: (bytes: Uint8Array) => void = () => undefined) {
+  constructor(
+    world: World,
+    to: BusAddress,
+    heard: (bytes: Uint8Array) => void = () => undefined,
+    closed: () => void = () => undefined,
+  ) {
     this.#stream = world.network.connect({
       ...to,
       handler: {
@@ -39,6 +44,7 @@ export class RawStream {
         writable: () => this.#flush(),
         closed: () => {
           this.isClosed = true;
+          closed();
         },
       },
     });

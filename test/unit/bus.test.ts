@@ -3,26 +3,26 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { Fault, present } from "../../src/assert.ts";
 import { FRAME_HEADER_BYTES, encodeFrame } from "../../src/codec/frame.ts";
 import { HANDSHAKE_CHANNEL, type Hello, encodeHandshake } from "../../src/codec/link-codec.ts";
-import { type Bus, type BusAddress, BusChannel, type BusSender, busService } from "../../src/contracts/bus.ts";
-import type { Config } from "../../src/config.ts";
+import { type Bus, BusChannel, busService } from "../../src/contracts/bus.ts";
 import { type Node, createNode } from "../../src/node.ts";
-import { keyHint, ClusterSecrets } from "../../src/protocol/link/secrets.ts";
+import { ClusterSecrets, keyHint } from "../../src/protocol/link/secrets.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import type { Stream } from "../../src/world.ts";
-import { BusPeer, BusTaker, RawStream } from "../support/bus-peer.ts";
-import { localClient } from "../support/local-node.ts";
-import type { NetworkSettings } from "../support/sim-path.ts";
-import { Simulation, type SimHost } from "../support/sim-world.ts";
+import { BusTaker } from "../support/bus-peer.ts";
+import {
+  BUS_PORT,
+  BusWorld,
+  CLUSTER,
+  STRANGER,
+  STRANGER_ID,
+  addressOf,
+  busConfig,
+  numbered,
+} from "../support/bus-world.ts";
 
 const A = "10.0.0.1";
 const B = "10.0.0.2";
-const STRANGER = "10.0.9.9";
-const BUS_PORT = 16_379;
 const MAX_FRAME_BYTES = 4 * 1024 * 1024;
-const STRANGER_ID = "f".repeat(40);
-
-const addressOf = (host: string): BusAddress => ({ host, port: BUS_PORT });
-const CLUSTER = { id: "c", member: () => undefined };
 
 /** The first message of a link, as somebody without a secret says it. */
 function hello(changes: Partial<Hello> = {}): Uint8Array {
@@ -41,95 +41,8 @@ function hello(changes: Partial<Hello> = {}): Uint8Array {
   return handshake({ ...message, ...changes });
 }
 
-/** A node that has little more than a bus. */
-function configOf(host: string, bus: Record<string, number>): Config {
-  return { host, port: 6379, busPort: BUS_PORT, insecure: true, plugins: { raft: false, resp: false, bus } };
-}
-
-interface Heard {
-  readonly from: BusSender;
-  readonly bytes: Uint8Array;
-}
-
 const handshake = (message: Parameters<typeof encodeHandshake>[0]): Uint8Array =>
   encodeFrame(HANDSHAKE_CHANNEL, encodeHandshake(message));
-
-/** Nodes on a simulated network, and what each has heard. */
-class BusWorld {
-  readonly lines: string[] = [];
-  readonly simulation: Simulation;
-  readonly nodes = new Map<string, Node>();
-  readonly heard = new Map<string, Heard[]>();
-
-  constructor(seed = 1, network: Partial<NetworkSettings> = {}) {
-    this.simulation = new Simulation(seed, { network, sink: (line) => void this.lines.push(line) });
-  }
-
-  async add(host: string, settings: Record<string, number> = {}): Promise<Bus> {
-    this.heard.set(host, []);
-    this.simulation.addHost(host, async (world) => {
-      const node = await createNode({ world, config: configOf(host, settings) });
-      present(node.service(busService), "there is a bus").receive(BusChannel.consensus, (from, bytes) => {
-        this.heard.get(host)?.push({ from, bytes });
-      });
-      present(node.service(busService), "there is a bus").setCluster(CLUSTER);
-      await node.start();
-      this.nodes.set(host, node);
-    });
-    await this.simulation.runUntil(`${host} to start`, () => this.nodes.has(host), 1000);
-    return this.bus(host);
-  }
-
-  bus(host: string): Bus {
-    return present(this.nodes.get(host)?.service(busService), `there is a bus on ${host}`);
-  }
-
-  /** What a host has heard, as numbers of 32 bits that its frames begin with. */
-  numbers(host: string): readonly number[] {
-    return (this.heard.get(host) ?? []).map(({ bytes }) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0));
-  }
-
-  logged(text: string): readonly string[] {
-    return this.lines.filter((line) => line.includes(text));
-  }
-
-  async info(host: string, field: string): Promise<string | undefined> {
-    const client = localClient(present(this.nodes.get(host), "it has started"));
-    const text = await this.simulation.settle("INFO", client.run("INFO cluster"), 1000);
-    client.close();
-    return new RegExp(`^${field}:(.*?)\\r?$`, "m").exec(text)?.[1];
-  }
-
-  /** A machine without a bus, for whatever else may come. */
-  stranger(): SimHost {
-    return this.simulation.hosts.find(({ name }) => name === STRANGER) ?? this.simulation.addHost(STRANGER);
-  }
-
-  /** Opens a stream to a node's bus, and says bytes on it. */
-  async say(host: string, ...pieces: readonly Uint8Array[]): Promise<RawStream> {
-    const raw = new RawStream(this.stranger().world, addressOf(host));
-    await this.simulation.runUntil("a stream to open or close", () => raw.isOpen || raw.isClosed, 5000);
-    for (const piece of pieces) raw.write(piece);
-    await this.simulation.runFor(50);
-    return raw;
-  }
-
-  /** Somebody who knows the secret and the cluster opens a link, and sends frames on the channel of consensus. */
-  async join(host: string, ...frames: readonly Uint8Array[]): Promise<BusPeer> {
-    const address = { host: STRANGER, port: 1 };
-    const options = { nodeId: STRANGER_ID, address, clusterId: CLUSTER.id };
-    const peer = new BusPeer(this.stranger().world, addressOf(host), options);
-    for (const frame of frames) peer.send(BusChannel.consensus, frame);
-    await this.simulation.runFor(50);
-    return peer;
-  }
-}
-
-function numbered(number: number, length = 4): Uint8Array {
-  const bytes = new Uint8Array(length);
-  new DataView(bytes.buffer).setUint32(0, number);
-  return bytes;
-}
 
 const upTo = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
@@ -499,16 +412,43 @@ describe("over real sockets", () => {
     for (const node of nodes.splice(0)) await node.stop();
   });
 
+  /** A node, in a cluster of all that were started here. */
   async function start(port: number): Promise<Bus> {
     const world = createBunWorld({ logLevel: "silent" });
-    const config = { ...configOf("127.0.0.1", {}), port: 0, busPort: port };
+    const config = { ...busConfig("127.0.0.1", {}), port: 0, busPort: port, secret: "known-to-all" };
     const node = await createNode({ world, config });
     nodes.push(node);
     await node.start();
     const bus = present(node.service(busService), "there is a bus");
-    bus.setCluster(CLUSTER);
+    const member = (id: string) => {
+      const found = nodes.find(({ facts }) => facts.id === id);
+      const address = found?.service(busService)?.address;
+      return found === undefined || address === undefined ? undefined : { start: found.facts.runId, address };
+    };
+    bus.setCluster({ id: "c", member });
     return bus;
   }
+
+  test("datagrams arrive on the port of streams, and those to a node that is gone harm nobody", async () => {
+    const [a, b] = [await start(22_052), await start(22_053)];
+    const idOfB = present(nodes[1], "it was started").facts.id;
+    const heard: number[] = [];
+    const deadlineMs = performance.now() + 5000;
+    b.receiveDatagrams((_from, bytes) => heard.push(bytes.length));
+    // A datagram may be lost, also here.
+    for (let length = 0; heard.length < 20; length = (length + 97) % (a.maxDatagramBytes + 1)) {
+      expect(performance.now()).toBeLessThan(deadlineMs);
+      expect(a.sendDatagram(idOfB, new Uint8Array(length))).toBe(true);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await nodes[1]?.stop();
+    for (let sent = 0; sent < 100; sent += 1) {
+      a.sendDatagram(idOfB, new Uint8Array(10));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const [node] = nodes;
+    expect(node?.state).toBe("started");
+  });
 
   test("frames of all sizes arrive in order, a stranger is closed, and links end with their node", async () => {
     const [a, b] = [await start(22_050), await start(22_051)];
