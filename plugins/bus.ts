@@ -12,6 +12,7 @@
  * for the cluster and both nodes' starts (`datagrams.ts`).
  *
  * To change the secret of a running cluster: give each node both (`CONFIG SET cluster-secret "old new"`), then each `"new old"`, then each `new`. `-` is none.
+ * Open links go on. Write the new one into the nodes' files or settings as well: that is what the next start reads.
  *
  * Talks to the rest through the service `bus`: channels, on which protocols send bytes, and datagrams.
  */
@@ -125,6 +126,9 @@ export default definePlugin({
       log,
       settings,
       traffic,
+      get nodeId() {
+        return node.id;
+      },
       self: () => ({ nodeId: node.id, host: announcedHost, port, clusterId: cluster?.id, keys: secret.keys }),
       nonce: () => random.bytes(NONCE_BYTES),
       refused: (direction: "to" | "from", reason: LinkReason, text: string, peer: string) => {

@@ -94,7 +94,7 @@ export class IncomingLink implements StreamHandler {
     const { sender, kind } = this;
     if (this.#seal !== undefined && sender !== undefined && kind !== undefined) {
       // This node has become another one meanwhile.
-      if (this.#answeredAs !== this.#host.self().nodeId) return this.close();
+      if (this.#answeredAs !== this.#host.nodeId) return this.close();
       const opened = this.#seal.open(channel, payload);
       if (opened === undefined) this.refuse("frame", `a frame that node ${sender.nodeId} did not send there`);
       else this.#events.deliver(kind, sender, channel, opened);

@@ -30,7 +30,9 @@ export interface LinkHost {
     readonly retryMaxMs: number;
   };
   readonly traffic: LinkTraffic;
-  /** Who this node is at the moment. */
+  /** This node's id at the moment. */
+  readonly nodeId: string;
+  /** What this node says of itself at the moment. */
   self(): LinkSelf;
   /** Bytes for one handshake, never drawn before. */
   nonce(): Uint8Array;

@@ -83,7 +83,7 @@ export class OutgoingLink {
       this.#stream.destroy();
       return false;
     }
-    if (this.#stream !== undefined && this.#greetedAs !== this.#host.self().nodeId) {
+    if (this.#stream !== undefined && this.#greetedAs !== this.#host.nodeId) {
       this.#stream.destroy();
       return false;
     }

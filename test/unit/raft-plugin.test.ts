@@ -3,12 +3,12 @@ import { describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame } from "../../src/codec/consensus-codec.ts";
 import { channelOf } from "../../src/consensus/frame-channel.ts";
-import { BusChannel } from "../../src/contracts/bus.ts";
+import { BusChannel, busService } from "../../src/contracts/bus.ts";
 import { type Consensus, type RequestOutcome, consensusService } from "../../src/contracts/consensus.ts";
 import { type Topology, topologyService } from "../../src/contracts/topology.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
-import { BusPeer } from "../support/bus-peer.ts";
+import { BusPeer, RawStream } from "../support/bus-peer.ts";
 import { localClient } from "../support/local-node.ts";
 import { Simulation } from "../support/sim-world.ts";
 
@@ -23,6 +23,7 @@ interface Options {
   readonly nodes?: number;
   readonly hasDisk?: boolean;
   readonly seed?: number;
+  readonly secret?: string;
 }
 
 class Group {
@@ -30,8 +31,10 @@ class Group {
   readonly simulation: Simulation;
   readonly hosts: readonly string[];
   readonly #nodes = new Map<string, Node>();
+  readonly #secret: string | undefined;
 
-  constructor({ nodes = 3, hasDisk = false, seed = 1 }: Options = {}) {
+  constructor({ nodes = 3, hasDisk = false, seed = 1, secret }: Options = {}) {
+    this.#secret = secret;
     this.simulation = new Simulation(seed, { sink: (line) => void this.lines.push(line) });
     const list = divideSlots(nodes).map((slots, at) => ({
       name: `node-${at + 1}`,
@@ -70,7 +73,7 @@ class Group {
         name,
         host,
         port: PORT,
-        insecure: true,
+        ...(this.#secret === undefined ? { insecure: true } : { secret: this.#secret, password: "x" }),
         ...(hasDisk ? { dataDir: "data" } : {}),
         plugins: { resp: false, topology: { nodes }, raft: { requestMs: REQUEST_MS } },
       },
@@ -452,6 +455,47 @@ describe("frames from strangers", () => {
     client.close();
     return new RegExp(`^raft_${kind}_frames:(\\d+)`, "m").exec(info)?.[1];
   }
+
+  test("who do not know the secret change nothing, whatever and however much they send", async () => {
+    const group = new Group({ secret: "known-to-all" });
+    await group.whole();
+    const { group: name, term, members } = group.consensus(0).status;
+    const { world } = group.simulation.addHost("10.0.9.9");
+    const bind = world.network.bind({ host: "10.0.9.9", port: 7, received: () => undefined });
+    const socket = await group.simulation.settle("a socket", bind, 100);
+    const message = { type: "heartbeat", term: term + 50, commitIndex: 0, round: 1 } as const;
+    for (let round = 0; round < 40; round += 1) {
+      for (const [at, host] of group.hosts.entries()) {
+        const to = { host, port: BUS_PORT };
+        const { peer, nodeId } = present(members[(at + 1) % 3], "there are three");
+        const raft = { type: "raft", group: name, from: peer, to: group.consensus(at).status.peer, message } as const;
+        const removed = {
+          type: "removed",
+          group: name,
+          peer: group.consensus(at).status.peer,
+          isBarred: true,
+        } as const;
+        const options = { nodeId, address: { host, port: 1 } };
+        const member = new BusPeer(world, to, { ...options, clusterId: name });
+        member.send(BusChannel.consensus, encodeConsensusFrame(raft));
+        const meeting = new BusPeer(world, to, { ...options, kind: "meeting", secrets: ["known-to-others"] });
+        meeting.send(BusChannel.formation, encodeConsensusFrame(removed));
+        new RawStream(world, to).write(world.random.bytes(10 * round));
+        for (let length = 0; length < 200; length += 1) socket.send(world.random.bytes(length), host, BUS_PORT);
+      }
+      await group.simulation.runFor(100);
+      if (round % 10 === 0) expect(await group.set(round % 3, String(1 + (round % 9)))).toMatchObject({ type: "done" });
+    }
+    await group.simulation.runFor(6000);
+    for (const at of group.up) {
+      expect(group.consensus(at).status).toMatchObject({ group: name, term, members, isOut: false });
+      const links = present(group.node(at).service(busService), "there is a bus").links();
+      // Two kinds of links to each of two others, both ways.
+      expect(links.length).toBeLessThanOrEqual(8);
+      expect(links.every(({ nodeId }) => members.some((each) => each.nodeId === nodeId))).toBe(true);
+    }
+    expect([await malformed(group), await malformed(group, "foreign")]).toEqual(["0", "0"]);
+  });
 
   test("on the other kind of link than theirs make no sense, whoever sends them", async () => {
     const group = new Group();
