@@ -9,6 +9,7 @@ import { Command, InvalidArgumentError } from "commander";
 import type { Bench } from "./bench.ts";
 import { consensusBench } from "./benches/consensus.ts";
 import { cpuBench } from "./benches/cpu.ts";
+import { membershipBench } from "./benches/membership.ts";
 import { memoryBench } from "./benches/memory.ts";
 import { pausesBench } from "./benches/pauses.ts";
 import { startBench } from "./benches/start.ts";
@@ -16,7 +17,7 @@ import { type Bound, isHeld } from "./figures.ts";
 import { boundsSection, renderMarkdown, renderTerminal, type Section } from "./report.ts";
 import { bunchSubject, describeMachine, redisSubject, Servers } from "./servers.ts";
 
-const BENCHES: readonly Bench[] = [startBench, cpuBench, memoryBench, pausesBench, consensusBench];
+const BENCHES: readonly Bench[] = [startBench, cpuBench, memoryBench, pausesBench, consensusBench, membershipBench];
 
 interface Flags {
   readonly quick: boolean;
@@ -46,7 +47,7 @@ const program = new Command("bench")
   .option("--keys <count>", "how many keys `memory` and `pauses` use", wholeNumber)
   .option("--filter <pattern>", 'which rows of `cpu` to run, as "SET, pipeline 16"', (text) => new RegExp(text))
   .option("--node <flags>", "further flags for the bunch node, separated by spaces", "")
-  .addHelpText("after", `\nBenches:\n${BENCHES.map((each) => `  ${each.name.padEnd(9)} ${each.summary}`).join("\n")}`)
+  .addHelpText("after", `\nBenches:\n${BENCHES.map((each) => `  ${each.name.padEnd(10)} ${each.summary}`).join("\n")}`)
   .action(run);
 
 await program.parseAsync();

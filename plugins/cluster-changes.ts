@@ -24,6 +24,7 @@ import { SLOT_COUNT } from "../src/codec/slot.ts";
 import { splitUsage } from "../src/command-syntax.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { membershipService } from "../src/contracts/membership.ts";
 import { type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
@@ -69,8 +70,10 @@ export default definePlugin({
   name: "cluster-changes",
   summary: "CLUSTER: changes the cluster map, for all nodes at once.",
   requires: { topology: topologyService, keyspace: keyspaceService },
+  uses: { membership: membershipService },
   setup(context) {
     const { topology, keyspace } = context.requires;
+    const { membership } = context.uses;
 
     /** Who wants a change, for those who ask later how it came about. */
     const causeOf = ({ client, command }: Call): string =>
@@ -268,8 +271,7 @@ export default definePlugin({
       answerAfter(call, ask({ type: "bump-epoch", node: topology.self.id }, causeOf(call)), (words) => words.join(" "));
     const countFailureReports = (call: Call): void => {
       const id = call.text(2);
-      // Whether a node is away is not for its neighbours to vote on here.
-      if (topology.node(id) !== undefined) call.reply.integer(0);
+      if (topology.node(id) !== undefined) call.reply.integer(membership?.member(id)?.suspectedBy.length ?? 0);
       else call.reply.error(`ERR Unknown node ${id}`);
     };
 
@@ -338,7 +340,7 @@ export default definePlugin({
       "count-failure-reports node-id",
       3,
       "3.0.0",
-      "Tells how many nodes take another one for failed: none do.",
+      "Tells how many nodes found that another one does not answer, as far as that mattered.",
       countFailureReports,
       { complexity: "O(N), N being the reports", flags: ["admin", "stale"], tips: ["nondeterministic_output"] },
     );

@@ -2,7 +2,8 @@
  * cluster-commands: `CLUSTER`: what clients and redis-cli ask about nodes, shards and slots.
  *
  * Promises: the formats that clients parse are Redis' to the byte, and the same map always reads the same. Everything is read from the
- * services `topology` (who owns what) and `keyspace` (what is in the slots of this node).
+ * services `topology` (who owns what) and `keyspace` (what is in the slots of this node); which nodes are there from `membership`, and links from `bus`. Without
+ * these two every node counts as there.
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
@@ -10,7 +11,9 @@ import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { splitUsage } from "../src/command-syntax.ts";
 import type { ReplyWriter } from "../src/codec/resp-writer.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
+import { busService } from "../src/contracts/bus.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { type MemberHealth, membershipService } from "../src/contracts/membership.ts";
 import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
@@ -42,27 +45,52 @@ function reachable(node: NodeRecord, localAddress: string): NodeRecord {
   return { ...node, host: isEverywhere ? host : node.host, port: node.port === 0 ? Number(port) : node.port };
 }
 
-/** One line for each node, as CLUSTER NODES tells it. */
-function formatNodes(map: ClusterMap, self: NodeRecord): string {
+/** What is known of a node. */
+type HealthOf = (nodeId: string) => MemberHealth | undefined;
+
+/** Whether a node counts as failed, in Redis' sense. */
+function isGone(health: MemberHealth | undefined): boolean {
+  return health?.state === "down" || health?.state === "left";
+}
+
+/**
+ * One line for each node, as CLUSTER NODES tells it.
+ *
+ * @param healthOf What is known of a node; `undefined`: nobody finds that out.
+ * @param wallMsOf The wall time of a moment on this node's monotonic clock.
+ */
+function formatNodes(
+  map: ClusterMap,
+  self: NodeRecord,
+  healthOf: HealthOf | undefined,
+  wallMsOf: (monotonicMs: number) => number,
+): string {
   return map.nodes
     .map((each) => {
       const node = each.id === self.id ? self : each;
       const shard = map.shards.find((each) => each.primary === node.id || each.replicas.includes(node.id));
       const isReplica = shard !== undefined && shard.primary !== node.id;
-      const flags = `${node.id === self.id ? "myself," : ""}${isReplica ? "slave" : "master"}`;
+      const health = node.id === self.id ? undefined : healthOf?.(node.id);
+      const failure = isGone(health) ? ",fail" : health?.state === "suspect" ? ",fail?" : "";
+      const flags = `${node.id === self.id ? "myself," : ""}${isReplica ? "slave" : "master"}${failure}`;
       const host = isAddress(node.host)
         ? `${node.host}:${node.port}@${node.busPort}`
         : `${node.host}:${node.port}@${node.busPort},${node.host}`;
       const slots =
         isReplica || shard === undefined ? "" : shard.slots.map((range) => ` ${formatSlotRange(range)}`).join("");
-      // The times of pings mean nothing while nodes do not talk to each other.
-      return `${node.id} ${host} ${flags} ${isReplica ? shard.primary : "-"} 0 0 ${shard?.primaryEpoch ?? 0} connected${slots}\n`;
+      const timeOf = (monotonicMs: number | undefined): number =>
+        monotonicMs === undefined ? 0 : wallMsOf(monotonicMs);
+      const times = `${timeOf(health?.pingSentAtMs)} ${timeOf(health?.pongReceivedAtMs)}`;
+      // A node of the map that nothing is known of has never started.
+      const isConnected = node.id === self.id || healthOf === undefined || (health !== undefined && !isGone(health));
+      const link = isConnected ? "connected" : "disconnected";
+      return `${node.id} ${host} ${flags} ${isReplica ? shard.primary : "-"} ${times} ${shard?.primaryEpoch ?? 0} ${link}${slots}\n`;
     })
     .join("");
 }
 
-function assignedSlots(map: ClusterMap): number {
-  return map.shards.reduce(
+function countSlots(shards: readonly ShardRecord[]): number {
+  return shards.reduce(
     (sum, { slots }) => sum + slots.reduce((total, { first, last }) => total + last - first + 1, 0),
     0,
   );
@@ -72,8 +100,22 @@ export default definePlugin({
   name: "cluster-commands",
   summary: "CLUSTER: tells about nodes, shards and slots.",
   requires: { topology: topologyService, keyspace: keyspaceService },
+  uses: { membership: membershipService, bus: busService },
   setup(context) {
     const { topology, keyspace } = context.requires;
+    const { membership, bus } = context.uses;
+    const { clock } = context.world;
+
+    const healthOf: HealthOf = (nodeId) => membership?.member(nodeId);
+    const isThere = (nodeId: string): boolean => !isGone(healthOf(nodeId));
+    const wallMsOf = (monotonicMs: number): number => Math.round(clock.wallMs() - (clock.monotonicMs() - monotonicMs));
+    const nodesText = (call: Call): string =>
+      formatNodes(
+        topology.map,
+        selfFor(call),
+        membership?.status.isTakingPart === true ? healthOf : undefined,
+        wallMsOf,
+      );
 
     const slotArgument = (call: Call, index: number): number => {
       const slot = integerArgument(call, index);
@@ -82,21 +124,24 @@ export default definePlugin({
 
     const info = (call: Call): void => {
       const { map } = topology;
-      const assigned = assignedSlots(map);
+      const assigned = countSlots(map.shards);
+      const suspected = countSlots(map.shards.filter(({ primary }) => healthOf(primary)?.state === "suspect"));
+      const failed = countSlots(map.shards.filter(({ primary }) => !isThere(primary)));
+      const messages = membership?.status;
       const epoch = Math.max(0, ...map.shards.map((shard) => shard.primaryEpoch));
       const fields: readonly (readonly [string, string | number])[] = [
         // As in Redis: a cluster that does not serve every slot is not well.
-        ["cluster_state", assigned === SLOT_COUNT ? "ok" : "fail"],
+        ["cluster_state", assigned === SLOT_COUNT && failed === 0 ? "ok" : "fail"],
         ["cluster_slots_assigned", assigned],
-        ["cluster_slots_ok", assigned],
-        ["cluster_slots_pfail", 0],
-        ["cluster_slots_fail", 0],
+        ["cluster_slots_ok", assigned - suspected - failed],
+        ["cluster_slots_pfail", suspected],
+        ["cluster_slots_fail", failed],
         ["cluster_known_nodes", map.nodes.length],
         ["cluster_size", map.shards.filter((shard) => shard.slots.length > 0).length],
         ["cluster_current_epoch", epoch],
         ["cluster_my_epoch", topology.selfShard?.primaryEpoch ?? 0],
-        ["cluster_stats_messages_sent", 0],
-        ["cluster_stats_messages_received", 0],
+        ["cluster_stats_messages_sent", messages?.sentMessages ?? 0],
+        ["cluster_stats_messages_received", messages?.receivedMessages ?? 0],
         ["total_cluster_links_buffer_limit_exceeded", 0],
         ["cluster_map_version", map.version],
       ];
@@ -120,7 +165,8 @@ export default definePlugin({
       const self = selfFor(call);
       call.reply.array(ranges.length);
       for (const { shard, range } of ranges) {
-        const members = membersOf(shard, self);
+        // As in Redis: replicas that are gone are not told, primaries are.
+        const members = membersOf(shard, self).filter(({ id }) => id === shard.primary || isThere(id));
         call.reply.array(2 + members.length);
         call.reply.integer(range.first);
         call.reply.integer(range.last);
@@ -165,7 +211,27 @@ export default definePlugin({
       reply.bulkText("replication-offset");
       reply.integer(0);
       reply.bulkText("health");
-      reply.bulkText("online");
+      reply.bulkText(isThere(node.id) ? "online" : "fail");
+    };
+    const links = (call: Call): void => {
+      const known = (bus?.links() ?? []).filter(({ kind, nodeId }) => kind === "member" && nodeId !== "");
+      call.reply.array(known.length);
+      for (const { direction, nodeId, createdAtMs, queuedBytes } of known) {
+        call.reply.map(6);
+        call.reply.bulkText("direction");
+        call.reply.bulkText(direction);
+        call.reply.bulkText("node");
+        call.reply.bulkText(nodeId);
+        call.reply.bulkText("create-time");
+        call.reply.integer(wallMsOf(createdAtMs));
+        call.reply.bulkText("events");
+        // One reads, the other writes while there is something to write.
+        call.reply.bulkText(direction === "from" ? "r" : queuedBytes > 0 ? "w" : "");
+        call.reply.bulkText("send-buffer-allocated");
+        call.reply.integer(queuedBytes);
+        call.reply.bulkText("send-buffer-used");
+        call.reply.integer(queuedBytes);
+      }
     };
 
     const keysInSlot = (call: Call): void => {
@@ -288,7 +354,7 @@ export default definePlugin({
         );
         return;
       }
-      const lines = formatNodes(topology.map, selfFor(call)).split("\n");
+      const lines = nodesText(call).split("\n");
       call.reply.array(shard.replicas.length);
       for (const id of shard.replicas) call.reply.bulkText(lines.find((line) => line.startsWith(id)) ?? "");
     };
@@ -300,7 +366,7 @@ export default definePlugin({
         2,
         "3.0.0",
         "Lists nodes, a line each.",
-        (call) => call.reply.verbatim("txt", formatNodes(topology.map, selfFor(call))),
+        (call) => call.reply.verbatim("txt", nodesText(call)),
         undetermined,
       ),
       subcommand("slots", 2, "3.0.0", "Lists ranges of slots with the nodes that serve them.", slots, {
@@ -355,7 +421,7 @@ export default definePlugin({
         (call) => call.reply.bulkText(topology.exportState()),
         { ...undetermined, flags: ["admin", "stale"], complexity: "O(N), N being nodes, shards and ranges of slots" },
       ),
-      subcommand("links", 2, "7.0.0", "Lists links to other nodes.", (call) => call.reply.array(0), undetermined),
+      subcommand("links", 2, "7.0.0", "Lists links to other nodes.", links, undetermined),
     ];
     subcommands.push(helpSubcommand("CLUSTER", "cluster", "5.0.0", subcommands));
     context.command({

@@ -2,6 +2,7 @@
 import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
+import discovery from "../plugins/discovery.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
 import meet from "../plugins/meet.ts";
@@ -33,6 +34,7 @@ export const defaultPlugins = [
   raft,
   topology,
   hashSlotRouter,
+  discovery,
   strings,
   lcs,
   keys,

@@ -7,6 +7,7 @@ import type { Call } from "./call.ts";
 import type { Client } from "./client.ts";
 import type { Command } from "./command-table.ts";
 import type { Effect, Verdict } from "./contracts/commands.ts";
+import type { MemberChange } from "./contracts/membership.ts";
 import type { MapChange } from "./contracts/topology.ts";
 import { CollectHook, FirstHook, NotifyHook, SeriesHook } from "./hook.ts";
 
@@ -54,6 +55,8 @@ export class Hooks {
   readonly statisticsReset: NotifyHook<void>;
   /** Notify. `topology`, after it switched to another cluster map; and once when the node starts. */
   readonly mapChanged: NotifyHook<MapChange>;
+  /** Notify. `discovery`, after it came to hold another state of a member: alive, suspect, down, left. */
+  readonly memberChanged: NotifyHook<MemberChange>;
   /** Notify. The node, after a command was added to its table. */
   readonly commandAdded: NotifyHook<Command>;
 
@@ -72,6 +75,7 @@ export class Hooks {
     this.info = new CollectHook("info");
     this.statisticsReset = new NotifyHook("statisticsReset", report);
     this.mapChanged = new NotifyHook("mapChanged", report);
+    this.memberChanged = new NotifyHook("memberChanged", report);
     this.commandAdded = new NotifyHook("commandAdded", report);
   }
 }

@@ -92,7 +92,15 @@ export class ByteReader {
 
   /** Bytes with their length, copied: they may be kept. */
   bytes(): Uint8Array {
-    const length = this.count();
+    return this.raw(this.count());
+  }
+
+  /** So many bytes as they are, copied. */
+  raw(length: number): Uint8Array {
+    if (length > this.remaining) {
+      this.isBad = true;
+      return new Uint8Array(length);
+    }
     const value = this.#bytes.slice(this.#at, this.#at + length);
     this.#at += length;
     return value;

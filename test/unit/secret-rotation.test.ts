@@ -44,7 +44,7 @@ class Cluster {
             insecure: true,
             dataDir: "data",
             ...(this.#secret === undefined ? {} : { secret: this.#secret }),
-            plugins: { resp: false, topology: { nodes } },
+            plugins: { resp: false, discovery: false, topology: { nodes } },
           },
         });
         await node.start();

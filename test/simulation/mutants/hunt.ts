@@ -5,6 +5,9 @@ import { runCluster } from "../cluster-run.ts";
 import { runForget } from "../forget-run.ts";
 import { runRecover } from "../recover-run.ts";
 import { runReset } from "../reset-run.ts";
+import { runFormation } from "../formation-run.ts";
+import { runMeeting } from "../meeting-run.ts";
+import { runSwim } from "../swim-run.ts";
 import type { Mutant } from "./mutants.ts";
 
 /** Steps of a run of machines alone. */
@@ -16,6 +19,9 @@ const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
   forget: runForget,
   reset: runReset,
   recover: runRecover,
+  formation: runFormation,
+  meeting: runMeeting,
+  swim: runSwim,
 };
 
 const [kind, first, count] = process.argv.slice(2);

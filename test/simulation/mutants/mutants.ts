@@ -13,8 +13,8 @@ export interface Mutant {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
-  /** What finds it: groups of machines alone (`raft-world.ts`), or whole nodes (`cluster-run.ts` and its like). */
-  readonly run: "raft" | "cluster" | "forget" | "reset" | "recover";
+  /** What finds it: machines alone (`raft-world.ts` for Raft, `swim-run.ts` for membership), or whole nodes (`cluster-run.ts` and its like). */
+  readonly run: "raft" | "swim" | "cluster" | "forget" | "reset" | "recover" | "formation" | "meeting";
   /** It must be found within so many seeds, counted from 1. */
   readonly withinSeeds: number;
 }
@@ -22,6 +22,7 @@ export interface Mutant {
 const MACHINE = "src/protocol/raft/machine.ts";
 const LEADER = "src/protocol/raft/leader.ts";
 const LOG = "src/protocol/raft/log.ts";
+const MEMBERSHIP = "src/protocol/membership/machine.ts";
 
 export const MUTANTS: readonly Mutant[] = [
   {
@@ -403,5 +404,195 @@ export const MUTANTS: readonly Mutant[] = [
     replace: "configuration: { members: [member, { ...member, id: `${node.id}/0` }] },",
     run: "recover",
     withinSeeds: 20,
+  },
+  {
+    name: "an-older-refutation-wins",
+    breaks: "Of two claims the one with the higher refutation number counts.",
+    file: "src/protocol/membership/claims.ts",
+    find: "return claim.refutation > held.refutation;",
+    replace: "return claim.refutation < held.refutation;",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "never-disproves-a-suspicion",
+    breaks: "A member that hears that it is suspected says that it is there.",
+    file: MEMBERSHIP,
+    find: "claim.refutation + (isAccused ? 1 : 0)",
+    replace: "claim.refutation",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "asks-nobody-to-help",
+    breaks: "A member that one node does not reach is no suspect if others reach it.",
+    file: "src/protocol/membership/probes.ts",
+    find: "ring.some(options.indirectProbes, ",
+    replace: "ring.some(0, ",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "never-doubts-itself",
+    breaks: "A node that gets no answers takes longer to accuse.",
+    file: "src/protocol/membership/local-health.ts",
+    find: "return 1 + this.#score;",
+    replace: "return 1;",
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "judges-by-the-clock-it-slept-through",
+    breaks: "A node that stood still gives those that it was judging their time back.",
+    file: MEMBERSHIP,
+    find: "if (lateMs < probeTimeoutMs) return;",
+    replace: "if (lateMs >= 0) return;",
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "ignores-a-new-start",
+    breaks: "A new start of a member begins anew, whatever was held of the one before.",
+    file: MEMBERSHIP,
+    find: "if (known?.start === start) return;",
+    replace: "if (known !== undefined) return;",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "tells-news-without-end",
+    breaks: "Each piece of news is passed on a bounded number of times.",
+    file: "src/protocol/membership/gossip-queue.ts",
+    find: "if (level + 1 < limit)",
+    replace: "if (limit > 0)",
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "condemns-without-a-hearing",
+    breaks: "A suspect has time to disprove it.",
+    file: MEMBERSHIP,
+    find: 'state: "suspect", accuser: id }, "a probe of it failed"),',
+    replace: 'state: "down", accuser: undefined }, "a probe of it failed"),',
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "takes-leaving-for-dying",
+    breaks: "A member that left is not down.",
+    file: MEMBERSHIP,
+    find: 'this.members.set(this.#self, "left", this.#self.refutation);',
+    replace: 'this.members.set(this.#self, "down", this.#self.refutation);',
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "skips-every-other-one",
+    breaks: "Each member is probed once in a round.",
+    file: "src/protocol/membership/probe-ring.ts",
+    find: "      this.#next += 1;\n",
+    replace: "      this.#next += 2;\n",
+    run: "swim",
+    withinSeeds: 20,
+  },
+  {
+    name: "gives-up-on-the-dead",
+    breaks: "Members that are down are tried now and then: a partition may have ended.",
+    file: MEMBERSHIP,
+    find: 'this.#ring.some(1, (each) => each.state === "down")',
+    replace: 'this.#ring.some(0, (each) => each.state === "down")',
+    run: "swim",
+    withinSeeds: 10,
+  },
+  {
+    name: "believes-the-other-side",
+    breaks: "What the other side of a partition holds for down is a suspicion here.",
+    file: MEMBERSHIP,
+    find: 'this.#take(claim.state === "down" ? asSuspicion(claim, from) : claim, `${from.slice(0, 8)} holds so`);',
+    replace: "this.#take(claim, `${from.slice(0, 8)} holds so`);",
+    run: "swim",
+    withinSeeds: 30,
+  },
+  {
+    name: "founds-without-every-promise",
+    breaks:
+      "A cluster is founded when all of its founders have promised the same, not when they are there (SAFETY 15).",
+    file: "src/consensus/founding.ts",
+    find: 'return count === 1 ? { type: "found", proposal } : { type: "promise", proposal };',
+    replace: 'return { type: "found", proposal };',
+    run: "formation",
+    withinSeeds: 200,
+  },
+  {
+    name: "keeps-the-identity-of-a-broken-promise",
+    breaks: "An identity promises once (SAFETY 15).",
+    file: "src/consensus/founding.ts",
+    find: "  if (promised !== undefined) return keepPromise(promised, nodeId, recent, reports, nowMs);\n",
+    replace: "",
+    run: "formation",
+    withinSeeds: 200,
+  },
+  {
+    name: "founds-beside-a-cluster",
+    breaks: "Where somebody knows a cluster already, the others join it (SAFETY 15).",
+    file: "src/consensus/founding.ts",
+    find: '  if (living !== undefined) return { type: "join", group: living.group };\n',
+    replace: "",
+    run: "formation",
+    withinSeeds: 100,
+  },
+  {
+    name: "joins-without-a-seal",
+    breaks: "Nothing of the joiner's map changes while it joins (SAFETY 16).",
+    file: "src/protocol/topology/decide.ts",
+    find: "  if (state.seal !== undefined && !isForSealed(state, request)) {\n",
+    replace: "  if (state.seal !== undefined && state.version < 0) {\n",
+    run: "meeting",
+    withinSeeds: 100,
+  },
+  {
+    name: "brings-no-slots-along",
+    breaks: "A node joins with its slots and its keys (SAFETY 16).",
+    file: "plugins/meet.ts",
+    find: "slots: to === unsealed ? [] : ownSlots(),",
+    replace: "slots: [],",
+    run: "meeting",
+    withinSeeds: 10,
+  },
+  {
+    name: "joins-again-under-another-id",
+    breaks: "A join has one id, and one outcome, whatever happens on the way (SAFETY 16).",
+    file: "plugins/meet.ts",
+    find: 'topology.request({ type: "merge-node", node: record, slots }, cause, `join-${joinId}`);',
+    replace: 'topology.request({ type: "merge-node", node: record, slots }, cause);',
+    run: "meeting",
+    withinSeeds: 100,
+  },
+  {
+    name: "is-out-before-it-is-in",
+    breaks: "A node that is just joining is not one that was taken out.",
+    file: "plugins/meet.ts",
+    find: "isOut: consensus.status.isOut,",
+    replace: "isOut: !topology.isMember && topology.map.version > 0,",
+    run: "meeting",
+    withinSeeds: 100,
+  },
+  {
+    name: "leaves-the-cluster-that-took-it-in",
+    breaks: "A node is in one cluster: one that has been taken in stays, whoever else lives.",
+    file: "src/consensus/formation.ts",
+    find: 'group !== "" && !isBound && !this.#isBusy',
+    replace: 'group !== "" && !this.#isBusy',
+    run: "meeting",
+    withinSeeds: 200,
+  },
+  {
+    name: "moves-again-and-again",
+    breaks: "A join that is settled is settled.",
+    file: "plugins/meet.ts",
+    find: "return unsealed ?? (seal?.joinId === settled ? undefined : seal);",
+    replace: "return unsealed ?? seal;",
+    run: "meeting",
+    withinSeeds: 100,
   },
 ];
