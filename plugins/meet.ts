@@ -343,7 +343,7 @@ export default definePlugin({
       }
     };
     context.subcommand("cluster", {
-      ...splitUsage("meet ip:string port:integer [cluster-bus-port:integer]"),
+      ...splitUsage("meet ip:string port:integer [cluster_bus_port:integer@4.0.0]"),
       arity: -4,
       flags: ["admin", "stale", "no_async_loading"],
       group: "cluster",

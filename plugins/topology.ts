@@ -424,7 +424,9 @@ function divide(founders: readonly Founder[], replicas: number): readonly Foundi
     // Each start is admitted by a record of its own.
     return { ...record, start: "", incarnation: 0 };
   });
-  return divideAmong(records, replicas);
+  // As people would: by name, where there are names.
+  const inOrder = records.toSorted((a, b) => (a.name === b.name ? 0 : a.name < b.name ? -1 : 1));
+  return divideAmong(inOrder, replicas);
 }
 
 /** How this node comes to a map. */

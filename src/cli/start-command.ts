@@ -1,14 +1,16 @@
 /**
- * `bun start`: a local cluster, each node a process of its own, on consecutive ports.
+ * `bun start`: a local cluster, each node a process of its own, on consecutive ports. They find each other by the first one's address, with a secret that nobody
+ * else knows, and divide the slots among them.
  *
  * The nodes' output is shown with the node's name before each line. All stop together: on SIGINT, SIGTERM or SIGHUP, or when this process ends,
  * be it killed. When one dies by itself, it says so and the others go on.
  */
+import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import pc from "picocolors";
+import { BUS_PORT_OFFSET } from "../config.ts";
 import { StartError } from "../errors.ts";
-import { divideSlots, formatSlotRange } from "../protocol/slot-ranges.ts";
 import { failStart } from "./report.ts";
 
 /** How long nodes may take to stop in order before they are ended: longer than one takes for replies that nobody reads. */
@@ -36,13 +38,21 @@ function wholeNumber(flag: string, text: string, least: number, most: number): n
 }
 
 async function run(count: number, portText: string): Promise<void> {
-  const firstPort = wholeNumber("--port", portText, 1, 65535 - 10_000 - count + 1);
-  const nodes = divideSlots(count).map((range, index) => ({
+  const firstPort = wholeNumber("--port", portText, 1, 65535 - BUS_PORT_OFFSET - count + 1);
+  const nodes = Array.from({ length: count }, (_, index) => ({
     name: `node-${index + 1}`,
     host: "127.0.0.1",
     port: firstPort + index,
-    slots: [formatSlotRange(range)],
   }));
+  const secret = randomBytes(32).toString("hex");
+  // Whoever read the output may go: then nobody wants the nodes any more.
+  const say = (stream: NodeJS.WriteStream, text: string): void => {
+    try {
+      stream.write(text);
+    } catch {
+      stop();
+    }
+  };
   const main = fileURLToPath(new URL("../main.ts", import.meta.url));
   let isStopping = false;
   let exitCode = 0;
@@ -58,6 +68,10 @@ async function run(count: number, portText: string): Promise<void> {
         node.host,
         "--port",
         String(node.port),
+        "--join",
+        `127.0.0.1:${firstPort + BUS_PORT_OFFSET}`,
+        "--bootstrap-expect",
+        String(count),
         "--log-level",
         "warn",
         "--stop-with-input",
@@ -67,7 +81,7 @@ async function run(count: number, portText: string): Promise<void> {
         stdin: "pipe",
         stdout: "pipe",
         stderr: "pipe",
-        env: { ...process.env, BUNCH_TOPOLOGY_NODES: JSON.stringify(nodes) },
+        env: { ...process.env, BUNCH_SECRET: secret },
       },
     );
     const colour = COLOURS[index % COLOURS.length] ?? String;
@@ -77,18 +91,16 @@ async function run(count: number, portText: string): Promise<void> {
       eachLine(child.stdout, (line) => {
         // From this line on it serves its slots.
         if (line.includes("takes part")) ready.resolve();
-        process.stdout.write(`${prefix} ${line}\n`);
+        say(process.stdout, `${prefix} ${line}\n`);
       }),
-      eachLine(child.stderr, (line) => process.stderr.write(`${prefix} ${line}\n`)),
+      eachLine(child.stderr, (line) => say(process.stderr, `${prefix} ${line}\n`)),
     ]);
     const exited = child.exited.then(async (code) => {
       await output;
       if (isStopping) return;
       exitCode = 1;
       const how = child.signalCode === null ? `exit code ${code}` : `signal ${child.signalCode}`;
-      process.stderr.write(
-        `${prefix} ${pc.red(`the node has died (${how}); its slots ${node.slots.join(", ")} are not served`)}\n`,
-      );
+      say(process.stderr, `${prefix} ${pc.red(`the node has died (${how}); its slots are not served`)}\n`);
       ready.reject(new StartError(`Node ${node.name} did not start: see its output above.`));
     });
     ready.promise.catch(() => undefined);
@@ -110,6 +122,7 @@ async function run(count: number, portText: string): Promise<void> {
   process.on("SIGTERM", stop);
   // The terminal was closed.
   process.on("SIGHUP", stop);
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", stop);
   process.on("exit", () => {
     for (const { child } of children) if (child.exitCode === null) child.kill("SIGKILL");
   });
@@ -122,11 +135,12 @@ async function run(count: number, portText: string): Promise<void> {
     if (isStopping && !(thrown instanceof StartError)) process.exit(0);
     throw thrown;
   }
-  process.stdout.write(`\n${pc.green(`${count} ${count === 1 ? "node" : "nodes"}, all 16384 slots served.`)} Try:\n`);
-  process.stdout.write(
+  say(process.stdout, `\n${pc.green(`${count} ${count === 1 ? "node" : "nodes"}, all 16384 slots served.`)} Try:\n`);
+  say(
+    process.stdout,
     `  redis-cli -c -p ${firstPort} set foo bar\n  redis-cli -c -p ${firstPort + count - 1} get foo\n`,
   );
-  process.stdout.write("Ctrl-C stops them all.\n\n");
+  say(process.stdout, "Ctrl-C stops them all.\n\n");
   await Promise.all(children.map(({ exited }) => exited));
   process.exit(exitCode);
 }

@@ -25,6 +25,9 @@ export interface MeetingRunOptions {
 
 const DEFAULTS: MeetingRunOptions = { safetyMs: 10_000, swarm: undefined, sink: undefined };
 
+/** So long the operator has nodes meet in quick succession. */
+const AT_ONCE_MS = 1000;
+
 /** What a run came to. */
 export interface MeetingRunResult {
   readonly traceHash: string;
@@ -114,7 +117,8 @@ export async function runMeeting(seed: number, options: Partial<MeetingRunOption
         commands += 1;
         await operator.ask(view, `CLUSTER MEET ${other.host} ${other.port} ${other.port + BUS_PORT_OFFSET}`);
       }
-      await operator.pause(operator.random.exponential(1500));
+      // At first all at once, as redis-cli has them meet.
+      await operator.pause(operator.random.exponential(simulation.nowMs < AT_ONCE_MS ? 30 : 1500));
     }
   };
   const meeting = meetOn();

@@ -17,7 +17,7 @@ function step(text: string): string {
     configuration: { members },
     voters: members.filter(({ isVoter }) => isVoter).map(({ id }) => id),
     leadership: {
-      progress: new Map(members.map(({ id, isAway }) => [id, { isActive: !isAway, wasActive: false }])),
+      progress: new Map(members.map(({ id, isAway }) => [id, { silentTicks: isAway ? Number.POSITIVE_INFINITY : 0 }])),
       isCaughtUp: (id: string) => find(id)?.isAway === false,
     },
   } as unknown as Raft;

@@ -7,7 +7,6 @@
 import { NEWEST_VERSION } from "../../codec/link-codec.ts";
 import { SLOT_COUNT } from "../../codec/slot.ts";
 import type { NodeRecord, ShardId, ShardRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
-import { formatAddress } from "../../net-address.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
 import { type TopologyState, applyAct, hasLostData, intersectRanges, minInSyncOf, subtractRanges } from "./state.ts";
@@ -44,7 +43,7 @@ function rejection(reason: string): TopologyDecision {
 export function decideRequest(state: TopologyState, request: TopologyRequest, shardIdOf: ShardIdOf): TopologyDecision {
   if (state.seal !== undefined && !isForSealed(state, request)) {
     return rejection(
-      `ERR this node is about to be part of cluster ${state.seal.clusterId} (at ${formatAddress(state.seal)}): nothing changes until that is settled`,
+      `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled`,
     );
   }
   switch (request.type) {
