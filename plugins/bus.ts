@@ -91,7 +91,7 @@ export default definePlugin({
     }
     const secret = new ClusterSecrets(secrets);
     const announced = (): BusAddress => ({
-      host: core.announceHost ?? core.host,
+      host: (core.announceBusHost ?? core.announceHost ?? core.host).split(",")[0] ?? core.host,
       port: core.announceBusPort ?? port,
     });
     let port = core.busPort ?? (core.port === 0 ? 0 : Math.min(core.port + BUS_PORT_OFFSET, 65535));
@@ -132,6 +132,7 @@ export default definePlugin({
       get nodeId() {
         return node.id;
       },
+      otherPlaces: (address) => cluster?.otherPlaces?.(address) ?? [],
       self: () => ({ nodeId: node.id, ...announced(), clusterId: cluster?.id, keys: secret.keys }),
       nonce: () => random.bytes(NONCE_BYTES),
       refused: (direction: "to" | "from", reason: LinkReason, text: string, peer: string) => {

@@ -28,6 +28,11 @@ function isAddress(host: string): boolean {
   return /^[0-9.]+$/.test(host) || host.includes(":");
 }
 
+/** A node's host name, if it has one. */
+function hostNameOf({ host, otherHosts = [] }: NodeRecord): string | undefined {
+  return [host, ...otherHosts].find((each) => !isAddress(each));
+}
+
 /** "Every address of this machine", in the forms in which one listens on them: nothing that a client could connect to. */
 const EVERY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "[::]"]);
 
@@ -73,9 +78,8 @@ function formatNodes(
       const health = node.id === self.id ? undefined : healthOf?.(node.id);
       const failure = isGone(health) ? ",fail" : health?.state === "suspect" ? ",fail?" : "";
       const flags = `${node.id === self.id ? "myself," : ""}${isReplica ? "slave" : "master"}${failure}`;
-      const host = isAddress(node.host)
-        ? `${node.host}:${node.port}@${node.busPort}`
-        : `${node.host}:${node.port}@${node.busPort},${node.host}`;
+      const name = hostNameOf(node);
+      const host = `${node.host}:${node.port}@${node.busPort}${name === undefined ? "" : `,${name}`}`;
       const slots =
         isReplica || shard === undefined ? "" : shard.slots.map((range) => ` ${formatSlotRange(range)}`).join("");
       const timeOf = (monotonicMs: number | undefined): number =>
@@ -153,7 +157,12 @@ export default definePlugin({
       reply.bulkText(node.host);
       reply.integer(node.port);
       reply.bulkText(node.id);
-      reply.array(0);
+      // Where the address is a name, that is said already.
+      const name = isAddress(node.host) ? hostNameOf(node) : undefined;
+      reply.array(name === undefined ? 0 : 2);
+      if (name === undefined) return;
+      reply.bulkText("hostname");
+      reply.bulkText(name);
     };
     const selfFor = (call: Call): NodeRecord => reachable(topology.self, call.client.transport.localAddress);
     const membersOf = (shard: ShardRecord, self: NodeRecord): readonly NodeRecord[] =>
@@ -192,8 +201,8 @@ export default definePlugin({
       }
     };
     const writeShardsNode = (reply: ReplyWriter, node: NodeRecord, isPrimary: boolean): void => {
-      const hasName = !isAddress(node.host);
-      reply.map(hasName ? 8 : 7);
+      const name = hostNameOf(node);
+      reply.map(name === undefined ? 7 : 8);
       reply.bulkText("id");
       reply.bulkText(node.id);
       reply.bulkText("port");
@@ -202,9 +211,9 @@ export default definePlugin({
       reply.bulkText(node.host);
       reply.bulkText("endpoint");
       reply.bulkText(node.host);
-      if (hasName) {
+      if (name !== undefined) {
         reply.bulkText("hostname");
-        reply.bulkText(node.host);
+        reply.bulkText(name);
       }
       reply.bulkText("role");
       reply.bulkText(isPrimary ? "master" : "replica");

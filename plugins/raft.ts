@@ -172,7 +172,15 @@ export default definePlugin({
     /** From here on this node is in this group; empty: in none. */
     const enter = (name: string): void => {
       group = name;
-      bus.setCluster(name === "" ? undefined : { id: name, member: (nodeId) => attached().member(nodeId) });
+      bus.setCluster(
+        name === ""
+          ? undefined
+          : {
+              id: name,
+              member: (nodeId) => attached().member(nodeId),
+              otherPlaces: (at) => attached().otherPlaces(at),
+            },
+      );
     };
     const ownMember = (): Member => {
       const { zone, isWitness } = attached().self();

@@ -214,6 +214,12 @@ export default definePlugin({
           const record = state.nodes.get(id);
           return record && { start: record.start, address: { host: record.busHost, port: record.busPort } };
         },
+        otherPlaces({ host, port }) {
+          for (const { busHost, busPort, otherBusHosts = [] } of state.nodes.values()) {
+            if (busHost === host && busPort === port) return otherBusHosts.map((other) => ({ host: other, port }));
+          }
+          return [];
+        },
         lead(isLeading) {
           ahead = isLeading ? { state, settled: new Set() } : undefined;
         },
@@ -482,14 +488,17 @@ function seedsOf(join: string): readonly NetAddress[] {
 
 /** This node, as its settings describe it. */
 function ownNode(id: string, core: CoreSettings, slots: readonly SlotRange[]): FoundingNode {
-  const host = core.announceHost ?? core.host;
+  const [host = core.host, ...otherHosts] = (core.announceHost ?? core.host).split(",");
+  const [busHost = host, ...otherBusHosts] = (core.announceBusHost ?? core.announceHost ?? core.host).split(",");
   return {
     record: {
       id,
       name: core.name ?? "",
       host,
+      ...(otherHosts.length === 0 ? {} : { otherHosts }),
       port: core.announcePort ?? core.port,
-      busHost: host,
+      busHost,
+      ...(otherBusHosts.length === 0 ? {} : { otherBusHosts }),
       busPort: core.announceBusPort ?? core.busPort ?? Math.min(core.port + BUS_PORT_OFFSET, 65535),
       httpHost: host,
       httpPort: 0,

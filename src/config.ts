@@ -19,6 +19,9 @@ import type { Plugin } from "./plugin.ts";
 /** What an address or a host name is made of. Lines that clients parse by blanks and commas carry it. */
 export const HOST_PATTERN = "^[A-Za-z0-9._:-]{1,253}$";
 
+/** One or several, separated by commas. */
+const HOSTS_PATTERN = "^[A-Za-z0-9._:-]{1,253}(,[A-Za-z0-9._:-]{1,253}){0,7}$";
+
 /** The port for other nodes is so far above the one for clients, as in Redis, unless it is said. */
 export const BUS_PORT_OFFSET = 10_000;
 
@@ -56,9 +59,17 @@ export const coreSchema = Type.Object({
   announceHost: Type.Optional(
     Type.String({
       description:
-        "The address or host name that clients are told to connect to. Default: the host that it listens on; if that is every address, the one that the client has reached.",
-      pattern: HOST_PATTERN,
-      examples: ["an address or a host name"],
+        "The address or host name that clients are told to connect to; more of them, separated by commas, are told beside it. Default: the host that it listens on; if that is every address, the one that the client has reached.",
+      pattern: HOSTS_PATTERN,
+      examples: ["an address or a host name, or several, separated by commas"],
+    }),
+  ),
+  announceBusHost: Type.Optional(
+    Type.String({
+      description:
+        "The address or host name that other nodes are told to connect to; of several, separated by commas, the next one is tried when one fails. Default: what clients are told.",
+      pattern: HOSTS_PATTERN,
+      examples: ["an address or a host name, or several, separated by commas"],
     }),
   ),
   port: Type.Integer({

@@ -4,13 +4,17 @@ import { Value } from "@sinclair/typebox/value";
 import { HOST_PATTERN } from "./config.ts";
 import type { NodeRecord } from "./contracts/topology.ts";
 
+const hostsSchema = Type.Optional(Type.Array(Type.String({ pattern: HOST_PATTERN }), { maxItems: 7 }));
+
 const cardSchema = Type.Object(
   {
     id: Type.String({ pattern: "^[0-9a-f]{40}$" }),
     name: Type.String({ pattern: "^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$" }),
     host: Type.String({ pattern: HOST_PATTERN }),
+    otherHosts: hostsSchema,
     port: Type.Integer({ minimum: 0, maximum: 65535 }),
     busHost: Type.String({ pattern: HOST_PATTERN }),
+    otherBusHosts: hostsSchema,
     busPort: Type.Integer({ minimum: 0, maximum: 65535 }),
     httpHost: Type.String({ pattern: HOST_PATTERN }),
     httpPort: Type.Integer({ minimum: 0, maximum: 65535 }),

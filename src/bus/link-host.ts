@@ -34,6 +34,8 @@ export interface LinkHost {
   readonly nodeId: string;
   /** What this node says of itself at the moment. */
   self(): LinkSelf;
+  /** Where else the node is reached that is at an address. */
+  otherPlaces(address: BusAddress): readonly BusAddress[];
   /** Bytes for one handshake, never drawn before. */
   nonce(): Uint8Array;
   /** There will be no link: to be counted, and told now and then. @param peer The other side's address, as it is known. */

@@ -120,9 +120,12 @@ export class OutgoingLink {
     this.#opener = new LinkOpener(self, this.kind, this.#host.nonce());
     this.#enqueue(encodeFrame(HANDSHAKE_CHANNEL, this.#opener.hello));
     this.#limit = clock.after(settings.connectTimeoutMs, () => this.#stream?.destroy());
+    // One that fails is followed by the next.
+    const places = [this.#address, ...this.#host.otherPlaces(this.#address)];
+    const { host, port } = places[this.#failures % places.length] ?? this.#address;
     this.#stream = network.connect({
-      host: this.#address.host,
-      port: this.#address.port,
+      host,
+      port,
       handler: {
         opened: (stream) => {
           this.#limit?.cancel();

@@ -13,6 +13,7 @@ const countSchema = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER,
 const portSchema = Type.Integer({ minimum: 0, maximum: 65535, wants: "a port, from 0 to 65535" });
 const textSchema = Type.String({ maxLength: 1000, wants: "text" });
 const hostSchema = Type.String({ minLength: 1, maxLength: 255, wants: "an address or a host name" });
+const hostsSchema = Type.Optional(Type.Array(hostSchema, { maxItems: 7, wants: "a list of addresses or host names" }));
 const slotSchema = Type.Integer({ minimum: 0, maximum: SLOT_COUNT - 1, wants: `a slot, from 0 to ${SLOT_COUNT - 1}` });
 const slotsSchema = Type.Array(Type.Object({ first: slotSchema, last: slotSchema }, strict), {
   wants: 'a list of ranges of slots, such as [{"first":0,"last":5460}]',
@@ -30,8 +31,10 @@ const mapSchema = Type.Object(
           id: idSchema,
           name: Type.String({ pattern: "^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$", wants: "a name, or nothing" }),
           host: hostSchema,
+          otherHosts: hostsSchema,
           port: portSchema,
           busHost: hostSchema,
+          otherBusHosts: hostsSchema,
           busPort: portSchema,
           httpHost: hostSchema,
           httpPort: portSchema,

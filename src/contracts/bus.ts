@@ -30,6 +30,8 @@ export interface BusCluster {
   readonly id: string;
   /** What the map says of a node: its present start (40 hexadecimal digits), and where it is reached. `undefined`: it is no node of the map. */
   member(nodeId: string): { readonly start: string; readonly address: BusAddress } | undefined;
+  /** Where else the node is reached that is at an address. */
+  otherPlaces?(address: BusAddress): readonly BusAddress[];
 }
 
 export interface Bus {

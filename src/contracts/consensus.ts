@@ -50,6 +50,8 @@ export interface ReplicatedState {
   self(): Founder;
   /** What the state says of a node: its present start, and where other nodes reach it. `undefined`: it does not have that node. */
   member(nodeId: string): { readonly start: string; readonly address: BusAddress } | undefined;
+  /** Where else the node is reached that is at an address. */
+  otherPlaces(address: BusAddress): readonly BusAddress[];
   /** This node leads from here on, and has applied everything that it has; or it does not any more. */
   lead(isLeading: boolean): void;
   /** Leader: decides, on the state that the whole of its log gives. Changes nothing. */

@@ -17,10 +17,14 @@ export interface NodeRecord {
   readonly name: string;
   /** What clients are told to connect to: an IP address or a host name. */
   readonly host: string;
+  /** More of those, at the same port: names beside an address, addresses in other networks. */
+  readonly otherHosts?: readonly string[];
   /** RESP port. */
   readonly port: number;
   /** Where other nodes reach it. */
   readonly busHost: string;
+  /** More of those, at the same port: tried in turn when one fails. */
+  readonly otherBusHosts?: readonly string[];
   readonly busPort: number;
   /** Where operators reach it; port 0: nowhere. */
   readonly httpHost: string;

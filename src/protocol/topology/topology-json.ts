@@ -39,5 +39,7 @@ export function decodeSnapshot(bytes: Uint8Array): { readonly state: TopologySta
 
 /** The map as a file that people keep, and that makes a new cluster (`bunch import`). */
 export function encodeMapFile(state: TopologyState): string {
-  return `${JSON.stringify({ format: MAP_FILE_FORMAT, ...stateToJson(state) }, undefined, 2)}\n`;
+  // A new cluster that is made of it is on its way nowhere.
+  const { seal: _, ...map } = stateToJson(state);
+  return `${JSON.stringify({ format: MAP_FILE_FORMAT, ...map }, undefined, 2)}\n`;
 }
