@@ -164,8 +164,10 @@ export default definePlugin({
     const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;
     const leader = (): PeerId | undefined => machine()?.leader;
     const addressOf = (id: PeerId): BusAddress | undefined =>
-      // What it said itself is newer than what the log says of it: nodes come back at other addresses.
-      known.address(id) ?? machine()?.configuration.members.find((member) => member.id === id);
+      // What it said itself is newer than what the map says, and that than the group's: nodes come back at other addresses.
+      known.address(id) ??
+      state?.member(nodeIdOf(id))?.address ??
+      machine()?.configuration.members.find((member) => member.id === id);
     /** @returns False if it will not arrive. */
     const sendTo = (address: BusAddress | undefined, frame: ConsensusFrame): boolean =>
       address !== undefined && bus.send(address, channelOf(frame), encodeConsensusFrame(frame));
