@@ -217,7 +217,7 @@ export default definePlugin({
       driver?.input({ type: "compact", index, data: attached().snapshot() });
     };
     const restore = ({ index, data }: Snapshot): void => {
-      if (data.length > 0) attached().restore(index, data);
+      if (data.length > 0) attached().restore(data);
       for (const { id } of requests) {
         const applied = attached().outcomeOf(id);
         if (applied !== undefined) settle(index, applied);
@@ -352,6 +352,7 @@ export default definePlugin({
           join,
           abandon,
           fault: (error) => context.fault(error),
+          fraction: () => random.fraction(),
         },
         log,
       );

@@ -184,13 +184,12 @@ export default definePlugin({
       return { type: "record", record: encodeAct({ ...act, ...decision }) };
     };
     const apply = (version: number, act: TopologyAct): Applied => {
-      const next = applyAct(state, version, act);
       journal.add(version, act);
       ahead?.settled.delete(act.requestId);
-      if (act.records.length === 0) state = next;
-      else {
-        const delta = deltaOf(state, next);
-        switchTo(next, delta);
+      // The map's version is that of the last act which changed it, on every node: also on one that has it from a snapshot.
+      if (act.records.length > 0) {
+        const next = applyAct(state, version, act);
+        switchTo(next, deltaOf(state, next));
       }
       return { requestId: act.requestId, outcome: act.outcome, rejection: act.rejection };
     };
@@ -245,14 +244,11 @@ export default definePlugin({
           map = { ...map };
           hooks.mapChanged.notify({ map, previous, delta: undefined });
         },
-        restore(index, bytes) {
+        restore(bytes) {
           const restored = decodeSnapshot(bytes);
           ({ journal } = restored);
           ahead = undefined;
-          switchTo(
-            { ...restored.state, clusterId: consensus.status.group, version: Math.max(index, restored.state.version) },
-            undefined,
-          );
+          switchTo({ ...restored.state, clusterId: consensus.status.group }, undefined);
         },
       },
       start.type === "found"

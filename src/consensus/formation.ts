@@ -24,6 +24,9 @@ import {
 const ASK_MIN_MS = 100;
 /** Answers stay recent with it. */
 const ASK_MAX_MS = 1000;
+/** How long nothing is promised after a founding that did not come to be: drawn up to this, and twice as much after each further one. */
+const QUIET_MS = 100;
+const MAX_QUIET_MS = 10_000;
 /** Addresses that others have told: more than this are forgotten all at once, and told again. */
 const MAX_LEARNED = 1000;
 /** Addresses that are told at once. */
@@ -55,6 +58,8 @@ export interface FormationEvents {
   /** Be another identity, and nobody's member: what the present one has promised, or belongs to, comes to nothing. @returns When nothing is left of it. */
   abandon(): Promise<void>;
   fault(error: unknown): void;
+  /** Chance: from 0 to 1. */
+  fraction(): number;
 }
 
 export class Formation {
@@ -71,6 +76,10 @@ export class Formation {
   readonly #learned = new Map<string, BusAddress>();
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #pauseMs = ASK_MIN_MS;
+  /** Foundings that did not come to be. */
+  #foundings = 0;
+  /** Nothing is promised before. */
+  #quietUntilMs = Number.NEGATIVE_INFINITY;
   #isBusy = false;
   #isListTold = false;
 
@@ -111,11 +120,15 @@ export class Formation {
         if (nowMs - this.#askedAtMs >= this.#pauseMs) this.ask(nowMs);
         break;
       case "promise":
+        if (nowMs < this.#quietUntilMs) return;
         this.#promise = step.proposal;
-        this.#askSoon(nowMs);
+        this.ask(nowMs);
         break;
       case "renounce":
         this.#log.info("raft: a founding did not come to be", { reason: step.why });
+        // Those who promised past each other must not do it again in step.
+        this.#foundings += 1;
+        this.#quietUntilMs = nowMs + this.#events.fraction() * Math.min(QUIET_MS * 2 ** this.#foundings, MAX_QUIET_MS);
         this.#abandon(nowMs);
         break;
       case "found":
@@ -214,8 +227,8 @@ export class Formation {
     const report = { candidate: { ...founder, peer }, list, promise, group, founders, isEstablished, atMs: nowMs };
     this.#reports.set(nodeId, report);
     if (this.#expectation.nodes === undefined) this.learn([founder.address, ...known]);
-    const isNews = before?.candidate.peer !== peer || before.group !== group || before.promise !== promise;
-    if (isNews) this.#pauseMs = ASK_MIN_MS;
+    // Not at each promise that is made or taken back: on a slow network questions would fill the links, and every answer would be old.
+    if (before === undefined || before.group !== group) this.#pauseMs = ASK_MIN_MS;
     if (this.#self().group === "") this.step(nowMs);
     else this.#lookForLife(nowMs);
   }
@@ -241,18 +254,13 @@ export class Formation {
     this.#abandon(nowMs);
   }
 
-  #askSoon(nowMs: number): void {
-    this.#pauseMs = ASK_MIN_MS;
-    this.ask(nowMs);
-  }
-
   #abandon(nowMs: number): void {
     this.#promise = undefined;
     this.#run(
       async () => {
         await this.#events.abandon();
       },
-      () => this.#askSoon(nowMs),
+      () => this.ask(nowMs),
     );
   }
 

@@ -67,7 +67,7 @@ export interface ReplicatedState {
   /** The group has taken this node out. The log may not have told it so, and will not any more: `ConsensusStatus.isOut`. */
   takenOut(): void;
   /** Replaces the state. */
-  restore(index: number, snapshot: Uint8Array): void;
+  restore(snapshot: Uint8Array): void;
 }
 
 /** A node that founds a group. */

@@ -109,8 +109,11 @@ export async function runMeeting(seed: number, options: Partial<MeetingRunOption
   const meetOn = async (): Promise<void> => {
     // A node without a disk that starts again is a cluster by itself once more.
     while (!network.isHealed || !isOne()) {
-      // Each with the first, one telling the other: clusters of several nodes each would stay apart.
-      const pair = operator.random.shuffle([world.members[0], operator.random.pick(world.members.slice(1))]);
+      // Each with one of the largest cluster, one telling the other: clusters of several nodes each would stay apart.
+      const [largest] = world.ready.toSorted((a, b) => b.topology.map.nodes.length - a.topology.map.nodes.length);
+      const anchor = world.members.find(({ host }) => host === largest?.name) ?? world.members[0];
+      const others = world.members.filter((member) => member !== anchor);
+      const pair = operator.random.shuffle([anchor, operator.random.pick(others)]);
       const view = operator.nodeOn(pair[0]?.host ?? "");
       const [, other] = pair;
       if (view !== undefined && other !== undefined) {

@@ -279,6 +279,9 @@ function canForget(name: string, running: ReadonlyMap<string, NodeView>, leaving
     for (const { members } of machine.log.configurationsFrom(machine.log.commitIndex)) {
       for (const without of losing) {
         const voters = members.filter(({ id, isVoter }) => isVoter && !without.has(nodeOf(id)));
+        // Alone it is just about to give somebody a vote, who must not die then: two memories are needed from there on.
+        if (voters.length === 1 && members.some(({ id }) => id === running.get(name)?.consensus.status.peer))
+          return false;
         const left = voters.filter(({ id }) => alive.has(id)).length;
         if (voters.length > 0 && left < majorityOf(voters.length)) return false;
       }

@@ -115,6 +115,8 @@ export class CommittedEntries {
 
   /** A leader begins: leader completeness. */
   leads({ id, term, log }: MemberView): void {
+    // One that wins late, after another of a later term has committed something, need not have that: nobody listens to it any more.
+    if ((this.#committed.get(this.lastIndex)?.term ?? 0) > term) return;
     this.#holdsAll(log, this.lastIndex, (index, wanted, got) =>
       fail(
         "leader completeness",
