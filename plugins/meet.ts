@@ -261,7 +261,10 @@ export default definePlugin({
 
     // --- frames and time ---
 
+    // Before that it may still be reading its disk, and seem to belong to nothing.
+    let isReady = false;
     bus.receive(BusChannel.meeting, (from, bytes) => {
+      if (!isReady) return;
       const frame = readMeetingFrame(bytes);
       switch (frame?.type) {
         case undefined:
@@ -299,6 +302,7 @@ export default definePlugin({
       }
     };
     context.on(context.hooks.ready, () => {
+      isReady = true;
       context.every(STEP_MS, () => {
         const nowMs = clock.monotonicMs();
         const seal = join();
