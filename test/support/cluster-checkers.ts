@@ -61,7 +61,7 @@ export class GroupChecker {
   look({ consensus }: NodeView): void {
     const { machine } = consensus;
     if (machine === undefined) return;
-    const { id, term, role, log, durableVote } = machine;
+    const { id, term, role, log } = machine;
     let seen = this.#seen.get(id);
     if (seen === undefined) {
       seen = { role: "", term: -1, commitIndex: log.snapshot.index, lastIndex: 0, snapshotIndex: 0, looks: 0 };
@@ -77,6 +77,7 @@ export class GroupChecker {
       return;
     const view: MemberView = { id, term, role, log };
     // A vote that is not durable was told to nobody, and may be forgotten.
+    const { durableVote } = machine;
     if (durableVote?.votedFor !== undefined) {
       const key = `${id} in term ${durableVote.term}`;
       const other = this.#votes.get(key);
@@ -137,7 +138,9 @@ export class MapChecker {
   /** By cluster and version: versions of different clusters are not comparable. */
   readonly #digests = new Map<string, string>();
   readonly #versions = new Map<NodeView, ClusterMap>();
-  readonly #serving = new Map<NodeView, Uint8Array>();
+  readonly #parts = new Parts();
+  /** The slots that each serves, a bit each. */
+  readonly #serving = new Map<NodeView, Uint32Array>();
   readonly #answers = new Map<string, Answer>();
 
   look(view: NodeView): void {
@@ -150,7 +153,7 @@ export class MapChecker {
     }
     if (map.version === 0) return;
     this.newestVersion = Math.max(this.newestVersion, map.version);
-    const digest = digestOf(map);
+    const digest = this.#parts.digestOf(map);
     const key = `${map.clusterId} ${map.version}`;
     const other = this.#digests.get(key);
     if (other !== undefined && other !== digest) {
@@ -166,12 +169,16 @@ export class MapChecker {
   #oneServes(view: NodeView, map: ClusterMap): void {
     const { facts } = view.node;
     const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
-    const serves = new Uint8Array(SLOT_COUNT);
-    for (let slot = 0; slot < SLOT_COUNT; slot += 1) serves[slot] = actionOfSlot[slot] === 0 ? 1 : 0;
+    const serves = new Uint32Array(SLOT_COUNT / 32);
+    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+      if (actionOfSlot[slot] === 0) serves[slot >>> 5] = (serves[slot >>> 5] as number) | (1 << (slot & 31));
+    }
     for (const [other, theirs] of this.#serving) {
       if (other === view) continue;
-      for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-        if (((serves[slot] as number) & (theirs[slot] as number)) === 0) continue;
+      for (let word = 0; word < serves.length; word += 1) {
+        const both = (serves[word] as number) & (theirs[word] as number);
+        if (both === 0) continue;
+        const slot = word * 32 + 31 - Math.clz32(both);
         throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
       }
     }
@@ -225,7 +232,7 @@ export class MapChecker {
         }
       }
       const [first] = views;
-      if (first !== undefined && digestOf(first.topology.map) !== digestOf(view.topology.map)) {
+      if (first !== undefined && this.#parts.digestOf(first.topology.map) !== this.#parts.digestOf(view.topology.map)) {
         throw new Violation(`maps are equal in the end: ${view.name} and ${first.name} differ`);
       }
       for (const { cause } of view.topology.history) this.#changed.add(cause);
@@ -241,9 +248,33 @@ function isOlder(view: NodeView, version: number): boolean {
   return (view.consensus.machine?.log.appliedIndex ?? 0) >= version;
 }
 
-function digestOf(map: ClusterMap): string {
-  const { clusterId, nodes, shards, migrations, releases, tombstones, settings } = map;
-  return JSON.stringify([clusterId, nodes, shards, migrations, releases, tombstones, [...settings]]);
+/**
+ * Maps as short texts that are equal if and only if the maps are. A part of a map (a node, a shard ...) never changes, and most live on from version to
+ * version: each is written out once, and has a number by what it says.
+ */
+class Parts {
+  readonly #numbers = new Map<string, number>();
+  readonly #known = new WeakMap<object, number>();
+
+  digestOf({ clusterId, nodes, shards, migrations, releases, tombstones, settings }: ClusterMap): string {
+    const lists = [nodes, shards, migrations, releases, tombstones, [settings]];
+    return `${clusterId} ${lists.map((list) => this.#listOf(list)).join("/")}`;
+  }
+
+  #listOf(list: readonly object[]): string {
+    let text = "";
+    for (const part of list) {
+      let number = this.#known.get(part);
+      if (number === undefined) {
+        const says = JSON.stringify(part instanceof Map ? [...part] : part);
+        number = this.#numbers.get(says) ?? this.#numbers.size;
+        this.#numbers.set(says, number);
+        this.#known.set(part, number);
+      }
+      text += `${number},`;
+    }
+    return text;
+  }
 }
 
 function sameStarts(one: ClusterMap, other: ClusterMap): boolean {
