@@ -48,6 +48,7 @@ import {
   Journal,
   type TopologyState,
   applyAct,
+  checkChange,
   checkState,
   deltaOf,
   imageOf,
@@ -142,7 +143,8 @@ export default definePlugin({
 
     /** Switches to another state, and tells it. */
     const switchTo = (next: TopologyState, delta: MapDelta | undefined): void => {
-      checkState(next);
+      if (delta === undefined) checkState(next);
+      else checkChange(state, next, delta);
       const previous = map;
       state = next;
       map = imageOf(state, previous);
