@@ -5,6 +5,7 @@
  */
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
+import { copyBytes } from "./copy-bytes.ts";
 
 export const FRAME_HEADER_BYTES = 5;
 export const GREETING_CHANNEL = 0;
@@ -78,39 +79,36 @@ export class FrameReader {
   /** Takes bytes, and calls back for each frame that is whole. @param frame Gets bytes that are its own. */
   push(bytes: Uint8Array, frame: (channel: number, payload: Uint8Array) => void): void {
     if (this.isBroken) return;
-    const all = this.#waitingBytes === 0 ? bytes : this.#joined(bytes);
+    const isWaiting = this.#waitingBytes > 0;
+    const length = this.#waitingBytes + bytes.length;
+    const all = isWaiting ? this.#joined(bytes, length) : bytes;
     let at = 0;
-    while (!this.isBroken && all.length - at >= FRAME_HEADER_BYTES) {
-      const length = lengthAt(all, at);
-      if (length > this.maxBytes) {
+    while (!this.isBroken && length - at >= FRAME_HEADER_BYTES) {
+      const payloadBytes = lengthAt(all, at);
+      if (payloadBytes > this.maxBytes) {
         this.isBroken = true;
         break;
       }
-      const end = at + FRAME_HEADER_BYTES + length;
-      if (end > all.length) break;
+      const end = at + FRAME_HEADER_BYTES + payloadBytes;
+      if (end > length) break;
       frame(all[at + FRAME_HEADER_BYTES - 1] as number, all.slice(at + FRAME_HEADER_BYTES, end));
       at = end;
     }
-    this.#keep(all, this.isBroken ? all.length : at);
+    if (this.isBroken) at = length;
+    this.#waitingBytes = length - at;
+    if (this.#waitingBytes === 0) this.#waiting = EMPTY;
+    else if (at > 0 || !isWaiting) this.#waiting = all.slice(at, length);
   }
 
   /** What waits, and these bytes after it. */
-  #joined(bytes: Uint8Array): Uint8Array {
-    const length = this.#waitingBytes + bytes.length;
+  #joined(bytes: Uint8Array, length: number): Uint8Array {
     if (length > this.#waiting.length) {
       const larger = new Uint8Array(Math.max(length, this.#waiting.length * 2));
-      larger.set(this.#waiting.subarray(0, this.#waitingBytes));
+      copyBytes(this.#waiting, 0, this.#waitingBytes, larger, 0);
       this.#waiting = larger;
     }
-    this.#waiting.set(bytes, this.#waitingBytes);
-    return this.#waiting.subarray(0, length);
-  }
-
-  /** Keeps what is left from `at` on for the next time. */
-  #keep(all: Uint8Array, at: number): void {
-    this.#waitingBytes = all.length - at;
-    if (this.#waitingBytes === 0) this.#waiting = EMPTY;
-    else if (at > 0 || all.buffer !== this.#waiting.buffer) this.#waiting = all.slice(at);
+    copyBytes(bytes, 0, bytes.length, this.#waiting, this.#waitingBytes);
+    return this.#waiting;
   }
 }
 

@@ -170,8 +170,10 @@ export class MapChecker {
     const { facts } = view.node;
     const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
     const serves = new Uint32Array(SLOT_COUNT / 32);
-    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-      if (actionOfSlot[slot] === 0) serves[slot >>> 5] = (serves[slot >>> 5] as number) | (1 << (slot & 31));
+    for (let word = 0; word < serves.length; word += 1) {
+      let bits = 0;
+      for (let bit = 0; bit < 32; bit += 1) if (actionOfSlot[word * 32 + bit] === 0) bits |= 1 << bit;
+      serves[word] = bits;
     }
     for (const [other, theirs] of this.#serving) {
       if (other === view) continue;
