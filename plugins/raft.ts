@@ -288,8 +288,9 @@ export default definePlugin({
       group = name;
       foundingPeers = peers;
       const voters = foundingVoters(founders.length, settings.maxVoters);
+      const peerOf = new Map(peers.map((each) => [nodeIdOf(each), each]));
       const members = founders.map(({ nodeId, address, zone, isWitness }, at): Member => {
-        const id = peers.find((each) => nodeIdOf(each) === nodeId);
+        const id = peerOf.get(nodeId);
         assert(id !== undefined, "every founder has an identity");
         return { id, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
       });
@@ -320,6 +321,7 @@ export default definePlugin({
       formation = new Formation(
         list,
         founders,
+        foundingVoters(founders.length, settings.maxVoters),
         () => ({ nodeId: node.id, peer, group, foundingPeers, voters: machine()?.voters ?? [], isEstablished }),
         { send: sendTo, found, join, abandon, fault: (error) => context.fault(error) },
         log,

@@ -12,6 +12,10 @@ import { type Report, foundingStep } from "./founding.ts";
 
 /** How often everybody is asked. */
 const ASK_MS = 100;
+/** On a list of so many everybody asks everybody: with more, the questions would be the square of that. */
+const MAX_SMALL_LIST = 16;
+/** Beside the founding voters, so many others are asked each time, in turn. */
+const ASKED_IN_TURN = 5;
 
 /** Who this node is at the moment. */
 export interface FormationSelf {
@@ -40,6 +44,7 @@ export class Formation {
   missing: readonly string[] = [];
   readonly #list: string;
   readonly #founders: readonly Founder[];
+  readonly #voterCount: number;
   readonly #self: () => FormationSelf;
   readonly #events: FormationEvents;
   readonly #log: Log;
@@ -50,17 +55,23 @@ export class Formation {
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #isBusy = false;
   #isListTold = false;
+  #turn = 0;
 
-  /** @param list Tells the list of founders from others. */
+  /**
+   * @param list Tells the list of founders from others.
+   * @param voterCount How many of the founders vote, the first ones on the list.
+   */
   constructor(
     list: string,
     founders: readonly Founder[],
+    voterCount: number,
     self: () => FormationSelf,
     events: FormationEvents,
     log: Log,
   ) {
     this.#list = list;
     this.#founders = founders;
+    this.#voterCount = voterCount;
     this.#self = self;
     this.#events = events;
     this.#log = log;
@@ -92,16 +103,33 @@ export class Formation {
       });
   }
 
-  /** Asks everybody on the list who they are. */
+  /** Asks those on the list who they are. */
   ask(): void {
     this.#nonce += 1;
     this.tellOthers({ type: "who", list: this.#list, peer: this.#self().peer, nonce: this.#nonce });
   }
 
-  /** Sends to everybody else on the list. */
+  /**
+   * Sends to others on the list: to all, if it is short, or this node is a founding voter, which has to hear everybody before it founds. Any other node
+   * needs only one that knows the group: it asks the founding voters, and, since these may all be gone one day, some of the others in turn.
+   */
   tellOthers(frame: ConsensusFrame): void {
     const { nodeId } = this.#self();
-    for (const founder of this.#founders) if (founder.nodeId !== nodeId) this.#events.send(founder.address, frame);
+    const founders = this.#founders;
+    const place = founders.findIndex((founder) => founder.nodeId === nodeId);
+    const isAskingAll = founders.length <= MAX_SMALL_LIST || (place >= 0 && place < this.#voterCount);
+    const voters = isAskingAll ? founders : founders.slice(0, this.#voterCount);
+    const inTurn: Founder[] = [];
+    for (let count = isAskingAll ? 0 : ASKED_IN_TURN; count > 0; count -= 1) {
+      const others = founders.length - this.#voterCount;
+      // Not all begin with the same ones.
+      const at = this.#voterCount + ((place + 1 + this.#turn) % others);
+      this.#turn += 1;
+      inTurn.push(...founders.slice(at, at + 1));
+    }
+    for (const founder of [...voters, ...inTurn]) {
+      if (founder.nodeId !== nodeId) this.#events.send(founder.address, frame);
+    }
   }
 
   /** Somebody asks. */
@@ -183,5 +211,6 @@ export class Formation {
 
 /** The node behind an identity. */
 export function nodeIdOf(peer: PeerId): string {
-  return peer.split("/", 1)[0] ?? "";
+  const end = peer.indexOf("/");
+  return end < 0 ? peer : peer.slice(0, end);
 }

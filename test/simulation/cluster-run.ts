@@ -219,7 +219,7 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
   };
 }
 
-function viewOf(name: string, node: Node): NodeView {
+export function viewOf(name: string, node: Node): NodeView {
   const consensus = node.service(consensusService);
   const topology = node.service(topologyService);
   if (consensus === undefined || topology === undefined) throw new Error("the nodes of this run agree on a map");
@@ -228,7 +228,7 @@ function viewOf(name: string, node: Node): NodeView {
 }
 
 /** Something that somebody may want of the map, sensible or not. */
-function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
+export function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
   const { map } = topology;
   const node = random.pick(map.nodes)?.id ?? "";
   const shard = random.pick(map.shards);
@@ -299,7 +299,7 @@ function canForget(name: string, running: ReadonlyMap<string, NodeView>): boolea
 }
 
 /** One leader, everybody has everything, nobody has lost anything that another waits for. */
-function isWhole(running: ReadonlyMap<string, NodeView>, count: number): boolean {
+export function isWhole(running: ReadonlyMap<string, NodeView>, count: number): boolean {
   if (running.size !== count) return false;
   const views = [...running.values()];
   // Asked after every event: what costs least comes first.
@@ -318,7 +318,7 @@ function isWhole(running: ReadonlyMap<string, NodeView>, count: number): boolean
   );
 }
 
-function describe(view: NodeView): string {
+export function describe(view: NodeView): string {
   const { status, machine } = view.consensus;
   const members = status.members.map(
     ({ peer, isVoter }) => `${peer.slice(0, 4)}${peer.slice(40)}${isVoter ? "" : "(learner)"}`,

@@ -141,6 +141,8 @@ export class MapChecker {
   readonly #parts = new Parts();
   /** The slots that each serves, a bit each. */
   readonly #serving = new Map<NodeView, Uint32Array>();
+  /** Who serves each slot. */
+  readonly #servedBy: (NodeView | undefined)[] = Array.from({ length: SLOT_COUNT }, () => undefined);
   readonly #answers = new Map<string, Answer>();
 
   look(view: NodeView): void {
@@ -161,7 +163,10 @@ export class MapChecker {
     }
     this.#digests.set(key, digest);
     const isSame =
-      before?.shardOfSlot === map.shardOfSlot && before.releases === map.releases && sameStarts(before, map);
+      before?.shardOfSlot === map.shardOfSlot &&
+      before.releases === map.releases &&
+      before.shards.every((shard, at) => shard.primary === map.shards[at]?.primary) &&
+      startOf(before, view) === startOf(map, view);
     if (!isSame) this.#oneServes(view, map);
   }
 
@@ -175,19 +180,31 @@ export class MapChecker {
       for (let bit = 0; bit < 32; bit += 1) if (actionOfSlot[word * 32 + bit] === 0) bits |= 1 << bit;
       serves[word] = bits;
     }
-    for (const [other, theirs] of this.#serving) {
-      if (other === view) continue;
-      for (let word = 0; word < serves.length; word += 1) {
-        const both = (serves[word] as number) & (theirs[word] as number);
-        if (both === 0) continue;
-        const slot = word * 32 + 31 - Math.clz32(both);
-        throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
-      }
+    const served = this.#serving.get(view);
+    for (let word = 0; word < serves.length; word += 1) {
+      const [before, after] = [served?.[word] ?? 0, serves[word] as number];
+      if (before !== after) this.#pass(view, word * 32, before, after);
     }
     this.#serving.set(view, serves);
   }
 
+  /** Of 32 slots from `first` on, one node serves others than before. */
+  #pass(view: NodeView, first: number, before: number, after: number): void {
+    for (let bit = 0; bit < 32; bit += 1) {
+      const slot = first + bit;
+      const serves = ((after >>> bit) & 1) === 1;
+      if (((before >>> bit) & 1) === 1 && !serves) this.#servedBy[slot] = undefined;
+      if (!serves) continue;
+      const other = this.#servedBy[slot];
+      if (other !== undefined && other !== view) {
+        throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
+      }
+      this.#servedBy[slot] = view;
+    }
+  }
+
   stopped(view: NodeView): void {
+    for (const [word, bits] of this.#serving.get(view)?.entries() ?? []) this.#pass(view, word * 32, bits, 0);
     this.#serving.delete(view);
     this.#versions.delete(view);
   }
@@ -279,10 +296,7 @@ class Parts {
   }
 }
 
-function sameStarts(one: ClusterMap, other: ClusterMap): boolean {
-  return (
-    one.nodes.length === other.nodes.length &&
-    one.nodes.every((node, at) => node.start === other.nodes[at]?.start) &&
-    one.shards.every((shard, at) => shard.primary === other.shards[at]?.primary)
-  );
+/** The start of a node that a map admits. */
+function startOf(map: ClusterMap, { node }: NodeView): string | undefined {
+  return map.nodes.find(({ id }) => id === node.facts.id)?.start;
 }

@@ -38,8 +38,8 @@ const DEFAULT_MAX_EVENTS = 20_000_000;
 /** How long starting a process takes, in microseconds. */
 const START_US = 100;
 
-/** After so many events every host is looked at, whosever they were. */
-const EVERYBODY_EVERY = 64;
+/** After so many events for each host every one is looked at, whosever they were. */
+const EVERYBODY_EVERY = 16;
 
 export interface SimulationOptions {
   readonly network: Partial<NetworkSettings>;
@@ -356,7 +356,7 @@ export class Simulation {
   checkHosts(name: string, check: (host: string) => void): void {
     this.check(name, () => {
       const { lastProcess, executed } = this.scheduler;
-      if (this.#isAnybodysTurn || lastProcess === this.#test || executed % EVERYBODY_EVERY === 0) {
+      if (this.#isAnybodysTurn || lastProcess === this.#test || executed % (EVERYBODY_EVERY * this.#hosts.size) === 0) {
         for (const host of this.#hosts.keys()) check(host);
       } else if (lastProcess !== undefined) {
         check(lastProcess.host);
