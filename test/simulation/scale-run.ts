@@ -176,9 +176,7 @@ export async function runScale(seed: number, options: Partial<ScaleRunOptions> =
   say(`another leader ${Math.round(leaderlessMs)} ms after the first one was killed`);
   await simulation.runFor(KILLED_MS);
 
-  const cutOff = random
-    .shuffle(members.slice(voters).map(({ host }) => host))
-    .slice(0, Math.floor(learners / 3));
+  const cutOff = random.shuffle(members.slice(voters).map(({ host }) => host)).slice(0, Math.floor(learners / 3));
   const cut = simulation.isolate(cutOff);
   const doneBefore = done;
   await simulation.runFor(CUT_MS);

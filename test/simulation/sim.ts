@@ -9,6 +9,7 @@ import { Command } from "commander";
 import { drawSwarm, formatSwarm } from "../support/swarm.ts";
 import { runCluster } from "./cluster-run.ts";
 import { runRedirects } from "./redirect-run.ts";
+import { runScale } from "./scale-run.ts";
 
 /** Seeds that are drawn are below this: short enough to type. */
 const SEED_LIMIT = 1_000_000_000;
@@ -17,11 +18,21 @@ const program = new Command("sim")
   .description("Simulates clusters from seeds: faults as the seed draws them, checkers on the outside.")
   .option("--seed <number>", "the first seed (default: a fresh one)")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
-  .option("--run <kinds...>", "what is simulated: redirects, cluster (default: both)", ["redirects", "cluster"])
+  .option("--run <kinds...>", "what is simulated: redirects, cluster (default: both), scale", ["redirects", "cluster"])
+  .option("--nodes <count>", "how many nodes a cluster run has (default: as the seed draws it)")
+  .option("--learners <count>", "how many learners a scale run has", "200")
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
 program.parse(process.argv);
-const flags = program.opts<{ seed?: string; seeds: string; run: string[]; trace: boolean; without: string[] }>();
+const flags = program.opts<{
+  seed?: string;
+  seeds: string;
+  run: string[];
+  nodes?: string;
+  learners: string;
+  trace: boolean;
+  without: string[];
+}>();
 
 function wholeNumber(flag: string, text: string): number {
   if (/^[0-9]{1,15}$/.test(text)) return Number(text);
@@ -29,21 +40,33 @@ function wholeNumber(flag: string, text: string): number {
   return process.exit(2);
 }
 
+/** What came of a run. */
+interface Told {
+  readonly told: string;
+  readonly traceHash: string;
+  readonly events: number;
+}
+
 /** Each kind of run, with the line that tells what came of it. */
-const KINDS: Readonly<
-  Record<string, (seed: number) => Promise<{ readonly told: string; readonly traceHash: string }>>
-> = {
+const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
   async redirects(seed) {
     const result = await runRedirects(seed, { disabled: flags.without, sink });
     const { events, virtualMs, answered, redirected, unknown, faults, traceHash } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${answered} answers, ${redirected} redirects, ${unknown} of unknown outcome; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
   },
   async cluster(seed) {
-    const result = await runCluster(seed, { sink });
+    const result = await runCluster(seed, { nodes, sink });
     const { events, virtualMs, done, rejected, refused, unknown, reads, terms, snapshots, faults, traceHash } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${rejected} rejected, ${refused} refused, ${unknown} of unknown outcome, ${reads} reads, ${terms} terms, ${snapshots} snapshots; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
+  },
+  async scale(seed) {
+    const tell = (sentence: string): void => say(`  ${sentence}`);
+    const result = await runScale(seed, { learners: wholeNumber("--learners", flags.learners), sink, tell });
+    const { events, virtualMs, done, terms, snapshots, traceHash } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${terms} terms, ${snapshots} snapshots`;
+    return { told, traceHash, events };
   },
 };
 
@@ -55,6 +78,7 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const sink = flags.trace ? say : undefined;
 const first = flags.seed === undefined ? randomInt(SEED_LIMIT) : wholeNumber("--seed", flags.seed);
 const count = wholeNumber("--seeds", flags.seeds);
+const nodes = flags.nodes === undefined ? undefined : wholeNumber("--nodes", flags.nodes);
 const kinds = flags.run.map((name) => {
   const run = KINDS[name];
   if (run !== undefined) return { name, run };
@@ -62,12 +86,15 @@ const kinds = flags.run.map((name) => {
   return process.exit(2);
 });
 let failures = 0;
+let allEvents = 0;
+const startedAtMs = performance.now();
 for (let seed = first; seed < first + count; seed += 1) {
   say(`seed ${seed}`);
   for (const line of formatSwarm(drawSwarm(seed)).split("\n")) say(`  ${line}`);
   for (const { name, run } of kinds) {
     try {
-      const { told, traceHash } = await run(seed);
+      const { told, traceHash, events } = await run(seed);
+      allEvents += events;
       say(`  ${name} ok: ${told}`);
       say(`  trace ${traceHash}`);
     } catch (thrown) {
@@ -78,6 +105,8 @@ for (let seed = first; seed < first + count; seed += 1) {
     }
   }
 }
+const eventsPerSecond = Math.round((allEvents * 1000) / (performance.now() - startedAtMs));
+say(`${allEvents} events, ${eventsPerSecond} a second`);
 say(
   failures === 0
     ? `${count} ${count === 1 ? "seed" : "seeds"}, all clean`
