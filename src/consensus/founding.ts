@@ -2,7 +2,7 @@
  * How nodes that are started with the same list of addresses come to be one group, and only one. Pure: it is told what others say, and says what to do.
  *
  * A group is founded by identities, not by nodes: each start without a disk is a new identity, and a group is named after the founders' identities.
- * 1. A node that belongs to no group asks everybody on the list, again and again.
+ * 1. A node that belongs to no group asks those on the list, again and again: everybody, or, on a long list, whoever may know the group (`formation.ts`).
  * 2. If *all* of them answer that they are fresh, it founds the group of just these identities. Others that hear the same answers found the same one.
  * 3. If one of them belongs to a group that was founded with this node's identity, it is the same founding: this node has only not heard everybody.
  * 4. If one of them belongs to another group that has had a leader, this node does not found any more: it asks to join that one. One that never had a

@@ -175,10 +175,11 @@ export class MapChecker {
     const { facts } = view.node;
     const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
     const serves = new Uint32Array(SLOT_COUNT / 32);
-    for (let word = 0; word < serves.length; word += 1) {
-      let bits = 0;
-      for (let bit = 0; bit < 32; bit += 1) if (actionOfSlot[word * 32 + bit] === 0) bits |= 1 << bit;
-      serves[word] = bits;
+    // Most slots are others': what is served is found by a search.
+    for (let slot = actionOfSlot.indexOf(0); slot >= 0; slot = actionOfSlot.indexOf(0, slot)) {
+      for (; actionOfSlot[slot] === 0; slot += 1) {
+        serves[slot >>> 5] = (serves[slot >>> 5] as number) | (1 << (slot & 31));
+      }
     }
     const served = this.#serving.get(view);
     for (let word = 0; word < serves.length; word += 1) {
