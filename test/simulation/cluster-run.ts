@@ -20,6 +20,8 @@ import { type SwarmOptions, drawSwarm, swarmSimulation } from "../support/swarm.
 export interface ClusterRunOptions {
   /** Nodes that found the cluster; by default 1 to 5, as the seed draws it. */
   readonly nodes: number | undefined;
+  /** Between two requests for changes, on average, in virtual milliseconds; by default 20 to 400, as the seed draws it. */
+  readonly askEveryMs: number | undefined;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -27,7 +29,13 @@ export interface ClusterRunOptions {
   readonly sink: ((line: string) => void) | undefined;
 }
 
-const DEFAULTS: ClusterRunOptions = { nodes: undefined, safetyMs: 12_000, swarm: undefined, sink: undefined };
+const DEFAULTS: ClusterRunOptions = {
+  nodes: undefined,
+  askEveryMs: undefined,
+  safetyMs: 12_000,
+  swarm: undefined,
+  sink: undefined,
+};
 
 /** What a run came to. */
 export interface ClusterRunResult {
@@ -59,7 +67,7 @@ const LIVENESS_MS = 120_000;
  * @throws {SimulationError} If something did not hold; the message says what, and how the world stood.
  */
 export async function runCluster(seed: number, options: Partial<ClusterRunOptions> = {}): Promise<ClusterRunResult> {
-  const { nodes: given, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { nodes: given, askEveryMs, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
   const swarm = givenSwarm ?? drawSwarm(seed);
   const simulation = new Simulation(seed, { ...swarmSimulation(swarm), sink });
   const random = new SimRandom(`cluster ${seed}`);
@@ -139,7 +147,8 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
       maps.read(view, least);
     });
   };
-  const everyMs = random.pick([20, 100, 400]);
+  const drawnEveryMs = random.pick([20, 100, 400]);
+  const everyMs = askEveryMs ?? drawnEveryMs;
   let isAsking = true;
   const askOn = (): void => {
     if (!isAsking) return;

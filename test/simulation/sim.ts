@@ -20,6 +20,7 @@ const program = new Command("sim")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
   .option("--run <kinds...>", "what is simulated: redirects, cluster (default: both), scale", ["redirects", "cluster"])
   .option("--nodes <count>", "how many nodes a cluster run has (default: as the seed draws it)")
+  .option("--ask-every <ms>", "how often a cluster run asks for a change (default: as the seed draws it)")
   .option("--learners <count>", "how many learners a scale run has", "200")
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
@@ -29,6 +30,7 @@ const flags = program.opts<{
   seeds: string;
   run: string[];
   nodes?: string;
+  askEvery?: string;
   learners: string;
   trace: boolean;
   without: string[];
@@ -56,7 +58,7 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
     return { told, traceHash, events };
   },
   async cluster(seed) {
-    const result = await runCluster(seed, { nodes, sink });
+    const result = await runCluster(seed, { nodes, askEveryMs, sink });
     const { events, virtualMs, done, rejected, refused, unknown, reads, terms, snapshots, faults, traceHash } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${rejected} rejected, ${refused} refused, ${unknown} of unknown outcome, ${reads} reads, ${terms} terms, ${snapshots} snapshots; ${faults}`;
     return { told, traceHash, events };
@@ -85,6 +87,7 @@ const kinds = flags.run.map((name) => {
   process.stderr.write(`error: --run is "${name}", but it must be one of ${Object.keys(KINDS).join(", ")}\n`);
   return process.exit(2);
 });
+const askEveryMs = flags.askEvery === undefined ? undefined : wholeNumber("--ask-every", flags.askEvery);
 let failures = 0;
 let allEvents = 0;
 const startedAtMs = performance.now();
