@@ -57,6 +57,7 @@ import {
   Journal,
   type TopologyState,
   applyAct,
+  checkChange,
   checkState,
   deltaOf,
   hasLostData,
@@ -145,7 +146,8 @@ export default definePlugin({
 
     /** Switches to another state, and tells it. */
     const switchTo = (next: TopologyState, delta: MapDelta | undefined): void => {
-      checkState(next);
+      if (delta === undefined) checkState(next);
+      else checkChange(state, next, delta);
       const previous = map;
       state = next;
       map = imageOf(state, previous);

@@ -108,7 +108,8 @@ export class ByteReader {
 
   text(): string {
     const length = this.count();
-    const value = decoder.decode(this.#bytes.subarray(this.#at, this.#at + length));
+    // A copy costs less than a view of a small array.
+    const value = decoder.decode(this.#bytes.slice(this.#at, this.#at + length));
     this.#at += length;
     return value;
   }

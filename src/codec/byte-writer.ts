@@ -63,19 +63,35 @@ export class ByteWriter {
     this.#length += value.length;
   }
 
+  /** A text as UTF-8, with its length in bytes. */
   text(value: string): void {
-    this.bytes(encoder.encode(value));
+    const start = this.#length;
+    const { length } = value;
+    // Nearly all texts are ASCII, a byte a character, and written without another array.
+    this.number(length);
+    this.#reserve(length);
+    for (let at = 0; at < length; at += 1) {
+      const code = value.charCodeAt(at);
+      if (code > 0x7f) {
+        this.#length = start;
+        this.bytes(encoder.encode(value));
+        return;
+      }
+      this.#bytes[this.#length + at] = code;
+    }
+    this.#length += length;
   }
 
   /** What was written. The writer is not used after. */
   finish(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+    // A copy: a view of a small array costs more, since the engine then moves it to where views can share it.
+    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
   }
 
   #reserve(count: number): void {
     if (this.#length + count <= this.#bytes.length) return;
     const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + count));
-    larger.set(this.#bytes.subarray(0, this.#length));
+    copyBytes(this.#bytes, 0, this.#length, larger, 0);
     this.#bytes = larger;
   }
 }

@@ -28,7 +28,8 @@ export function encodeRecord(payload: Uint8Array, syncedLength: number): Uint8Ar
   writer.fixed32(syncedLength);
   writer.raw(payload);
   const bytes = writer.finish();
-  new DataView(bytes.buffer, bytes.byteOffset).setUint32(CRC_OFFSET, crc32(bytes, COVERED_OFFSET, bytes.length), true);
+  const crc = crc32(bytes, COVERED_OFFSET, bytes.length);
+  for (let place = 0; place < 4; place += 1) bytes[CRC_OFFSET + place] = crc >>> (place * 8);
   return bytes;
 }
 

@@ -277,5 +277,6 @@ export class Formation {
 
 /** The node behind an identity. */
 export function nodeIdOf(peer: PeerId): string {
-  return peer.split("/", 1)[0] ?? "";
+  const end = peer.indexOf("/");
+  return end < 0 ? peer : peer.slice(0, end);
 }

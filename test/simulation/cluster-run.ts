@@ -14,6 +14,8 @@ import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
 export interface ClusterRunOptions {
   /** Nodes that found the cluster; by default 1 to 5, as the seed draws it. */
   readonly nodes: number | undefined;
+  /** Between two requests for changes, on average, in virtual milliseconds; by default 20 to 400, as the seed draws it. */
+  readonly askEveryMs: number | undefined;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -21,7 +23,13 @@ export interface ClusterRunOptions {
   readonly sink: ((line: string) => void) | undefined;
 }
 
-const DEFAULTS: ClusterRunOptions = { nodes: undefined, safetyMs: 12_000, swarm: undefined, sink: undefined };
+const DEFAULTS: ClusterRunOptions = {
+  nodes: undefined,
+  askEveryMs: undefined,
+  safetyMs: 12_000,
+  swarm: undefined,
+  sink: undefined,
+};
 
 /** What a run came to. */
 export interface ClusterRunResult {
@@ -46,7 +54,7 @@ export interface ClusterRunResult {
  * @throws {SimulationError} If something did not hold; the message says what, and how the world stood.
  */
 export async function runCluster(seed: number, options: Partial<ClusterRunOptions> = {}): Promise<ClusterRunResult> {
-  const { nodes, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { nodes, askEveryMs, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
   const swarm = givenSwarm ?? drawSwarm(seed);
   const random = new SimRandom(`cluster ${seed}`);
   const world = new ClusterWorld(seed, random, {
@@ -59,7 +67,8 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
   const count = world.members.length;
   const isOne = (): boolean => isWhole(world.views, count);
   const requester = random.fork("requests");
-  const asker = new MapAsker(world, requester, random.pick([20, 100, 400]));
+  const drawnEveryMs = random.pick([20, 100, 400]);
+  const asker = new MapAsker(world, requester, askEveryMs ?? drawnEveryMs);
   const injector = new FaultInjector(simulation, swarm, {
     hosts: world.hosts,
     mayCrash: (host) => world.mayCrash(host),

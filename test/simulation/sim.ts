@@ -14,6 +14,7 @@ import { runForget } from "./forget-run.ts";
 import { runRecover } from "./recover-run.ts";
 import { runRedirects } from "./redirect-run.ts";
 import { runReset } from "./reset-run.ts";
+import { runScale } from "./scale-run.ts";
 
 /** Seeds that are drawn are below this: short enough to type. */
 const SEED_LIMIT = 1_000_000_000;
@@ -24,13 +25,25 @@ const program = new Command("sim")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
   .option(
     "--run <kinds...>",
-    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting (default: all)",
+    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting (default: all of these), scale",
     ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting"],
   )
+  .option("--nodes <count>", "how many nodes a cluster run has (default: as the seed draws it)")
+  .option("--ask-every <ms>", "how often a cluster run asks for a change (default: as the seed draws it)")
+  .option("--learners <count>", "how many learners a scale run has", "200")
   .option("--trace", "prints every event", false)
   .option("--without <plugin...>", "turns plugins of the nodes off, to see the checkers find it", []);
 program.parse(process.argv);
-const flags = program.opts<{ seed?: string; seeds: string; run: string[]; trace: boolean; without: string[] }>();
+const flags = program.opts<{
+  seed?: string;
+  seeds: string;
+  run: string[];
+  nodes?: string;
+  askEvery?: string;
+  learners: string;
+  trace: boolean;
+  without: string[];
+}>();
 
 function wholeNumber(flag: string, text: string): number {
   if (/^[0-9]{1,15}$/.test(text)) return Number(text);
@@ -38,33 +51,45 @@ function wholeNumber(flag: string, text: string): number {
   return process.exit(2);
 }
 
+/** What came of a run. */
+interface Told {
+  readonly told: string;
+  readonly traceHash: string;
+  readonly events: number;
+}
+
 /** Each kind of run, with the line that tells what came of it. */
-const KINDS: Readonly<
-  Record<string, (seed: number) => Promise<{ readonly told: string; readonly traceHash: string }>>
-> = {
+const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
   async redirects(seed) {
     const result = await runRedirects(seed, { disabled: flags.without, sink });
     const { events, virtualMs, answered, redirected, unknown, faults, traceHash } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${answered} answers, ${redirected} redirects, ${unknown} of unknown outcome; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
   },
   async cluster(seed) {
-    const result = await runCluster(seed, { sink });
+    const result = await runCluster(seed, { nodes, askEveryMs, sink });
     const { events, virtualMs, done, rejected, refused, unknown, reads, terms, snapshots, faults, traceHash } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${rejected} rejected, ${refused} refused, ${unknown} of unknown outcome, ${reads} reads, ${terms} terms, ${snapshots} snapshots; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
+  },
+  async scale(seed) {
+    const tell = (sentence: string): void => say(`  ${sentence}`);
+    const result = await runScale(seed, { learners: wholeNumber("--learners", flags.learners), sink, tell });
+    const { events, virtualMs, done, terms, snapshots, traceHash } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${terms} terms, ${snapshots} snapshots`;
+    return { told, traceHash, events };
   },
   async forget(seed) {
     const { events, virtualMs, fates, refused, terms, faults, traceHash } = await runForget(seed, { sink });
     const told = `${events} events in ${seconds(virtualMs)}, forgotten: one that ${fates.join(", one that ")}; they refused ${refused} commands; ${terms} terms; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
   },
   async reset(seed) {
     const { events, virtualMs, kinds, commands, crashesMidway, terms, faults, traceHash } = await runReset(seed, {
       sink,
     });
     const told = `${events} events in ${seconds(virtualMs)}, reset: ${kinds.join(", ")}, by ${commands} commands; ${crashesMidway} crashes midway; ${terms} terms; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
   },
   async recover(seed) {
     const { events, virtualMs, lost, attempts, finished, kept, changes, terms, faults, traceHash } = await runRecover(
@@ -72,19 +97,19 @@ const KINDS: Readonly<
       { sink },
     );
     const told = `${events} events in ${seconds(virtualMs)}, ${lost} disks lost; recovered in ${attempts} attempts, ${finished} of them to end another; ${kept} acts kept; ${changes} changes; ${terms} terms; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
   },
   async formation(seed) {
     const { events, virtualMs, founders, joiners, replicas, isFormedUnderFaults, terms, faults, traceHash } =
       await runFormation(seed, { sink });
     const when = isFormedUnderFaults ? "under faults" : "after them";
     const told = `${events} events in ${seconds(virtualMs)}, ${founders} founders, ${joiners} joiners, ${replicas} replicas, formed ${when}; ${terms} terms; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
   },
   async meeting(seed) {
     const { events, virtualMs, nodes, commands, writes, faults, traceHash } = await runMeeting(seed, { sink });
     const told = `${events} events in ${seconds(virtualMs)}, ${nodes} nodes met by ${commands} commands, ${writes} writes; ${faults}`;
-    return { told, traceHash };
+    return { told, traceHash, events };
   },
 };
 
@@ -96,19 +121,24 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const sink = flags.trace ? say : undefined;
 const first = flags.seed === undefined ? randomInt(SEED_LIMIT) : wholeNumber("--seed", flags.seed);
 const count = wholeNumber("--seeds", flags.seeds);
+const nodes = flags.nodes === undefined ? undefined : wholeNumber("--nodes", flags.nodes);
 const kinds = flags.run.map((name) => {
   const run = KINDS[name];
   if (run !== undefined) return { name, run };
   process.stderr.write(`error: --run is "${name}", but it must be one of ${Object.keys(KINDS).join(", ")}\n`);
   return process.exit(2);
 });
+const askEveryMs = flags.askEvery === undefined ? undefined : wholeNumber("--ask-every", flags.askEvery);
 let failures = 0;
+let allEvents = 0;
+const startedAtMs = performance.now();
 for (let seed = first; seed < first + count; seed += 1) {
   say(`seed ${seed}`);
   for (const line of formatSwarm(drawSwarm(seed)).split("\n")) say(`  ${line}`);
   for (const { name, run } of kinds) {
     try {
-      const { told, traceHash } = await run(seed);
+      const { told, traceHash, events } = await run(seed);
+      allEvents += events;
       say(`  ${name} ok: ${told}`);
       say(`  trace ${traceHash}`);
     } catch (thrown) {
@@ -119,6 +149,8 @@ for (let seed = first; seed < first + count; seed += 1) {
     }
   }
 }
+const eventsPerSecond = Math.round((allEvents * 1000) / (performance.now() - startedAtMs));
+say(`${allEvents} events, ${eventsPerSecond} a second`);
 say(
   failures === 0
     ? `${count} ${count === 1 ? "seed" : "seeds"}, all clean`

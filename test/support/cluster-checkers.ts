@@ -2,7 +2,7 @@
 import { makeRoutes } from "../../plugins/hash-slot-router.ts";
 import type { RaftConsensus } from "../../plugins/raft.ts";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
-import type { ClusterMap, Topology } from "../../src/contracts/topology.ts";
+import type { ClusterMap, ShardRecord, Topology } from "../../src/contracts/topology.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
 import type { Node } from "../../src/node.ts";
 import { majorityValue } from "../../src/protocol/raft/quorum.ts";
@@ -64,7 +64,7 @@ export class GroupChecker {
   look({ consensus }: NodeView): void {
     const { machine } = consensus;
     if (machine === undefined) return;
-    const { id, term, role, log, durableVote } = machine;
+    const { id, term, role, log } = machine;
     nobodyContradicts(machine);
     let seen = this.#seen.get(id);
     if (seen === undefined) {
@@ -81,6 +81,7 @@ export class GroupChecker {
       return;
     const view: MemberView = { id, term, role, log };
     // A vote that is not durable was told to nobody, and may be forgotten.
+    const { durableVote } = machine;
     if (durableVote?.votedFor !== undefined) {
       const key = `${id} in term ${durableVote.term}`;
       const other = this.#votes.get(key);
@@ -219,7 +220,11 @@ export class MapChecker {
   /** By cluster and version: versions of different clusters are not comparable. */
   readonly #digests = new Map<string, string>();
   readonly #versions = new Map<NodeView, ClusterMap>();
-  readonly #serving = new Map<NodeView, Uint8Array>();
+  readonly #parts = new Parts();
+  /** The slots that each serves, a bit each. */
+  readonly #serving = new Map<NodeView, Uint32Array>();
+  /** Who serves each slot; if one that is given up and another do, the other. */
+  readonly #servedBy: (NodeView | undefined)[] = Array.from({ length: SLOT_COUNT }, () => undefined);
   readonly #answers = new Map<string, Answer>();
 
   look(view: NodeView): void {
@@ -232,7 +237,7 @@ export class MapChecker {
     }
     if (map.version === 0) return;
     this.newestVersion = Math.max(this.newestVersion, map.version);
-    const digest = digestOf(map);
+    const digest = this.#parts.digestOf(map);
     const key = `${map.clusterId} ${map.version}`;
     const other = this.#digests.get(key);
     if (other !== undefined && other !== digest) {
@@ -240,7 +245,10 @@ export class MapChecker {
     }
     this.#digests.set(key, digest);
     const isSame =
-      before?.shardOfSlot === map.shardOfSlot && before.releases === map.releases && sameStarts(before, map);
+      before?.shardOfSlot === map.shardOfSlot &&
+      before.releases === map.releases &&
+      before.shards.every((shard, at) => hasSamePrimary(shard, map.shards[at])) &&
+      startOf(before, view) === startOf(map, view);
     if (!isSame || !view.topology.isMember) this.#oneServes(view, map);
   }
 
@@ -248,23 +256,47 @@ export class MapChecker {
   #oneServes(view: NodeView, map: ClusterMap): void {
     const { facts } = view.node;
     if (this.givenUp.has(facts.id)) return;
-    if (!view.topology.isMember) return void this.#serving.delete(view);
+    if (!view.topology.isMember) return this.#servesNothing(view);
     const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
-    const serves = new Uint8Array(SLOT_COUNT);
-    for (let slot = 0; slot < SLOT_COUNT; slot += 1) serves[slot] = actionOfSlot[slot] === 0 ? 1 : 0;
-    for (const [other, theirs] of this.#serving) {
-      if (other === view || this.givenUp.has(other.node.facts.id)) continue;
-      for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-        if (((serves[slot] as number) & (theirs[slot] as number)) === 0) continue;
-        throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
+    const serves = new Uint32Array(SLOT_COUNT / 32);
+    // Most slots are others': what is served is found by a search.
+    for (let slot = actionOfSlot.indexOf(0); slot >= 0; slot = actionOfSlot.indexOf(0, slot)) {
+      for (; actionOfSlot[slot] === 0; slot += 1) {
+        serves[slot >>> 5] = (serves[slot >>> 5] as number) | (1 << (slot & 31));
       }
+    }
+    const served = this.#serving.get(view);
+    for (let word = 0; word < serves.length; word += 1) {
+      const [before, after] = [served?.[word] ?? 0, serves[word] as number];
+      if (before !== after) this.#pass(view, word * 32, before, after);
     }
     this.#serving.set(view, serves);
   }
 
+  /** Of 32 slots from `first` on, one node serves others than before. */
+  #pass(view: NodeView, first: number, before: number, after: number): void {
+    for (let bit = 0; bit < 32; bit += 1) {
+      const slot = first + bit;
+      const other = this.#servedBy[slot];
+      if (((after >>> bit) & 1) === 0) {
+        if (((before >>> bit) & 1) === 1 && other === view) this.#servedBy[slot] = undefined;
+        continue;
+      }
+      if (other !== undefined && other !== view && !this.givenUp.has(other.node.facts.id)) {
+        throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
+      }
+      this.#servedBy[slot] = view;
+    }
+  }
+
   stopped(view: NodeView): void {
-    this.#serving.delete(view);
+    this.#servesNothing(view);
     this.#versions.delete(view);
+  }
+
+  #servesNothing(view: NodeView): void {
+    for (const [word, bits] of this.#serving.get(view)?.entries() ?? []) this.#pass(view, word * 32, bits, 0);
+    this.#serving.delete(view);
   }
 
   /** Somebody was told what became of a request. */
@@ -309,7 +341,7 @@ export class MapChecker {
         }
       }
       const [first] = views;
-      if (first !== undefined && digestOf(first.topology.map) !== digestOf(view.topology.map)) {
+      if (first !== undefined && this.#parts.digestOf(first.topology.map) !== this.#parts.digestOf(view.topology.map)) {
         throw new Violation(`maps are equal in the end: ${view.name} and ${first.name} differ`);
       }
       for (const { cause } of view.topology.history) this.#changed.add(cause);
@@ -325,15 +357,40 @@ function isOlder(view: NodeView, version: number): boolean {
   return (view.consensus.machine?.log.appliedIndex ?? 0) >= version;
 }
 
-function digestOf(map: ClusterMap): string {
-  const { clusterId, nodes, shards, migrations, releases, tombstones, settings } = map;
-  return JSON.stringify([clusterId, nodes, shards, migrations, releases, tombstones, [...settings]]);
+/**
+ * Maps as short texts that are equal if and only if the maps are. A part of a map (a node, a shard ...) never changes, and most live on from version to
+ * version: each is written out once, and has a number by what it says.
+ */
+class Parts {
+  readonly #numbers = new Map<string, number>();
+  readonly #known = new WeakMap<object, number>();
+
+  digestOf({ clusterId, nodes, shards, migrations, releases, tombstones, settings, seal }: ClusterMap): string {
+    const lists = [nodes, shards, migrations, releases, tombstones, [settings], seal === undefined ? [] : [seal]];
+    return `${clusterId} ${lists.map((list) => this.#listOf(list)).join("/")}`;
+  }
+
+  #listOf(list: readonly object[]): string {
+    let text = "";
+    for (const part of list) {
+      let number = this.#known.get(part);
+      if (number === undefined) {
+        const says = JSON.stringify(part instanceof Map ? [...part] : part);
+        number = this.#numbers.get(says) ?? this.#numbers.size;
+        this.#numbers.set(says, number);
+        this.#known.set(part, number);
+      }
+      text += `${number},`;
+    }
+    return text;
+  }
 }
 
-function sameStarts(one: ClusterMap, other: ClusterMap): boolean {
-  return (
-    one.nodes.length === other.nodes.length &&
-    one.nodes.every((node, at) => node.start === other.nodes[at]?.start) &&
-    one.shards.every((shard, at) => shard.primary === other.shards[at]?.primary)
-  );
+function hasSamePrimary(one: ShardRecord, other: ShardRecord | undefined): boolean {
+  return one.primary === other?.primary && one.primaryIncarnation === other.primaryIncarnation;
+}
+
+/** The start of a node that a map admits. */
+function startOf(map: ClusterMap, { node }: NodeView): string | undefined {
+  return map.nodes.find(({ id }) => id === node.facts.id)?.start;
 }

@@ -82,7 +82,7 @@ export class MapAsker {
 }
 
 /** Something that somebody may want of the map, sensible or not. */
-function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
+export function drawRequest(random: SimRandom, topology: Topology): TopologyRequest {
   const { map } = topology;
   const node = random.pick(map.nodes)?.id ?? "";
   const shard = random.pick(map.shards);

@@ -93,6 +93,8 @@ export class Scheduler {
   nowUs = 0;
   /** Events that ran. */
   executed = 0;
+  /** Whose event ran last; `undefined` if it was nobody's. */
+  lastProcess: SimProcess | undefined = undefined;
   /** Gets what an event's action throws. It may throw on, which ends the run. */
   onError: (event: ScheduledEvent, error: unknown) => void = (_event, error) => {
     throw error;
@@ -194,6 +196,7 @@ export class Scheduler {
       this.nowUs = event.timeUs;
       this.executed++;
       const process = event.process;
+      this.lastProcess = process;
       this.#trace.event(event.timeUs, process?.host ?? "-", event.label);
       const promises = this.#promises;
       this.#perform(event);

@@ -14,6 +14,8 @@
  * has to send may be on its way.
  */
 
+import { present } from "../../src/assert.ts";
+import { copyBytes } from "../../src/codec/copy-bytes.ts";
 import type { Stream, StreamHandler } from "../../src/world.ts";
 import type { Path } from "./sim-path.ts";
 import { formatMs, type Trace } from "./sim-log.ts";
@@ -67,6 +69,7 @@ export class Pipe {
   #roomNews: ScheduledEvent | undefined = undefined;
   // What has arrived, and was not handed over.
   #unread: Uint8Array[] = [];
+  #takenOfFirst = 0;
   #unreadBytes = 0;
   #hasOpened = false;
   #hasEnded = false;
@@ -151,6 +154,7 @@ export class Pipe {
   receiverGone(): void {
     this.#delivery?.cancel();
     this.#unread = [];
+    this.#takenOfFirst = 0;
     this.#unreadBytes = 0;
     this.#arrival?.cancel();
     this.#arrival = undefined;
@@ -289,25 +293,22 @@ export class Pipe {
   #take(size: number): Uint8Array {
     this.#unreadBytes -= size;
     const first = this.#unread[0];
-    if (first?.length === size) {
+    if (first?.length === size && this.#takenOfFirst === 0) {
       this.#unread.shift();
       return first;
     }
     const bytes = new Uint8Array(size);
     let filled = 0;
-    let used = 0;
-    for (const piece of this.#unread) {
-      const count = Math.min(piece.length, size - filled);
-      if (count === 0) break;
-      bytes.set(piece.subarray(0, count), filled);
+    while (filled < size) {
+      const piece = present(this.#unread[0], "what is unread is there");
+      const count = Math.min(piece.length - this.#takenOfFirst, size - filled);
+      copyBytes(piece, this.#takenOfFirst, this.#takenOfFirst + count, bytes, filled);
       filled += count;
-      if (count < piece.length) {
-        this.#unread[used] = piece.subarray(count);
-        break;
-      }
-      used++;
+      this.#takenOfFirst += count;
+      if (this.#takenOfFirst < piece.length) break;
+      this.#unread.shift();
+      this.#takenOfFirst = 0;
     }
-    this.#unread.splice(0, used);
     return bytes;
   }
 

@@ -38,6 +38,9 @@ const DEFAULT_MAX_EVENTS = 20_000_000;
 /** How long starting a process takes, in microseconds. */
 const START_US = 100;
 
+/** After so many events for each host every one is looked at, whosever they were. */
+const EVERYBODY_EVERY = 16;
+
 export interface SimulationOptions {
   readonly network: Partial<NetworkSettings>;
   readonly disk: Partial<DiskSettings>;
@@ -145,6 +148,8 @@ export class Simulation {
   readonly #explanations: (() => string | undefined)[] = [];
   readonly #observers: ((event: HostEvent) => void)[] = [];
   #failure: Error | undefined = undefined;
+  /** No event ran since the test's code did. */
+  #isAnybodysTurn = true;
 
   /**
    * @param seed Decides everything that is left to chance.
@@ -341,6 +346,24 @@ export class Simulation {
     this.#checks.push({ name, every, check });
   }
 
+  /**
+   * Adds an invariant of each host. A host to which nothing happened is as it was: looked at is the one whose event ran; and all of them after the test's
+   * own code ran, which may call any, and now and then, for chains of promises that went on in another's event.
+   *
+   * @param name What must hold; stands in the error.
+   * @param check Throws if it does not hold for the host of this name.
+   */
+  checkHosts(name: string, check: (host: string) => void): void {
+    this.check(name, () => {
+      const { lastProcess, executed } = this.scheduler;
+      if (this.#isAnybodysTurn || lastProcess === this.#test || executed % (EVERYBODY_EVERY * this.#hosts.size) === 0) {
+        for (const host of this.#hosts.keys()) check(host);
+      } else if (lastProcess !== undefined) {
+        check(lastProcess.host);
+      }
+    });
+  }
+
   /** Adds a source of facts for the message of a run that got stuck: who waits for what. */
   explain(explanation: () => string | undefined): void {
     this.#explanations.push(explanation);
@@ -434,6 +457,7 @@ export class Simulation {
 
   async #run(untilUs: number, condition: (() => boolean) | undefined, maxEvents: number): Promise<RunEnd> {
     const left = this.options.maxEvents - this.scheduler.executed;
+    this.#isAnybodysTurn = true;
     const end = await this.scheduler.run({
       untilUs,
       maxEvents: Math.min(maxEvents, left),
@@ -450,13 +474,14 @@ export class Simulation {
 
   #runChecks(): void {
     for (const { name, every, check } of this.#checks) {
-      if (this.scheduler.executed % every !== 0) continue;
+      if (every > 1 && this.scheduler.executed % every !== 0) continue;
       try {
         check();
       } catch (error) {
         this.#failure ??= this.error(`Broken: ${name}: ${messageOf(error)}`, error);
       }
     }
+    this.#isAnybodysTurn = false;
   }
 
   #uncaught(event: ScheduledEvent, error: unknown): void {

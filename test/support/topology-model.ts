@@ -7,7 +7,9 @@ import {
   EMPTY_STATE,
   type TopologyState,
   applyAct,
+  checkChange,
   checkState,
+  deltaOf,
   stateToJson,
 } from "../../src/protocol/topology/state.ts";
 
@@ -73,6 +75,7 @@ export class TopologyModel {
     this.state = applyAct(state, state.version + 1, act);
     assert(JSON.stringify(stateToJson(state)) === before, "applying makes another state, and leaves the one before");
     checkState(this.state);
+    checkChange(state, this.state, deltaOf(state, this.state));
     return decision;
   }
 

@@ -21,6 +21,7 @@ import type {
   Tombstone,
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
+import { JsonTexts } from "./json-texts.ts";
 import { type TopologyAct, type TopologyRecord, describeRecord } from "./records.ts";
 
 /** Acts that `explain` can tell of. */
@@ -63,9 +64,16 @@ export interface Outcome {
 export class Journal {
   #history: HistoryEntry[] = [];
   #outcomes = new Map<string, Outcome>();
+  /** The same as JSON, for snapshots. */
+  readonly historyTexts = new JsonTexts();
+  #outcomeTexts = new JsonTexts();
 
   get history(): readonly HistoryEntry[] {
     return this.#history;
+  }
+
+  get outcomeTexts(): JsonTexts {
+    return this.#outcomeTexts;
   }
 
   /** What a request was answered with. */
@@ -75,29 +83,39 @@ export class Journal {
 
   add(version: number, { requestId, timeMs, cause, records, outcome, rejection }: TopologyAct): void {
     // Acts without records change nothing that anybody could ask about.
-    if (records.length > 0) {
-      this.#history.push({ version, timeMs, cause, changes: records.map(describeRecord) });
-      // Shortened now and then: to move thousands of entries at each act would cost more than the act.
-      if (this.#history.length > 2 * HISTORY_LENGTH) this.#history = this.#history.slice(-HISTORY_LENGTH);
-    }
-    this.#outcomes.set(requestId, rejection === undefined ? { outcome } : { outcome, rejection });
-    const [oldest] = this.#outcomes.keys();
-    if (this.#outcomes.size > OUTCOMES_LENGTH && oldest !== undefined) this.#outcomes.delete(oldest);
+    if (records.length > 0) this.note({ version, timeMs, cause, changes: records.map(describeRecord) });
+    this.#settled(requestId, rejection === undefined ? { outcome } : { outcome, rejection });
   }
 
   /** Notes what no request was the cause of. */
   note(entry: HistoryEntry): void {
     this.#history.push(entry);
+    // Shortened now and then: to move thousands of entries at each act would cost more than the act.
+    if (this.#history.length > 2 * HISTORY_LENGTH) this.#history = this.#history.slice(-HISTORY_LENGTH);
+    this.historyTexts.push(entry);
+    if (this.historyTexts.count > HISTORY_LENGTH) this.historyTexts.shift();
   }
 
-  toJson(): unknown {
-    return { history: this.#history.slice(-HISTORY_LENGTH), outcomes: [...this.#outcomes] };
+  #settled(requestId: string, outcome: Outcome): void {
+    const isKnown = this.#outcomes.has(requestId);
+    this.#outcomes.set(requestId, outcome);
+    if (isKnown) {
+      // It keeps its place, with another text.
+      this.#outcomeTexts = new JsonTexts();
+      for (const each of this.#outcomes) this.#outcomeTexts.push(each);
+      return;
+    }
+    this.#outcomeTexts.push([requestId, outcome]);
+    if (this.#outcomes.size <= OUTCOMES_LENGTH) return;
+    const [oldest] = this.#outcomes.keys();
+    if (oldest !== undefined) this.#outcomes.delete(oldest);
+    this.#outcomeTexts.shift();
   }
 
   static fromJson(json: { history: HistoryEntry[]; outcomes: [string, Outcome][] }): Journal {
     const journal = new Journal();
-    journal.#history = json.history;
-    journal.#outcomes = new Map(json.outcomes);
+    for (const entry of json.history) journal.note(entry);
+    for (const [requestId, outcome] of json.outcomes) journal.#settled(requestId, outcome);
     return journal;
   }
 }
@@ -310,25 +328,31 @@ function without<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key): ReadonlyMa
 
 /** What of `ranges` lies in `others`. Both canonical. */
 export function intersectRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
-  return ranges.flatMap(({ first, last }) =>
-    others.flatMap((other) => {
+  const common: SlotRange[] = [];
+  for (const { first, last } of ranges) {
+    for (const other of others) {
       const from = Math.max(first, other.first);
       const to = Math.min(last, other.last);
-      return from <= to ? [{ first: from, last: to }] : [];
-    }),
-  );
+      if (from <= to) common.push({ first: from, last: to });
+    }
+  }
+  return common;
 }
 
 /** What of `ranges` does not lie in `others`. */
 export function subtractRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
-  let rest: readonly SlotRange[] = ranges;
+  let rest = ranges;
   for (const other of others) {
-    rest = rest.flatMap(({ first, last }) => {
-      if (other.last < first || other.first > last) return [{ first, last }];
-      const before = first < other.first ? [{ first, last: other.first - 1 }] : [];
-      const after = last > other.last ? [{ first: other.last + 1, last }] : [];
-      return [...before, ...after];
-    });
+    const left: SlotRange[] = [];
+    for (const range of rest) {
+      const isApart = other.last < range.first || other.first > range.last;
+      if (isApart) left.push(range);
+      else {
+        if (range.first < other.first) left.push({ first: range.first, last: other.first - 1 });
+        if (range.last > other.last) left.push({ first: other.last + 1, last: range.last });
+      }
+    }
+    rest = left;
   }
   return rest;
 }
@@ -339,37 +363,117 @@ export function subtractRanges(ranges: readonly SlotRange[], others: readonly Sl
  * @throws {Fault} Naming what does not.
  */
 export function checkState(state: TopologyState): void {
-  for (const shard of state.shards.values()) {
-    const members = [shard.primary, ...shard.replicas];
-    assert(new Set(members).size === members.length, `shard ${shard.id} has each member once`);
-    for (const id of members) assert(state.nodes.has(id), `member ${id} of shard ${shard.id} is a node of the map`);
-    assert(shard.inSync[0] !== undefined, `shard ${shard.id} has somebody in sync`);
-    assert(shard.inSync.includes(shard.primary), `the primary of shard ${shard.id} is in sync`);
-    for (const id of [...shard.inSync, ...shard.eligible]) {
-      assert(members.includes(id), `${id} of the sets of shard ${shard.id} is a member`);
-    }
-    for (const id of shard.eligible) assert(!shard.inSync.includes(id), `${id} is in one set of shard ${shard.id}`);
-    checkHolders(state, shard);
-    for (const [at, range] of shard.slots.entries()) {
-      assert(range.first >= 0 && range.first <= range.last && range.last < SLOT_COUNT, "slots are in 0..16383");
-      const before = shard.slots[at - 1];
-      assert(before === undefined || before.last + 1 < range.first, `slots of shard ${shard.id} are canonical`);
-    }
-    assert(shard.version <= state.version, `shard ${shard.id} is not ahead of the map`);
-  }
+  for (const shard of state.shards.values()) checkShard(state, shard);
   const roles = [...state.shards.values()].flatMap((shard) => shard.replicas.concat(shard.primary));
-  assert(new Set(roles).size === roles.length, "a node is a member of one shard at most");
+  assert(new Set(roles).size === roles.length, ONE_SHARD);
   const ranges = [...state.shards.values()].flatMap((shard) => shard.slots).toSorted((a, b) => a.first - b.first);
   for (const [at, range] of ranges.entries()) {
-    assert(range.first > (ranges[at - 1]?.last ?? -1), `slot ${range.first} has one owner at most`);
+    if (range.first <= (ranges[at - 1]?.last ?? -1)) assert(false, `slot ${range.first} has one owner at most`);
   }
-  assert(state.seal === undefined || state.nodes.size === 1, "only a cluster of one node becomes part of another");
+  checkSeal(state);
   for (const id of state.tombstones.keys()) assert(!state.nodes.has(id), `node ${id} is removed, or it is not`);
-  for (const migration of state.migrations.values()) {
-    const source = present(state.shards.get(migration.source), "a migration's source is a shard");
-    assert(state.shards.has(migration.target), "a migration's target is a shard");
-    assert(subtractRanges(migration.slots, source.slots).length === 0, "a migration's source owns its slots");
+  for (const migration of state.migrations.values()) checkMigration(state, migration);
+}
+
+/**
+ * The same for a state that followed one for which it holds: only what has changed, and what rests on it, is looked at.
+ *
+ * @param delta What `deltaOf` says of the two.
+ * @throws {Fault} Naming what does not hold.
+ */
+export function checkChange(before: TopologyState, after: TopologyState, delta: MapDelta): void {
+  for (const id of delta.shards) {
+    const shard = after.shards.get(id);
+    if (shard !== undefined) checkChangedShard(before.shards.get(id), shard, after);
   }
+  // Who is a holder depends on how often a primary has started, and on the minimum.
+  if (after.settings !== before.settings) for (const shard of after.shards.values()) checkHolders(after, shard);
+  for (const id of delta.nodes) {
+    const isNode = after.nodes.has(id);
+    for (const shard of after.shards.values()) {
+      if (!isNode) assert(!isMember(shard, id), `member ${id} of shard ${shard.id} is a node of the map`);
+      else if (shard.primary === id) checkHolders(after, shard);
+    }
+  }
+  checkSeal(after);
+  if (after.tombstones !== before.tombstones || delta.nodes.length > 0) {
+    for (const id of after.tombstones.keys()) assert(!after.nodes.has(id), `node ${id} is removed, or it is not`);
+  }
+  for (const migration of after.migrations.values()) {
+    const { id, source, target } = migration;
+    const isChanged =
+      before.migrations.get(id) !== migration ||
+      before.shards.get(source)?.slots !== after.shards.get(source)?.slots ||
+      !after.shards.has(target);
+    if (isChanged) checkMigration(after, migration);
+  }
+}
+
+const ONE_SHARD = "a node is a member of one shard at most";
+
+function isMember(shard: ShardRecord, id: NodeId): boolean {
+  return shard.primary === id || shard.replicas.includes(id);
+}
+
+/** A shard by itself, and with the nodes. */
+function checkShard(state: TopologyState, shard: ShardRecord): void {
+  const members = [shard.primary, ...shard.replicas];
+  assert(new Set(members).size === members.length, `shard ${shard.id} has each member once`);
+  for (const id of members) assert(state.nodes.has(id), `member ${id} of shard ${shard.id} is a node of the map`);
+  assert(shard.inSync[0] !== undefined, `shard ${shard.id} has somebody in sync`);
+  assert(shard.inSync.includes(shard.primary), `the primary of shard ${shard.id} is in sync`);
+  for (const id of [...shard.inSync, ...shard.eligible]) {
+    assert(members.includes(id), `${id} of the sets of shard ${shard.id} is a member`);
+  }
+  for (const id of shard.eligible) assert(!shard.inSync.includes(id), `${id} is in one set of shard ${shard.id}`);
+  checkHolders(state, shard);
+  let lastBefore = -2;
+  for (const { first, last } of shard.slots) {
+    assert(first >= 0 && first <= last && last < SLOT_COUNT, "slots are in 0..16383");
+    if (lastBefore + 1 >= first) assert(false, `slots of shard ${shard.id} are canonical`);
+    lastBefore = last;
+  }
+  assert(shard.version <= state.version, `shard ${shard.id} is not ahead of the map`);
+}
+
+/** A shard that has changed, with all others. */
+function checkChangedShard(old: ShardRecord | undefined, shard: ShardRecord, state: TopologyState): void {
+  checkShard(state, shard);
+  const hasOtherMembers = shard.primary !== old?.primary || shard.replicas !== old.replicas;
+  const hasOtherSlots = shard.slots !== old?.slots;
+  if (!hasOtherMembers && !hasOtherSlots) return;
+  for (const other of state.shards.values()) {
+    if (other === shard) continue;
+    if (hasOtherMembers) {
+      assert(!isMember(other, shard.primary), ONE_SHARD);
+      for (const id of shard.replicas) assert(!isMember(other, id), ONE_SHARD);
+    }
+    if (!hasOtherSlots) continue;
+    const twice = firstCommonSlot(shard.slots, other.slots);
+    if (twice !== undefined) assert(false, `slot ${twice} has one owner at most`);
+  }
+}
+
+function checkSeal({ seal, nodes }: TopologyState): void {
+  assert(seal === undefined || nodes.size === 1, "only a cluster of one node becomes part of another");
+}
+
+function checkMigration(state: TopologyState, migration: MigrationRecord): void {
+  const source = present(state.shards.get(migration.source), "a migration's source is a shard");
+  assert(state.shards.has(migration.target), "a migration's target is a shard");
+  assert(subtractRanges(migration.slots, source.slots).length === 0, "a migration's source owns its slots");
+}
+
+/** The first slot that is in both. Both in order. */
+function firstCommonSlot(one: readonly SlotRange[], other: readonly SlotRange[]): number | undefined {
+  let at = 0;
+  for (const { first, last } of one) {
+    for (let range = other[at]; range !== undefined && range.first <= last; range = other[at]) {
+      if (range.last >= first) return Math.max(first, range.first);
+      at += 1;
+    }
+  }
+  return undefined;
 }
 
 /** Who may be taken for a holder of a shard's data. */
@@ -384,13 +488,20 @@ function checkHolders(state: TopologyState, shard: ShardRecord): void {
 
 /** The image that readers get. @param previous Parts of it that are the same are kept. */
 export function imageOf(state: TopologyState, previous: ClusterMap | undefined): ClusterMap {
-  const shards = [...state.shards.values()].toSorted(
-    (a, b) => (a.slots[0]?.first ?? SLOT_COUNT) - (b.slots[0]?.first ?? SLOT_COUNT) || (a.id < b.id ? -1 : 1),
-  );
+  // As long as no shard has other slots they stand in the same order.
   const isSame =
     previous !== undefined &&
-    previous.shards.length === shards.length &&
-    shards.every((shard, at) => previous.shards[at]?.id === shard.id && previous.shards[at]?.slots === shard.slots);
+    previous.shards.length === state.shards.size &&
+    previous.shards.every(({ id, slots }) => state.shards.get(id)?.slots === slots);
+  const shards = isSame
+    ? previous.shards.map(({ id }) => present(state.shards.get(id), "a shard with the same slots is there"))
+    : [...state.shards.values()].toSorted(
+        (a, b) => (a.slots[0]?.first ?? SLOT_COUNT) - (b.slots[0]?.first ?? SLOT_COUNT) || (a.id < b.id ? -1 : 1),
+      );
+  const hasSameNodes =
+    previous !== undefined &&
+    previous.nodes.length === state.nodes.size &&
+    previous.nodes.every((node) => state.nodes.get(node.id) === node);
   const shardOfSlot = isSame ? previous.shardOfSlot : new Int16Array(SLOT_COUNT).fill(-1);
   if (!isSame) {
     for (const [index, shard] of shards.entries()) {
@@ -400,7 +511,7 @@ export function imageOf(state: TopologyState, previous: ClusterMap | undefined):
   return {
     clusterId: state.clusterId,
     version: state.version,
-    nodes: [...state.nodes.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+    nodes: hasSameNodes ? previous.nodes : [...state.nodes.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
     shards,
     shardOfSlot,
     migrations: [...state.migrations.values()],
@@ -413,10 +524,13 @@ export function imageOf(state: TopologyState, previous: ClusterMap | undefined):
 
 /** What differs between two states that follow each other. */
 export function deltaOf(before: TopologyState, after: TopologyState): MapDelta {
-  const changed = <Key, Value>(one: ReadonlyMap<Key, Value>, other: ReadonlyMap<Key, Value>): readonly Key[] =>
-    one === other
-      ? []
-      : [...new Set([...one.keys(), ...other.keys()])].filter((key) => one.get(key) !== other.get(key));
+  const changed = <Key, Value>(one: ReadonlyMap<Key, Value>, other: ReadonlyMap<Key, Value>): readonly Key[] => {
+    if (one === other) return [];
+    const keys: Key[] = [];
+    for (const key of one.keys()) if (one.get(key) !== other.get(key)) keys.push(key);
+    for (const key of other.keys()) if (!one.has(key)) keys.push(key);
+    return keys;
+  };
   const shards = changed(before.shards, after.shards);
   return {
     nodes: changed(before.nodes, after.nodes),

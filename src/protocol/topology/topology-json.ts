@@ -22,8 +22,23 @@ export function decodeAct(bytes: Uint8Array): TopologyAct {
   return JSON.parse(decoder.decode(bytes)) as TopologyAct;
 }
 
-export function encodeSnapshot(state: TopologyState, journal: Journal): Uint8Array {
-  return encoder.encode(JSON.stringify({ format: FORMAT, state: stateToJson(state), journal: journal.toJson() }));
+/** As `JSON.stringify` would write it, without writing again what the journal has as text. */
+export function encodeSnapshot(state: TopologyState, { historyTexts, outcomeTexts }: Journal): Uint8Array {
+  const pieces = [
+    encoder.encode(`{"format":${FORMAT},"state":${JSON.stringify(stateToJson(state))},"journal":{"history":[`),
+    historyTexts,
+    encoder.encode(`],"outcomes":[`),
+    outcomeTexts,
+    encoder.encode("]}}"),
+  ];
+  const bytes = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    if (piece instanceof Uint8Array) bytes.set(piece, at);
+    else piece.copyTo(bytes, at);
+    at += piece.length;
+  }
+  return bytes;
 }
 
 /** @throws {Fault} If the snapshot has another format. */
