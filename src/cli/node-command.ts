@@ -95,7 +95,7 @@ function optionOf(setting: SettingDescription): Option {
   return option.helpGroup(setting.plugin === undefined ? "Node:" : `Plugin ${setting.plugin}:`);
 }
 
-/** How often a node that does not serve yet says what it waits for. */
+/** How often a node that does not serve yet looks whether what it waits for is still what it said last. */
 const WAITING_MS = 2000;
 
 async function run(flags: NodeFlags, command: Command): Promise<void> {
@@ -169,8 +169,12 @@ function tellWhenServing(node: Node): void {
       `${pc.green("serving")} node ${name} takes part${cluster} (${nodes.length} ${nodes.length === 1 ? "node" : "nodes"})\n`,
     );
   };
+  let told: string | undefined;
   const waiting = node.world.clock.every(WAITING_MS, () => {
-    if (topology.waitingFor !== undefined) process.stdout.write(`waiting node ${name} for ${topology.waitingFor}\n`);
+    const { waitingFor } = topology;
+    if (waitingFor !== undefined && waitingFor !== told)
+      process.stdout.write(`waiting node ${name} for ${waitingFor}\n`);
+    told = waitingFor;
   });
   node.hooks.mapChanged.add("command line", look);
   look();

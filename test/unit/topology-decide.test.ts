@@ -86,14 +86,24 @@ describe("remove-node", () => {
     expect([...model.state.tombstones.keys()]).toEqual([idOf("b"), idOf("c"), idOf("w")]);
   });
 
-  test("is refused for whom nobody knows, one's own primary, and a primary with slots, replicas or a migration to it", () => {
+  test("leaves the replicas of a primary without slots as primaries without slots", () => {
+    const model = TopologyModel.of("abc");
+    model.follow("a", "b");
+    model.follow("a", "c");
+    model.grant({ type: "remove-node", node: idOf("a"), by: idOf("d") });
+    for (const letter of ["b", "c"]) {
+      expect(model.shard(letter)).toMatchObject({ primary: idOf(letter), replicas: [], slots: [], primaryEpoch: 0 });
+    }
+    expect(model.state.shards.size).toBe(2);
+  });
+
+  test("is refused for whom nobody knows, one's own primary, and a primary with slots or a migration to it", () => {
     const model = TopologyModel.of("abc");
     const remove = (node: string, by: string): string | undefined =>
       model.reasonOf({ type: "remove-node", node: idOf(node), by: idOf(by) });
     expect(remove("x", "a")).toBe(`ERR Unknown node ${idOf("x")}`);
     model.follow("a", "b");
     expect(remove("a", "b")).toBe("ERR Can't forget my master!");
-    expect(remove("a", "c")).toBe("ERR node a has replicas: give them another primary first");
     model.assign("a", range(1, 2), range(7));
     expect(remove("a", "c")).toBe("ERR node a owns slots 1-2 7-7: move them to another node first");
     model.grant(model.migrate("m", "a", "c", range(1)));

@@ -50,7 +50,7 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
     case "register-node":
       return registerNode(state, request, shardIdOf);
     case "remove-node":
-      return removeNode(state, request);
+      return removeNode(state, request, shardIdOf);
     case "merge-node":
       return mergeNode(state, request, shardIdOf);
     case "seal":
@@ -206,7 +206,7 @@ function registerNode(
     const { incarnation: _, ...same } = known;
     if (JSON.stringify(same) === JSON.stringify(node)) return records();
   }
-  const predecessor = predecessorAt(state, node);
+  const predecessor = predecessorAt(state, node, shardIdOf);
   if ("rejection" in predecessor) return predecessor;
   const admitted: readonly TopologyRecord[] = [...predecessor.records, { type: "node-admitted", node }];
   const shard = shardOf(state, node.id);
@@ -224,13 +224,17 @@ function registerNode(
  * What becomes of another node at a node's address: it is not there any more, so it goes, if nothing is lost with it. That is how a node without a name or a
  * data directory, which is another one after each start, leaves no trace of the one that it was.
  */
-function predecessorAt(state: TopologyState, node: Omit<NodeRecord, "incarnation">): TopologyDecision {
+function predecessorAt(
+  state: TopologyState,
+  node: Omit<NodeRecord, "incarnation">,
+  shardIdOf: ShardIdOf,
+): TopologyDecision {
   const { host, port, id } = node;
   const other = [...state.nodes.values()].find((each) => each.id !== id && each.host === host && each.port === port);
   // A port of 0 is one that is not known yet.
   if (other === undefined || port === 0) return records();
   const isSamePlace = other.busHost === node.busHost && other.busPort === node.busPort && other.name === "";
-  const removal = removeNode(state, { type: "remove-node", node: other.id, by: id });
+  const removal = removeNode(state, { type: "remove-node", node: other.id, by: id }, shardIdOf);
   if (isSamePlace && !("rejection" in removal)) return removal;
   return rejection(`ERR node ${other.name || other.id} has the address ${host}:${port} already`);
 }
@@ -307,6 +311,7 @@ function problemOfSlots(slots: readonly SlotRange[]): string | undefined {
 function removeNode(
   state: TopologyState,
   { node: id, by }: Extract<TopologyRequest, { type: "remove-node" }>,
+  shardIdOf: ShardIdOf,
 ): TopologyDecision {
   const node = state.nodes.get(id);
   // Somebody else has taken it out already: redis-cli asks every node to forget it.
@@ -325,13 +330,17 @@ function removeNode(
       `ERR node ${node.name || id} owns slots ${shard.slots.map(({ first, last }) => `${first}-${last}`).join(" ")}: move them to another node first`,
     );
   }
-  if (shard.replicas.length > 0) {
-    return rejection(`ERR node ${node.name || id} has replicas: give them another primary first`);
-  }
   const gains = migrationTo(state, shard.id);
   if (gains !== undefined)
     return rejection(`ERR migration ${gains} moves slots to node ${node.name || id}: abort it first`);
-  return records({ type: "shard-removed", shard: shard.id }, { type: "node-removed", node: id });
+  // A shard without slots holds nothing: its replicas are primaries without slots from here on. redis-cli has some nodes forget a primary before it gives the
+  // replicas to others.
+  return records(
+    ...shard.replicas.map((replica) => ({ type: "replica-removed", shard: shard.id, node: replica }) as const),
+    { type: "shard-removed", shard: shard.id },
+    ...shard.replicas.map((replica) => newShard(state, replica, shardIdOf)),
+    { type: "node-removed", node: id },
+  );
 }
 
 function assignSlots(

@@ -1,0 +1,166 @@
+/** redis-cli --cluster builds clusters out of empty nodes, adds nodes to them and takes some out, as it does with Redis' own. */
+import { afterAll, describe, expect, test } from "bun:test";
+import { agreed, ask, askUntil, nodesOf, redisCli, until } from "../support/ask-nodes.ts";
+import { type BunchProcess, endLeftovers, runBunch } from "../support/bunch-server.ts";
+import { needsRedisServer } from "../support/redis-server.ts";
+
+/** Nothing here is timed: a machine that is busy takes longer. */
+const LIMIT_MS = 120_000;
+
+afterAll(endLeftovers, LIMIT_MS);
+
+function startEmpty(port: number, ...flags: readonly string[]): BunchProcess {
+  return runBunch(["node", "--port", String(port), "--name", `node-${port}`, "--empty", ...flags]);
+}
+
+async function startAllEmpty(ports: readonly number[]): Promise<readonly BunchProcess[]> {
+  const nodes = ports.map((port) => startEmpty(port));
+  await Promise.all(nodes.map((node) => node.until("serving node")));
+  return nodes;
+}
+
+const at = (port: number): string => `127.0.0.1:${port}`;
+
+/** Runs redis-cli --cluster, which must succeed. */
+async function cluster(subcommand: string, ...args: readonly string[]): Promise<string> {
+  const { code, said } = await redisCli("--cluster", subcommand, ...args);
+  expect(code, said).toBe(0);
+  expect(said).not.toContain("ERR");
+  return said;
+}
+
+/** That a check finds nothing amiss, whichever node it begins with. */
+async function isClean(ports: readonly number[]): Promise<void> {
+  for (const port of ports) {
+    const said = await cluster("check", at(port));
+    expect(said).toContain("[OK] All nodes agree about slots configuration.");
+    expect(said).toContain("[OK] All 16384 slots covered.");
+    expect(said).not.toMatch(/\[(WARNING|ERR)\]/);
+  }
+}
+
+async function idOf(port: number): Promise<string> {
+  return /[0-9a-f]{40}/.exec(await ask(port, "cluster myid"))?.[0] ?? "none";
+}
+
+describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
+  test(
+    "create makes one cluster of six empty nodes, with a replica for each primary; nodes are added, taken out, and met again",
+    async () => {
+      const ports = [23_000, 23_001, 23_002, 23_003, 23_004, 23_005];
+      const [first = 0, second = 0, third = 0] = ports;
+      const [added, replica] = [23_006, 23_007];
+      await startAllEmpty([...ports, added]);
+      const returning = startEmpty(replica);
+      await returning.until("serving node");
+
+      const created = await cluster("create", ...ports.map(at), "--cluster-replicas", "1", "--cluster-yes");
+      expect(created).toContain("[OK] All 16384 slots covered.");
+      const map = await agreed(ports, (nodes) => nodes.length === 6);
+      expect(map.filter(({ flags }) => flags === "master").map(({ slots }) => slots)).toEqual(
+        expect.arrayContaining(["0-5460", "5461-10922", "10923-16383"]),
+      );
+      const primaries = map.filter(({ flags }) => flags === "slave").map(({ primary }) => primary);
+      expect(new Set(primaries).size).toBe(3);
+      await isClean(ports);
+
+      for (const [key, value] of [
+        ["foo", "one"],
+        ["bar", "two"],
+        ["hello", "three"],
+      ] as const) {
+        expect((await redisCli("-c", "-p", String(second), "set", key, value)).said).toBe("OK\n");
+        for (const port of ports)
+          expect((await redisCli("-c", "-p", String(port), "get", key)).said).toBe(`${value}\n`);
+      }
+      const info = await cluster("info", at(third));
+      expect(info).toContain("[OK] 3 keys in 3 masters.");
+      expect(info).toContain("5462 slots | 1 slaves.");
+      const call = await cluster("call", at(first), "ping");
+      for (const port of ports) expect(call).toContain(`${at(port)}: PONG`);
+
+      expect(await cluster("add-node", at(added), at(first))).toContain("[OK] New node added correctly.");
+      await agreed([...ports, added], (nodes) => nodes.length === 7);
+      await isClean([first, added]);
+      expect(await cluster("add-node", at(replica), at(first), "--cluster-slave")).toContain(
+        "[OK] New node added correctly.",
+      );
+      const id = await idOf(replica);
+      await agreed([...ports, added, replica], (nodes) =>
+        nodes.some((each) => each.id === id && each.flags === "slave" && each.primary !== "-"),
+      );
+      await isClean([third, replica]);
+
+      const addedId = await idOf(added);
+      expect(await cluster("del-node", at(first), addedId)).toContain("Sending CLUSTER RESET SOFT to the deleted node");
+      await agreed([...ports, replica], (nodes) => nodes.length === 7 && nodes.every((each) => each.id !== addedId));
+      await agreed([added], (nodes) => nodes.length === 1 && nodes[0]?.slots === "");
+      await isClean([second, replica]);
+      // It is nobody's any more, and can be added again.
+      await cluster("add-node", at(added), at(second));
+      await agreed([...ports, added, replica], (nodes) => nodes.length === 8);
+      await isClean([added]);
+
+      // Once, on one node; redis-cli says it to all the others as well.
+      expect(await ask(first, `cluster forget ${id}`)).toBe("+OK\r\n");
+      await agreed([...ports, added], (nodes) => nodes.length === 7);
+      for (const port of [first, second, third]) expect(await ask(port, `cluster forget ${id}`)).toBe("+OK\r\n");
+      await returning.until("this node was taken out of the cluster");
+      returning.kill("SIGKILL");
+      await returning.exited;
+      // Told where the cluster is, it stays out all the same, and says why.
+      const again = runBunch([
+        "node",
+        "--port",
+        String(replica),
+        "--name",
+        `node-${replica}`,
+        "--join",
+        at(first + 10_000),
+      ]);
+      await again.until("this node was taken out of the cluster; CLUSTER MEET brings it back");
+      expect((await nodesOf(first)).some((each) => each.id === id)).toBe(false);
+      expect(await ask(first, `cluster meet 127.0.0.1 ${replica}`)).toBe("+OK\r\n");
+      await agreed([...ports, added, replica], (nodes) => nodes.some((each) => each.id === id));
+      await isClean([first, replica]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "create makes one cluster of three empty nodes without replicas; one that is forgotten starts as a cluster by itself, and is met again",
+    async () => {
+      const ports = [23_010, 23_011, 23_012];
+      const [first = 0, , third = 0] = ports;
+      const nodes = await startAllEmpty(ports);
+      await cluster("create", ...ports.map(at), "--cluster-replicas", "0", "--cluster-yes");
+      await agreed(ports, (each) => each.length === 3 && each.every(({ slots }) => slots !== ""));
+      await isClean(ports);
+
+      const id = await idOf(third);
+      const refused = await redisCli("--cluster", "del-node", at(first), id);
+      expect(refused.code).toBe(1);
+      expect(refused.said).toContain("is not empty! Reshard data away and try again.");
+      expect(await ask(first, `cluster forget ${id}`)).toContain("owns slots");
+      expect(await ask(third, "cluster flushslots")).toBe("+OK\r\n");
+      expect(await ask(first, `cluster forget ${id}`)).toBe("+OK\r\n");
+      await agreed(ports.slice(0, 2), (each) => each.length === 2);
+      expect(await ask(first, "cluster addslotsrange 10923 16383")).toBe("+OK\r\n");
+      nodes[2]?.kill("SIGKILL");
+      await nodes[2]?.exited;
+      const again = startEmpty(third);
+      await again.until("takes part");
+      await askUntil(third, "cluster info", "cluster_known_nodes:1\r\n");
+      // As the cluster looks for members that it has lost, it would have found this one.
+      await until(
+        () => ask(first, "cluster info"),
+        (info) => info.includes("cluster_known_nodes:2\r\n") && info.includes("cluster_state:ok"),
+        "the cluster to be of two nodes",
+      );
+      expect(await ask(third, `cluster meet 127.0.0.1 ${first}`)).toBe("+OK\r\n");
+      await agreed(ports, (each) => each.length === 3);
+      await isClean(ports);
+    },
+    LIMIT_MS,
+  );
+});
