@@ -120,8 +120,9 @@ export default definePlugin({
           if (isMeeting) begin(from.address, other.clusterId, other.nodeCount === 1 && other.isKeyless);
           break;
         case "invite":
-          // Nobody has asked for a member that was lost to be met: it must have nothing to lose.
-          if (isMeeting || other.isKeyless) send(from.address, { type: "invite", clusterId: topology.map.clusterId });
+          // Nobody has asked for a member that was lost to be met: it must have nothing to lose, and nobody may have taken it out of where it was.
+          if (isMeeting || (other.isKeyless && !other.isOut))
+            send(from.address, { type: "invite", clusterId: topology.map.clusterId });
           break;
         case "wait":
           break;
