@@ -153,7 +153,7 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
     [
       "a name to announce that would break the lines that clients parse",
       () => ["--announce-host", "a b"],
-      'Setting "announceHost" is "a b" (from --announce-host), but it must be text: an address or a host name.',
+      'Setting "announceHost" is "a b" (from --announce-host), but it must be text: an address or a host name, or several, separated by commas.',
     ],
     [
       "a map with such a name",
