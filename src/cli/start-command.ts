@@ -97,7 +97,11 @@ async function run(count: number, portText: string): Promise<void> {
     ]);
     const exited = child.exited.then(async (code) => {
       await output;
-      if (isStopping) return;
+      if (isStopping) {
+        // Whoever still waits for it to be ready waits in vain.
+        ready.reject(new Error("the node was stopped"));
+        return;
+      }
       exitCode = 1;
       const how = child.signalCode === null ? `exit code ${code}` : `signal ${child.signalCode}`;
       say(process.stderr, `${prefix} ${pc.red(`the node has died (${how}); its slots are not served`)}\n`);
@@ -108,20 +112,20 @@ async function run(count: number, portText: string): Promise<void> {
   });
 
   const stop = (): void => {
-    if (isStopping) {
-      for (const { child } of children) child.kill("SIGKILL");
-      return;
-    }
+    if (isStopping) return;
     isStopping = true;
     for (const { child } of children) child.kill("SIGTERM");
     setTimeout(() => {
       for (const { child } of children) child.kill("SIGKILL");
     }, STOP_LIMIT_MS).unref();
   };
-  process.on("SIGINT", stop);
-  process.on("SIGTERM", stop);
-  // The terminal was closed.
-  process.on("SIGHUP", stop);
+  // SIGHUP: the terminal was closed. A second signal ends the nodes at once.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      if (isStopping) for (const { child } of children) child.kill("SIGKILL");
+      stop();
+    });
+  }
   for (const stream of [process.stdout, process.stderr]) stream.on("error", stop);
   process.on("exit", () => {
     for (const { child } of children) if (child.exitCode === null) child.kill("SIGKILL");
@@ -132,7 +136,7 @@ async function run(count: number, portText: string): Promise<void> {
   } catch (thrown) {
     stop();
     await Promise.all(children.map(({ exited }) => exited));
-    if (isStopping && !(thrown instanceof StartError)) process.exit(0);
+    if (!(thrown instanceof StartError)) process.exit(exitCode);
     throw thrown;
   }
   say(process.stdout, `\n${pc.green(`${count} ${count === 1 ? "node" : "nodes"}, all 16384 slots served.`)} Try:\n`);

@@ -3,6 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { ask } from "../support/ask-nodes.ts";
 import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
 
@@ -385,6 +386,27 @@ describe("bun start", () => {
       await cluster.exited;
     });
   }
+
+  for (const [what, reader] of [
+    ["has read one line", "head -n 1"],
+    ["reads nothing", "true"],
+  ] as const) {
+    test(`ends with its nodes when who reads its output ${what} and goes`, async () => {
+      const main = join(import.meta.dir, "../../src/main.ts");
+      const command = `"${process.execPath}" "${main}" start --nodes 2 --port 21846 | ${reader}`;
+      // A shell waits for all of a pipeline: it ends when `bun start` does.
+      const shell = Bun.spawn(["sh", "-c", command], { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+      await shell.exited;
+      for (const port of [21_846, 21_847]) expect(await ask(port, "ping")).toBe("closed");
+    }, 60_000);
+  }
+
+  test("ends when it is told to before its nodes serve", async () => {
+    const cluster = runBunch(["start", "--nodes", "2", "--port", "21846"]);
+    await cluster.until("ready node");
+    cluster.kill("SIGTERM");
+    expect(await cluster.exited).toBe(0);
+  }, 60_000);
 
   test("says no to a bad number of nodes, and to a taken port", async () => {
     const bad = runBunch(["start", "--nodes", "0"]);
