@@ -9,12 +9,24 @@ const LIMIT_MS = 120_000;
 
 afterAll(endLeftovers, LIMIT_MS);
 
-function startEmpty(port: number, ...flags: readonly string[]): BunchProcess {
-  return runBunch(["node", "--port", String(port), "--name", `node-${port}`, "--empty", ...flags]);
+/** Below the ports that a system gives to connections going out: another process' may have one of these. */
+const busPort = (port: number): number => port + 500;
+
+function startNode(port: number, ...flags: readonly string[]): BunchProcess {
+  return runBunch([
+    "node",
+    "--port",
+    String(port),
+    "--bus-port",
+    String(busPort(port)),
+    "--name",
+    `node-${port}`,
+    ...flags,
+  ]);
 }
 
 async function startAllEmpty(ports: readonly number[]): Promise<readonly BunchProcess[]> {
-  const nodes = ports.map((port) => startEmpty(port));
+  const nodes = ports.map((port) => startNode(port, "--empty"));
   await Promise.all(nodes.map((node) => node.until("serving node")));
   return nodes;
 }
@@ -51,7 +63,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       const [first = 0, second = 0, third = 0] = ports;
       const [added, replica] = [23_006, 23_007];
       await startAllEmpty([...ports, added]);
-      const returning = startEmpty(replica);
+      const returning = startNode(replica, "--empty");
       await returning.until("serving node");
 
       const created = await cluster("create", ...ports.map(at), "--cluster-replicas", "1", "--cluster-yes");
@@ -109,18 +121,10 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       returning.kill("SIGKILL");
       await returning.exited;
       // Told where the cluster is, it stays out all the same, and says why.
-      const again = runBunch([
-        "node",
-        "--port",
-        String(replica),
-        "--name",
-        `node-${replica}`,
-        "--join",
-        at(first + 10_000),
-      ]);
+      const again = startNode(replica, "--join", at(busPort(first)));
       await again.until("this node was taken out of the cluster; CLUSTER MEET brings it back");
       expect((await nodesOf(first)).some((each) => each.id === id)).toBe(false);
-      expect(await ask(first, `cluster meet 127.0.0.1 ${replica}`)).toBe("+OK\r\n");
+      expect(await ask(first, `cluster meet 127.0.0.1 ${replica} ${busPort(replica)}`)).toBe("+OK\r\n");
       await agreed([...ports, added, replica], (nodes) => nodes.some((each) => each.id === id));
       await isClean([first, replica]);
     },
@@ -148,7 +152,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       expect(await ask(first, "cluster addslotsrange 10923 16383")).toBe("+OK\r\n");
       nodes[2]?.kill("SIGKILL");
       await nodes[2]?.exited;
-      const again = startEmpty(third);
+      const again = startNode(third, "--empty");
       await again.until("takes part");
       await askUntil(third, "cluster info", "cluster_known_nodes:1\r\n");
       // As the cluster looks for members that it has lost, it would have found this one.
@@ -157,7 +161,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
         (info) => info.includes("cluster_known_nodes:2\r\n") && info.includes("cluster_state:ok"),
         "the cluster to be of two nodes",
       );
-      expect(await ask(third, `cluster meet 127.0.0.1 ${first}`)).toBe("+OK\r\n");
+      expect(await ask(third, `cluster meet 127.0.0.1 ${first} ${busPort(first)}`)).toBe("+OK\r\n");
       await agreed(ports, (each) => each.length === 3);
       await isClean(ports);
     },
