@@ -50,7 +50,7 @@ async function run(count: number, portText: string): Promise<void> {
     try {
       stream.write(text);
     } catch {
-      stop();
+      quit();
     }
   };
   const main = fileURLToPath(new URL("../main.ts", import.meta.url));
@@ -118,11 +118,16 @@ async function run(count: number, portText: string): Promise<void> {
       for (const { child } of children) child.kill("SIGKILL");
     }, STOP_LIMIT_MS).unref();
   };
-  process.on("SIGINT", stop);
-  process.on("SIGTERM", stop);
+  /** The same, and ends: also where some node never came to be ready, and whoever waits for that waits for nothing. */
+  const quit = (): void => {
+    stop();
+    void Promise.all(children.map(({ child }) => child.exited)).then(() => process.exit(exitCode));
+  };
+  process.on("SIGINT", quit);
+  process.on("SIGTERM", quit);
   // The terminal was closed.
-  process.on("SIGHUP", stop);
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", stop);
+  process.on("SIGHUP", quit);
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", quit);
   process.on("exit", () => {
     for (const { child } of children) if (child.exitCode === null) child.kill("SIGKILL");
   });
