@@ -631,6 +631,7 @@ export default definePlugin({
     context.on(hooks.info, () => ({
       section: "cluster",
       fields: {
+        raft_group: group,
         ...infoOf(machine(), isOut),
         raft_malformed_frames: malformedFrames + (machine()?.contradictions ?? 0),
         raft_foreign_frames: foreignFrames,

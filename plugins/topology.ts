@@ -125,7 +125,10 @@ export default definePlugin({
 
     let journal = new Journal();
     // Before a group is there this node knows who there may be, and nothing that anybody serves.
-    let state: TopologyState = { ...EMPTY_STATE, nodes: founding.nodes };
+    let state: TopologyState = {
+      ...EMPTY_STATE,
+      nodes: start.type === "found" ? founding.nodes : new Map([[node.id, listed.record]]),
+    };
     let map = imageOf(state, undefined);
     // The leader's, while this node leads: what its whole log gives.
     let ahead: { state: TopologyState; readonly settled: Set<string> } | undefined;
