@@ -658,10 +658,10 @@ export default definePlugin({
         formation?.ask(clock.monotonicMs());
       },
       silentMs(nodeId) {
+        if (!isReady() || nodeId === node.id) return 0;
+        // One that has left the group in order is in none, and says nothing either.
         const member = machine()?.configuration.members.find(({ id }) => nodeIdOf(id) === nodeId);
-        return member === undefined || !isReady() || member.id === peer
-          ? 0
-          : known.silentMs(member.id, clock.monotonicMs());
+        return known.silentMs(member?.id ?? nodeId, clock.monotonicMs());
       },
       request(id, request, isShared = false) {
         return new Promise<RequestOutcome>((resolve) => {
@@ -673,8 +673,8 @@ export default definePlugin({
           const pending = requests.add(id, request, clock.monotonicMs(), settings.requestMs, resolve, isShared ? 1 : 0);
           // Asked again after it was settled: it gets its first outcome.
           const applied = state?.outcomeOf(id);
-          if (applied !== undefined) settle(machine()?.log.appliedIndex ?? 0, applied);
-          else if (pending === undefined) resolve({ type: "refused", reason: "too many requests wait already" });
+          if (pending === undefined) resolve({ type: "refused", reason: "too many requests wait already" });
+          else if (applied !== undefined) settle(machine()?.log.appliedIndex ?? 0, applied);
           else ask(pending);
         });
       },
