@@ -119,15 +119,6 @@ export default definePlugin({
       for (const [question, { other }] of meetings) if (other && isOver(other)) meetings.delete(question);
     };
 
-    context.on(context.hooks.mapChanged, ({ map, previous }) => {
-      // What was asked before somebody was taken out does not bring it back: that takes another word.
-      if (consensus.status.isOut) meetings.clear();
-      if (map.tombstones === previous?.tombstones || map.tombstones.length === 0) return;
-      const known = new Set(previous?.clusterId === map.clusterId ? previous.tombstones.map(({ node: id }) => id) : []);
-      const gone = new Set(map.tombstones.map(({ node: id }) => id).filter((id) => !known.has(id)));
-      endMeetings(({ nodeId }) => gone.has(nodeId));
-    });
-
     // --- finding out who joins whom ---
 
     const invite = (address: BusAddress, isKeyless: boolean): void =>
@@ -313,10 +304,7 @@ export default definePlugin({
 
     // --- frames and time ---
 
-    // Before that it may still be reading its disk, and seem to belong to nothing.
-    let isReady = false;
     bus.receive(BusChannel.meeting, (from, bytes) => {
-      if (!isReady) return;
       const frame = readMeetingFrame(bytes);
       switch (frame?.type) {
         case undefined:
@@ -354,7 +342,6 @@ export default definePlugin({
       }
     };
     context.on(context.hooks.ready, () => {
-      isReady = true;
       context.every(STEP_MS, () => {
         const nowMs = clock.monotonicMs();
         // A node without a map may come to be in a cluster in another way, and has nothing at stake if nobody ever answers.
