@@ -304,7 +304,10 @@ export default definePlugin({
 
     // --- frames and time ---
 
+    // Before that it may still be reading its disk, and seem to belong to nothing.
+    let isReady = false;
     bus.receive(BusChannel.meeting, (from, bytes) => {
+      if (!isReady) return;
       const frame = readMeetingFrame(bytes);
       switch (frame?.type) {
         case undefined:
@@ -342,6 +345,7 @@ export default definePlugin({
       }
     };
     context.on(context.hooks.ready, () => {
+      isReady = true;
       context.every(STEP_MS, () => {
         const nowMs = clock.monotonicMs();
         // A node without a map may come to be in a cluster in another way, and has nothing at stake if nobody ever answers.
