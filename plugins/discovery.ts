@@ -8,6 +8,8 @@
  * (`mapChanged`), links that break, and how long this node's own event loop stands still. It takes part once the map has admitted this start of the node.
  *
  * - What it finds it tells by the hook `memberChanged` and the service `membership`; others act on it.
+ * - A node that others are ahead of, and that has had no news of the map for a while, fetches what it lacks from one of them (`Consensus.catchUp`): every node
+ *   is in the log's group, but its leader may not reach each of them.
  * - With `forgetAfterMs` the leader's node takes members out of the map that have been down for so long and own no slots.
  * - A node that stops says so, and is not looked for.
  *
@@ -31,6 +33,8 @@ import type { Timer } from "../src/world.ts";
 const LAG_STEP_MS = 250;
 /** The longest stop of so long is told at a time. */
 const LAG_MS = 1000;
+/** So long a node that others are ahead of waits for the log's leader, which mostly is on its way, before it asks them. */
+const BEHIND_MS = 500;
 /** How often the leader's node looks for members to take out. */
 const FORGET_MS = 1000;
 
@@ -136,6 +140,8 @@ export default definePlugin({
     let timerAtMs = Number.POSITIVE_INFINITY;
     let isStopped = false;
     let malformedMessages = 0;
+    /** Since when others have had newer maps while none came here; `undefined`: none has been heard of since the last that came. */
+    let behindSinceMs: number | undefined;
 
     // --- running the machine ---
 
@@ -178,8 +184,9 @@ export default definePlugin({
           break;
         }
         case "newer-map":
-          // Every node is in the log's group, whose leader sends what is missing. That others have more than this node is worth a line.
           log.debug("newer map", { version: effect.version, from: effect.from });
+          behindSinceMs ??= clock.monotonicMs();
+          if (clock.monotonicMs() - behindSinceMs >= BEHIND_MS) consensus?.catchUp(effect.from);
           break;
         default:
           effect satisfies never;
@@ -197,6 +204,7 @@ export default definePlugin({
     /** Who is a member, and which start of it, is what the map says. Nodes that have never started are none yet. */
     const follow = ({ map, delta }: MapChange): void => {
       if (bus === undefined || consensus === undefined || isStopped) return;
+      behindSinceMs = undefined;
       const own = map.nodes.find(({ id }) => id === node.id);
       const isAdmitted = own !== undefined && own.start === node.runId;
       if (machine !== undefined && (!isAdmitted || machine.id !== own.id || clusterId !== map.clusterId)) stop();

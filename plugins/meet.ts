@@ -37,6 +37,8 @@ import { type ClusterStanding, meetingStep } from "../src/protocol/meeting.ts";
 const STEP_MS = 250;
 /** How long a node tries to meet another one. */
 const MEETING_MS = 60_000;
+/** A cluster that was asked to come here instead is not joined for so long, whatever it has said before. */
+const HANDOVER_MS = 5000;
 /** Nodes that are being met at a time. */
 const MAX_MEETINGS = 100;
 /** A member that has been silent for so long is dialled: it may have come back as somebody who knows of nothing. */
@@ -50,6 +52,8 @@ const MAX_MEMBERS = 20;
 interface Meeting {
   readonly address: BusAddress;
   readonly untilMs: number;
+  /** What it has said last. */
+  other?: { readonly nodeId: string; readonly standing: ClusterStanding };
 }
 
 export default definePlugin({
@@ -73,10 +77,15 @@ export default definePlugin({
     let rediscoveredAtMs = clock.monotonicMs();
     /** A join of a node that has no map to seal. */
     let unsealed: SealRecord | undefined;
+    let unsealedUntilMs = 0;
     /** A join that has come to its end: the sealed map counts until the other cluster has sent its own. */
     let settled = "";
     /** The cluster that is to be joined is one node, and holds no keys: should it refuse, it can come here instead. */
     let isHostKeyless = false;
+    /** If each joined the other, both would be sealed, and neither could take the other in. */
+    let handedOverUntilMs = 0;
+    /** What a join without slots gave away: it is taken back if that is refused as well. */
+    let givenUp: { readonly joinId: string; readonly slots: readonly SlotRange[] } | undefined;
     /** One step of a join at a time. */
     let isBusy = false;
     /** Joins that this node is asking its cluster about. */
@@ -88,7 +97,8 @@ export default definePlugin({
       clusterId: topology.map.version === 0 ? consensus.status.group : topology.map.clusterId,
       nodeCount: topology.map.nodes.length,
       isKeyless: keyspace.size === 0,
-      isSealed: unsealed !== undefined || topology.map.seal !== undefined,
+      // One that was taken out of where it was going will never get that map: the sealed one binds it to nothing.
+      isSealed: unsealed !== undefined || (topology.map.seal !== undefined && !consensus.status.isOut),
       // That the map does not have this node yet, which is just joining, is something else.
       isOut: consensus.status.isOut,
     });
@@ -103,26 +113,36 @@ export default definePlugin({
       lastError = reason;
       log.error(what, { reason });
     };
+    /** It is one node, which could come to another cluster as well, and has nothing to lose by it. */
+    const isYielding = ({ nodeCount, isKeyless }: ClusterStanding): boolean => nodeCount === 1 && isKeyless;
+    const endMeetings = (isOver: (other: NonNullable<Meeting["other"]>) => boolean): void => {
+      for (const [question, { other }] of meetings) if (other && isOver(other)) meetings.delete(question);
+    };
 
     // --- finding out who joins whom ---
 
+    const invite = (address: BusAddress, isKeyless: boolean): void =>
+      send(address, { type: "invite", clusterId: topology.map.clusterId, isKeyless });
     const ask = (address: BusAddress, question: number): void =>
       send(address, { type: "hello", question, standing: standing() });
     const heardStanding = (from: BusSender, question: number, other: ClusterStanding): void => {
-      const isMeeting = meetings.has(question);
+      const met = meetings.get(question);
+      const isMeeting = met !== undefined;
       if (!isMeeting && !rediscoveries.delete(question)) return;
-      const step = meetingStep(standing(), other);
+      if (isMeeting) met.other = { nodeId: from.nodeId, standing: other };
+      const self = standing();
+      const step = meetingStep(self, other);
       switch (step.type) {
         case "met":
           meetings.delete(question);
           break;
         case "join":
-          if (isMeeting) begin(from.address, other.clusterId, other.nodeCount === 1 && other.isKeyless);
+          if (isMeeting && clock.monotonicMs() >= handedOverUntilMs)
+            begin(from.address, other.clusterId, isYielding(other));
           break;
         case "invite":
           // Nobody has asked for a member that was lost to be met: it must have nothing to lose, and nobody may have taken it out of where it was.
-          if (isMeeting || (other.isKeyless && !other.isOut))
-            send(from.address, { type: "invite", clusterId: topology.map.clusterId });
+          if (isMeeting || (other.isKeyless && !other.isOut)) invite(from.address, isYielding(self));
           break;
         case "wait":
           break;
@@ -167,6 +187,7 @@ export default definePlugin({
           if (problem !== undefined) fail("this node was not made part of another cluster", problem);
         } else if (own === "") {
           unsealed = seal;
+          unsealedUntilMs = clock.monotonicMs() + MEETING_MS;
         } else if (own !== clusterId) {
           await change({ type: "seal", seal }, `to be part of the cluster of ${formatAddress(address)}`);
         }
@@ -213,9 +234,10 @@ export default definePlugin({
       });
     const refused = async (seal: SealRecord, reason: string): Promise<void> => {
       const again = { ...seal, joinId: randomId(random) };
+      const slots = ownSlots();
       // Slots without keys are worth nothing to anybody: the node comes in without them.
       const isGivenUp =
-        ownSlots().length > 0 &&
+        slots.length > 0 &&
         (await keyHold.during(async () => {
           if (keyspace.size > 0) return false;
           const requests: readonly TopologyRequest[] = [
@@ -225,13 +247,18 @@ export default definePlugin({
           ];
           return change({ type: "all", requests }, `to be part of another cluster without slots: ${reason}`);
         }));
+      if (isGivenUp) givenUp = { joinId: again.joinId, slots };
       if (isGivenUp || topology.map.seal?.joinId !== seal.joinId) return;
-      if (!(await change({ type: "unseal", joinId: seal.joinId }, `it was refused: ${reason}`))) return;
+      const requests: TopologyRequest[] = [{ type: "unseal", joinId: seal.joinId }];
+      // They were not what was in the way.
+      if (givenUp?.joinId === seal.joinId) requests.push({ type: "assign-slots", node: node.id, slots: givenUp.slots });
+      if (!(await change({ type: "all", requests }, `it was refused: ${reason}`))) return;
       if (isHostKeyless && keyspace.size > 0) {
-        send(seal, { type: "invite", clusterId: topology.map.clusterId });
+        handedOverUntilMs = clock.monotonicMs() + HANDOVER_MS;
+        invite(seal, false);
         return;
       }
-      meetings.clear();
+      endMeetings((other) => other.standing.clusterId === seal.clusterId);
       fail("the cluster does not take this node in", reason);
     };
 
@@ -257,8 +284,23 @@ export default definePlugin({
         .map(({ busHost, busPort }) => ({ host: busHost, port: busPort }));
       const isAdmitted = outcome.type === "done";
       const reason = outcome.type === "rejected" ? outcome.reason.replace(/^ERR /, "") : "";
+      // Whoever had it invited hears why it does not come, unless it has another way: without its slots, or by taking this node in instead.
+      endMeetings(({ nodeId, standing: other }) => {
+        const isOver = slots.length === 0 || (!other.isKeyless && !isYielding(standing()));
+        if (isAdmitted || nodeId !== from.nodeId || !isOver) return false;
+        fail("a node was not taken in", reason);
+        return true;
+      });
       send(from.address, { type: "verdict", joinId, isAdmitted, reason, clusterId: own, members });
     };
+
+    // Whoever is taken out of the cluster meanwhile is not met any more, until somebody says so again.
+    context.on(context.hooks.mapChanged, ({ map, previous }) => {
+      if (meetings.size === 0 || map.tombstones === previous?.tombstones) return;
+      const removed = new Set(map.tombstones.map(({ node: id }) => id));
+      for (const { node: id } of previous?.tombstones ?? []) removed.delete(id);
+      endMeetings(({ nodeId }) => removed.has(nodeId));
+    });
 
     // --- frames and time ---
 
@@ -280,7 +322,7 @@ export default definePlugin({
           break;
         case "invite":
           if (frame.clusterId !== topology.map.clusterId || standing().isOut)
-            begin(from.address, frame.clusterId, false);
+            begin(from.address, frame.clusterId, frame.isKeyless);
           break;
         case "join":
           admit(from, frame).catch((thrown: unknown) => context.fault(thrown));
@@ -306,6 +348,11 @@ export default definePlugin({
       isReady = true;
       context.every(STEP_MS, () => {
         const nowMs = clock.monotonicMs();
+        // A node without a map may come to be in a cluster in another way, and has nothing at stake if nobody ever answers.
+        if (unsealed !== undefined && !isBusy && (consensus.status.group !== "" || nowMs >= unsealedUntilMs)) {
+          if (consensus.status.group === "") fail("this node was not taken in", "no word came from the other cluster");
+          unsealed = undefined;
+        }
         const seal = join();
         if (seal !== undefined) askToJoin(seal);
         for (const [question, { address, untilMs }] of meetings) {

@@ -9,6 +9,7 @@
  * - founds the group from a list of addresses, or joins the one that is there (`founding.ts`);
  * - takes requests to the leader and tells what became of them (`request-queue.ts`);
  * - sees, while it leads, that the right members vote (`voter-step.ts`);
+ * - asks members that do not lead for what is committed, when it is told that they have more (`catch-up.ts`);
  * - makes snapshots, so that the log stays short.
  *
  * A node without a data directory is another member each time that it starts: it never votes twice, and never pretends to have what it has lost.
@@ -22,6 +23,7 @@ import { Barriers } from "../src/consensus/barriers.ts";
 import { type Leaver, sayFarewell } from "../src/consensus/farewell.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
 import { type Proposal, foundingMembers, soleProposal } from "../src/consensus/founding.ts";
+import { CatchUp } from "../src/consensus/catch-up.ts";
 import { channelOf } from "../src/consensus/frame-channel.ts";
 import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { Proposals } from "../src/consensus/proposals.ts";
@@ -148,6 +150,7 @@ export default definePlugin({
     let isEstablished = false;
     const requests = new RequestQueue(hex(6));
     const barriers = new Barriers(clock);
+    const catchUp = new CatchUp(clock, () => (isOut || isStopping ? undefined : driver));
     /** Among them those that the configuration does not name (yet). */
     const known = new KnownPeers();
     let malformedFrames = 0;
@@ -253,7 +256,7 @@ export default definePlugin({
           send: (to, message) => {
             const address = addressOf(to);
             // What would wait behind all that is out of date when it arrives. It is sent anew; heartbeats, which ask for it, go on.
-            const isBulk = message.type === "snapshot" || (message.type === "append" && message.entries.length > 0);
+            const isBulk = message.type === "snapshot" || ("entries" in message && message.entries.length > 0);
             if (address === undefined || (isBulk && bus.queuedBytes(address) > MAX_BACKLOG_BYTES)) return;
             sendTo(address, { type: "raft", group, from: peer, to, message });
           },
@@ -403,6 +406,7 @@ export default definePlugin({
             return;
           }
           driver.input({ type: "message", from: frame.from, message: frame.message });
+          if (frame.message.type === "fetch-response") catchUp.answered(frame.from);
           break;
         case "who":
           if (hasRead) formation?.asked(from, frame.standing, clock.monotonicMs());
@@ -631,9 +635,11 @@ export default definePlugin({
     context.on(hooks.info, () => ({
       section: "cluster",
       fields: {
+        raft_group: group,
         ...infoOf(machine(), isOut),
         raft_malformed_frames: malformedFrames + (machine()?.contradictions ?? 0),
         raft_foreign_frames: foreignFrames,
+        raft_fetches: catchUp.fetches,
       },
     }));
 
@@ -653,16 +659,17 @@ export default definePlugin({
         return leadership;
       },
       nextRequestId: () => requests.nextId(),
+      catchUp: (nodeId) => catchUp.from(nodeId),
       lookAt(addresses) {
         if (group !== "") return;
         formation?.learn(addresses);
         formation?.ask(clock.monotonicMs());
       },
       silentMs(nodeId) {
+        if (!isReady() || nodeId === node.id) return 0;
+        // One that has left the group in order is in none, and says nothing either.
         const member = machine()?.configuration.members.find(({ id }) => nodeIdOf(id) === nodeId);
-        return member === undefined || !isReady() || member.id === peer
-          ? 0
-          : known.silentMs(member.id, clock.monotonicMs());
+        return known.silentMs(member?.id ?? nodeId, clock.monotonicMs());
       },
       request(id, request, isShared = false) {
         return new Promise<RequestOutcome>((resolve) => {
@@ -674,8 +681,8 @@ export default definePlugin({
           const pending = requests.add(id, request, clock.monotonicMs(), settings.requestMs, resolve, isShared ? 1 : 0);
           // Asked again after it was settled: it gets its first outcome.
           const applied = state?.outcomeOf(id);
-          if (applied !== undefined) settle(machine()?.log.appliedIndex ?? 0, applied);
-          else if (pending === undefined) resolve({ type: "refused", reason: "too many requests wait already" });
+          if (pending === undefined) resolve({ type: "refused", reason: "too many requests wait already" });
+          else if (applied !== undefined) settle(machine()?.log.appliedIndex ?? 0, applied);
           else ask(pending);
         });
       },

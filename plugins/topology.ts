@@ -15,6 +15,7 @@ import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { BUS_PORT_OFFSET, type CoreSettings, HOST_PATTERN } from "../src/config.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
+import { busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
   type Decision,
@@ -102,12 +103,12 @@ function shardIdOf(nodeId: string): string {
 export default definePlugin({
   name: "topology",
   summary: "Keeps the cluster map: decides its changes, applies them, tells them.",
-  uses: { consensus: consensusService },
+  uses: { bus: busService, consensus: consensusService },
   provides: { topology: topologyService },
   settings: settingsSchema,
   setup(context) {
     const { core, hooks, node, settings, world } = context;
-    const { consensus } = context.uses;
+    const { bus, consensus } = context.uses;
     const { clock, log } = world;
     const start = startOf(settings.nodes, node, core);
     const founders = start.type === "found" ? start.founders : [];
@@ -125,7 +126,10 @@ export default definePlugin({
 
     let journal = new Journal();
     // Before a group is there this node knows who there may be, and nothing that anybody serves.
-    let state: TopologyState = { ...EMPTY_STATE, nodes: founding.nodes };
+    let state: TopologyState = {
+      ...EMPTY_STATE,
+      nodes: start.type === "found" ? founding.nodes : new Map([[node.id, listed.record]]),
+    };
     let map = imageOf(state, undefined);
     // The leader's, while this node leads: what its whole log gives.
     let ahead: { state: TopologyState; readonly settled: Set<string> } | undefined;
@@ -135,6 +139,7 @@ export default definePlugin({
       ...listed.record,
       // A port that the machine chose is known only when it is open.
       port: core.announcePort ?? Number(context.parameters.get("port")?.get() ?? listed.record.port),
+      busPort: bus?.address.port ?? listed.record.busPort,
       start: node.runId,
     });
     const introduction = (): Omit<NodeRecord, "incarnation"> => {
@@ -324,6 +329,17 @@ export default definePlugin({
       else void register();
     });
 
+    let isLeaving = false;
+    /** One way out of the cluster at a time: each notes where the node belongs, and then goes there. */
+    const leaving = async (way: () => Promise<string | undefined>): Promise<string | undefined> => {
+      if (isLeaving) return "this node is leaving its cluster already";
+      isLeaving = true;
+      try {
+        return await way();
+      } finally {
+        isLeaving = false;
+      }
+    };
     const beginAlone = async (id: string, epoch: number): Promise<string | undefined> => {
       // Afterwards it is somebody else.
       const leftPeer = consensus?.status.peer;
@@ -359,7 +375,7 @@ export default definePlugin({
     };
 
     const topology: Topology = {
-      moveTo,
+      moveTo: (clusterId, members) => leaving(() => moveTo(clusterId, members)),
       get introduction() {
         return introduction();
       },
@@ -377,7 +393,7 @@ export default definePlugin({
       get isMember() {
         return state.nodes.has(node.id) && consensus?.status.isOut !== true;
       },
-      beginAlone,
+      beginAlone: (id, epoch) => leaving(() => beginAlone(id, epoch)),
       get history() {
         return journal.history;
       },

@@ -50,7 +50,7 @@ async function run(count: number, portText: string): Promise<void> {
     try {
       stream.write(text);
     } catch {
-      stop();
+      quit();
     }
   };
   const main = fileURLToPath(new URL("../main.ts", import.meta.url));
@@ -97,11 +97,7 @@ async function run(count: number, portText: string): Promise<void> {
     ]);
     const exited = child.exited.then(async (code) => {
       await output;
-      if (isStopping) {
-        // Whoever still waits for it to be ready waits in vain.
-        ready.reject(new Error("the node was stopped"));
-        return;
-      }
+      if (isStopping) return;
       exitCode = 1;
       const how = child.signalCode === null ? `exit code ${code}` : `signal ${child.signalCode}`;
       say(process.stderr, `${prefix} ${pc.red(`the node has died (${how}); its slots are not served`)}\n`);
@@ -112,21 +108,26 @@ async function run(count: number, portText: string): Promise<void> {
   });
 
   const stop = (): void => {
-    if (isStopping) return;
+    if (isStopping) {
+      for (const { child } of children) child.kill("SIGKILL");
+      return;
+    }
     isStopping = true;
     for (const { child } of children) child.kill("SIGTERM");
     setTimeout(() => {
       for (const { child } of children) child.kill("SIGKILL");
     }, STOP_LIMIT_MS).unref();
   };
-  // SIGHUP: the terminal was closed. A second signal ends the nodes at once.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.on(signal, () => {
-      if (isStopping) for (const { child } of children) child.kill("SIGKILL");
-      stop();
-    });
-  }
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", stop);
+  /** The same, and ends: also where some node never came to be ready, and whoever waits for that waits for nothing. */
+  const quit = (): void => {
+    stop();
+    void Promise.all(children.map(({ child }) => child.exited)).then(() => process.exit(exitCode));
+  };
+  process.on("SIGINT", quit);
+  process.on("SIGTERM", quit);
+  // The terminal was closed.
+  process.on("SIGHUP", quit);
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", quit);
   process.on("exit", () => {
     for (const { child } of children) if (child.exitCode === null) child.kill("SIGKILL");
   });
@@ -136,7 +137,7 @@ async function run(count: number, portText: string): Promise<void> {
   } catch (thrown) {
     stop();
     await Promise.all(children.map(({ exited }) => exited));
-    if (!(thrown instanceof StartError)) process.exit(exitCode);
+    if (isStopping && !(thrown instanceof StartError)) process.exit(0);
     throw thrown;
   }
   say(process.stdout, `\n${pc.green(`${count} ${count === 1 ? "node" : "nodes"}, all 16384 slots served.`)} Try:\n`);

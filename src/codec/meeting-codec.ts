@@ -10,8 +10,8 @@ export type MeetingFrame =
   | { readonly type: "hello"; readonly question: number; readonly standing: ClusterStanding }
   /** The answer. */
   | { readonly type: "standing"; readonly question: number; readonly standing: ClusterStanding }
-  /** Become part of my cluster. */
-  | { readonly type: "invite"; readonly clusterId: string }
+  /** Become part of my cluster. `isKeyless`: it is one node without keys, which could come to yours instead. */
+  | { readonly type: "invite"; readonly clusterId: string; readonly isKeyless: boolean }
   /** I would be part of your cluster, with these slots. Said again until there is a verdict. */
   | {
       readonly type: "join";
@@ -49,6 +49,7 @@ export function encodeMeetingFrame(frame: MeetingFrame): Uint8Array {
       break;
     case "invite":
       writer.text(frame.clusterId);
+      writer.flag(frame.isKeyless);
       break;
     case "join":
       writer.text(frame.joinId);
@@ -101,7 +102,7 @@ function readBody(reader: ByteReader, type: MeetingFrame["type"]): MeetingFrame 
         },
       };
     case "invite":
-      return { type, clusterId: reader.text() };
+      return { type, clusterId: reader.text(), isKeyless: reader.flag() };
     case "join":
       return {
         type,

@@ -17,6 +17,8 @@ const TYPES = [
   "timeout-now",
   "read-request",
   "read-response",
+  "fetch",
+  "fetch-response",
 ] as const satisfies readonly Message["type"][];
 
 const MAX_PORT = 65_535;
@@ -80,6 +82,11 @@ export function readEntry(reader: ByteReader): Entry {
   return { index, term, data, configuration };
 }
 
+function writeEntries(writer: ByteWriter, entries: readonly Entry[]): void {
+  writer.number(entries.length);
+  for (const entry of entries) writeEntry(writer, entry);
+}
+
 /** Writes one message. */
 export function writeMessage(writer: ByteWriter, message: Message): void {
   writer.byte(TYPES.indexOf(message.type));
@@ -101,8 +108,7 @@ export function writeMessage(writer: ByteWriter, message: Message): void {
       writer.number(message.previousIndex);
       writer.number(message.previousTerm);
       writer.number(message.commitIndex);
-      writer.number(message.entries.length);
-      for (const entry of message.entries) writeEntry(writer, entry);
+      writeEntries(writer, message.entries);
       break;
     case "append-response":
       writer.flag(message.isRejected);
@@ -137,6 +143,15 @@ export function writeMessage(writer: ByteWriter, message: Message): void {
     case "read-response":
       writer.number(message.id);
       writer.number(message.index);
+      break;
+    case "fetch":
+      writer.number(message.index);
+      writer.number(message.indexTerm);
+      break;
+    case "fetch-response":
+      writer.number(message.previousIndex);
+      writer.number(message.previousTerm);
+      writeEntries(writer, message.entries);
       break;
     default:
       message satisfies never;
@@ -207,6 +222,14 @@ function readBody(reader: ByteReader, type: Message["type"], term: number): Mess
       return { type, term, id: reader.number() };
     case "read-response":
       return { type, term, id: reader.number(), index: reader.number() };
+    case "fetch":
+      return { type, term, index: reader.number(), indexTerm: reader.number() };
+    case "fetch-response": {
+      const previousIndex = reader.number();
+      const previousTerm = reader.number();
+      const entries = reader.list(() => readEntry(reader));
+      return { type, term, previousIndex, previousTerm, entries };
+    }
     default:
       return type satisfies never;
   }

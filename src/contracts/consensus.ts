@@ -155,6 +155,11 @@ export interface Consensus {
   request(id: string, request: Uint8Array, isShared?: boolean): Promise<RequestOutcome>;
   /** A node that belongs to no group looks for one at these addresses, too. */
   lookAt(addresses: readonly BusAddress[]): void;
+  /**
+   * This node has been without news for a while, and that one has more of the log than it: the leader may not reach this one. It is asked for what is
+   * committed, whether it leads or not, unless somebody is being asked already. Nothing is promised: call it again while it is so.
+   */
+  catchUp(nodeId: string): void;
   /** How long the leader's node has heard nothing of a node, in milliseconds; 0 where it is not known. */
   silentMs(nodeId: string): number;
   /** An id for a request. */

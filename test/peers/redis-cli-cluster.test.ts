@@ -69,9 +69,8 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       const created = await cluster("create", ...ports.map(at), "--cluster-replicas", "1", "--cluster-yes");
       expect(created).toContain("[OK] All 16384 slots covered.");
       const map = await agreed(ports, (nodes) => nodes.length === 6);
-      expect(map.filter(({ flags }) => flags === "master").map(({ slots }) => slots)).toEqual(
-        expect.arrayContaining(["0-5460", "5461-10922", "10923-16383"]),
-      );
+      const owned = map.filter(({ flags }) => flags === "master").map(({ slots }) => slots);
+      for (const slots of ["0-5460", "5461-10922", "10923-16383"]) expect(owned).toContain(slots);
       const primaries = map.filter(({ flags }) => flags === "slave").map(({ primary }) => primary);
       expect(new Set(primaries).size).toBe(3);
       await isClean(ports);

@@ -80,7 +80,7 @@ describe("raft-codec", () => {
     const reader = new ByteReader(Uint8Array.of(1, 1, 3));
     readEntry(reader);
     expect(reader.isBad).toBe(true);
-    expect(readMessage(new ByteReader(Uint8Array.of(11, 1, 0, 0, 0, 0, 0, 0)))).toBeUndefined();
+    expect(readMessage(new ByteReader(Uint8Array.of(13, 1, 0, 0, 0, 0, 0, 0)))).toBeUndefined();
   });
 
   test("types keep their numbers on the wire", () => {
@@ -100,6 +100,8 @@ describe("raft-codec", () => {
       ["timeout-now", 8],
       ["read-request", 9],
       ["read-response", 10],
+      ["fetch", 11],
+      ["fetch-response", 12],
     ]);
   });
 });

@@ -50,7 +50,7 @@ const entry = (index: fc.Arbitrary<number>): fc.Arbitrary<Entry> =>
     fc.record({ index, term: number, data: fc.constant(undefined), configuration: fc.constant(undefined) }),
   );
 /** Mostly one that a member could send. */
-const append: fc.Arbitrary<Message> = fc
+const append: fc.Arbitrary<Extract<Message, { readonly type: "append" }>> = fc
   .tuple(number, number, fc.boolean(), fc.array(entry(number), { maxLength: MAX_ENTRIES }))
   .chain(([previousIndex, previousTerm, isForged, entries]) =>
     fc.record({
@@ -116,6 +116,14 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ type: fc.constant("timeout-now"), term }),
   fc.record({ type: fc.constant("read-request"), term, id: number }),
   fc.record({ type: fc.constant("read-response"), term, id: number, index: number }),
+  fc.record({ type: fc.constant("fetch"), term, index: number, indexTerm: number }),
+  append.map(({ term: said, previousIndex, previousTerm, entries }) => ({
+    type: "fetch-response" as const,
+    term: said,
+    previousIndex,
+    previousTerm,
+    entries,
+  })),
 );
 
 /** As it gets to a node: by its bytes. */
@@ -189,6 +197,7 @@ describe("a machine that hears anything", () => {
           { weight: 1, arbitrary: fc.constant("propose" as const) },
           { weight: 1, arbitrary: fc.constant("compact" as const) },
           { weight: 1, arbitrary: fc.constant("read" as const) },
+          { weight: 2, arbitrary: fc.constant("fetch" as const) },
         ),
         { maxLength: 60 },
       );
@@ -198,6 +207,7 @@ describe("a machine that hears anything", () => {
           for (const input of all) {
             if (input === "tick") it.step({ type: "tick" });
             else if (input === "propose") it.step({ type: "propose", id: 1, data: new Uint8Array(8) });
+            else if (input === "fetch") it.step({ type: "fetch", from: "n2" });
             else if (input === "read") it.step({ type: "read", id: 1 });
             else if (input === "compact")
               it.step({ type: "compact", index: it.machine.log.appliedIndex, data: new Uint8Array(8) });
@@ -288,6 +298,16 @@ describe("isSane", () => {
     [
       "a heartbeat of a round that nobody comes to",
       { type: "heartbeat", term: 3, commitIndex: 0, round: NUMBER_LIMIT },
+    ],
+    ["a question after an entry of a term to come", { type: "fetch", term: 3, index: 9, indexTerm: 4 }],
+    ["a question after no index", { type: "fetch", term: 3, index: NUMBER_LIMIT, indexTerm: 3 }],
+    [
+      "an answer whose entries do not follow each other",
+      { type: "fetch-response", term: 3, previousIndex: 3, previousTerm: 2, entries: saneAppend.entries },
+    ],
+    [
+      "an answer with an entry of a term that the sender has not reached",
+      { type: "fetch-response", term: 2, previousIndex: 4, previousTerm: 2, entries: saneAppend.entries },
     ],
     ["a piece that goes beyond its snapshot", { ...saneSnapshot, offset: 5 }],
     ["a piece of nothing", { ...saneSnapshot, bytes: new Uint8Array(0) }],

@@ -1,4 +1,5 @@
 /** Asks nodes that are processes of their own, as an operator does: a connection for each question, so that nothing is about the connection. */
+import { stripVTControlCharacters } from "node:util";
 import { RawClient } from "./raw-client.ts";
 
 /** Generous: nothing that waits for a cluster is timed, and a machine that is busy takes longer. */
@@ -84,5 +85,5 @@ export async function redisCli(...args: readonly string[]): Promise<{ readonly c
     new Response(child.stderr).text(),
     child.exited,
   ]);
-  return { code, said: (output + errors).replaceAll(/\u001B\[[0-9;]*m/g, "") };
+  return { code, said: stripVTControlCharacters(output + errors) };
 }

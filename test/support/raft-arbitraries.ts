@@ -55,7 +55,7 @@ const contentAt = (index: fc.Arbitrary<number>): fc.Arbitrary<Entry> =>
 export const entry: fc.Arbitrary<Entry> = contentAt(anyNumber);
 
 /** Its entries follow each other, in terms that do not fall. */
-const append: fc.Arbitrary<Message> = fc
+const append: fc.Arbitrary<Extract<Message, { readonly type: "append" }>> = fc
   .record({
     term: number,
     previousIndex: number.map((index) => Math.max(0, index - 10)),
@@ -136,6 +136,20 @@ export const messages: { readonly [Type in Message["type"]]: fc.Arbitrary<Messag
   "timeout-now": fc.record({ type: fc.constant("timeout-now"), term: number }),
   "read-request": fc.record({ type: fc.constant("read-request"), term: number, id: number }),
   "read-response": fc.record({ type: fc.constant("read-response"), term: number, id: number, index: number }),
+  fetch: fc.record({ terms: fc.tuple(number, number), index: number }).map(({ terms, index }) => ({
+    type: "fetch",
+    index,
+    term: Math.max(...terms),
+    indexTerm: Math.min(...terms),
+  })),
+  // What an append says, but for what it says of the rest of the log.
+  "fetch-response": append.map(({ term, previousIndex, previousTerm, entries }) => ({
+    type: "fetch-response",
+    term,
+    previousIndex,
+    previousTerm,
+    entries,
+  })),
 };
 
 const address = fc.record({ host: text, port: number });

@@ -60,6 +60,13 @@ export function tellMessage(message: Message): string {
       return message.index === 0
         ? `term ${message.term}, read ${message.id} cannot be made`
         : `term ${message.term}, read ${message.id} at ${message.index}`;
+    case "fetch":
+      return `term ${message.term}, what is committed after ${message.index} (term ${message.indexTerm})?`;
+    case "fetch-response": {
+      const after = `after ${message.previousIndex} (term ${message.previousTerm})`;
+      if (message.entries.length === 0) return `term ${message.term}, nothing that I could give you ${after}`;
+      return `term ${message.term}, committed ${after}: ${tellEntries(message.entries)}`;
+    }
     default:
       return message satisfies never;
   }

@@ -15,6 +15,7 @@
  *     > persist ID                   the oldest write is durable
  *     > crash ID, > restart ID
  *     > propose ID TEXT, > read ID, > compact ID, > transfer ID TARGET
+ *     > fetch ID MEMBER              it asks that member for what is committed
  *     > change ID add-learner|promote|demote|remove TARGET
  *     > log [ID ...]                 who everybody is, and what their logs hold
  */
@@ -108,6 +109,9 @@ class TranscriptRun {
         break;
       case "transfer":
         script.step(id, { type: "transfer", target: rest[0] ?? "" });
+        break;
+      case "fetch":
+        script.step(id, { type: "fetch", from: rest[0] ?? "" });
         break;
       case "change":
         script.step(id, { type: "change", id: 1, change: changeOf(rest) });

@@ -68,6 +68,8 @@ interface Weather {
   readonly change: number;
   readonly transfer: number;
   readonly read: number;
+  /** Members that ask any other, whoever leads. */
+  readonly fetch: number;
   readonly compact: number;
   /** Members that stand for election for no reason. */
   readonly standing: number;
@@ -98,6 +100,8 @@ export interface RaftWorldResult {
   readonly changes: number;
   readonly snapshots: number;
   readonly reads: number;
+  /** Entries that members got from others than their leader's word. */
+  readonly fetched: number;
   readonly crashes: number;
 }
 
@@ -106,6 +110,8 @@ const decoder = new TextDecoder();
 
 export class RaftWorld {
   readonly #random: SimRandom;
+  /** Of fetches alone: a seed without them runs as if there were none. */
+  readonly #fetchRandom: SimRandom;
   readonly #weather: Weather;
   readonly #hosts = new Map<PeerId, Host>();
   #parcels: Parcel[] = [];
@@ -118,6 +124,7 @@ export class RaftWorld {
   #changes = 0;
   #snapshots = 0;
   #crashes = 0;
+  #fetched = 0;
   readonly #election = new ElectionSafety();
   readonly #votes = new OneVoteATerm();
   readonly #matching = new LogMatching();
@@ -129,9 +136,11 @@ export class RaftWorld {
   /** Proposals that were answered as done, by id, with their index. */
   readonly #answered = new Map<number, number>();
 
-  constructor(seed: number) {
+  /** @param hasFetches Whether some seeds have members that ask others than their leader. */
+  constructor(seed: number, hasFetches = true) {
     this.#random = new SimRandom(`raft ${seed}`);
     const random = this.#random;
+    this.#fetchRandom = new SimRandom(`raft fetches ${seed}`);
     // Swarm: each fault is off in many runs.
     const maybe = (chance: number, strengths: readonly [number, ...number[]]): number =>
       random.fraction() < chance ? random.pick(strengths) : 0;
@@ -146,6 +155,7 @@ export class RaftWorld {
       change: maybe(0.6, [2, 10]),
       transfer: maybe(0.4, [1, 4]),
       read: maybe(0.7, [5, 30]),
+      fetch: hasFetches ? this.#fetchRandom.pick([0, 0, 5, 30, 100]) : 0,
       compact: maybe(0.7, [2, 15]),
       standing: maybe(0.5, [1, 5, 15]),
       writesDone: random.pick([60, 200, 400]),
@@ -169,6 +179,7 @@ export class RaftWorld {
       changes: this.#changes,
       snapshots: this.#snapshots,
       reads: this.#reads.reads,
+      fetched: this.#fetched,
       crashes: this.#crashes,
     };
   }
@@ -195,6 +206,7 @@ export class RaftWorld {
 
   #input(host: Host, input: Input): void {
     if (host.machine === undefined) return;
+    const fetchedBefore = host.machine.fetchedEntries;
     for (const effect of host.machine.step(input)) this.#carryOut(host, effect);
     const { log } = host.machine;
     if (log.bytes > COMPACT_BYTES && log.appliedIndex > log.snapshot.index) this.#compact(host);
@@ -202,6 +214,7 @@ export class RaftWorld {
     if (view === undefined) return;
     this.#back.look(view);
     this.#bounded.look(view);
+    this.#fetched += host.machine.fetchedEntries - fetchedBefore;
     nobodyContradicts(host.machine);
     if (input.type === "compact") this.#committed.restored(host.id, log.snapshot);
   }
@@ -333,6 +346,10 @@ export class RaftWorld {
     if (chance(weather.heal)) this.#cuts.clear();
     if (chance(weather.propose)) this.#propose(any());
     if (chance(weather.read)) this.#read(any());
+    if (this.#fetchRandom.below(1000) < weather.fetch) {
+      const [host, from] = [this.#fetchRandom.pick(hosts), this.#fetchRandom.pick(hosts)];
+      if (host !== undefined && from !== undefined) this.#input(host, { type: "fetch", from: from.id });
+    }
     if (chance(weather.compact)) this.#compact(any());
     if (chance(weather.change)) this.#change(any());
     if (chance(weather.standing)) this.#stand(any());

@@ -16,16 +16,17 @@
  *     leader        -> follower        no majority has answered for an election timeout (check-quorum)
  *
  * Beyond the paper: pre-vote (dissertation 9.6), check-quorum and leader stickiness (6.2, 9.6), one change of members at a time, in force once it is
- * in the log (4.1), leader transfer (3.10), read index (6.4), pipelining and flow control, snapshots in pieces.
+ * in the log (4.1), leader transfer (3.10), read index (6.4), pipelining and flow control, snapshots in pieces; and members that the leader does not reach ask
+ * others for what is committed.
  */
-import { assert } from "../../assert.ts";
+import { assert, present } from "../../assert.ts";
 import { Durability } from "./durability.ts";
 import { IncomingSnapshot } from "./incoming-snapshot.ts";
 import { Leader, type LeaderHost } from "./leader.ts";
 import { RaftLog } from "./log.ts";
 import { majorityOf } from "./quorum.ts";
 import { ForwardedReads } from "./reads.ts";
-import type { Configuration, Effect, Input, Message, PeerId, RaftOptions, Role } from "./types.ts";
+import type { Configuration, Effect, Entry, Input, Message, PeerId, RaftOptions, Role } from "./types.ts";
 
 type MessageOf<Type extends Message["type"]> = Extract<Message, { readonly type: Type }>;
 
@@ -55,8 +56,12 @@ export class Raft {
   #incoming: IncomingSnapshot | undefined;
   // Follower: reads that were sent to the leader.
   readonly #forwardedReads = new ForwardedReads();
+  // The member that was asked for what is committed, and has not answered.
+  #fetchesFrom: PeerId | undefined;
   /** Messages that contradicted what this member knows for sure: from a member that is broken, or is none. They were left. */
   contradictions = 0;
+  /** Entries that came from members which were asked for them. */
+  fetchedEntries = 0;
 
   constructor(options: RaftOptions) {
     const { state } = options;
@@ -145,6 +150,9 @@ export class Raft {
       case "read":
         this.#read(input.id);
         break;
+      case "fetch":
+        this.#fetch(input.from);
+        break;
       case "campaign":
         if (this.role === "follower" && this.#mayStand()) this.#campaign("pre-candidate", false);
         break;
@@ -194,6 +202,11 @@ export class Raft {
   #resetElection(): void {
     this.#electionElapsed = 0;
     this.#electionTimeout = this.#options.electionTicks + this.#options.random.below(this.#options.electionTicks + 1);
+  }
+
+  /** It leads, or has heard the leader of its term within the least election timeout. */
+  get hearsLeader(): boolean {
+    return this.role === "leader" || (this.leader !== undefined && this.#electionElapsed < this.#options.electionTicks);
   }
 
   // --- roles ---
@@ -278,6 +291,12 @@ export class Raft {
       this.#voteRequest(from, message);
       return;
     }
+    // Whoever is behind may be in any term, and disturbs nobody by that it asks.
+    if (message.type === "fetch") {
+      this.#answerFetch(from, message);
+      return;
+    }
+    if (message.type === "fetch-response" && from !== this.#fetchesFrom) return;
     const isFromLeader = message.type === "append" || message.type === "heartbeat" || message.type === "snapshot";
     // A granted pre-vote names the term that would begin; it has not.
     const isPreVoteGrant = message.type === "vote-response" && message.isPreVote && message.isGranted;
@@ -337,6 +356,9 @@ export class Raft {
             : { type: "read-failed", id: message.id },
         );
         break;
+      case "fetch-response":
+        this.#fetched(message);
+        break;
       default:
         message satisfies never;
     }
@@ -359,9 +381,7 @@ export class Raft {
    * 4. the candidate's log is at least as up to date (paper, sections 5.2 and 5.4.1).
    */
   #voteRequest(from: PeerId, message: MessageOf<"vote-request">): void {
-    const hasLeader =
-      this.role === "leader" || (this.leader !== undefined && this.#electionElapsed < this.#options.electionTicks);
-    if (hasLeader && !message.isTransfer) return;
+    if (this.hearsLeader && !message.isTransfer) return;
     if (!message.isPreVote && message.term > this.term) this.#become("follower", message.term, undefined);
     const isFree = message.isPreVote
       ? message.term > this.term
@@ -426,7 +446,17 @@ export class Raft {
       );
       return;
     }
-    for (const entry of message.entries) {
+    this.#takeEntries(message.entries);
+    const last = message.previousIndex + message.entries.length;
+    // Beyond `last` this log may hold what the leader has not: only what was compared is committed.
+    this.#commitTo(Math.min(message.commitIndex, last));
+    this.#accept(from, last);
+  }
+
+  /** Entries that follow what this log has; those that contradict it take the places of its own, and of all that came after these. */
+  #takeEntries(entries: readonly Entry[]): void {
+    const { log } = this;
+    for (const entry of entries) {
       const term = log.term(entry.index);
       // What matches stays: the message may be older than what followed it.
       if (term === entry.term) continue;
@@ -438,10 +468,6 @@ export class Raft {
       log.append(entry);
       this.#durability.appended(entry.index);
     }
-    const last = message.previousIndex + message.entries.length;
-    // Beyond `last` this log may hold what the leader has not: only what was compared is committed.
-    this.#commitTo(Math.min(message.commitIndex, last));
-    this.#accept(from, last);
   }
 
   /** Tells the leader that this log matches its own up to `index`: durably, as the answer leaves only then. */
@@ -490,6 +516,68 @@ export class Raft {
     log.commitIndex = index;
     log.appliedIndex = index;
     this.#effects.push({ type: "apply", entries });
+  }
+
+  // --- fetching from members that need not lead ---
+
+  /** A leader has everything. */
+  #fetch(from: PeerId): void {
+    if (this.role === "leader" || from === this.id) return;
+    const { commitIndex } = this.log;
+    this.#fetchesFrom = from;
+    const indexTerm = present(this.log.term(commitIndex), "the last committed entry has a term");
+    this.#send(from, { type: "fetch", term: this.term, index: commitIndex, indexTerm }, false);
+  }
+
+  /**
+   * Answers a member with committed entries and no others. Where the log no longer goes back so far there is nothing to answer with: the asker waits for
+   * the leader's snapshot.
+   *
+   * Only who hears a leader answers: its term is then one that a majority is in, and an asker that follows it into that term deposes nobody. A candidate's
+   * term would get by way of the asker to a leader that the candidate cannot reach.
+   */
+  #answerFetch(from: PeerId, { index, indexTerm }: MessageOf<"fetch">): void {
+    const { log } = this;
+    if (!this.hearsLeader || !this.configuration.members.some(({ id }) => id === from)) return;
+    const hasMore = index < log.commitIndex && log.term(index) === indexTerm;
+    const entries = hasMore
+      ? log.slice(index + 1, this.#options.maxMessageBytes).filter((entry) => entry.index <= log.commitIndex)
+      : [];
+    // The entries are committed whatever becomes of this disk; but a term that others are told is durable.
+    this.#send(
+      from,
+      { type: "fetch-response", term: this.term, previousIndex: index, previousTerm: indexTerm, entries },
+      true,
+    );
+  }
+
+  /**
+   * Takes committed entries from a member that need not lead. The answer is of this member's term: by the rule of all messages an earlier one was left, and a
+   * later one has made this member a follower in that term. Nothing else follows from it for vote, leader and election.
+   *
+   * Why that is safe, for voters and learners alike:
+   * 1. The entries follow this member's last committed one, so none that is committed is replaced. An entry that is replaced contradicts a committed one, so
+   *    it is not committed and never will be, whoever has counted this member for it.
+   * 2. A member learns from leaders of terms up to its own what is committed. So each entry was committed in a term up to this one, and whoever leads in this
+   *    term or a later one has it: leader completeness, or it committed the entry itself. Those are all that this member listens to from here on. That is why
+   *    the answer's term counts and not that of its last entry: old entries are committed by leaders of later terms (paper, figure 8), and a member that stayed
+   *    in an earlier term would tell the leader of that one that their logs match where they do not.
+   * 3. Nobody is told that this member has them: it says so to its leader when that asks, as ever when they are durable.
+   * 4. A candidate's log only becomes the better for it, unless an entry was replaced; then a majority has a log that is more up to date than the one that it
+   *    stands with, and it is not elected.
+   */
+  #fetched({ previousIndex, previousTerm, entries }: MessageOf<"fetch-response">): void {
+    const { log } = this;
+    this.#fetchesFrom = undefined;
+    // It has committed more meanwhile; or it leads, and counts by itself.
+    if (previousIndex !== log.commitIndex || this.role === "leader") return;
+    if (log.term(previousIndex) !== previousTerm) {
+      this.contradictions += 1;
+      return;
+    }
+    this.#takeEntries(entries);
+    this.#commitTo(previousIndex + entries.length);
+    this.fetchedEntries += entries.length;
   }
 
   // --- reads ---

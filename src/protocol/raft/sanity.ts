@@ -20,7 +20,7 @@ export function isSane(message: Message): boolean {
     case "vote-response":
       return message.leaderHeardTicksAgo === undefined || isNumber(message.leaderHeardTicksAgo);
     case "append":
-      return isSaneAppend(message);
+      return isNumber(message.commitIndex) && areSaneEntries(message);
     case "append-response":
       return isNumber(message.index) && isNumber(message.hintIndex) && isNumber(message.hintTerm);
     case "heartbeat":
@@ -37,15 +37,19 @@ export function isSane(message: Message): boolean {
       return isNumber(message.id);
     case "read-response":
       return isNumber(message.id) && isNumber(message.index);
+    case "fetch":
+      return isNumber(message.index) && isNumber(message.indexTerm) && message.indexTerm <= message.term;
+    case "fetch-response":
+      return areSaneEntries(message);
     default:
       return message satisfies never;
   }
 }
 
 /** Entries follow each other and what is before them, in terms that do not fall and that the sender has reached. */
-function isSaneAppend(message: Extract<Message, { readonly type: "append" }>): boolean {
-  const { previousIndex, entries, commitIndex } = message;
-  if (!isNumber(previousIndex + entries.length) || !isNumber(commitIndex)) return false;
+function areSaneEntries(message: Extract<Message, { readonly type: "append" | "fetch-response" }>): boolean {
+  const { previousIndex, entries } = message;
+  if (!isNumber(previousIndex + entries.length)) return false;
   let term = message.previousTerm;
   if (!isNumber(previousIndex) || !isNumber(term)) return false;
   for (const [at, entry] of entries.entries()) {

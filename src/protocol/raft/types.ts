@@ -116,6 +116,16 @@ export type Message =
       readonly id: number;
       /** 0: this node cannot tell. */
       readonly index: number;
+    }
+  /** A member that has heard that it is behind asks another, which need not lead, for what is committed after its own last committed entry. */
+  | { readonly type: "fetch"; readonly term: number; readonly index: number; readonly indexTerm: number }
+  | {
+      /** Entries that are committed, all of them, and follow the one that was named. None: the member has no more, or that part no longer. */
+      readonly type: "fetch-response";
+      readonly term: number;
+      readonly previousIndex: number;
+      readonly previousTerm: number;
+      readonly entries: readonly Entry[];
     };
 
 /** A change of one member at a time (dissertation, section 4.1). */
@@ -134,6 +144,8 @@ export type Input =
   | { readonly type: "change"; readonly id: number; readonly change: ConfigurationChange }
   | { readonly type: "transfer"; readonly target: PeerId }
   | { readonly type: "read"; readonly id: number }
+  /** Ask another member for what is committed and missing here. Only the answer of the last one that was asked is taken, and once. */
+  | { readonly type: "fetch"; readonly from: PeerId }
   /** Stand for election without waiting: the group is new, or of one. */
   | { readonly type: "campaign" }
   /** Everything up to this ticket is durable. */

@@ -1,0 +1,234 @@
+/** CLUSTER MEET, in the orders of events that go wrong: on the simulated world, with whole nodes. */
+import { describe, expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
+import { BUS_PORT_OFFSET, type Config } from "../../src/config.ts";
+import { consensusService } from "../../src/contracts/consensus.ts";
+import { type Topology, topologyService } from "../../src/contracts/topology.ts";
+import { type Node, createNode } from "../../src/node.ts";
+import { localClient } from "../support/local-node.ts";
+import { Simulation } from "../support/sim-world.ts";
+
+const PORT = 6379;
+const SETTLE_MS = 20_000;
+
+/** Nodes on hosts 10.0.0.1, 10.0.0.2 ..., each started with settings of its own. */
+class Nodes {
+  readonly simulation: Simulation;
+  readonly #nodes = new Map<string, Node>();
+
+  constructor(configs: readonly Config[], seed = 1) {
+    this.simulation = new Simulation(seed);
+    for (const [at, config] of configs.entries()) {
+      this.simulation.addHost(hostOf(at), async (world) => {
+        const node = await createNode({
+          world,
+          config: {
+            host: hostOf(at),
+            port: PORT,
+            insecure: true,
+            ...config,
+            plugins: { ...config.plugins, resp: false },
+          },
+        });
+        await node.start();
+        this.#nodes.set(hostOf(at), node);
+      });
+    }
+    this.simulation.observe(({ type, host }) => {
+      if (type === "crashed") this.#nodes.delete(host.name);
+    });
+  }
+
+  node(at: number): Node {
+    return present(this.#nodes.get(hostOf(at)), `node ${at} is up`);
+  }
+
+  topology(at: number): Topology {
+    return present(this.node(at).service(topologyService), "there is a topology");
+  }
+
+  isOut(at: number): boolean {
+    return this.node(at).service(consensusService)?.status.isOut === true;
+  }
+
+  async run(at: number, line: string): Promise<string> {
+    const client = localClient(this.node(at));
+    const reply = await this.simulation.settle(line, client.run(line), SETTLE_MS);
+    client.close();
+    return reply;
+  }
+
+  async meet(at: number, other: number): Promise<void> {
+    expect(await this.run(at, `CLUSTER MEET ${hostOf(other)} ${PORT}`)).toBe("OK");
+  }
+
+  /** What `INFO` says of meetings. */
+  async info(at: number, field: string): Promise<string> {
+    return new RegExp(`${field}:(.*)\r`).exec(await this.run(at, "INFO cluster"))?.[1] ?? "";
+  }
+
+  /** All are up and alone. */
+  async up(count: number): Promise<void> {
+    await this.until("all to be up", () => this.#nodes.size === count);
+  }
+
+  async until(what: string, condition: () => boolean, withinMs = SETTLE_MS): Promise<void> {
+    await this.simulation.runUntil(what, condition, withinMs);
+  }
+
+  /** All of them are in one cluster, each admitted to it. */
+  isOne(...which: readonly number[]): boolean {
+    return which.every((at) => {
+      const { map, waitingFor } = this.topology(at);
+      return (
+        map.nodes.length === which.length &&
+        map.clusterId === this.topology(which[0] ?? 0).map.clusterId &&
+        map.seal === undefined &&
+        waitingFor === undefined
+      );
+    });
+  }
+
+  slotsOf(at: number): number {
+    const slots = this.topology(at).selfShard?.slots ?? [];
+    return slots.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+  }
+}
+
+function hostOf(at: number): string {
+  return `10.0.0.${at + 1}`;
+}
+
+/** A cluster by itself with some slots. */
+function alone(at: number, slots: string, more: Config = {}): Config {
+  const name = `node-${at + 1}`;
+  return { name, ...more, plugins: { topology: { nodes: [{ name, host: hostOf(at), port: PORT, slots: [slots] }] } } };
+}
+/** All slots, as a node has that is started without any flags. */
+const ALL: Config = {};
+
+describe("of two clusters with the same slots", () => {
+  // Which of the two joins depends on their ids: seeds of both kinds.
+  for (const [asked, seed] of [0, 1].flatMap((asked) => [1, 2, 3, 4].map((seed) => [asked, seed] as const))) {
+    test(`the one with keys keeps them, whichever is asked: node ${asked}, seed ${seed}`, async () => {
+      const nodes = new Nodes([{ name: "a" }, { name: "b" }], seed);
+      await nodes.up(2);
+      expect(await nodes.run(0, "SET k v")).toBe("OK");
+      await nodes.meet(asked, 1 - asked);
+      await nodes.until("one cluster", () => nodes.isOne(0, 1));
+      expect(await nodes.run(0, "GET k")).toBe("v");
+      expect([nodes.slotsOf(0), nodes.slotsOf(1)]).toEqual([16_384, 0]);
+    });
+
+    test(`both stay what they are if both have keys, and the one that was asked says why: node ${asked}, seed ${seed}`, async () => {
+      const nodes = new Nodes([{ name: "a" }, { name: "b" }], seed);
+      await nodes.up(2);
+      for (const at of [0, 1]) expect(await nodes.run(at, "SET k v")).toBe("OK");
+      await nodes.meet(asked, 1 - asked);
+      await nodes.simulation.runFor(10_000);
+      for (const at of [0, 1]) {
+        expect(nodes.topology(at).map).toMatchObject({ seal: undefined, nodes: [{ name: at === 0 ? "a" : "b" }] });
+        expect(await nodes.run(at, "GET k")).toBe("v");
+        expect(nodes.slotsOf(at)).toBe(16_384);
+      }
+      expect(await nodes.info(asked, "meet_last_error")).toStartWith("slot 0 is owned by node ");
+      expect(await nodes.info(asked, "meet_waiting")).toBe("0");
+    });
+  }
+});
+
+describe("a node that is refused for something else than its slots", () => {
+  for (const seed of [1, 2, 3, 4]) {
+    test(`keeps them, though it holds no keys: seed ${seed}`, async () => {
+      // It says that clients reach it where they reach another one.
+      const nodes = new Nodes(
+        [
+          alone(0, "0-99"),
+          alone(1, "100-199"),
+          { ...ALL, name: "c", announceHost: hostOf(1), announceBusHost: hostOf(2) },
+        ],
+        seed,
+      );
+      await nodes.up(3);
+      await nodes.meet(0, 1);
+      await nodes.until("two of them", () => nodes.isOne(0, 1));
+      await nodes.meet(0, 2);
+      await nodes.simulation.runFor(10_000);
+      expect(nodes.topology(2).map).toMatchObject({ seal: undefined, nodes: [{ name: "c" }] });
+      expect(nodes.slotsOf(2)).toBe(16_384);
+      expect(await nodes.info(0, "meet_last_error")).toBe(`node node-2 has the address ${hostOf(1)}:${PORT} already`);
+      expect(await nodes.info(0, "meet_waiting")).toBe("0");
+    });
+  }
+});
+
+describe("a member without a data directory that stops in order", () => {
+  test("is taken in again when it comes back with its old flags", async () => {
+    const nodes = new Nodes([alone(0, "0-8191"), { name: "b", empty: true }, { name: "c", empty: true }]);
+    await nodes.up(3);
+    for (const other of [1, 2]) await nodes.meet(0, other);
+    await nodes.until("one cluster", () => nodes.isOne(0, 1, 2));
+    await nodes.simulation.runFor(5000);
+    await nodes.simulation.settle("the end", nodes.node(1).stop(), SETTLE_MS);
+    nodes.simulation.crash(hostOf(1));
+    await nodes.simulation.runFor(5000);
+    nodes.simulation.restart(hostOf(1));
+    await nodes.up(3);
+    await nodes.until("one cluster again", () => nodes.isOne(0, 1, 2));
+  });
+});
+
+describe("a node that was forgotten", () => {
+  for (const kind of ["memory", "disk"] as const) {
+    test(`while it was joining, stays out, and can be met again on purpose: ${kind}`, async () => {
+      const more = kind === "disk" ? { dataDir: "data" } : {};
+      const nodes = new Nodes([alone(0, "0-8191"), alone(1, "8192-16383"), { name: "c", empty: true, ...more }]);
+      await nodes.up(3);
+      await nodes.meet(0, 1);
+      await nodes.until("two of them", () => nodes.isOne(0, 1));
+      await nodes.meet(0, 2);
+      // The cluster has it, and it does not know yet.
+      const isIn = (): boolean => nodes.topology(0).map.nodes.length === 3;
+      await nodes.until("it to be admitted", isIn);
+      const cut = nodes.simulation.isolate([hostOf(2)]);
+      expect(nodes.topology(2).map.seal).toBeDefined();
+      expect(await nodes.run(0, `CLUSTER FORGET ${nodes.topology(2).self.id}`)).toBe("OK");
+      cut.heal();
+      await nodes.until("it to be out", () => nodes.isOut(2));
+      await nodes.simulation.runFor(10_000);
+      expect(nodes.isOut(2)).toBe(true);
+      await nodes.meet(0, 2);
+      await nodes.until("one cluster", () => nodes.isOne(0, 1, 2));
+    });
+  }
+
+  test("is not taken in again because it is where a lost member was", async () => {
+    const nodes = new Nodes([alone(0, "0-8191"), alone(1, "8192-16383"), { name: "c", empty: true }]);
+    await nodes.up(3);
+    for (const other of [1, 2]) await nodes.meet(0, other);
+    await nodes.until("one cluster", () => nodes.isOne(0, 1, 2));
+    expect(await nodes.run(0, `CLUSTER FORGET ${nodes.topology(2).self.id}`)).toBe("OK");
+    await nodes.until("it to be out", () => nodes.isOut(2));
+    // A member that never came has its address.
+    const { introduction } = nodes.topology(2);
+    const lost = { ...introduction, id: "f".repeat(40), name: "lost", start: "e".repeat(40) };
+    const asked = nodes.topology(0).request({ type: "register-node", node: lost }, "a test");
+    expect(await nodes.simulation.settle("a member", asked, SETTLE_MS)).toMatchObject({ type: "done" });
+    await nodes.simulation.runFor(15_000);
+    expect(nodes.isOut(2)).toBe(true);
+  });
+});
+
+describe("a node that is being moved to another cluster", () => {
+  test("is not reset meanwhile: one of the two happens", async () => {
+    const nodes = new Nodes([alone(0, "0-8191"), alone(1, "8192-16383", { dataDir: "data" })]);
+    await nodes.up(2);
+    const topology = nodes.topology(1);
+    const both = Promise.all([
+      topology.moveTo("f".repeat(40), [{ host: hostOf(0), port: PORT + BUS_PORT_OFFSET }]),
+      topology.beginAlone(topology.self.id, 0),
+    ]);
+    const problems = await nodes.simulation.settle("both", both, SETTLE_MS);
+    expect(problems.filter((problem) => problem === undefined)).toHaveLength(1);
+  });
+});
