@@ -15,11 +15,22 @@ const directory = mkdtempSync(join(tmpdir(), "bunch-formation-"));
 afterEach(endLeftovers, LIMIT_MS);
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
+/** Below the ports that a system gives to connections going out: another process' may have one of those. */
+const busPort = (port: number): number => port + 500;
 /** Where other nodes find the node of a port. */
-const bus = (...ports: readonly number[]): string => ports.map((port) => `127.0.0.1:${port + 10_000}`).join(",");
+const bus = (...ports: readonly number[]): string => ports.map((port) => `127.0.0.1:${busPort(port)}`).join(",");
 
 function startNode(port: number, ...flags: readonly string[]): BunchProcess {
-  return runBunch(["node", "--port", String(port), "--name", `node-${port}`, ...flags]);
+  return runBunch([
+    "node",
+    "--port",
+    String(port),
+    "--bus-port",
+    String(busPort(port)),
+    "--name",
+    `node-${port}`,
+    ...flags,
+  ]);
 }
 
 async function kill(node: BunchProcess | undefined): Promise<void> {
@@ -62,8 +73,8 @@ describe("--join", () => {
       }
       // Whoever is told to meet the other: one that waits, or the cluster.
       await startNode(third).until("takes part");
-      expect(await ask(first, `cluster meet 127.0.0.1 ${third}`)).toBe("+OK\r\n");
-      expect(await ask(third, `cluster meet 127.0.0.1 ${second}`)).toBe("+OK\r\n");
+      expect(await ask(first, `cluster meet 127.0.0.1 ${third} ${busPort(third)}`)).toBe("+OK\r\n");
+      expect(await ask(third, `cluster meet 127.0.0.1 ${second} ${busPort(second)}`)).toBe("+OK\r\n");
       await Promise.all(alone.map((node) => node.until("takes part")));
       await agreed([first, second, third], (nodes) => nodes.length === 3);
     },
@@ -77,7 +88,7 @@ describe("--join", () => {
       const seed = startNode(first);
       await seed.until("takes part");
       // Nobody listens there; the port is the clients'; its own; the name is nobody's.
-      const seeds = `127.0.0.1:23119,127.0.0.1:${first},${bus(second)},nowhere.invalid:33110,${bus(first)}`;
+      const seeds = `127.0.0.1:23119,127.0.0.1:${first},${bus(second)},nowhere.invalid:23610,${bus(first)}`;
       const node = startNode(second, "--join", seeds);
       await node.until("takes part");
       await agreed([first, second], (nodes) => nodes.length === 2);
@@ -149,7 +160,7 @@ describe("a cluster secret", () => {
       }
       await members[0]?.until("has another cluster secret");
       // Met, they stay out as well.
-      for (const port of [third, fourth]) await ask(first, `cluster meet 127.0.0.1 ${port}`);
+      for (const port of [third, fourth]) await ask(first, `cluster meet 127.0.0.1 ${port} ${busPort(port)}`);
       expect(await agreed([first, second], () => true)).toEqual(map);
       for (const port of [third, fourth]) expect(await nodesOf(port)).toHaveLength(1);
       for (const node of [...members, ...strangers]) {
@@ -170,9 +181,9 @@ describe("a cluster secret", () => {
       await Promise.all(nodes.map((node) => node.until("takes part")));
       const map = await agreed([first, second], (each) => each.length === 2);
       const random = makeRandom("strangers");
-      await attack(first + 10_000, random, 50);
+      await attack(busPort(first), random, 50);
       const before = residentBytes(nodes[0]);
-      await attack(first + 10_000, random, 500);
+      await attack(busPort(first), random, 500);
       await askUntil(first, "ping", "PONG");
       expect(residentBytes(nodes[0]) - before).toBeLessThan(64 * 1024 * 1024);
       expect(await agreed([first, second], () => true)).toEqual(map);
@@ -239,17 +250,17 @@ describe("a node with a data directory", () => {
       const map = await agreed(ports, (each) => each.length === 3);
       const before = map.find(({ address }) => address.startsWith(`127.0.0.1:${third}@`));
       await kill(nodes[2]);
-      const args = ["node", "--port", String(moved), ...flags(third)];
+      const args = ["node", "--port", String(moved), "--bus-port", String(busPort(moved)), ...flags(third)];
       // It remembers where the others are: nobody has to tell it.
       const again = runBunch(args);
       await again.until("takes part");
       const after = await agreed([first, second, moved], (each) =>
-        each.some(({ address }) => address === `127.0.0.1:${moved}@${moved + 10_000}`),
+        each.some(({ address }) => address === `127.0.0.1:${moved}@${busPort(moved)}`),
       );
       expect(after).toHaveLength(3);
       expect(after.find(({ id }) => id === before?.id)).toEqual({
         ...before,
-        address: `127.0.0.1:${moved}@${moved + 10_000}`,
+        address: `127.0.0.1:${moved}@${busPort(moved)}`,
         id: before?.id ?? "",
         flags: "master",
         primary: "-",
@@ -270,7 +281,18 @@ describe("a node with a data directory", () => {
     async () => {
       const [x, formerX, y, contested] = [23_160, 23_161, 23_162, 23_163] as const;
       const start = (name: string, port: number, ...more: readonly string[]): BunchProcess =>
-        runBunch(["node", "--name", name, "--port", String(port), "--data-dir", join(directory, name), ...more]);
+        runBunch([
+          "node",
+          "--name",
+          name,
+          "--port",
+          String(port),
+          "--bus-port",
+          String(busPort(port)),
+          "--data-dir",
+          join(directory, name),
+          ...more,
+        ]);
       const nodesOfX = [start("x-1", x), start("x-2", formerX, "--join", bus(x))];
       const nodesOfY = [start("y-1", y), start("y-2", contested, "--join", bus(y))];
       await Promise.all([...nodesOfX, ...nodesOfY].map((node) => node.until("takes part")));
@@ -310,43 +332,3 @@ describe("a node with a data directory", () => {
 async function fullClusterId(port: number): Promise<string> {
   return /raft_group:([0-9a-f]{40})/.exec(await ask(port, "info cluster"))?.[1] ?? "none";
 }
-
-describe("bun start", () => {
-  test(
-    "forms a cluster that serves all slots",
-    async () => {
-      const ports = [23_170, 23_171, 23_172];
-      const cluster = runBunch(["start", "--port", String(ports[0])]);
-      await cluster.until("3 nodes, all 16384 slots served.");
-      const map = await agreed(ports, (nodes) => nodes.length === 3);
-      expect(map.map(({ slots }) => slots).toSorted()).toEqual(["0-5460", "10923-16383", "5461-10922"]);
-      for (const port of ports) expect(await ask(port, "cluster info")).toContain("cluster_state:ok");
-      cluster.kill("SIGINT");
-      expect(await cluster.exited).toBe(0);
-    },
-    LIMIT_MS,
-  );
-
-  for (const [what, reader] of [
-    ["has read one line", "head -n 1"],
-    ["reads nothing", "true"],
-  ] as const) {
-    test(
-      `ends with its nodes when who reads its output ${what} and goes`,
-      async () => {
-        const ports = [23_180, 23_181, 23_182];
-        const main = join(import.meta.dir, "../../src/main.ts");
-        const command = `"${process.execPath}" "${main}" start --port ${ports[0]} | ${reader}`;
-        const shell = Bun.spawn(["sh", "-c", command], { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
-        // A shell waits for all of a pipeline.
-        await shell.exited;
-        await until(
-          () => Promise.all(ports.map((port) => ask(port, "ping"))),
-          (replies) => replies.every((reply) => reply === "closed"),
-          "the nodes to end",
-        );
-      },
-      LIMIT_MS,
-    );
-  }
-});

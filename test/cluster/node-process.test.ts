@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ask } from "../support/ask-nodes.ts";
+import { agreed, ask } from "../support/ask-nodes.ts";
 import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
 
@@ -386,6 +386,17 @@ describe("bun start", () => {
       await cluster.exited;
     });
   }
+
+  test("forms a cluster that serves all slots", async () => {
+    const ports = [21_846, 21_847, 21_848];
+    const cluster = runBunch(["start", "--port", String(ports[0])]);
+    await cluster.until("3 nodes, all 16384 slots served.");
+    const map = await agreed(ports, (nodes) => nodes.length === 3);
+    expect(map.map(({ slots }) => slots).toSorted()).toEqual(["0-5460", "10923-16383", "5461-10922"]);
+    for (const port of ports) expect(await ask(port, "cluster info")).toContain("cluster_state:ok");
+    cluster.kill("SIGINT");
+    expect(await cluster.exited).toBe(0);
+  }, 60_000);
 
   for (const [what, reader] of [
     ["has read one line", "head -n 1"],
