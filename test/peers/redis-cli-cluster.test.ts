@@ -59,9 +59,9 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
   test(
     "create makes one cluster of six empty nodes, with a replica for each primary; nodes are added, taken out, and met again",
     async () => {
-      const ports = [23_000, 23_001, 23_002, 23_003, 23_004, 23_005];
+      const ports = [22_600, 22_601, 22_602, 22_603, 22_604, 22_605];
       const [first = 0, second = 0, third = 0] = ports;
-      const [added, replica] = [23_006, 23_007];
+      const [added, replica] = [22_606, 22_607];
       await startAllEmpty([...ports, added]);
       const returning = startNode(replica, "--empty");
       await returning.until("serving node");
@@ -133,7 +133,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
   test(
     "create makes one cluster of three empty nodes without replicas; one that is forgotten starts as a cluster by itself, and is met again",
     async () => {
-      const ports = [23_010, 23_011, 23_012];
+      const ports = [22_610, 22_611, 22_612];
       const [first = 0, , third = 0] = ports;
       const nodes = await startAllEmpty(ports);
       await cluster("create", ...ports.map(at), "--cluster-replicas", "0", "--cluster-yes");
