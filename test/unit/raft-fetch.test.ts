@@ -249,7 +249,7 @@ describe("whoever asked", () => {
 describe("CatchUp", () => {
   const nodeId = (name: string): string => name.padEnd(40, "0");
 
-  function setup(): { script: RaftScript; catchUp: CatchUp; asked: string[]; pass: (ms: number) => void } {
+  function setup(): { script: RaftScript; catchUp: CatchUp; asked: string[]; readonly pass: (ms: number) => void } {
     const ids = ["a", "b", "c"].map((name) => `${nodeId(name)}/1`);
     const script = RaftScript.led(ids);
     const asked: string[] = [];

@@ -180,6 +180,15 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 2000,
   },
   {
+    name: "gives-what-is-not-committed",
+    breaks: "A member that does not lead gives others committed entries and no others.",
+    file: MACHINE,
+    find: ".filter((entry) => entry.index <= log.commitIndex)",
+    replace: "",
+    run: "raft",
+    withinSeeds: 400,
+  },
+  {
     name: "only-voters-stand",
     breaks: "A member stands as a voter of any configuration that may still count (dissertation, 4.2.2).",
     file: MACHINE,
