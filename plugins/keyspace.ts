@@ -10,6 +10,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { ArgumentList } from "../src/codec/resp-parser.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { Store } from "../src/store/store.ts";
 import type { Timer } from "../src/world.ts";
@@ -46,7 +47,7 @@ export default definePlugin({
     store.nowMs = world.clock.wallMs();
     store.onExpire = (key) => {
       if (!hooks.effect.isHeard) return;
-      hooks.effect.notify({ slot: key.slot, parts: [DEL, key.bytes.slice(key.start, key.end)] });
+      context.dispatcher.tellEffect(key.slot, ArgumentList.of([DEL, key.bytes.slice(key.start, key.end)]));
     };
 
     let isSweepOn = true;
