@@ -64,14 +64,15 @@ export default definePlugin({
       // One timer for both: each time that a process is woken up costs more than an empty step. While there is nothing to do, a slow timer looks whether
       // there is; it starts the fast one, which ends when it finds nothing.
       let steps: Timer | undefined;
-      const isIdle = (): boolean => (!isSweepOn || store.volatileCount === 0) && !store.needsMaintenance;
+      const isIdle = (): boolean =>
+        (!isSweepOn || !store.removesExpired || store.volatileCount === 0) && !store.needsMaintenance;
       const step = (): void => {
         if (isIdle()) {
           steps?.cancel();
           steps = undefined;
           return;
         }
-        if (isSweepOn && store.volatileCount > 0) {
+        if (isSweepOn && store.removesExpired && store.volatileCount > 0) {
           store.nowMs = world.clock.wallMs();
           const startedAtMs = world.clock.monotonicMs();
           while (
