@@ -35,11 +35,10 @@ import { ShardPrimary, type PrimaryHost } from "../src/replication/primary.ts";
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
 import { ShardLog } from "../src/replication/shard-log.ts";
 import { SlotSink } from "../src/replication/slot-sink.ts";
+import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
 const MINUS = 0x2d;
-/** How long a planned failover looks whether the replica has all, between looks. */
-const HAND_OVER_STEP_MS = 1;
 
 const settingsSchema = Type.Object({
   ringBytes: byteSize({
@@ -97,12 +96,14 @@ interface Assignment {
 export default definePlugin({
   name: "replication",
   summary: "Keeps replicas like their primary, and replies waiting until they are.",
-  requires: { topology: topologyService, keyspace: keyspaceService, bus: busService },
+  requires: { topology: topologyService, keyspace: keyspaceService },
+  uses: { bus: busService },
   provides: { replication: replicationService },
   settings: settingsSchema,
   setup(context) {
     const { settings, hooks, dispatcher, node, replyGate, world } = context;
-    const { topology, keyspace, bus } = context.requires;
+    const { topology, keyspace } = context.requires;
+    const { bus } = context.uses;
     const { clock, log: events } = world;
     const log = new ShardLog();
     const hold = new KeyHold(context);
@@ -143,7 +144,7 @@ export default definePlugin({
       const record = topology.node(to);
       if (record === undefined) return false;
       const address = { host: record.busHost, port: record.busPort };
-      return bus.send(address, BusChannel.replication, encodeReplication(message));
+      return bus?.send(address, BusChannel.replication, encodeReplication(message)) ?? false;
     };
     const shared = {
       gate: replyGate,
@@ -304,7 +305,7 @@ export default definePlugin({
 
     // --- words from others ---
 
-    bus.receive(BusChannel.replication, ({ nodeId }, bytes) => {
+    bus?.receive(BusChannel.replication, ({ nodeId }, bytes) => {
       const message = decodeReplication(bytes);
       if (message === undefined) {
         events.warn("replication message refused", { from: nodeId, reason: "it makes no sense" });
@@ -330,7 +331,7 @@ export default definePlugin({
           replica?.received(nodeId, message);
       }
     });
-    bus.onLinkLost((address, nodeId) => {
+    bus?.onLinkLost((address, nodeId) => {
       const id =
         nodeId ??
         topology.map.nodes.find(({ busHost, busPort }) => busHost === address.host && busPort === address.port)?.id;
@@ -373,11 +374,13 @@ export default definePlugin({
         leading.isHandingOver = true;
         hold.hold();
         leading.flush();
-        const endsAtMs = clock.monotonicMs() + limitMs;
-        while (primary === leading && !leading.hasAll(to) && clock.monotonicMs() < endsAtMs) {
-          await new Promise<void>((resolve) => void clock.after(HAND_OVER_STEP_MS, resolve));
-        }
-        return primary === leading && leading.hasAll(to);
+        let timer: Timer | undefined;
+        const isLevel = await new Promise<boolean>((resolve) => {
+          leading.whenHasAll(to, resolve);
+          timer = clock.after(limitMs, () => resolve(false));
+        });
+        timer?.cancel();
+        return isLevel;
       },
       resume() {
         if (primary === undefined) return;

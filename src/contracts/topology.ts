@@ -147,9 +147,6 @@ export interface MapDelta {
  */
 export type DecidedOn = Readonly<Record<ShardId, number>>;
 
-/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
-export const STALE = "ERR stale: ";
-
 /** A change that somebody asks for. Where it is about a shard, `shardVersion` is the one that it was decided on. */
 export type TopologyRequest =
   | { readonly type: "register-node"; readonly node: Omit<NodeRecord, "incarnation"> }

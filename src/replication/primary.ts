@@ -109,6 +109,7 @@ export class ShardPrimary {
   /** The map was asked for another in-sync set: who was added counts until it is known what came of it. */
   #asked: readonly NodeId[] | undefined;
   #askNotBeforeMs = 0;
+  #waiting: { readonly nodeId: NodeId; readonly callback: (hasAll: boolean) => void }[] = [];
   #isFlushDue = false;
   #isTellDue = false;
   #isClosed = false;
@@ -185,6 +186,7 @@ export class ShardPrimary {
   close(): void {
     this.#isClosed = true;
     this.#links.clear();
+    for (const { callback } of this.#waiting.splice(0)) callback(false);
   }
 
   // --- what the node does ---
@@ -322,10 +324,20 @@ export class ShardPrimary {
     if (member !== undefined) member.lostAtMs ??= this.#host.nowMs();
   }
 
-  /** Whether a member has all of the log, and all of it is committed. */
-  hasAll(nodeId: NodeId): boolean {
-    const { log } = this.#host;
-    return this.#member(nodeId).acknowledged >= log.last && this.#committed >= log.last;
+  /** Calls once a member has all of the log, and all of it is committed; with `false` if this ends before. */
+  whenHasAll(nodeId: NodeId, callback: (hasAll: boolean) => void): void {
+    this.#waiting.push({ nodeId, callback });
+    this.#tellWaiting();
+  }
+
+  #tellWaiting(): void {
+    const { last } = this.#host.log;
+    const isLevel = ({ nodeId }: { readonly nodeId: NodeId }): boolean =>
+      this.#committed >= last && (this.#members.get(nodeId)?.acknowledged ?? 0) >= last;
+    const level = this.#waiting.filter(isLevel);
+    if (level.length === 0) return;
+    this.#waiting = this.#waiting.filter((each) => !isLevel(each));
+    for (const { callback } of level) callback(true);
   }
 
   // --- sending ---
@@ -429,6 +441,7 @@ export class ShardPrimary {
       // Whatever is written is committed with that.
       this.#committed = log.last;
       gate.setCommitted(Number.POSITIVE_INFINITY);
+      if (this.#waiting.length > 0) this.#tellWaiting();
       return;
     }
     if (gate.committed === Number.POSITIVE_INFINITY) {
@@ -448,6 +461,7 @@ export class ShardPrimary {
     if (isMore) this.#committed = committed;
     if (gate.committed !== this.#committed) gate.setCommitted(this.#committed);
     if (isMore) this.#tellSoon();
+    if (this.#waiting.length > 0) this.#tellWaiting();
   }
 
   /** Replicas hold reads until they know that what they read is committed: the next entries tell it, or a frame of its own if none come. */

@@ -83,10 +83,11 @@ const MAX_AGAIN = 4096;
 /** Of more than one key, and yet each key's outcome depends on no other: nothing need be sent again. */
 const EACH_KEY_ALONE: ReadonlySet<string> = new Set(["MSET", "DEL", "UNLINK"]);
 /** Keep what is said above of cut values. */
-const GOOD_FOR_CUT: ReadonlySet<string> = new Set([
-  ...["SET", "SETNX", "SETEX", "PSETEX", "GETSET", "MSET", "GETDEL", "DEL", "UNLINK"],
-  ...["APPEND", "SETRANGE", "SETBIT", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "PERSIST"],
-]);
+const GOOD_FOR_CUT: ReadonlySet<string> = new Set(
+  "SET SETNX SETEX PSETEX GETSET MSET GETDEL DEL UNLINK APPEND SETRANGE SETBIT EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST".split(
+    " ",
+  ),
+);
 
 /** What becomes of a slot, in this order. */
 const SlotState = { foreign: 0, waiting: 1, offered: 2, wanted: 3, midway: 4, level: 5 } as const;

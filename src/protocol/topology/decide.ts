@@ -6,18 +6,20 @@
  */
 import { NEWEST_VERSION } from "../../codec/link-codec.ts";
 import { SLOT_COUNT } from "../../codec/slot.ts";
-import {
-  type DecidedOn,
-  type NodeRecord,
-  STALE,
-  type ShardId,
-  type ShardRecord,
-  type SlotRange,
-  type TopologyRequest,
+import type {
+  DecidedOn,
+  NodeRecord,
+  ShardId,
+  ShardRecord,
+  SlotRange,
+  TopologyRequest,
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
 import { type TopologyState, applyAct, hasLostData, intersectRanges, minInSyncOf, subtractRanges } from "./state.ts";
+
+/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
+export const STALE = "ERR stale: ";
 
 /** What a request comes to. */
 export type TopologyDecision =
