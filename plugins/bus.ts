@@ -135,6 +135,9 @@ export default definePlugin({
       otherPlaces: (address) => cluster?.otherPlaces?.(address) ?? [],
       self: () => ({ nodeId: node.id, ...announced(), clusterId: cluster?.id, keys: secret.keys }),
       nonce: () => random.bytes(NONCE_BYTES),
+      cameBack: (hello) => {
+        for (const link of outgoing.values()) link.cameBack(hello);
+      },
       refused: (direction: "to" | "from", reason: LinkReason, text: string, peer: string) => {
         if (reason === "no-cluster") {
           earlyLinks += 1;
@@ -230,6 +233,10 @@ export default definePlugin({
         const isTaken = isPossible && linkTo(to, kind)?.send(channel, bytes) === true;
         if (!isTaken) droppedFrames += 1;
         return isTaken;
+      },
+      nodeAt: (address) => {
+        const link = outgoing.get(linkKey(address, "meeting"));
+        return link?.isToSelf === true ? node.id : link?.nodeId || undefined;
       },
       queuedBytes: (to) => outgoing.get(linkKey(to, "member"))?.queuedBytes ?? 0,
       links: () => [

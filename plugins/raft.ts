@@ -350,6 +350,7 @@ export default definePlugin({
         }),
         {
           send: sendTo,
+          nodeAt: (address) => bus.nodeAt(address),
           isCard: (nodeId, card) => attached().isCard(nodeId, card),
           found,
           join,

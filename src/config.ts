@@ -96,7 +96,7 @@ export const coreSchema = Type.Object({
   bootstrapExpect: Type.Optional(
     Type.Integer({
       description:
-        "How many nodes found the first cluster together, each started with this number and with --join: once all know each other, and all say that they belong to none, the slots are divided among them. Where there is a cluster already it is joined, so that the flag may stay.",
+        "How many nodes found the first cluster together, each started with this number and with --join: once all know each other, and all say that they belong to none, the slots are divided among them. Where there is a cluster already it is joined, so that the flag may stay. 1: this node founds alone, once all of --join but itself have said that there is no cluster.",
       minimum: 1,
       maximum: 1000,
     }),

@@ -108,6 +108,7 @@ export class IncomingLink implements StreamHandler {
     this.#answeredAs = self.nodeId;
     this.#taker = new LinkTaker(self, this.#host.nonce());
     const verdict = this.#taker.greeted(payload);
+    if (verdict.type === "refused" && verdict.reason === "self") this.#host.cameBack(payload);
     if (verdict.type === "refused") this.refuse(verdict.reason, verdict.text, verdict.refusal);
     else this.#write(verdict.answer);
   }

@@ -7,6 +7,7 @@
  *
  * A stream that breaks, or is refused, is opened again when there is something to send, after a pause that grows with each failure.
  */
+import { Buffer } from "node:buffer";
 import { FrameReader, encodeFrame } from "../codec/frame.ts";
 import { HANDSHAKE_CHANNEL, type LinkKind, MAX_HANDSHAKE_BYTES } from "../codec/link-codec.ts";
 import type { BusAddress } from "../contracts/bus.ts";
@@ -34,6 +35,7 @@ export class OutgoingLink {
   #stream: Stream | undefined;
   #isOpen = false;
   #isClosing = false;
+  #isToSelf = false;
   #opener: LinkOpener | undefined;
   #answers = new FrameReader(MAX_HANDSHAKE_BYTES);
   #seal: FrameSeal | undefined;
@@ -58,6 +60,16 @@ export class OutgoingLink {
     this.#host = host;
     this.#address = address;
     this.kind = kind;
+  }
+
+  /** The address is this node's own: what this link sent came in here. */
+  get isToSelf(): boolean {
+    return this.#isToSelf;
+  }
+
+  /** A hello has come in here that names this node: if it is this link's, the link leads here. */
+  cameBack(hello: Uint8Array): void {
+    if (this.#opener !== undefined && Buffer.compare(this.#opener.hello, hello) === 0) this.#isToSelf = true;
   }
 
   /** There is a stream, open or on its way. */
@@ -158,6 +170,7 @@ export class OutgoingLink {
     }
     this.#opener = undefined;
     const verdict = opener.answered(payload);
+    if (verdict.type === "proved" || verdict.reason !== "self") this.#isToSelf = false;
     if (verdict.type === "refused") {
       this.#refusal = verdict;
       this.#answers.isBroken = true;
