@@ -273,7 +273,7 @@ export default definePlugin({
           },
           role: (role: Role, term, leading) => {
             log.debug("raft role", { role, term, leader: leading ?? "none" });
-            if (leading !== undefined) isEstablished = true;
+            if (leading !== undefined) [isEstablished, refusal] = [true, ""];
             leadership = leadershipOf(machine(), clock.monotonicMs(), settings.tickMs);
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
@@ -365,21 +365,12 @@ export default definePlugin({
     // --- frames ---
 
     const admission = new Admission({
-      get group() {
-        return group;
-      },
-      get peer() {
-        return peer;
-      },
-      get machine() {
-        return machine();
-      },
-      get isReady() {
-        return isReady();
-      },
-      get state() {
-        return attached();
-      },
+      group: () => group,
+      peer: () => peer,
+      machine,
+      isReady,
+      state: attached,
+      clock,
       known,
       sendTo,
       sendToPeer: (to, frame) => void sendTo(addressOf(to), frame),

@@ -15,6 +15,7 @@ import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { BUS_PORT_OFFSET, type CoreSettings, HOST_PATTERN } from "../src/config.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
+import { GONE_MS, rivalText } from "../src/consensus/admission.ts";
 import { busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
@@ -177,11 +178,23 @@ export default definePlugin({
 
     // --- what is replicated ---
 
+    /** A node that comes in under the id of one that is here and alive would displace it, and be displaced by it: as in `Admission`. */
+    const problemOfRival = (request: TopologyRequest): string | undefined => {
+      if (request.type !== "merge-node") return undefined;
+      const { id, start: asking, busHost, busPort } = request.node;
+      const here = (ahead?.state ?? state).nodes.get(id);
+      if (here === undefined || here.start === asking || here.start === "") return undefined;
+      const isWhereItWas = here.busHost === busHost && here.busPort === busPort;
+      const isGone = (consensus?.silentMs(id) ?? 0) >= GONE_MS;
+      return isWhereItWas || isGone ? undefined : `ERR ${rivalText(id, { host: here.busHost, port: here.busPort })}`;
+    };
     const decide = (requestId: string, request: TopologyRequest, cause: string): Decision => {
       if (ahead?.settled.has(requestId) === true || journal.outcomeOf(requestId) !== undefined) {
         return { type: "settled" };
       }
-      const decision = decideRequest(ahead?.state ?? state, request, shardIdOf);
+      const rival = problemOfRival(request);
+      const decision =
+        rival === undefined ? decideRequest(ahead?.state ?? state, request, shardIdOf) : { rejection: rival };
       const act = { requestId, cause, timeMs: clock.wallMs() };
       if ("rejection" in decision) {
         const reason = decision.rejection;

@@ -30,7 +30,7 @@ export const coreSchema = Type.Object({
   name: Type.Optional(
     Type.String({
       description:
-        "The node's name: in logs, in the map, and what its id is derived from when there is no data directory.",
+        "The node's name: in logs, in the map, and what its id is derived from when there is no data directory. No two nodes of a cluster have one.",
       pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
       examples: ["letters, digits, '.', '_' and '-', 64 at most"],
     }),

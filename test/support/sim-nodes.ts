@@ -2,7 +2,7 @@
 import { expect } from "bun:test";
 import { present } from "../../src/assert.ts";
 import type { Config } from "../../src/config.ts";
-import { consensusService } from "../../src/contracts/consensus.ts";
+import { type Consensus, consensusService } from "../../src/contracts/consensus.ts";
 import { type Topology, topologyService } from "../../src/contracts/topology.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { localClient } from "./local-node.ts";
@@ -54,8 +54,12 @@ export class SimNodes {
     return present(this.node(at).service(topologyService), "there is a topology");
   }
 
+  consensus(at: number): Consensus {
+    return present(this.node(at).service(consensusService), "there is consensus");
+  }
+
   isOut(at: number): boolean {
-    return this.node(at).service(consensusService)?.status.isOut === true;
+    return this.consensus(at).status.isOut;
   }
 
   async run(at: number, line: string): Promise<string> {

@@ -153,7 +153,7 @@ describe("nodes", () => {
     peer.send(BusChannel.consensus, numbered(1));
     await world.simulation.runFor(50);
     expect([peer.refusal, world.numbers(A)]).toEqual(["self", []]);
-    expect(world.logged("or a second one of that id")).toHaveLength(1);
+    expect(world.logged("or a second one that was started with its --name")).toHaveLength(1);
   });
 });
 

@@ -1,7 +1,11 @@
 /** Nodes that look for a cluster by seeds, in the orders of events that go wrong: on the simulated world, with whole nodes. */
 import { describe, expect, test } from "bun:test";
-import { BUS_PORT_OFFSET } from "../../src/config.ts";
-import { PORT, SimNodes, hostOf } from "../support/sim-nodes.ts";
+import { BUS_PORT_OFFSET, type Config } from "../../src/config.ts";
+import { present } from "../../src/assert.ts";
+import { busService } from "../../src/contracts/bus.ts";
+import { consensusService } from "../../src/contracts/consensus.ts";
+import { startLocalNode } from "../support/local-node.ts";
+import { PORT, SETTLE_MS, SimNodes, hostOf } from "../support/sim-nodes.ts";
 
 const bus = (...which: readonly number[]): string =>
   which.map((at) => `${hostOf(at)}:${PORT + BUS_PORT_OFFSET}`).join(",");
@@ -69,3 +73,58 @@ describe("a node that expects nobody else (--bootstrap-expect 1)", () => {
     expect(nodes.topology(0).map.clusterId).toBe(clusterId);
   });
 });
+
+describe("a second node that goes by the name of a member", () => {
+  const incarnationOf = (nodes: SimNodes, at: number): number => nodes.topology(at).self.incarnation;
+
+  test("is not taken in while that one lives, is told where it is, and takes its place when it is gone", async () => {
+    const nodes = new SimNodes([{ name: "a" }, { name: "b", join: bus(0) }, { name: "b", join: bus(0) }]);
+    const cut = nodes.simulation.isolate([hostOf(2)]);
+    await nodes.up(3);
+    await nodes.until("one cluster", () => nodes.isOne(0, 1));
+    const admitted = incarnationOf(nodes, 1);
+    cut.heal();
+    await nodes.simulation.runFor(60_000);
+    expect(nodes.isOne(0, 1)).toBe(true);
+    expect(incarnationOf(nodes, 1)).toBe(admitted);
+    expect(nodes.waitsFor(2)).toStartWith(
+      `the cluster to take it in: node ${nodes.topology(1).self.id} is a member already, at ${bus(1)}, and alive`,
+    );
+    // It says so once.
+    expect(nodes.logged(2, "the cluster does not take this node in")).toHaveLength(1);
+    nodes.simulation.crash(hostOf(1));
+    await nodes.until("the other in its place", () => nodes.isOne(0, 2));
+  });
+
+  test("is not taken in either when it is the leader's name, or when the cluster is told to meet it", async () => {
+    const nodes = new SimNodes([
+      { name: "a" },
+      { name: "b", join: bus(0) },
+      { name: "a", join: bus(1) },
+      { name: "b" },
+    ]);
+    const cut = nodes.simulation.isolate([hostOf(2), hostOf(3)]);
+    await nodes.up(4);
+    await nodes.until("one cluster", () => nodes.isOne(0, 1));
+    const admitted = [0, 1].map((at) => incarnationOf(nodes, at));
+    cut.heal();
+    await nodes.meet(0, 3);
+    await nodes.simulation.runFor(60_000);
+    expect(nodes.isOne(0, 1)).toBe(true);
+    expect([0, 1].map((at) => incarnationOf(nodes, at))).toEqual(admitted);
+    expect(nodes.waitsFor(2)).toContain(`is a member already, at ${bus(0)}, and alive`);
+    expect(nodes.isOne(3)).toBe(true);
+    expect(await nodes.info(3, "meet_last_error")).toContain(`is a member already, at ${bus(1)}, and alive`);
+    expect(nodes.slotsOf(3)).toBe(16_384);
+  });
+
+  test("is that node when it is where it was: it is back at once", async () => {
+    const nodes = new SimNodes([{ name: "a" }, { name: "b", join: bus(0) }]);
+    await nodes.up(2);
+    await nodes.until("one cluster", () => nodes.isOne(0, 1));
+    nodes.simulation.crash(hostOf(1));
+    nodes.simulation.restart(hostOf(1));
+    await nodes.until("it to be back", () => nodes.count === 2 && nodes.isOne(0, 1), 2000);
+  });
+});
+
