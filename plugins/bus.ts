@@ -34,7 +34,7 @@ import {
 } from "../src/contracts/bus.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { isLoopback } from "../src/loopback.ts";
-import { formatAddress } from "../src/net-address.ts";
+import { formatAddress, isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { DATAGRAM_REFUSALS, Datagrams, MAX_DATAGRAM_BYTES } from "../src/protocol/link/datagrams.ts";
 import { ClusterSecrets, parseSecrets } from "../src/protocol/link/secrets.ts";
@@ -218,6 +218,16 @@ export default definePlugin({
       },
     });
 
+    /** Others would answer to an address that is theirs as well. */
+    let isNowhereTold = false;
+    const tellNowhere = (): void => {
+      if (isNowhereTold) return;
+      isNowhereTold = true;
+      log.error("bus: this node cannot talk to others", {
+        reason: `it listens on every address (${announced().host}), and does not say where it is reached: --announce-host does`,
+      });
+    };
+
     const bus: Bus = {
       get address() {
         return announced();
@@ -225,8 +235,11 @@ export default definePlugin({
       receive: (channel, receive) => void receivers.set(channel, receive),
       send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) => {
         const kind = kindOf(channel);
+        const isNowhere = isEveryAddress(announced().host);
+        if (isNowhere) tellNowhere();
         const isPossible =
           !isStopped &&
+          !isNowhere &&
           bytes.length <= MAX_FRAME_BYTES &&
           (kind === "meeting" || cluster !== undefined) &&
           formatAddress(to) !== formatAddress(announced());

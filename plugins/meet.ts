@@ -28,7 +28,7 @@ import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type SealRecord, type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
-import { formatAddress } from "../src/net-address.ts";
+import { formatAddress, isEveryAddress } from "../src/net-address.ts";
 import { readNodeCard } from "../src/node-card.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { type ClusterStanding, meetingStep } from "../src/protocol/meeting.ts";
@@ -384,6 +384,10 @@ export default definePlugin({
       else if (Number.isNaN(busPort)) call.reply.error(`ERR Invalid bus port specified: ${call.text(4).slice(0, 128)}`);
       else if (!isPort(port) || !isPort(busPort) || !/^[A-Za-z0-9._:-]{1,253}$/.test(host)) {
         call.reply.error(`ERR Invalid node address specified: ${host.slice(0, 128)}:${call.text(3).slice(0, 128)}`);
+      } else if ([bus.address.host, topology.introduction.host].some(isEveryAddress)) {
+        call.reply.error(
+          "ERR this node listens on every address, and does not say where other nodes and clients reach it: start it with --announce-host",
+        );
       } else if (meetings.size >= MAX_MEETINGS) {
         call.reply.error(`ERR ${MAX_MEETINGS} nodes are being met already: try again when they are`);
       } else {

@@ -35,7 +35,7 @@ import {
 import { StartError } from "../src/errors.ts";
 import { readNodeCard } from "../src/node-card.ts";
 import { idOfName } from "../src/identity.ts";
-import { type NetAddress, parseAddress } from "../src/net-address.ts";
+import { type NetAddress, isEveryAddress, parseAddress } from "../src/net-address.ts";
 import { type NodeFacts, definePlugin } from "../src/plugin.ts";
 import { canonicalRanges, parseSlotRange } from "../src/protocol/slot-ranges.ts";
 import {
@@ -494,6 +494,14 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
   if (bootstrapExpect !== undefined && bootstrapExpect <= replicas) {
     refuse(
       `Flag --bootstrap-expect ${bootstrapExpect} is too few for --replicas ${replicas}: a primary with its replicas takes ${replicas + 1} nodes.`,
+    );
+  }
+  const hosts = [core.announceBusHost ?? core.announceHost ?? core.host, core.announceHost ?? core.host];
+  const nowhere = hosts.map((each) => each.split(",")[0] ?? "").find(isEveryAddress);
+  const hasOthers = join !== undefined || (nodes?.length ?? 0) > 1 || node.joining !== undefined;
+  if (nowhere !== undefined && hasOthers) {
+    refuse(
+      `A node that listens on every address (${nowhere}) does not say where it is reached, and other nodes have to tell each other and clients: give that with --announce-host.`,
     );
   }
   if (node.joining !== undefined) return { type: "look", seeds: node.joining.members, expect: 0 };

@@ -37,7 +37,7 @@ export const coreSchema = Type.Object({
   ),
   host: Type.String({
     description:
-      "The address that it listens on. Anything but loopback wants a password and a cluster secret, or --insecure.",
+      "The address that it listens on. With every address (0.0.0.0, ::) a node that is not alone needs announceHost. Anything but loopback wants a password and a cluster secret, or --insecure.",
     default: "127.0.0.1",
     pattern: HOST_PATTERN,
     examples: ["an address or a host name, such as 127.0.0.1, ::1 or localhost"],

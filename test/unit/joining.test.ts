@@ -128,3 +128,39 @@ describe("a second node that goes by the name of a member", () => {
   });
 });
 
+describe("a node that listens on every address, and does not say where it is reached", () => {
+  const everywhere = { host: "0.0.0.0", insecure: true } as const;
+  const listed = ["a", "b"].map((name, at) => ({ name, host: hostOf(at), port: PORT, slots: [] }));
+  const cases: readonly (readonly [string, Config])[] = [
+    ["to join", { join: bus(0) }],
+    ["to join, over IPv6", { host: "::", join: bus(0) }],
+    ["to found with others", { join: bus(0), bootstrapExpect: 3 }],
+    ["of a list", { name: "a", plugins: { topology: { nodes: listed } } }],
+    ["that clients are not told either", { join: bus(0), announceBusHost: hostOf(1) }],
+  ];
+  for (const [what, config] of cases) {
+    test(`does not start: ${what}`, () => {
+      expect(startLocalNode({ ...everywhere, ...config })).rejects.toThrow(
+        /^A node that listens on every address \((0.0.0.0|::)\) does not say where .* give that with --announce-host\.$/,
+      );
+    });
+  }
+
+  test("is a cluster by itself, and meets nobody; with an address to tell it does", async () => {
+    const nodes = new SimNodes([{ ...everywhere }, { name: "b" }, { ...everywhere, announceHost: hostOf(2) }]);
+    await nodes.up(3);
+    expect(nodes.isOne(0)).toBe(true);
+    expect(await nodes.run(0, "SET k v")).toBe("OK");
+    expect(await nodes.run(0, `CLUSTER MEET ${hostOf(1)} ${PORT}`)).toStartWith(
+      "ERR this node listens on every address, and does not say where other nodes and clients reach it",
+    );
+    await nodes.meet(1, 0);
+    await nodes.simulation.runFor(70_000);
+    expect(nodes.isOne(0) && nodes.isOne(1)).toBe(true);
+    expect(nodes.logged(0, "this node cannot talk to others")).toHaveLength(1);
+    await nodes.meet(1, 2);
+    await nodes.until("one cluster", () => nodes.isOne(1, 2));
+    expect(nodes.topology(1).node(nodes.topology(2).self.id)).toMatchObject({ host: hostOf(2), busHost: hostOf(2) });
+  });
+});
+
