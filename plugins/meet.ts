@@ -334,11 +334,17 @@ export default definePlugin({
           frame satisfies never;
       }
     });
+    /** Where the last round ended: in the next it is the turn of those behind. */
+    let lastDialled = "";
     const lookForLost = (): void => {
       rediscoveries.clear();
       if (consensus.status.role !== "leader") return;
-      for (const each of topology.map.nodes) {
-        if (consensus.silentMs(each.id) < LOST_MS || rediscoveries.size >= MAX_MEETINGS) continue;
+      const lost = topology.map.nodes.filter(({ id }) => consensus.silentMs(id) >= LOST_MS);
+      // Nodes are in the order of their ids.
+      const behind = lost.filter(({ id }) => id > lastDialled);
+      const ahead = lost.filter(({ id }) => id <= lastDialled);
+      for (const { id, busHost, busPort } of [...behind, ...ahead].slice(0, MAX_MEETINGS)) {
+        lastDialled = id;
         lastQuestion += 1;
         rediscoveries.add(lastQuestion);
         ask({ host: each.busHost, port: each.busPort }, lastQuestion);

@@ -1,5 +1,6 @@
 /** CLUSTER MEET, in the orders of events that go wrong: on the simulated world, with whole nodes. */
 import { describe, expect, test } from "bun:test";
+import { keySlot } from "../../src/codec/slot.ts";
 import { BUS_PORT_OFFSET, type Config } from "../../src/config.ts";
 import { PORT, SETTLE_MS, SimNodes as Nodes, hostOf } from "../support/sim-nodes.ts";
 
@@ -136,3 +137,36 @@ describe("a node that is being moved to another cluster", () => {
     expect(problems.filter((problem) => problem === undefined)).toHaveLength(1);
   });
 });
+
+describe("the leader of a cluster in which many members are silent", () => {
+  test("dials each of them in turn: one that came back knowing nothing is found behind a hundred others", async () => {
+    const nodes = new Nodes([ALL, { empty: true }]);
+    await nodes.up(2);
+    const { introduction } = nodes.topology(1);
+    const members = Array.from({ length: 150 }, (_, at) => ({
+      ...introduction,
+      id: at.toString(16).padStart(40, "0"),
+      name: `lost-${at}`,
+      host: `10.0.1.${at + 1}`,
+      busHost: `10.0.1.${at + 1}`,
+      start: at.toString(16).padStart(40, "e"),
+    }));
+    // The last of them is where the node is that knows nothing.
+    const last = { ...introduction, id: "f".repeat(40), name: "", start: "e".repeat(40) };
+    const requests = [...members, last].map((node) => ({ type: "register-node", node }) as const);
+    const asked = nodes.topology(0).request({ type: "all", requests }, "a test");
+    expect(await nodes.simulation.settle("members", asked, SETTLE_MS)).toMatchObject({ type: "done" });
+    const isFound = (): boolean => nodes.topology(0).node(introduction.id) !== undefined;
+    await nodes.until("it to be found", isFound);
+  });
+});
+
+/** A key whose slot is one of these. */
+function keyOf(first: number, last: number): string {
+  const encoder = new TextEncoder();
+  for (let at = 0; ; at += 1) {
+    const bytes = encoder.encode(`key-${at}`);
+    const slot = keySlot(bytes, 0, bytes.length);
+    if (slot >= first && slot <= last) return `key-${at}`;
+  }
+}
