@@ -501,8 +501,11 @@ export default definePlugin({
       await within(clock, BIRTH_MS, BIRTH_STEP_MS, isReady);
     };
 
-    const moveTo = async (name: string, members: readonly BusAddress[]): Promise<string | undefined> => {
+    const moveTo: Consensus["moveTo"] = async (name, members, note) => {
       if (formation?.isBusy === true) return "the group is being founded";
+      // Nobody founds or joins anything while that is written.
+      formation = undefined;
+      await note();
       await detach();
       formBy({ type: "seeds", seeds: members, expect: 0, terms: "" });
       isOut = false;

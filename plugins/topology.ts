@@ -375,16 +375,15 @@ export default definePlugin({
 
     const moveTo = async (clusterId: string, members: readonly NetAddress[]): Promise<string | undefined> => {
       if (consensus === undefined) return 'without the plugin "raft" there is no cluster to move to';
-      // Before anything of the old cluster goes: a node that stops on the way has left it.
       const former = [...(node.joining?.former ?? []), state.clusterId].filter((id) => id !== "");
-      await context.resetIdentity(node.id, {
-        leftPeer: consensus.status.peer,
-        joining: { group: clusterId, members, former },
-      });
-      const problem = await consensus.moveTo(clusterId, members);
+      const leftPeer = consensus.status.peer;
+      const problem = await consensus.moveTo(clusterId, members, () =>
+        context.resetIdentity(node.id, { leftPeer, joining: { group: clusterId, members, former } }),
+      );
+      if (problem !== undefined) return problem;
       acknowledged = 0;
       lastRejection = undefined;
-      return problem;
+      return undefined;
     };
 
     const topology: Topology = {

@@ -164,3 +164,28 @@ describe("a node that listens on every address, and does not say where it is rea
   });
 });
 
+describe("a node that cannot move to another cluster at this moment", () => {
+  test("stays where it is, also when it starts again", async () => {
+    const founding: Config = { join: bus(0, 1), bootstrapExpect: 2, dataDir: "data" };
+    const nodes = new SimNodes([
+      { name: "a", ...founding },
+      { name: "b", ...founding },
+    ]);
+    await nodes.up(2);
+    const isFounding = (): boolean => {
+      const { group, role } = nodes.consensus(0).status;
+      return group !== "" && role === "forming";
+    };
+    await nodes.until("its group to be founded", isFounding);
+    const moved = nodes.topology(0).moveTo("f".repeat(40), [{ host: "10.0.0.9", port: PORT + BUS_PORT_OFFSET }]);
+    expect(await nodes.simulation.settle("a refusal", moved, SETTLE_MS)).toBe("the group is being founded");
+    expect(nodes.node(0).facts).toMatchObject({ joining: undefined, isReset: false });
+    await nodes.until("one cluster", () => nodes.isOne(0, 1));
+    const { clusterId } = nodes.topology(1).map;
+    nodes.simulation.crash(hostOf(0));
+    nodes.simulation.restart(hostOf(0));
+    await nodes.until("one cluster again", () => nodes.count === 2 && nodes.isOne(0, 1));
+    expect(nodes.topology(0).map.clusterId).toBe(clusterId);
+  });
+});
+
