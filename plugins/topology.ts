@@ -14,6 +14,7 @@ import { createHash } from "node:crypto";
 import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { BUS_PORT_OFFSET, type CoreSettings, HOST_PATTERN } from "../src/config.ts";
+import { NEWEST_VERSION, OLDEST_VERSION } from "../src/codec/link-codec.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
 import { GONE_MS, rivalText } from "../src/consensus/admission.ts";
 import { busService } from "../src/contracts/bus.ts";
@@ -141,6 +142,7 @@ export default definePlugin({
       // A port that the machine chose is known only when it is open.
       port: core.announcePort ?? Number(context.parameters.get("port")?.get() ?? listed.record.port),
       busPort: bus?.address.port ?? listed.record.busPort,
+      features: { oldest: OLDEST_VERSION, newest: NEWEST_VERSION },
       start: node.runId,
     });
     const introduction = (): Omit<NodeRecord, "incarnation"> => {

@@ -159,6 +159,10 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
       if (!wants.test(request.value)) {
         return rejection(`ERR cluster setting "${request.name}" wants ${wants.source}`);
       }
+      if (request.name === "feature-level") {
+        const lacking = [...state.nodes.values()].find((node) => !hasLevel(node, Number(request.value)));
+        if (lacking !== undefined) return rejection(`ERR ${lackText(lacking, Number(request.value))}`);
+      }
       return records({ type: "setting-changed", name: request.name, value: request.value });
     }
     case "all":
@@ -206,6 +210,8 @@ function registerNode(
     const { incarnation: _, ...same } = known;
     if (JSON.stringify(same) === JSON.stringify(node)) return records();
   }
+  const level = Number(state.settings.get("feature-level") ?? FIRST_LEVEL);
+  if (!hasLevel(node, level)) return rejection(`ERR ${lackText(node, level)}`);
   const predecessor = predecessorAt(state, node, shardIdOf);
   if ("rejection" in predecessor) return predecessor;
   const admitted: readonly TopologyRecord[] = [...predecessor.records, { type: "node-admitted", node }];
@@ -218,6 +224,21 @@ function registerNode(
         );
   }
   return shard === undefined ? records(...admitted, newShard(state, node.id, shardIdOf)) : records(...admitted);
+}
+
+/** Of a cluster in which nobody has set one, and of a node that does not say what it has. */
+const FIRST_LEVEL = 1;
+
+type Featured = Pick<NodeRecord, "id" | "name" | "features">;
+
+/** Whether a node's program has what a feature level of the cluster stands for. */
+function hasLevel({ features }: Featured, level: number): boolean {
+  return level >= (features?.oldest ?? FIRST_LEVEL) && level <= (features?.newest ?? FIRST_LEVEL);
+}
+
+function lackText({ id, name, features }: Featured, level: number): string {
+  const { oldest, newest } = features ?? { oldest: FIRST_LEVEL, newest: FIRST_LEVEL };
+  return `node ${name || id} has feature levels ${oldest} to ${newest}, and not the cluster's, ${level}: give it a version of bunch that has that, or take it out`;
 }
 
 /**
