@@ -8,7 +8,7 @@
  *
  * How: each node opens a stream of its own to every node that it sends to, and only reads from those that others open. A stream begins with a mutual proof
  * (`src/protocol/link/handshake.ts`); its frames are sealed (`frame-seal.ts`). There are two kinds, members' and meeting links, each with a stream of its own.
- * One that breaks is opened again when there is something to send, after a pause that grows with each failure. Datagrams go over a socket of the same port, sealed
+ * One that breaks is opened again when there is something to send, after a pause that grows with each failure. A meeting link that is idle is closed. Datagrams go over a socket of the same port, sealed
  * for the cluster and both nodes' starts (`datagrams.ts`).
  *
  * To change the secret of a running cluster: give each node both (`CONFIG SET cluster-secret "old new"`), then each `"new old"`, then each `new`. `-` is none.
@@ -42,6 +42,11 @@ import { type DatagramSocket, type Listener, NetworkError } from "../src/world.t
 
 /** Strangers that come again and again are told of once in so long, for each reason. */
 const REFUSAL_LOG_MS = 10_000;
+/** A meeting link on which nothing has gone out for so long is closed: nodes that met once would hold a stream to each other for ever. How often that is looked at. */
+const REST_MS = 30_000;
+const REST_STEP_MS = 10_000;
+/** Strangers that are told apart. What more come are told of as one. */
+const MAX_TOLD = 100;
 /** A port that the machine chose for streams may be taken for datagrams: how many are tried. */
 const CHOSEN_PORT_TRIES = 10;
 
@@ -358,6 +363,10 @@ export default definePlugin({
       async () => {
         try {
           await open();
+          context.every(REST_STEP_MS, () => {
+            const nowMs = clock.monotonicMs();
+            for (const link of outgoing.values()) if (link.kind === "meeting") link.rest(nowMs, REST_MS);
+          });
         } catch (thrown) {
           if (!(thrown instanceof NetworkError)) throw thrown;
           const derived = core.busPort === undefined ? `: the client port ${core.port} + ${BUS_PORT_OFFSET}` : "";
