@@ -138,6 +138,45 @@ describe("a node that is being moved to another cluster", () => {
   });
 });
 
+describe("a node whose other cluster is gone before it has said whether it takes the node in", () => {
+  test("waits for ever, and is itself again on the word of a person that it was not taken in", async () => {
+    const nodes = new Nodes([alone(0, "0-99"), alone(1, "100-199"), alone(2, "200-299")]);
+    await nodes.up(3);
+    await nodes.meet(0, 1);
+    await nodes.until("two of them", () => nodes.isOne(0, 1));
+    const key = keyOf(200, 299);
+    expect(await nodes.run(2, `SET ${key} v`)).toBe("OK");
+    expect(await nodes.run(2, `CLUSTER ABANDONJOIN ${"0".repeat(40)} ASSUME-REFUSED`)).toBe(
+      "ERR this node is not about to be part of another cluster",
+    );
+    await nodes.meet(0, 2);
+    await nodes.until("its map to be sealed", () => nodes.topology(2).map.seal !== undefined);
+    const cut = nodes.simulation.isolate([hostOf(2)]);
+    await nodes.simulation.runFor(120_000);
+    const cluster = nodes.topology(0).map.clusterId;
+    expect(nodes.topology(2).map.seal?.clusterId).toBe(cluster);
+    expect(await nodes.run(2, "CLUSTER ADDSLOTS 300")).toEndWith(
+      "nothing changes until that is settled (if that cluster is gone for good: CLUSTER ABANDONJOIN)",
+    );
+    expect(await nodes.run(2, `CLUSTER ABANDONJOIN ${"0".repeat(40)} ASSUME-REFUSED`)).toBe(
+      `ERR this node is about to be part of cluster ${cluster}, and of no other`,
+    );
+    const told = await nodes.run(2, `CLUSTER ABANDONJOIN ${cluster}`);
+    expect(told).toStartWith(`ERR cluster ${cluster} may have taken this node in, with its slots`);
+    expect(nodes.topology(2).map.seal).toBeDefined();
+    const [way = ""] = /CLUSTER ABANDONJOIN [0-9a-f]+ ASSUME-REFUSED/.exec(told) ?? [];
+    expect(await nodes.run(2, way)).toBe("OK");
+    expect(nodes.topology(2).map.seal).toBeUndefined();
+    expect(await nodes.run(2, `GET ${key}`)).toBe("v");
+    expect(await nodes.run(2, "CLUSTER ADDSLOTS 300")).toBe("OK");
+    // It has keys: the other cluster, come back, does not take it in by itself.
+    cut.heal();
+    await nodes.simulation.runFor(30_000);
+    expect(nodes.topology(2).map).toMatchObject({ seal: undefined, nodes: [{ name: "node-3" }] });
+    expect(await nodes.run(2, `GET ${key}`)).toBe("v");
+  });
+});
+
 describe("the leader of a cluster in which many members are silent", () => {
   test("dials each of them in turn: one that came back knowing nothing is found behind a hundred others", async () => {
     const nodes = new Nodes([ALL, { empty: true }]);

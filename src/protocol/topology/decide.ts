@@ -43,7 +43,7 @@ function rejection(reason: string): TopologyDecision {
 export function decideRequest(state: TopologyState, request: TopologyRequest, shardIdOf: ShardIdOf): TopologyDecision {
   if (state.seal !== undefined && !isForSealed(state, request)) {
     return rejection(
-      `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled`,
+      `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled (if that cluster is gone for good: CLUSTER ABANDONJOIN)`,
     );
   }
   switch (request.type) {
