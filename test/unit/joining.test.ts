@@ -189,3 +189,23 @@ describe("a node that cannot move to another cluster at this moment", () => {
   });
 });
 
+describe("a node without a name that starts again where it was", () => {
+  test("is not given the slots that it has lost, is told what to do, and takes its place once they are given up", async () => {
+    const nodes = new SimNodes([{ name: "a", empty: true }, { join: bus(0) }]);
+    await nodes.up(2);
+    await nodes.until("one cluster", () => nodes.isOne(0, 1));
+    expect(await nodes.run(1, "CLUSTER ADDSLOTSRANGE 0 9 20 29")).toBe("OK");
+    const former = nodes.topology(1).self.id;
+    nodes.simulation.crash(hostOf(1));
+    nodes.simulation.restart(hostOf(1));
+    await nodes.until("a refusal", () => nodes.count === 2 && nodes.waitsFor(1).includes("take it in"));
+    await nodes.simulation.runFor(20_000);
+    expect(nodes.waitsFor(1)).toContain(
+      `node ${former}, which was at ${hostOf(1)}:${PORT} before, owns slots, and has no name by which it could come back`,
+    );
+    const [way = ""] = /CLUSTER DELSLOTSRANGE [0-9 ]+[0-9]/.exec(nodes.waitsFor(1)) ?? [];
+    expect(await nodes.run(0, way)).toBe("OK");
+    await nodes.until("it to be in its place", () => nodes.isOne(0, 1));
+    expect(nodes.topology(0).node(former)).toBeUndefined();
+  });
+});

@@ -257,6 +257,14 @@ function predecessorAt(
   const isSamePlace = other.busHost === node.busHost && other.busPort === node.busPort && other.name === "";
   const removal = removeNode(state, { type: "remove-node", node: other.id, by: id }, shardIdOf);
   if (isSamePlace && !("rejection" in removal)) return removal;
+  const lost = shardOf(state, other.id);
+  if (isSamePlace && lost?.primary === other.id && lost.slots.length > 0) {
+    // To give them to the new one would say that they are empty: that is for a person to say.
+    const ranges = lost.slots.map(({ first, last }) => `${first} ${last}`).join(" ");
+    return rejection(
+      `ERR node ${other.id}, which was at ${host}:${port} before, owns slots, and has no name by which it could come back: unless it has a data directory, what it held is lost. CLUSTER DELSLOTSRANGE ${ranges} on another node gives that up; then this node takes its place, without slots, and CLUSTER ADDSLOTSRANGE gives it some. A node with a --name comes back as itself`,
+    );
+  }
   return rejection(`ERR node ${other.name || other.id} has the address ${host}:${port} already`);
 }
 
