@@ -307,8 +307,11 @@ export default definePlugin({
       log.info("raft: group founded", { group, members: members.length });
       await create({ index: 1, term: 0, configuration: { members }, data: data ?? attached().founding(founders) });
     };
-    /** What a node that is all of its group founds. */
-    const ownProposal = (): Proposal => soleProposal(plan, peer, settings.maxVoters);
+    /** Founds a group that this node is all of. Ports that the machine chose are known by now. */
+    const foundSole = async (data?: Uint8Array): Promise<void> => {
+      formBy({ type: "list", founders: [attached().self()] });
+      await found(soleProposal(plan, peer, settings.maxVoters), data);
+    };
     const join = async (name: string): Promise<void> => {
       enter(name);
       log.info("raft: joining the group that is there", { group });
@@ -495,8 +498,7 @@ export default definePlugin({
       assert(driver === undefined && formation === undefined, "a node leaves its group before it founds another");
       // The node may have another id by now.
       peer = `${node.id}/${hex(4)}`;
-      formBy({ type: "list", founders: [attached().self()] });
-      await found(ownProposal(), founding);
+      await foundSole(founding);
       isOut = false;
       await within(clock, BIRTH_MS, BIRTH_STEP_MS, isReady);
     };
@@ -577,7 +579,7 @@ export default definePlugin({
       const storedPeer = opened?.storage.identity.peer;
       // A node that was stopped while it was being reset, or moved to another group, may have left the memory of who it is no more.
       if (opened === undefined || nodeIdOf(storedPeer ?? "") !== node.id || storedPeer === node.leftPeer) {
-        if (plan.type === "list" && plan.founders.length === 1) await found(ownProposal());
+        if (plan.type === "list" && plan.founders.length === 1) await foundSole();
         else if (node.joining !== undefined) await join(node.joining.group);
         else formation?.step(clock.monotonicMs());
         return;

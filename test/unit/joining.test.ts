@@ -189,6 +189,17 @@ describe("a node that cannot move to another cluster at this moment", () => {
   });
 });
 
+describe("a node that founds alone", () => {
+  test("is in its group under the port that it listens on, also if the machine chose that", async () => {
+    const node = await startLocalNode({ port: 0 });
+    const { port } = present(node.service(busService), "a bus").address;
+    expect(port).not.toBe(BUS_PORT_OFFSET);
+    const members = present(node.service(consensusService), "consensus").status.members;
+    expect(members.map(({ address }) => address)).toEqual([{ host: "127.0.0.1", port }]);
+    await node.stop();
+  });
+});
+
 describe("a node without a name that starts again where it was", () => {
   test("is not given the slots that it has lost, is told what to do, and takes its place once they are given up", async () => {
     const nodes = new SimNodes([{ name: "a", empty: true }, { join: bus(0) }]);
