@@ -40,7 +40,7 @@ import { DATAGRAM_REFUSALS, Datagrams, MAX_DATAGRAM_BYTES } from "../src/protoco
 import { ClusterSecrets, parseSecrets } from "../src/protocol/link/secrets.ts";
 import { type DatagramSocket, type Listener, NetworkError } from "../src/world.ts";
 
-/** Strangers that come again and again are told of once in so long, for each reason. */
+/** Strangers that come again and again are told of once in so long, for each reason and place. */
 const REFUSAL_LOG_MS = 10_000;
 /** A meeting link on which nothing has gone out for so long is closed: nodes that met once would hold a stream to each other for ever. How often that is looked at. */
 const REST_MS = 30_000;
@@ -113,7 +113,7 @@ export default definePlugin({
     let droppedFrames = 0;
     /** On a channel that the link's kind does not carry. */
     let misplacedFrames = 0;
-    /** When each reason was told last. */
+    /** When each reason was told last, by direction and place: `MAX_TOLD` of them, and one for each reason and direction. */
     const toldAtMs = new Map<string, number>();
     const traffic: LinkTraffic = { sentFrames: 0, sentBytes: 0, receivedFrames: 0, receivedBytes: 0 };
 
@@ -151,7 +151,12 @@ export default definePlugin({
         }
         refusedLinks += 1;
         const nowMs = clock.monotonicMs();
-        const topic = `${direction} ${reason}`;
+        // Whoever comes has another port each time.
+        const place = direction === "to" ? peer : peer.replace(/:[0-9]+$/, "");
+        if (toldAtMs.size >= MAX_TOLD) {
+          for (const [topic, atMs] of toldAtMs) if (nowMs - atMs >= REFUSAL_LOG_MS) toldAtMs.delete(topic);
+        }
+        const topic = toldAtMs.size < MAX_TOLD ? `${direction} ${reason} ${place}` : `${direction} ${reason}`;
         if (nowMs - (toldAtMs.get(topic) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_MS) return;
         toldAtMs.set(topic, nowMs);
         log.warn("bus link refused", { [direction]: peer, reason: text, refused: refusedLinks });
