@@ -33,6 +33,8 @@ export interface NodeRecord {
   readonly zone: string;
   /** A witness votes and holds no data. */
   readonly role: "data" | "witness";
+  /** The feature levels that its program has, from and to. Without it: the first. */
+  readonly features?: { readonly oldest: number; readonly newest: number };
   /** This start of the node: 40 hexadecimal digits that it drew. */
   readonly start: string;
   /** The map version that admitted this start: one number for each start, whatever else about the node changes. 0 before the first. */
