@@ -825,6 +825,28 @@ describe("members", () => {
     expect(script.machine("n4").role).toBe("follower");
   });
 
+  test("dissertation 4.2.1: any number of them comes by one entry, since majorities stay what they are", () => {
+    const script = RaftScript.led(THREE);
+    script.add("n4");
+    script.add("n5");
+    const come = [member("n4"), { ...member("n5"), isVoter: true }, member("n4"), member("n2")];
+    change(script, { type: "add-learners", members: come });
+    script.settle();
+    expect(script.machine("n1").log.configurationIndex).toBe(3);
+    for (const id of [...THREE, "n4", "n5"]) {
+      const { voters, configuration, log } = script.machine(id);
+      expect(voters).toEqual(THREE);
+      expect(configuration.members.map((each) => each.id)).toEqual([...THREE, "n4", "n5"]);
+      expect(log.commitIndex).toBe(3);
+    }
+    expect(refusals(change(script, { type: "add-learners", members: [member("n4"), member("n5")] }))).toEqual([
+      "no-change",
+    ]);
+    expect(refusals(change(script, { type: "add-learners", members: [] }))).toEqual(["no-change"]);
+    expect(refusals(change(script, { type: "add-learners", members: [member("n4"), member("n6")] }))).toEqual([]);
+    expect(script.machine("n1").configuration.members).toHaveLength(6);
+  });
+
   test("dissertation 4.2.1: it becomes a voter when it has caught up, not before", () => {
     const script = RaftScript.led(THREE, { promotionLagEntries: 0 });
     script.add("n4");
