@@ -48,7 +48,13 @@
  */
 import { assert } from "../assert.ts";
 import { SLOT_COUNT } from "../codec/slot.ts";
-import { ChunkWriter, type SlotOffer, encodeEnd, encodeOffer, readSlotStreamMessage } from "../codec/slot-stream-codec.ts";
+import {
+  ChunkWriter,
+  type SlotOffer,
+  encodeEnd,
+  encodeOffer,
+  readSlotStreamMessage,
+} from "../codec/slot-stream-codec.ts";
 import { type Handle, type Keyspace, ValueType } from "../contracts/keyspace.ts";
 import type { SlotRange } from "../contracts/topology.ts";
 import { canonicalRanges } from "../protocol/slot-ranges.ts";
@@ -180,7 +186,8 @@ export class SlotSource {
       "A slot stream's chunks hold something, and numbers are not cut.",
     );
     const all: number[] = [];
-    for (const { first, last } of canonicalRanges(slots)) for (let slot = first; slot <= last; slot += 1) all.push(slot);
+    for (const { first, last } of canonicalRanges(slots))
+      for (let slot = first; slot <= last; slot += 1) all.push(slot);
     this.#slots = all;
     for (const slot of all) this.#states[slot] = SlotState.waiting;
   }
@@ -453,9 +460,7 @@ export class SlotSource {
 
   /** Only strings: their bytes keep their places. */
   #isCuttable(record: Handle): boolean {
-    return (
-      this.#keyspace.valueLength(record) > this.#cutBytes && this.#keyspace.type(record) === ValueType.string
-    );
+    return this.#keyspace.valueLength(record) > this.#cutBytes && this.#keyspace.type(record) === ValueType.string;
   }
 
   #peek(key: Uint8Array): Handle {

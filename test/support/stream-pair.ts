@@ -12,6 +12,8 @@ import { SlotSink, type SlotSinkOptions } from "../../src/replication/slot-sink.
 import { SlotSource, type SlotSourceOptions } from "../../src/replication/slot-source.ts";
 import { KeyReference } from "../../src/store/key-reference.ts";
 import type { Clock, World } from "../../src/world.ts";
+import { SimRandom } from "./sim-random.ts";
+import { Simulation } from "./sim-world.ts";
 import type { Store } from "../../src/store/store.ts";
 import type { LocalConnection } from "../../src/local-connection.ts";
 
@@ -129,7 +131,8 @@ export class StreamPair {
       const reply = await this.applier.execute(...item.parts);
       if (!(reply instanceof ReplyError)) return;
       if (this.receiver.isFilling(item.slot)) this.failedEffects += 1;
-      else this.faults.push(`${item.parts.map((each) => decoder.decode(each.slice(0, 40))).join(" ")}: ${reply.message}`);
+      else
+        this.faults.push(`${item.parts.map((each) => decoder.decode(each.slice(0, 40))).join(" ")}: ${reply.message}`);
     } else if (item?.type === "message") {
       const answer = this.receiver.receive(item.bytes);
       if (answer !== undefined) this.#answers.push(answer);
@@ -198,4 +201,27 @@ export class StreamPair {
     this.sentEffects += 1;
     this.#channel.push({ type: "effect", slot, parts });
   }
+}
+
+/** Runs a program on a simulated machine that has two nodes. */
+export async function withPair(
+  seed: number | string,
+  program: (pair: StreamPair, random: SimRandom, pause: (ms: number) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const simulation = new Simulation(seed);
+  const random = new SimRandom(seed);
+  let isDone = false;
+  let failure: unknown;
+  simulation.addHost("10.0.0.1", async (world) => {
+    try {
+      const pair = await StreamPair.make(world);
+      await program(pair, random, (ms) => new Promise<void>((resolve) => void world.clock.after(ms, resolve)));
+      await pair.stop();
+    } catch (error) {
+      failure = error;
+    }
+    isDone = true;
+  });
+  await simulation.runUntil("the program has ended", () => isDone, 100_000_000);
+  if (failure !== undefined) throw failure;
 }
