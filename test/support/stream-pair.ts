@@ -64,7 +64,7 @@ export class StreamPair {
     this.applier = replica.connect();
     this.sender = new SlotSource(source, []);
     this.receiver = new SlotSink(target);
-    primary.hooks.effect.add("test", ({ slot, parts }) => this.#log(slot, parts));
+    primary.hooks.effect.add("test", ({ slot, args }) => this.#log(slot, args.copies()));
   }
 
   static async make(world: World): Promise<StreamPair> {
