@@ -25,12 +25,23 @@ import { splitUsage } from "../src/command-syntax.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { membershipService } from "../src/contracts/membership.ts";
-import { type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
+import {
+  type ClusterMap,
+  type DecidedOn,
+  type ShardId,
+  type SlotRange,
+  type TopologyRequest,
+  topologyService,
+} from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { STALE } from "../src/protocol/topology/decide.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 import { refuseExtraArguments } from "../src/subcommand-help.ts";
+
+/** How often a change is decided anew when shards change faster than it is asked for. */
+const MAX_ATTEMPTS = 10;
 
 const BAD_SLOT = "ERR Invalid or out of range slot";
 
@@ -64,6 +75,18 @@ class WantedSlots {
 function slotArgument(call: Call, index: number): number {
   const slot = integerArgument(call, index);
   return slot >= 0 && slot < SLOT_COUNT ? slot : Number.NaN;
+}
+
+/** The shards that own some of these slots, and their versions. */
+function ownersOf({ shards, shardOfSlot }: ClusterMap, slots: readonly SlotRange[]): DecidedOn {
+  const owners: Record<ShardId, number> = {};
+  for (const { first, last } of slots) {
+    for (let slot = first; slot <= last; slot += 1) {
+      const shard = shards[shardOfSlot[slot] ?? -1];
+      if (shard !== undefined) owners[shard.id] = shard.version;
+    }
+  }
+  return owners;
 }
 
 export default definePlugin({
@@ -155,14 +178,30 @@ export default definePlugin({
       }
       return wanted.ranges;
     };
-    const assign = (call: Call): void => {
-      const slots = wantedSlots(call, true);
-      if (slots !== undefined) change(call, { type: "assign-slots", node: topology.self.id, slots });
+    /**
+     * Asks for a change of slots that is decided on this node's map. A shard that it concerns may change before the leader sees the request; it is decided
+     * once more then, on the map that the rejection came with, by what the client wants and that map shows.
+     */
+    const changeSlots = (call: Call, isAssigning: boolean): void => {
+      const slots = wantedSlots(call, isAssigning);
+      if (slots === undefined) return;
+      const cause = causeOf(call);
+      const decide = (): TopologyRequest => {
+        if (!isAssigning) return { type: "release-slots", slots, decidedOn: ownersOf(topology.map, slots) };
+        const { self, selfShard } = topology;
+        const decidedOn = selfShard === undefined ? {} : { [selfShard.id]: selfShard.version };
+        return { type: "assign-slots", node: self.id, slots, decidedOn };
+      };
+      const settle = async (): Promise<Settled> => {
+        for (let attempt = 1; ; attempt += 1) {
+          const settled = await ask(decide(), cause);
+          if (settled.error?.startsWith(STALE) !== true || attempt === MAX_ATTEMPTS) return settled;
+        }
+      };
+      answerAfter(call, settle());
     };
-    const release = (call: Call): void => {
-      const slots = wantedSlots(call, false);
-      if (slots !== undefined) change(call, { type: "release-slots", slots });
-    };
+    const assign = (call: Call): void => changeSlots(call, true);
+    const release = (call: Call): void => changeSlots(call, false);
     const inPairs = (run: (call: Call) => void) => (call: Call) => {
       if (call.count % 2 === 0) run(call);
       else call.reply.error(`ERR wrong number of arguments for '${call.command.fullName}' command`);

@@ -397,14 +397,22 @@ export default definePlugin({
         (call) => call.reply.integer(keySlot(call.bytes, call.start(2), call.end(2))),
         { complexity: "O(N), N being the key's length" },
       ),
-      subcommand("countkeysinslot slot:integer", 3, "3.0.0", "Tells how many keys of a slot this node has.", (call) => {
-        const slot = integerArgument(call, 2);
-        if (Number.isNaN(slot)) call.reply.error(NOT_AN_INTEGER);
-        else if (slot < 0 || slot >= SLOT_COUNT) call.reply.error("ERR Invalid slot");
-        else call.reply.integer(keyspace.slotSize(slot));
-      }),
+      subcommand(
+        "countkeysinslot slot:integer",
+        3,
+        "3.0.0",
+        "Tells how many keys of a slot this node has.",
+        (call) => {
+          const slot = integerArgument(call, 2);
+          if (Number.isNaN(slot)) call.reply.error(NOT_AN_INTEGER);
+          else if (slot < 0 || slot >= SLOT_COUNT) call.reply.error("ERR Invalid slot");
+          else call.reply.integer(keyspace.slotSize(slot));
+        },
+        { isAboutKeys: true },
+      ),
       subcommand("getkeysinslot slot:integer count:integer", 4, "3.0.0", "Lists keys of a slot.", keysInSlot, {
         complexity: "O(N), N being the keys listed",
+        isAboutKeys: true,
         tips: ["nondeterministic_output"],
       }),
       subcommand(

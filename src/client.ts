@@ -56,6 +56,8 @@ export class Client {
   /** It is not closed when the memory of all clients is over its limit (`CLIENT NO-EVICT`). */
   isNoEvict = false;
   replyMode: ReplyMode = "on";
+  /** The place in the shard log that its last replies depend on: they wait at the gate for it (`ReplyGate`). 0: they depend on nothing. */
+  replyAfter = 0;
   /** Full name of its last command, such as `client|list`, for `CLIENT LIST`. */
   lastCommandName = "";
   /** Commands it sent so far. */

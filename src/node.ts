@@ -22,6 +22,7 @@ import { type BootRecord, orderPlugins, setUpPlugins, withinLimit } from "./load
 import { LocalConnection } from "./local-connection.ts";
 import { ParameterTable } from "./parameter-table.ts";
 import type { NodeFacts, Plugin, PluginHost } from "./plugin.ts";
+import { ReplyGate } from "./reply-gate.ts";
 import type { ServiceToken } from "./service.ts";
 import type { Timer, World } from "./world.ts";
 
@@ -54,6 +55,7 @@ export class Node {
   readonly hooks: Hooks;
   readonly clients = new ClientTable();
   readonly dispatcher: Dispatcher;
+  readonly replyGate: ReplyGate;
   readonly parameters = new ParameterTable();
   readonly world: World;
 
@@ -80,7 +82,8 @@ export class Node {
       if (error instanceof Fault) this.#fault(error);
       else world.log.error("plugin failed", { reason: error.message });
     });
-    this.dispatcher = new Dispatcher(this.hooks, world.clock, world.log, (error) => this.#fault(error));
+    this.replyGate = new ReplyGate(world.clock);
+    this.dispatcher = new Dispatcher(this.hooks, this.replyGate, world.clock, world.log, (error) => this.#fault(error));
   }
 
   /** Makes a node and sets its plugins up. See `createNode`. */
@@ -168,7 +171,7 @@ export class Node {
    * ```
    */
   connect(): LocalConnection {
-    return new LocalConnection(this.dispatcher, this.clients, this.world.clock, this.hooks);
+    return new LocalConnection(this.dispatcher, this.clients, this.world.clock, this.hooks, this.replyGate);
   }
 
   async #stop(): Promise<void> {
@@ -207,6 +210,7 @@ export class Node {
       hooks: this.hooks,
       clients: this.clients,
       dispatcher: this.dispatcher,
+      replyGate: this.replyGate,
       parameters: this.parameters,
       core: this.core,
       settings,

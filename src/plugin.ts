@@ -15,6 +15,7 @@ import type { Hook, HookOrder } from "./hook.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Identity } from "./identity.ts";
 import type { Parameter, ParameterTable } from "./parameter-table.ts";
+import type { ReplyGate } from "./reply-gate.ts";
 import type { ServiceOf, ServiceToken } from "./service.ts";
 import type { Timer, World } from "./world.ts";
 
@@ -50,6 +51,8 @@ export interface NodeContext {
   readonly hooks: Hooks;
   readonly clients: ClientTable;
   readonly dispatcher: Dispatcher;
+  /** What replies wait at that depend on keys. */
+  readonly replyGate: ReplyGate;
   readonly parameters: ParameterTable;
   /** The settings of the node itself. */
   readonly core: CoreSettings;

@@ -8,6 +8,7 @@ import { type FileHandle, mkdir, open, readFile, readdir, rename, truncate, unli
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
+import { Metronome } from "./metronome.ts";
 import {
   type BindOptions,
   type Clock,
@@ -58,6 +59,11 @@ export function createBunWorld(options: BunWorldOptions = {}): World {
 }
 
 class BunClock implements Clock {
+  readonly #metronome = new Metronome(
+    () => this.monotonicMs(),
+    (delayMs, callback) => this.after(delayMs, callback),
+  );
+
   monotonicMs(): number {
     return performance.now();
   }
@@ -72,8 +78,7 @@ class BunClock implements Clock {
   }
 
   every(periodMs: number, callback: () => void): Timer {
-    const timer = setInterval(callback, periodMs);
-    return { cancel: () => clearInterval(timer) };
+    return this.#metronome.every(periodMs, callback);
   }
 
   soon(callback: () => void): void {

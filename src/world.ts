@@ -27,7 +27,7 @@ export interface Clock {
   wallMs(): number;
   /** Calls `callback` once, no earlier than `delayMs` from here. */
   after(delayMs: number, callback: () => void): Timer;
-  /** Calls `callback` again and again, `periodMs` apart. */
+  /** Calls `callback` again and again, `periodMs` apart; for the first time after one to two of them, so that periods can share their wake-ups. */
   every(periodMs: number, callback: () => void): Timer;
   /** Calls `callback` in the next turn of the event loop, after what has already arrived was handled. */
   soon(callback: () => void): void;

@@ -143,6 +143,12 @@ export interface MapDelta {
   readonly changesSlots: boolean;
 }
 
+/**
+ * The shards that a request on slots gives to or takes from, by id, at the versions that it was decided on: if one has another version by now, the request is
+ * rejected as stale. Left out where a request decides on nothing but what it says itself, as one does whose shard comes to be in the same act.
+ */
+export type DecidedOn = Readonly<Record<ShardId, number>>;
+
 /** A change that somebody asks for. Where it is about a shard, `shardVersion` is the one that it was decided on. */
 export type TopologyRequest =
   | { readonly type: "register-node"; readonly node: Omit<NodeRecord, "incarnation"> }
@@ -157,8 +163,13 @@ export type TopologyRequest =
   | { readonly type: "seal"; readonly seal: SealRecord }
   | { readonly type: "unseal"; readonly joinId: string }
   | { readonly type: "lift-tombstone"; readonly node: NodeId }
-  | { readonly type: "assign-slots"; readonly node: NodeId; readonly slots: readonly SlotRange[] }
-  | { readonly type: "release-slots"; readonly slots: readonly SlotRange[] }
+  | {
+      readonly type: "assign-slots";
+      readonly node: NodeId;
+      readonly slots: readonly SlotRange[];
+      readonly decidedOn?: DecidedOn;
+    }
+  | { readonly type: "release-slots"; readonly slots: readonly SlotRange[]; readonly decidedOn?: DecidedOn }
   | { readonly type: "flush-slots"; readonly node: NodeId }
   | { readonly type: "acknowledge-releases"; readonly node: NodeId; readonly version: number }
   | { readonly type: "bump-epoch"; readonly node: NodeId }

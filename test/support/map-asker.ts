@@ -88,12 +88,13 @@ export function drawRequest(random: SimRandom, topology: Topology): TopologyRequ
   const shard = random.pick(map.shards);
   const first = random.below(16_384);
   const slots = [{ first, last: Math.min(16_383, first + random.below(50)) }];
+  const decidedOn = Object.fromEntries(map.shards.map(({ id, version }) => [id, version]));
   const at = { shard: shard?.id ?? "", shardVersion: shard?.version ?? 0 };
   switch (random.below(11)) {
     case 0:
-      return { type: "release-slots", slots };
+      return { type: "release-slots", slots, decidedOn };
     case 1:
-      return { type: "assign-slots", node, slots };
+      return { type: "assign-slots", node, slots, decidedOn };
     case 2:
       // What redis-cli's fix does: taken from whoever has them, given to another.
       return {

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { TopologyRequest } from "../../src/contracts/topology.ts";
+import { STALE } from "../../src/protocol/topology/decide.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
@@ -74,10 +75,34 @@ describe("a change of the map", () => {
         { first: 1, last: 2 },
         { first: 4, last: 5 },
       ],
+      decidedOn: { ["5".repeat(40)]: 1 },
     });
     expect(asked?.cause).toBe("CLUSTER DELSLOTS from local:0");
     asked?.settle({ type: "done", index: 2, outcome: ["OK"] });
     expect(await answered).toBe("OK");
+    client.close();
+  });
+
+  test("decides anew when a shard has changed meanwhile, and gives up when that goes on", async () => {
+    const client = localClient(node);
+    const stale = { type: "rejected", reason: `${STALE}shard x is at version 3, and this was decided on 2` } as const;
+    const answer = async (times: number, last: RequestOutcome<readonly string[]>): Promise<void> => {
+      for (let time = 0; time <= times;) {
+        const [asked] = topology.requests.splice(0, 1);
+        if (asked === undefined) {
+          await Bun.sleep(0);
+          continue;
+        }
+        asked.settle(time < times ? stale : last);
+        time += 1;
+      }
+    };
+    const second = client.run("cluster addslots 7");
+    await answer(1, { type: "done", index: 2, outcome: ["OK"] });
+    expect(await second).toBe("OK");
+    const never = client.run("cluster addslots 7");
+    await answer(9, stale);
+    expect(await never).toBe(stale.reason);
     client.close();
   });
 });

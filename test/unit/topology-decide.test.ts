@@ -235,6 +235,26 @@ describe("slots", () => {
     expect(model.state.releases).toEqual([]);
   });
 
+  test("are neither given nor taken when a shard has changed since that was decided", () => {
+    const model = TopologyModel.of("ab");
+    model.assign("a", range(0, 9));
+    const [a, b] = [model.shard("a"), model.shard("b")];
+    model.assign("b", range(10, 19));
+    const seen = { [a.id]: a.version, [b.id]: b.version };
+    const stale = `ERR stale: shard ${b.id} is at version ${model.shard("b").version}, and this was decided `;
+    const give = { type: "assign-slots", node: idOf("b"), slots: [range(30)] } as const;
+    const take = { type: "release-slots", slots: [range(8, 12)] } as const;
+    expect(model.reasonOf({ ...give, decidedOn: seen })).toBe(`${stale}on ${b.version}`);
+    expect(model.reasonOf({ ...take, decidedOn: seen })).toBe(`${stale}on ${b.version}`);
+    // Slots that were somebody else's when it was decided to take them.
+    expect(model.reasonOf({ ...take, decidedOn: { [a.id]: a.version } })).toBe(`${stale}without it`);
+    // Of shards that it does not concern any version will do.
+    model.grant({ ...take, slots: [range(8)], decidedOn: seen });
+    const now = { [b.id]: model.shard("b").version };
+    model.grant({ ...give, decidedOn: now });
+    expect(model.reasonOf({ ...take, slots: [range(10)], decidedOn: now })).toStartWith(stale.slice(0, 40));
+  });
+
   test("are not released where nobody owns them, or while they are being moved", () => {
     const model = TopologyModel.of("ab");
     model.assign("a", range(0, 9));

@@ -6,10 +6,20 @@
  */
 import { NEWEST_VERSION } from "../../codec/link-codec.ts";
 import { SLOT_COUNT } from "../../codec/slot.ts";
-import type { NodeRecord, ShardId, ShardRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
+import type {
+  DecidedOn,
+  NodeRecord,
+  ShardId,
+  ShardRecord,
+  SlotRange,
+  TopologyRequest,
+} from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
 import { type TopologyState, applyAct, hasLostData, intersectRanges, minInSyncOf, subtractRanges } from "./state.ts";
+
+/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
+export const STALE = "ERR stale: ";
 
 /** What a request comes to. */
 export type TopologyDecision =
@@ -66,7 +76,7 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
     case "assign-slots":
       return assignSlots(state, request);
     case "release-slots":
-      return releaseSlots(state, request.slots);
+      return releaseSlots(state, request.slots, request.decidedOn);
     case "flush-slots": {
       const shard = shardOf(state, request.node);
       if (shard?.primary !== request.node || shard.slots.length === 0) return records();
@@ -374,10 +384,12 @@ function removeNode(
 
 function assignSlots(
   state: TopologyState,
-  { node: id, slots }: Extract<TopologyRequest, { type: "assign-slots" }>,
+  { node: id, slots, decidedOn }: Extract<TopologyRequest, { type: "assign-slots" }>,
 ): TopologyDecision {
   const shard = shardOf(state, id);
   if (shard === undefined) return rejection(`ERR Unknown node ${id}`);
+  const stale = staleness(shard, decidedOn);
+  if (stale !== undefined) return stale;
   if (shard.primary !== id) return rejection("ERR Please use SETSLOT only with masters.");
   const problem = problemOfSlots(slots);
   if (problem !== undefined) return rejection(problem);
@@ -392,10 +404,14 @@ function assignSlots(
     : records(assigned, { type: "epoch-changed", shard: shard.id, epoch: highestEpoch(state) + 1 });
 }
 
-function releaseSlots(state: TopologyState, slots: readonly SlotRange[]): TopologyDecision {
+function releaseSlots(state: TopologyState, slots: readonly SlotRange[], decidedOn?: DecidedOn): TopologyDecision {
   const problem = problemOfSlots(slots);
   if (problem !== undefined) return rejection(problem);
   const ranges = canonicalRanges(slots);
+  for (const shard of state.shards.values()) {
+    const stale = intersectRanges(ranges, shard.slots).length > 0 ? staleness(shard, decidedOn) : undefined;
+    if (stale !== undefined) return stale;
+  }
   const [free] = subtractRanges(slots, ownedSlots(state));
   if (free !== undefined) return rejection(`ERR Slot ${free.first} is already unassigned`);
   for (const migration of state.migrations.values()) {
@@ -490,12 +506,16 @@ function withShard(
 ): TopologyDecision {
   const shard = state.shards.get(request.shard);
   if (shard === undefined) return rejection(`ERR there is no shard ${request.shard}`);
-  if (shard.version !== request.shardVersion) {
-    return rejection(
-      `ERR stale: shard ${shard.id} is at version ${shard.version}, and this was decided on ${request.shardVersion}`,
-    );
-  }
-  return decide(shard);
+  return staleness(shard, { [shard.id]: request.shardVersion }) ?? decide(shard);
+}
+
+/** The rejection of what was decided on another version of a shard than there is. */
+function staleness(shard: ShardRecord, decidedOn: DecidedOn | undefined): TopologyDecision | undefined {
+  if (decidedOn === undefined || decidedOn[shard.id] === shard.version) return undefined;
+  const seen = decidedOn[shard.id];
+  return rejection(
+    `${STALE}shard ${shard.id} is at version ${shard.version}, and this was decided ${seen === undefined ? "without it" : `on ${seen}`}`,
+  );
 }
 
 function withMigration(

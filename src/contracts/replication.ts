@@ -1,0 +1,68 @@
+/** Replication: a shard's log, from its primary to its replicas. Provided by the plugin `replication`. */
+import { service } from "../service.ts";
+import type { NodeId } from "./topology.ts";
+
+/** A place in a shard's log. Ordered by epoch, then sequence. */
+export interface LogPosition {
+  /** The primary epoch of the last entry. */
+  readonly epoch: number;
+  /** The last entry's number; 0 before the first. */
+  readonly sequence: number;
+}
+
+/** What a node does for the shard that the map has it in. */
+export type ReplicationRole =
+  /** It writes the log. */
+  | "primary"
+  /** It follows the primary's log. */
+  | "replica"
+  /** None: it is in no shard, or its map does not say yet. */
+  | "none";
+
+/** A replica, as its primary sees it. */
+export interface ReplicaHealth {
+  readonly nodeId: NodeId;
+  /** Absent: it has not asked for the log. Filling: it gets the slots' keys. Following: it gets the log. */
+  readonly state: "absent" | "filling" | "following";
+  readonly isInSync: boolean;
+  /** What it has said that it holds. */
+  readonly acknowledged: number;
+  /** Entries that it lacks. */
+  readonly lag: number;
+  /** Monotonic milliseconds since it was heard; `undefined`: never. */
+  readonly silentMs: number | undefined;
+  /** While it is filled. */
+  readonly fill: FillProgress | undefined;
+}
+
+/** How far the filling of a replica is. */
+export interface FillProgress {
+  readonly slotsDone: number;
+  readonly slotsTotal: number;
+  readonly keys: number;
+  readonly bytes: number;
+  /** Milliseconds until it is done, by how fast it went until now; `undefined` while that says nothing. */
+  readonly etaMs: number | undefined;
+}
+
+export interface Replication {
+  readonly role: ReplicationRole;
+  /** Where this node's copy of the log ends; `undefined` while it has none that is whole (a replica that is being filled, or was never). */
+  readonly position: LogPosition | undefined;
+  /** Sequence up to which the log is known here to be committed. */
+  readonly committed: number;
+  /** Why a replica does not follow its primary at this moment, in words; `undefined` if it does, and for others. */
+  readonly waitingFor: string | undefined;
+  /** A primary's replicas; nobody otherwise. */
+  readonly replicas: readonly ReplicaHealth[];
+  /**
+   * For a planned failover: a primary takes no more commands on keys (they are held, not refused), and waits until a replica has all of its log.
+   *
+   * @returns Whether it has, within the time. The hold goes on in any case: until `resume`, or until this node is not the primary any more.
+   */
+  handOver(to: NodeId, limitMs: number): Promise<boolean>;
+  /** Ends the hold of `handOver`. */
+  resume(): void;
+}
+
+export const replicationService = service<Replication>("replication");
