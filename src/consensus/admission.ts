@@ -30,7 +30,7 @@ export const GONE_MS = 3000;
 
 /** Why a second node of one name is not taken in, in words. */
 export function rivalText(nodeId: string, { host, port }: BusAddress): string {
-  return `node ${nodeId} is a member already, at ${formatAddress({ host, port })}, and alive: two nodes were started with one --name, or with copies of one data directory. Start one of them with a name of its own; if that one is stopped, this one is taken in after ${GONE_MS} ms`;
+  return `node ${nodeId} is a member already, at ${formatAddress({ host, port })}, and alive: two nodes were started with one --name. Start one of them with a name of its own; if that one is stopped, this one is taken in after ${GONE_MS} ms`;
 }
 
 /** What a member is and can do. */
