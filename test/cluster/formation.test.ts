@@ -32,7 +32,11 @@ describe("--join", () => {
     async () => {
       const ports = [23_100, 23_101, 23_102];
       const [first = 0, second = 0, third = 0] = ports;
-      const nodes = [runNode(first), runNode(second, "--join", busAddresses(first)), runNode(third, "--join", busAddresses(first))];
+      const nodes = [
+        runNode(first),
+        runNode(second, "--join", busAddresses(first)),
+        runNode(third, "--join", busAddresses(first)),
+      ];
       await Promise.all(nodes.map((node) => node.until("takes part")));
       const map = await agreed(ports, (each) => each.length === 3);
       expect(map.map(({ slots }) => slots).filter((slots) => slots !== "")).toEqual(["0-16383"]);

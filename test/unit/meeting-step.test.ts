@@ -10,31 +10,42 @@ const NONE = standing("", 0);
 const OUT = standing("a", 3, { isOut: true });
 
 /** What each side does: this node, and the other one. */
-const STEPS: readonly (readonly [string, ClusterStanding, ClusterStanding, MeetingStep["type"], MeetingStep["type"]])[] =
+const STEPS: readonly (readonly [
+  string,
+  ClusterStanding,
+  ClusterStanding,
+  MeetingStep["type"],
+  MeetingStep["type"],
+])[] = [
+  ["two nodes without a cluster wait for one", NONE, NONE, "wait", "wait"],
+  ["a node without a cluster joins one of one node", NONE, standing("a"), "join", "invite"],
+  ["a node without a cluster joins one of several", NONE, standing("a", 9), "join", "invite"],
+  ["two that were taken out wait", OUT, standing("b", 3, { isOut: true }), "wait", "wait"],
+  ["one that was taken out joins a cluster", OUT, standing("b"), "join", "invite"],
+  ["one that was taken out of a cluster comes back to it", OUT, standing("a", 2), "join", "invite"],
+  ["one that was taken out waits for one without a cluster", OUT, NONE, "wait", "wait"],
+  ["members of one cluster have met", standing("a", 2), standing("a", 2), "met", "met"],
+  ["members of one cluster have met, whoever knows more", standing("a", 2), standing("a", 3), "met", "met"],
   [
-    ["two nodes without a cluster wait for one", NONE, NONE, "wait", "wait"],
-    ["a node without a cluster joins one of one node", NONE, standing("a"), "join", "invite"],
-    ["a node without a cluster joins one of several", NONE, standing("a", 9), "join", "invite"],
-    ["two that were taken out wait", OUT, standing("b", 3, { isOut: true }), "wait", "wait"],
-    ["one that was taken out joins a cluster", OUT, standing("b"), "join", "invite"],
-    ["one that was taken out of a cluster comes back to it", OUT, standing("a", 2), "join", "invite"],
-    ["one that was taken out waits for one without a cluster", OUT, NONE, "wait", "wait"],
-    ["members of one cluster have met", standing("a", 2), standing("a", 2), "met", "met"],
-    ["members of one cluster have met, whoever knows more", standing("a", 2), standing("a", 3), "met", "met"],
-    [
-      "members of one cluster have met, though one is sealed",
-      standing("a", 1, { isSealed: true }),
-      standing("a", 2),
-      "met",
-      "met",
-    ],
-    ["of two that are alone the higher id joins", standing("a"), standing("b"), "invite", "join"],
-    ["one that is alone joins the larger one, also from below", standing("a"), standing("b", 2), "join", "invite"],
-    ["one that is alone joins the larger one, also from above", standing("b"), standing("a", 2), "join", "invite"],
-    ["one that is on its way elsewhere is waited for", standing("b", 1, { isSealed: true }), standing("a"), "wait", "wait"],
-    ["a sealed one takes nobody in", standing("a", 1, { isSealed: true }), NONE, "wait", "wait"],
-    ["two of several nodes each do not become one", standing("a", 2), standing("b", 2), "refuse", "refuse"],
-  ];
+    "members of one cluster have met, though one is sealed",
+    standing("a", 1, { isSealed: true }),
+    standing("a", 2),
+    "met",
+    "met",
+  ],
+  ["of two that are alone the higher id joins", standing("a"), standing("b"), "invite", "join"],
+  ["one that is alone joins the larger one, also from below", standing("a"), standing("b", 2), "join", "invite"],
+  ["one that is alone joins the larger one, also from above", standing("b"), standing("a", 2), "join", "invite"],
+  [
+    "one that is on its way elsewhere is waited for",
+    standing("b", 1, { isSealed: true }),
+    standing("a"),
+    "wait",
+    "wait",
+  ],
+  ["a sealed one takes nobody in", standing("a", 1, { isSealed: true }), NONE, "wait", "wait"],
+  ["two of several nodes each do not become one", standing("a", 2), standing("b", 2), "refuse", "refuse"],
+];
 
 describe("meetingStep", () => {
   for (const [what, self, other, own, others] of STEPS) {
