@@ -102,8 +102,7 @@ describe("a leader", () => {
     for (const id of ["a", "b", "c"]) leader.standings.set(id, "unknown");
     leader.join("a", "b", "c", "a", "b", "c");
     expect(leader.changes).toEqual([]);
-    await Promise.resolve();
-    await Promise.resolve();
+    for (let turn = 0; turn < 10; turn += 1) await Promise.resolve();
     leader.commit();
     expect(leader.introduced).toEqual(["a", "b", "c"]);
     expect(leader.added).toEqual(["a", "b c"]);
