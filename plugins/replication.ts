@@ -276,6 +276,7 @@ export default definePlugin({
       const isSameShard = shard !== undefined && shard.id === assigned.shard?.id;
       const wasIn = assigned;
       assigned = next;
+      replyGate.acks = termsOf(map).acks;
       if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
         const wasLeading = primary !== undefined;
         stopPrimary();

@@ -24,6 +24,8 @@ export class ReplyGate {
   floor = 1;
   /** The newest entry of the log. */
   last = 0;
+  /** What replies wait for by the cluster's setting: the in-sync set, or nothing but the primary and its lease. */
+  acks: "in-sync" | "primary" = "in-sync";
   readonly #clock: Clock;
   #isGuarded = false;
   #lastOfSlot: Float64Array | undefined;

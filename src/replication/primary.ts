@@ -490,8 +490,7 @@ export class ShardPrimary {
     });
     const isMore = committed > this.#committed;
     if (isMore) this.#committed = committed;
-    const open = this.#terms.acks === "primary" ? Number.POSITIVE_INFINITY : this.#committed;
-    if (gate.committed !== open) gate.setCommitted(open);
+    if (gate.committed !== this.#committed) gate.setCommitted(this.#committed);
     if (isMore) this.#tellSoon();
     if (this.#waiting.length > 0) this.#tellWaiting();
   }

@@ -227,3 +227,87 @@ describe("a reply", () => {
     expect(await shard.write("SET k w")).toBe("OK");
   });
 });
+
+describe("a client that wants other acknowledgements than the cluster's", () => {
+  test("has them, and nobody else", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    const topology = shard.nodes.topology(shard.primary);
+    const [hasty, careful, usual] = [0, 1, 2].map(() => localClient(shard.nodes.node(shard.primary)));
+    const run = (client: ReturnType<typeof localClient> | undefined, line: string): Promise<string> =>
+      simulation.settle(line, present(client, "a client").run(line), 2000);
+    expect(await run(usual, "CLIENT ACKS")).toBe("in-sync");
+    expect(await run(hasty, "CLIENT ACKS primary")).toBe("OK");
+    expect(await run(careful, "CLIENT ACKS IN-SYNC")).toBe("OK");
+    expect(await run(usual, "CLIENT ACKS all")).toBe('ERR acks are in-sync, primary or default, not "all"');
+    simulation.stall(hostOf(replica), 300);
+    let told = "";
+    for (const [name, client] of [
+      ["careful", careful],
+      ["usual", usual],
+      ["hasty", hasty],
+    ] as const)
+      void client?.run(`SET ${name} 1`).then(() => (told += `${name} `));
+    await simulation.runFor(20);
+    expect(told).toBe("hasty ");
+    await simulation.runFor(500);
+    expect(told).toBe("hasty careful usual ");
+    const change = { type: "change-setting", name: "acks", value: "primary" } as const;
+    await simulation.settle("the setting", topology.request(change, "a test"), 5000);
+    simulation.stall(hostOf(replica), 300);
+    told = "";
+    for (const [name, client] of [
+      ["careful", careful],
+      ["usual", usual],
+    ] as const)
+      void client?.run(`SET ${name} 1`).then(() => (told += `${name} `));
+    await simulation.runFor(20);
+    expect(told).toBe("usual ");
+  });
+});
+
+describe("what is told", () => {
+  test("WAIT counts the replicas that have it, at once, in time, or when the time is over", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    await shard.write("SET k v");
+    await shard.expectEqual();
+    expect(await shard.write("WAIT 2 100")).toBe("2");
+    simulation.stall(hostOf(replica), 400);
+    expect(await shard.write("CLIENT ACKS")).toBe("in-sync");
+    const client = localClient(shard.nodes.node(shard.primary));
+    const run = (line: string): Promise<string> => simulation.settle(line, client.run(line), 5000);
+    await run("CLIENT ACKS primary");
+    await run("SET k w");
+    expect(await run("WAIT 1 0")).toBe("1");
+    expect(await run("WAIT 2 50")).toBe("1");
+    expect(await run("WAIT 2 0")).toBe("2");
+    expect(await run("WAIT 2 -1")).toBe("ERR timeout is negative");
+    expect(await run("WAIT 2 x")).toBe("ERR timeout is not an integer or out of range");
+    expect(await shard.nodes.run(replica, "WAIT 1 0")).toStartWith("ERR WAIT cannot be used with replica instances.");
+  });
+
+  test("ROLE and INFO name the primary and its replicas, and where they are", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0, other = 0] = shard.replicas;
+    await shard.write("SET k v");
+    await shard.expectEqual();
+    const at = shard.replication(shard.primary).position?.sequence ?? 0;
+    expect(await shard.write("ROLE")).toBe(
+      `[master ${at} [${[replica, other]
+        .map((each) => [shard.nodes.topology(each).self.id, `[${hostOf(each)} 6379 ${at}]`])
+        .toSorted()
+        .map(([, text]) => text)
+        .join(" ")}]]`,
+    );
+    expect(await shard.nodes.run(replica, "ROLE")).toBe(`[slave ${hostOf(shard.primary)} 6379 connected ${at}]`);
+    const info = await shard.nodes.run(replica, "INFO replication");
+    expect(info).toContain("role:slave\r\n");
+    expect(info).toContain("master_link_status:up\r\n");
+    const told = await shard.write("INFO replication");
+    expect(told).toContain("role:master\r\nconnected_slaves:2\r\n");
+    expect(told).toContain(`,state=online,offset=${at},lag=0,in_sync=1,behind=0`);
+  });
+});
