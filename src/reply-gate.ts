@@ -20,7 +20,7 @@ export interface ReplyWaiter {
 }
 
 export class ReplyGate {
-  /** Whether replies wait at all. While they do, the dispatcher notes on each client what its replies depend on. */
+  /** Whether replies may have to wait at all. While they may, the dispatcher notes on each client what its replies depend on. */
   isGuarded = false;
   /** What every reply that depends on keys depends on: the entry that opened the log's epoch, or the last one that was about all slots. */
   floor = 1;
@@ -53,11 +53,16 @@ export class ReplyGate {
     return this.#waiting.length - this.#first;
   }
 
-  /** An entry is about a slot, or about all of them (-1): replies on these depend on it. */
+  /**
+   * An entry is about a slot, or about all of them (-1): replies on these depend on it. One about all may begin lower than what was there before, where the
+   * log was cut, or is another one: nothing depends on what is not in it any more.
+   */
   logged(slot: number, position: number): void {
     this.last = position;
-    if (slot < 0) this.floor = position;
-    else (this.#lastOfSlot ??= new Float64Array(SLOT_COUNT))[slot] = position;
+    if (slot < 0) {
+      this.floor = position;
+      this.#lastOfSlot = undefined;
+    } else (this.#lastOfSlot ??= new Float64Array(SLOT_COUNT))[slot] = position;
   }
 
   /** What a reply on keys of a slot depends on. */
@@ -89,12 +94,14 @@ export class ReplyGate {
   /** The log is committed up to here. Another shard's log, or another role in it, may begin lower. */
   setCommitted(position: number): void {
     this.#committed = position;
+    this.#guard();
     this.#release();
   }
 
   /** The lease runs until then; what waits for it alone leaves. */
   setLease(endsAtMs: number): void {
     this.#leaseEndsAtMs = endsAtMs;
+    this.#guard();
     this.#release();
   }
 
@@ -104,6 +111,10 @@ export class ReplyGate {
     this.#waiting = [];
     this.#first = 0;
     for (const { waiter } of broken) waiter.broken(reason);
+  }
+
+  #guard(): void {
+    this.isGuarded = this.#committed !== Number.POSITIVE_INFINITY || this.#leaseEndsAtMs !== Number.POSITIVE_INFINITY;
   }
 
   #release(): void {
