@@ -376,6 +376,9 @@ export default definePlugin({
       get committed() {
         return primary?.committed ?? replica?.committed ?? committed;
       },
+      get logBytes() {
+        return log.allocatedBytes;
+      },
       get replicas(): readonly ReplicaHealth[] {
         return primary?.replicas ?? [];
       },

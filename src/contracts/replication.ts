@@ -53,6 +53,8 @@ export interface Replication {
   readonly committed: number;
   /** Why a replica does not follow its primary at this moment, in words; `undefined` if it does, and for others. */
   readonly waitingFor: string | undefined;
+  /** Memory that this node's copy of the log takes up. */
+  readonly logBytes: number;
   /** A primary's replicas; nobody otherwise. */
   readonly replicas: readonly ReplicaHealth[];
   /** The last entry of the log that a command's effects went into, or will. */
