@@ -181,7 +181,7 @@ export default definePlugin({
       if (ahead?.settled.has(requestId) === true || journal.outcomeOf(requestId) !== undefined) {
         return { type: "settled" };
       }
-      const decision = decideRequest(ahead?.state ?? state, request, shardIdOf);
+      const decision = decideRequest(ahead?.state ?? state, request, shardIdOf, consensus?.leadership?.term);
       const act = { requestId, cause, timeMs: clock.wallMs() };
       if ("rejection" in decision) {
         const reason = decision.rejection;
