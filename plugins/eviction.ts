@@ -15,6 +15,7 @@ import { CommandBits } from "../src/command-table.ts";
 import { RUN_WITHIN_MULTI, Verdict } from "../src/contracts/commands.ts";
 import { type Handle, type Keyspace, NO_EXPIRY, keyspaceService } from "../src/contracts/keyspace.ts";
 import { StartError } from "../src/errors.ts";
+import { ArgumentList } from "../src/codec/resp-parser.ts";
 import { definePlugin } from "../src/plugin.ts";
 import type { Timer } from "../src/world.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
@@ -173,7 +174,7 @@ export default definePlugin({
       keyspace.refer(key, bytes, 0, bytes.length);
       if (!keyspace.remove(key)) return false;
       evictedCount += 1;
-      if (hooks.effect.isHeard) hooks.effect.notify({ slot: key.slot, parts: [DEL, bytes] });
+      if (hooks.effect.isHeard) context.dispatcher.tellEffect(key.slot, ArgumentList.of([DEL, bytes]));
       return true;
     };
 

@@ -9,14 +9,17 @@
  * 3. The slot is nobody's: CLUSTERDOWN.
  * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
- * 5. Else MOVED, with the address that the owner announces.
+ * 5. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
+ * 6. Else MOVED, with the address that the owner announces.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.
  */
 import type { Call } from "../src/call.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
+import { CommandBits } from "../src/command-table.ts";
 import { Verdict } from "../src/contracts/commands.ts";
+import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { type ClusterMap, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -39,6 +42,8 @@ interface Routes {
   readonly servesAll: boolean;
   /** `host:port` of owners; the entry for action `MOVED + n` is at n. */
   readonly addresses: readonly string[];
+  /** What stands for slots of the shard whose replica this node is; -1 if it is none. */
+  readonly followed: number;
 }
 
 /**
@@ -52,6 +57,7 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   const addressOf = new Map(map.nodes.map((node) => [node.id, `${node.host}:${node.port}`]));
   const own = map.nodes.find((node) => node.id === self.id && node.start === self.start);
   const addresses: string[] = [];
+  let followed = -1;
   // The smaller table stays in the processor's nearest cache: in all but very large clusters.
   const actionOfSlot = (map.shards.length < 250 ? new Uint8Array(SLOT_COUNT) : new Uint16Array(SLOT_COUNT)).fill(
     UNASSIGNED,
@@ -65,6 +71,7 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
     }
     addresses.push(addressOf.get(shard.primary) ?? "");
     const action = MOVED + addresses.length - 1;
+    if (shard.replicas.includes(self.id) && own !== undefined) followed = action;
     for (const { first, last } of shard.slots) actionOfSlot.fill(action, first, last + 1);
   }
   for (const release of map.releases) {
@@ -75,16 +82,18 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   }
   let served = 0;
   while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
-  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT };
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, followed };
 }
 
 export default definePlugin({
   name: "hash-slot-router",
   summary: "Sends clients to the node that owns a key's slot.",
   requires: { topology: topologyService },
+  uses: { replication: replicationService },
   provides: { router: routerService },
   setup(context) {
     const { topology } = context.requires;
+    const { replication } = context.uses;
     // One that was taken out may not have been sent the map that says so: its own has it as it was.
     const routesOf = (map: ClusterMap): Routes =>
       makeRoutes(map, { id: topology.self.id, start: topology.isMember ? context.node.runId : undefined });
@@ -130,7 +139,15 @@ export default definePlugin({
         }
         if (routes.servesAll) return undefined;
         const action = routes.actionOfSlot[slot] as number;
-        return action === SERVE ? undefined : refuse(call, slot, action);
+        if (action === SERVE) return undefined;
+        if (
+          action === routes.followed &&
+          call.client.isReadOnly &&
+          (command.bits & CommandBits.readonly) !== 0 &&
+          replication?.position !== undefined
+        )
+          return undefined;
+        return refuse(call, slot, action);
       },
       { order: "pre" },
     );

@@ -10,6 +10,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { ArgumentList } from "../src/codec/resp-parser.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { Store } from "../src/store/store.ts";
 import type { Timer } from "../src/world.ts";
@@ -46,7 +47,7 @@ export default definePlugin({
     store.nowMs = world.clock.wallMs();
     store.onExpire = (key) => {
       if (!hooks.effect.isHeard) return;
-      hooks.effect.notify({ slot: key.slot, parts: [DEL, key.bytes.slice(key.start, key.end)] });
+      context.dispatcher.tellEffect(key.slot, ArgumentList.of([DEL, key.bytes.slice(key.start, key.end)]));
     };
 
     let isSweepOn = true;
@@ -63,14 +64,15 @@ export default definePlugin({
       // One timer for both: each time that a process is woken up costs more than an empty step. While there is nothing to do, a slow timer looks whether
       // there is; it starts the fast one, which ends when it finds nothing.
       let steps: Timer | undefined;
-      const isIdle = (): boolean => (!isSweepOn || store.volatileCount === 0) && !store.needsMaintenance;
+      const isIdle = (): boolean =>
+        (!isSweepOn || !store.removesExpired || store.volatileCount === 0) && !store.needsMaintenance;
       const step = (): void => {
         if (isIdle()) {
           steps?.cancel();
           steps = undefined;
           return;
         }
-        if (isSweepOn && store.volatileCount > 0) {
+        if (isSweepOn && store.removesExpired && store.volatileCount > 0) {
           store.nowMs = world.clock.wallMs();
           const startedAtMs = world.clock.monotonicMs();
           while (

@@ -22,6 +22,7 @@ import { Verdict } from "../src/contracts/commands.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { isLoopback } from "../src/loopback.ts";
 import { type NodeContext, definePlugin } from "../src/plugin.ts";
+import type { ReplyWaiter } from "../src/reply-gate.ts";
 import type { Listener, Stream, StreamHandler } from "../src/world.ts";
 
 /**
@@ -103,7 +104,7 @@ interface Server {
 }
 
 /** One client's stream: parses, dispatches, writes, and says no to what is too much. */
-class Connection implements StreamHandler, ClientTransport {
+class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
   readonly remoteAddress: string;
   readonly localAddress: string;
   readonly client: Client;
@@ -128,6 +129,9 @@ class Connection implements StreamHandler, ClientTransport {
   #outputBytes = 0;
   /** Bytes of the first of them that were taken. */
   #outputOffset = 0;
+  /** Replies that wait at the gate, in order, each with what it depends on; 0 for those that only wait behind others. */
+  #gated: { readonly position: number; readonly bytes: Uint8Array }[] = [];
+  #gatedBytes = 0;
   /** `monotonicMs` since when the output is over the soft limit, or 0. */
   #overSoftSinceMs = 0;
 
@@ -147,7 +151,7 @@ class Connection implements StreamHandler, ClientTransport {
   }
 
   outputBytes(): number {
-    return this.#outputBytes;
+    return this.#outputBytes + this.#gatedBytes;
   }
 
   /** Answers with an error and closes, before the first command. */
@@ -173,7 +177,35 @@ class Connection implements StreamHandler, ClientTransport {
 
   writable(): void {
     this.#drain();
-    if (this.#outputBytes === 0 && !this.#isWaiting() && !this.#isGone) this.#process();
+    if (this.#outputBytes === 0) this.#goOn();
+  }
+
+  /** Replies up to a position may leave. */
+  released(position: number): void {
+    if (this.#isGone) return;
+    let count = 0;
+    for (const { position: own, bytes } of this.#gated) {
+      if (own > position) break;
+      count += 1;
+      this.#gatedBytes -= bytes.length;
+      this.#output.push(bytes);
+      this.#outputBytes += bytes.length;
+    }
+    if (count === 0) return;
+    this.#gated.splice(0, count);
+    this.#drain();
+    this.#goOn();
+  }
+
+  /** What waits at the gate will never be known to be safe. */
+  broken(reason: string): void {
+    if (this.#isGone || this.#gated.length === 0) return;
+    this.#server.context.world.log.info("client closed: nobody knows what became of its last commands", {
+      client: this.client.id,
+      remote: this.remoteAddress,
+      reason,
+    });
+    this.kill();
   }
 
   closed(): void {
@@ -182,7 +214,7 @@ class Connection implements StreamHandler, ClientTransport {
 
   closeAfterReply(): void {
     this.#isClosing = true;
-    if (!this.#isProcessing && this.#outputBytes === 0) this.#stream.end();
+    if (!this.#isProcessing && this.outputBytes() === 0) this.#stream.end();
   }
 
   kill(): void {
@@ -231,7 +263,7 @@ class Connection implements StreamHandler, ClientTransport {
       this.#leave();
       return;
     }
-    if (limits.outputSoftBytes > 0 && this.#outputBytes > limits.outputSoftBytes) {
+    if (limits.outputSoftBytes > 0 && this.outputBytes() > limits.outputSoftBytes) {
       if (this.#overSoftSinceMs === 0) this.#overSoftSinceMs = nowMs;
       else if (nowMs - this.#overSoftSinceMs > limits.outputSoftMs) this.#overOutputLimit("soft");
     } else {
@@ -248,8 +280,13 @@ class Connection implements StreamHandler, ClientTransport {
   /** Whether something other than input must come first. */
   #isWaiting(): boolean {
     return (
-      this.#held !== undefined || this.#isDeferred || this.#isScheduled || this.#outputBytes > OUTPUT_HIGH_WATER_BYTES
+      this.#held !== undefined || this.#isDeferred || this.#isScheduled || this.outputBytes() > OUTPUT_HIGH_WATER_BYTES
     );
+  }
+
+  /** Takes up what has come meanwhile, if nothing must come first. */
+  #goOn(): void {
+    if (!this.#isProcessing && !this.#isWaiting() && !this.#isGone && !this.#isClosing) this.#process();
   }
 
   /** Runs what has come, until there is nothing whole left, or something must come first, or the turn is over. */
@@ -327,14 +364,14 @@ class Connection implements StreamHandler, ClientTransport {
       parser.isAuthenticated = client.isAuthenticated;
       if (reply.length > FLUSH_BYTES) {
         this.#flush();
-        if (this.#outputBytes > OUTPUT_HIGH_WATER_BYTES) break;
+        if (this.outputBytes() > OUTPUT_HIGH_WATER_BYTES) break;
       }
     }
     this.#isProcessing = false;
     this.#flush();
     if (this.#isGone) return;
     if (this.#isClosing) {
-      if (this.#outputBytes === 0) this.#stream.end();
+      if (this.outputBytes() === 0) this.#stream.end();
       return;
     }
     if (mustYield) this.#later();
@@ -351,7 +388,7 @@ class Connection implements StreamHandler, ClientTransport {
     this.#isScheduled = true;
     this.#server.context.world.clock.soon(() => {
       this.#isScheduled = false;
-      if (this.#isGone || this.#isDeferred || this.#outputBytes > OUTPUT_HIGH_WATER_BYTES) return;
+      if (this.#isGone || this.#isDeferred || this.outputBytes() > OUTPUT_HIGH_WATER_BYTES) return;
       this.#process();
     });
   }
@@ -372,25 +409,38 @@ class Connection implements StreamHandler, ClientTransport {
     else if (client.replyMode === "skip") client.replyMode = "on";
   }
 
-  /** Hands the reply buffer to the machine; what it does not take is kept, after what was kept before. */
+  /** Hands the reply buffer on: to the gate's waiting room, if what it tells of is not safe yet, else to the machine. */
   #flush(): void {
-    const { reply } = this.#server;
+    const { reply, limits, context } = this.#server;
+    const { client } = this;
     const { length } = reply;
     if (length === 0) return;
-    let taken = 0;
+    this.#server.outputBytes += length;
+    const position = client.replyAfter;
+    client.replyAfter = 0;
     if (!this.#isGone) {
-      if (this.#outputBytes === 0) taken = this.#stream.write(reply.bytes, 0, length);
-      if (taken < length) {
+      const isSafe = position === 0 || context.replyGate.mayLeave(position);
+      // Replies keep their order: behind one that waits all do.
+      if (isSafe && this.#gated.length === 0) {
+        this.#send(reply.bytes, length);
+      } else {
         // A copy: the buffer is everybody's. Slices of typed arrays copy.
-        this.#output.push(reply.bytes.slice(taken, length));
-        this.#outputBytes += length - taken;
+        this.#gated.push({ position, bytes: reply.bytes.slice(0, length) });
+        this.#gatedBytes += length;
+        if (!isSafe) context.replyGate.wait(position, this);
       }
-      this.#server.outputBytes += length;
     }
     reply.reset();
-    const { limits } = this.#server;
-    if (limits.outputHardBytes > 0 && this.#outputBytes > limits.outputHardBytes) this.#overOutputLimit("hard");
-    else if (this.#outputBytes > limits.maxReplyBytes) this.#overOutputLimit("maxReplyBytes");
+    if (limits.outputHardBytes > 0 && this.outputBytes() > limits.outputHardBytes) this.#overOutputLimit("hard");
+    else if (this.outputBytes() > limits.maxReplyBytes) this.#overOutputLimit("maxReplyBytes");
+  }
+
+  /** Hands bytes to the machine; what it does not take is kept, after what was kept before. */
+  #send(bytes: Uint8Array, length: number): void {
+    const taken = this.#outputBytes === 0 ? this.#stream.write(bytes, 0, length) : 0;
+    if (taken === length) return;
+    this.#output.push(bytes.slice(taken, length));
+    this.#outputBytes += length - taken;
   }
 
   /** Offers what was kept again. */
@@ -405,7 +455,7 @@ class Connection implements StreamHandler, ClientTransport {
       this.#output.shift();
       this.#outputOffset = 0;
     }
-    if (this.#isClosing) this.#stream.end();
+    if (this.#isClosing && this.#gated.length === 0) this.#stream.end();
   }
 
   #overQueryLimit(): void {
@@ -421,7 +471,7 @@ class Connection implements StreamHandler, ClientTransport {
     this.#server.context.world.log.warn("client closed: it does not read its replies", {
       client: this.client.id,
       remote: this.remoteAddress,
-      bytes: this.#outputBytes,
+      bytes: this.outputBytes(),
       limit: which,
     });
     this.kill();
@@ -433,6 +483,8 @@ class Connection implements StreamHandler, ClientTransport {
     this.#isGone = true;
     this.#output = [];
     this.#outputBytes = 0;
+    this.#gated = [];
+    this.#gatedBytes = 0;
     this.#held = undefined;
     this.#server.connections.delete(this);
     const { context } = this.#server;

@@ -281,6 +281,7 @@ export default definePlugin({
       flags: ["noscript", "loading", "stale", "skip_slowlog"],
       group,
       categories,
+      isAboutKeys: true,
       summary: "Runs the queued commands, all or none.",
       complexity: "Of the queued commands.",
       since: "1.2.0",

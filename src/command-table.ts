@@ -16,6 +16,7 @@ export const CommandBits = {
   noMulti: 16,
   skipSlowlog: 32,
   quick: 64,
+  aboutKeys: 128,
 } as const;
 
 const BIT_OF_FLAG: Partial<Readonly<Record<CommandFlag, number>>> = {
@@ -65,9 +66,11 @@ export class Command {
       container === undefined ? specification.name : `${container.specification.name}|${specification.name}`;
     this.arity = specification.arity;
     const isQuick = specification.isQuick ?? specification.flags.includes("fast");
+    const isAboutKeys =
+      specification.isAboutKeys ?? specification.flags.some((flag) => flag === "write" || flag === "readonly");
     this.bits = specification.flags.reduce(
       (bits, flag) => bits | (BIT_OF_FLAG[flag] ?? 0),
-      isQuick ? CommandBits.quick : 0,
+      (isQuick ? CommandBits.quick : 0) | (isAboutKeys ? CommandBits.aboutKeys : 0),
     );
     const keys = specification.keys ?? [];
     this.firstKey = keys[0]?.first ?? 0;

@@ -7,6 +7,7 @@ import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
 import meet from "../plugins/meet.ts";
 import raft from "../plugins/raft.ts";
+import replication from "../plugins/replication.ts";
 import resp from "../plugins/resp.ts";
 import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
@@ -44,6 +45,7 @@ export const defaultPlugins = [
   dump,
   functions,
   eviction,
+  replication,
   connection,
   clients,
   transactions,

@@ -13,13 +13,14 @@
 import { Fault, assert } from "./assert.ts";
 import { Call } from "./call.ts";
 import type { Client } from "./client.ts";
-import type { ArgumentList } from "./codec/resp-parser.ts";
+import { ArgumentList } from "./codec/resp-parser.ts";
 import { ReplyTooLargeError, type ReplyWriter } from "./codec/resp-writer.ts";
 import { type Command, CommandBits, CommandIndex } from "./command-table.ts";
 import { Verdict } from "./contracts/commands.ts";
 import type { Keyspace } from "./contracts/keyspace.ts";
 import { messageOf } from "./errors.ts";
 import type { Hooks } from "./hooks.ts";
+import type { ReplyGate } from "./reply-gate.ts";
 import type { Clock, Log } from "./world.ts";
 
 const MINUS = 0x2d;
@@ -58,8 +59,13 @@ export class Dispatcher {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #fault: (error: unknown) => void;
+  readonly #gate: ReplyGate;
   readonly #calls: Call[] = [];
   #depth = 0;
+  // A client's command is under way; and how many effects it has told of, those of its transaction among them.
+  #isInCommand = false;
+  #effectCount = 0;
+  readonly #effect = { slot: -1, args: new ArgumentList(0), isContinued: false };
   // When the present command began: monotonic milliseconds.
   #beganAtMs = 0;
   // Commands have run since that moment.
@@ -69,8 +75,9 @@ export class Dispatcher {
   #dateReadAtMs = Number.NEGATIVE_INFINITY;
 
   /** @param fault Stops the node. Gets broken invariants. */
-  constructor(hooks: Hooks, clock: Clock, log: Log, fault: (error: unknown) => void) {
+  constructor(hooks: Hooks, gate: ReplyGate, clock: Clock, log: Log, fault: (error: unknown) => void) {
     this.#hooks = hooks;
+    this.#gate = gate;
     this.#clock = clock;
     this.#log = log;
     this.#fault = fault;
@@ -110,6 +117,8 @@ export class Dispatcher {
     client.lastCommandName = command.fullName;
     client.commandCount += 1;
     const wasAsking = client.isAsking;
+    this.#isInCommand = true;
+    this.#effectCount = 0;
     const mark = reply.length;
     let verdict: Verdict | undefined;
     try {
@@ -123,6 +132,7 @@ export class Dispatcher {
     else if (verdict === Verdict.rejected) this.#rejected(command, client, reply, mark);
     // ASKING is for one command, whatever became of it; one that is held is still to come.
     if (wasAsking && verdict !== Verdict.held) client.isAsking = false;
+    this.#isInCommand = false;
     return verdict;
   }
 
@@ -214,6 +224,7 @@ export class Dispatcher {
       this.#hooks.commandSlow.notify({ call, microseconds });
     }
     if ((command.bits & CommandBits.write) !== 0 && this.#hooks.effect.isHeard) this.#tellEffects(call, changesBefore);
+    if (this.#gate.isGuarded) this.#guard(call, command);
     return call.deferred === undefined ? undefined : Verdict.deferred;
   }
 
@@ -268,13 +279,35 @@ export class Dispatcher {
   #tellEffects(call: Call, changesBefore: number): void {
     if (this.keyspace === undefined || this.keyspace.changes === changesBefore) return;
     const slot = call.hasKey ? call.key.slot : -1;
-    if (call.effects !== undefined) {
-      for (const parts of call.effects) this.#hooks.effect.notify({ slot, parts });
-      return;
-    }
-    const parts: Uint8Array[] = [];
-    for (let index = 0; index < call.count; index += 1) parts.push(call.copy(index));
-    this.#hooks.effect.notify({ slot, parts });
+    if (call.effects === undefined) this.tellEffect(slot, call.args);
+    else for (const parts of call.effects) this.tellEffect(slot, ArgumentList.of(parts));
+  }
+
+  /**
+   * Tells what a change of keys comes to, while a command runs or between commands.
+   *
+   * @param slot -1: all slots.
+   * @param args Are read before this returns.
+   */
+  tellEffect(slot: number, args: ArgumentList): void {
+    const effect = this.#effect;
+    effect.slot = slot;
+    effect.args = args;
+    effect.isContinued = this.#isInCommand && this.#effectCount > 0;
+    this.#effectCount += 1;
+    this.#hooks.effect.notify(effect);
+  }
+
+  /**
+   * Notes on the client what the reply depends on: also that of a write which changed nothing, and that of a failed one. A wrong type is as much a
+   * state of the key as its value.
+   */
+  #guard(call: Call, command: Command): void {
+    const { client } = call;
+    let position = 0;
+    if (call.hasKey) position = this.#gate.positionOf(call.key.slot);
+    else if ((command.bits & CommandBits.aboutKeys) !== 0) position = this.#gate.positionOfAll;
+    if (position > client.replyAfter) client.replyAfter = position;
   }
 
   #refuse(command: Command, client: Client, reply: ReplyWriter, error: string): void {

@@ -10,15 +10,20 @@ import type { NodeContext } from "./plugin.ts";
 export class KeyHold {
   readonly #context: NodeContext;
   readonly #held = new Set<Client>();
+  #unhook: (() => void) | undefined;
 
   constructor(context: NodeContext) {
     this.#context = context;
     context.on(context.hooks.clientClosed, (client) => void this.#held.delete(client));
   }
 
-  /** Holds while the work is under way. What was held is decided anew afterwards. */
-  async during<Result>(work: () => Promise<Result>): Promise<Result> {
-    const unhook = this.#context.on(
+  get isHolding(): boolean {
+    return this.#unhook !== undefined;
+  }
+
+  /** Holds from here on, until `release`. */
+  hold(): void {
+    this.#unhook ??= this.#context.on(
       this.#context.hooks.commandBefore,
       (call) => {
         // Between MULTI and EXEC commands are only queued: it is EXEC that waits.
@@ -30,13 +35,24 @@ export class KeyHold {
       },
       { order: "pre" },
     );
+  }
+
+  /** What was held is decided anew. */
+  release(): void {
+    this.#unhook?.();
+    this.#unhook = undefined;
+    const released = [...this.#held];
+    this.#held.clear();
+    for (const client of released) client.transport.release();
+  }
+
+  /** Holds while the work is under way. */
+  async during<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.hold();
     try {
       return await work();
     } finally {
-      unhook();
-      const released = [...this.#held];
-      this.#held.clear();
-      for (const client of released) client.transport.release();
+      this.release();
     }
   }
 }

@@ -12,6 +12,7 @@ import { ReplyWriter } from "./codec/resp-writer.ts";
 import { Verdict } from "./contracts/commands.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Hooks } from "./hooks.ts";
+import type { ReplyGate, ReplyWaiter } from "./reply-gate.ts";
 import type { Clock } from "./world.ts";
 
 const RESET = "reset";
@@ -23,7 +24,7 @@ interface Waiting {
   readonly reject: (reason: Error) => void;
 }
 
-export class LocalConnection implements ClientTransport {
+export class LocalConnection implements ClientTransport, ReplyWaiter {
   readonly remoteAddress = "local:0";
   readonly localAddress = "local:0";
   readonly client: Client;
@@ -31,6 +32,7 @@ export class LocalConnection implements ClientTransport {
   readonly #clients: ClientTable;
   readonly #clock: Clock;
   readonly #hooks: Hooks;
+  readonly #gate: ReplyGate;
   readonly #parser = new RequestParser({ maxBulkBytes: 536_870_912 });
   readonly #args = new ArgumentList();
   readonly #writer = new ReplyWriter();
@@ -38,13 +40,16 @@ export class LocalConnection implements ClientTransport {
   /** The arguments of the queue's first command, once they are parsed: it is held, or its reply is yet to come. */
   #current: ArgumentList | undefined;
   #isDeferred = false;
+  /** The first command's reply is there, and waits at the gate. */
+  #isGated = false;
   #isClosed = false;
 
-  constructor(dispatcher: Dispatcher, clients: ClientTable, clock: Clock, hooks: Hooks) {
+  constructor(dispatcher: Dispatcher, clients: ClientTable, clock: Clock, hooks: Hooks, gate: ReplyGate) {
     this.#dispatcher = dispatcher;
     this.#clients = clients;
     this.#clock = clock;
     this.#hooks = hooks;
+    this.#gate = gate;
     this.client = clients.add(this, clock.monotonicMs(), true, false);
     this.#welcome();
     this.#parser.isAuthenticated = true;
@@ -92,7 +97,7 @@ export class LocalConnection implements ClientTransport {
   }
 
   release(): void {
-    if (this.#current !== undefined && !this.#isDeferred) this.#clock.soon(() => this.#run());
+    if (this.#current !== undefined && !this.#isDeferred && !this.#isGated) this.#clock.soon(() => this.#run());
   }
 
   settle(write: (reply: ReplyWriter) => void): void {
@@ -105,9 +110,20 @@ export class LocalConnection implements ClientTransport {
     this.#clock.soon(() => this.#run());
   }
 
+  released(): void {
+    if (!this.#isGated || this.#isClosed) return;
+    this.#isGated = false;
+    this.#answer();
+    this.#clock.soon(() => this.#run());
+  }
+
+  broken(): void {
+    if (this.#isGated) this.kill();
+  }
+
   /** Runs what is queued, until something has to wait. */
   #run(): void {
-    while (!this.#isClosed && !this.#isDeferred) {
+    while (!this.#isClosed && !this.#isDeferred && !this.#isGated) {
       const [first] = this.#queue;
       if (first === undefined) return;
       if (this.#current === undefined) {
@@ -138,6 +154,13 @@ export class LocalConnection implements ClientTransport {
   }
 
   #answer(): void {
+    const position = this.client.replyAfter;
+    this.client.replyAfter = 0;
+    if (position > 0 && !this.#gate.mayLeave(position)) {
+      this.#isGated = true;
+      this.#gate.wait(position, this);
+      return;
+    }
     this.#current = undefined;
     const waiting = this.#queue.shift();
     if (waiting === undefined) return;

@@ -83,7 +83,7 @@ export class Node {
       else world.log.error("plugin failed", { reason: error.message });
     });
     this.replyGate = new ReplyGate(world.clock);
-    this.dispatcher = new Dispatcher(this.hooks, world.clock, world.log, (error) => this.#fault(error));
+    this.dispatcher = new Dispatcher(this.hooks, this.replyGate, world.clock, world.log, (error) => this.#fault(error));
   }
 
   /** Makes a node and sets its plugins up. See `createNode`. */
@@ -171,7 +171,7 @@ export class Node {
    * ```
    */
   connect(): LocalConnection {
-    return new LocalConnection(this.dispatcher, this.clients, this.world.clock, this.hooks);
+    return new LocalConnection(this.dispatcher, this.clients, this.world.clock, this.hooks, this.replyGate);
   }
 
   async #stop(): Promise<void> {

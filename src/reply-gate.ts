@@ -8,6 +8,7 @@
  * A node without replicas and leases leaves the gate open, and nobody pays for it. Positions are sequences of the shard log; a lease's end is a moment of the
  * node's monotonic clock. Whoever leads the log moves the first (`replication`), whoever keeps the lease the second (`failover`).
  */
+import { SLOT_COUNT } from "./codec/slot.ts";
 import type { Clock } from "./world.ts";
 
 /** Somebody whose replies wait. */
@@ -19,7 +20,14 @@ export interface ReplyWaiter {
 }
 
 export class ReplyGate {
+  /** Whether replies wait at all. While they do, the dispatcher notes on each client what its replies depend on. */
+  isGuarded = false;
+  /** What every reply that depends on keys depends on: the entry that opened the log's epoch, or the last one that was about all slots. */
+  floor = 1;
+  /** The newest entry of the log. */
+  last = 0;
   readonly #clock: Clock;
+  #lastOfSlot: Float64Array | undefined;
   // In the order of their positions, which grow: a reply that comes later waits at least as long. `#first` are gone.
   #waiting: { readonly position: number; readonly waiter: ReplyWaiter }[] = [];
   #first = 0;
@@ -43,6 +51,23 @@ export class ReplyGate {
   /** How many wait. */
   get waitingCount(): number {
     return this.#waiting.length - this.#first;
+  }
+
+  /** An entry is about a slot, or about all of them (-1): replies on these depend on it. */
+  logged(slot: number, position: number): void {
+    this.last = position;
+    if (slot < 0) this.floor = position;
+    else (this.#lastOfSlot ??= new Float64Array(SLOT_COUNT))[slot] = position;
+  }
+
+  /** What a reply on keys of a slot depends on. */
+  positionOf(slot: number): number {
+    return Math.max(this.floor, this.#lastOfSlot?.[slot] ?? 0);
+  }
+
+  /** What a reply on keys of any slot depends on. */
+  get positionOfAll(): number {
+    return Math.max(this.floor, this.last);
   }
 
   /** Whether a reply may leave at this moment. @param position What it depends on. */

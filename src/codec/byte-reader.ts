@@ -106,6 +106,18 @@ export class ByteReader {
     return value;
   }
 
+  /**
+   * Passes so many bytes without copying them: for what is copied from here to where it belongs.
+   *
+   * @returns Where they begin in the array that is read.
+   */
+  skip(length: number): number {
+    const start = this.#at;
+    if (length > this.remaining) this.isBad = true;
+    else this.#at += length;
+    return start;
+  }
+
   text(): string {
     const length = this.count();
     // A copy costs less than a view of a small array.

@@ -63,6 +63,14 @@ export class ByteWriter {
     this.#length += value.length;
   }
 
+  /** A part of an array, with its length: from `start` to before `end`. No view of it is made. */
+  part(source: Uint8Array, start: number, end: number): void {
+    this.number(end - start);
+    this.#reserve(end - start);
+    copyBytes(source, start, end, this.#bytes, this.#length);
+    this.#length += end - start;
+  }
+
   /** A text as UTF-8, with its length in bytes. */
   text(value: string): void {
     const start = this.#length;

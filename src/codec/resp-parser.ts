@@ -83,6 +83,21 @@ export class ArgumentList {
     this.offsets = new Int32Array(capacity);
   }
 
+  /** @returns A list of these arguments, copied. */
+  static of(parts: readonly Uint8Array[]): ArgumentList {
+    const list = new ArgumentList(parts.length * 2);
+    list.bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    list.count = parts.length;
+    let filled = 0;
+    for (const [index, part] of parts.entries()) {
+      list.offsets[index * 2] = filled;
+      list.bytes.set(part, filled);
+      filled += part.length;
+      list.offsets[index * 2 + 1] = filled;
+    }
+    return list;
+  }
+
   /** @returns Where an argument begins in `bytes`. */
   start(index: number): number {
     return this.offsets[index * 2] as number;
@@ -91,6 +106,16 @@ export class ArgumentList {
   /** @returns One past the last byte of an argument in `bytes`. */
   end(index: number): number {
     return this.offsets[index * 2 + 1] as number;
+  }
+
+  /** @returns An argument's bytes, copied. */
+  copy(index: number): Uint8Array {
+    return this.bytes.slice(this.start(index), this.end(index));
+  }
+
+  /** @returns All arguments' bytes, copied. */
+  copies(): Uint8Array[] {
+    return Array.from({ length: this.count }, (_, index) => this.copy(index));
   }
 
   /** @returns A list of its own with copies of the arguments, valid for good. */

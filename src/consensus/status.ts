@@ -36,7 +36,7 @@ export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, 
     })),
     isOut,
     waitingFor: isOut
-      ? "nothing: this node was taken out of the cluster; CLUSTER MEET brings it back"
+      ? "CLUSTER MEET to bring it back: this node was taken out of the cluster"
       : raft === undefined
         ? forming
         : leading === undefined

@@ -7,6 +7,7 @@
  */
 import type { Call } from "../call.ts";
 import type { Client } from "../client.ts";
+import type { ArgumentList } from "../codec/resp-parser.ts";
 
 /** What `COMMAND INFO` says of a command. Those that steer the dispatcher are explained; the others only inform clients. */
 export type CommandFlag =
@@ -117,6 +118,8 @@ export interface CommandSpecification {
    * time would cost a part of what it does. Default: those with the flag `fast`.
    */
   readonly isQuick?: boolean;
+  /** Its reply depends on keys, though it names none and changes none itself, such as that of EXEC. Default: false. */
+  readonly isAboutKeys?: boolean;
   /**
    * Does it, and writes one reply to `call.reply`. Runs to its end without interruption. A command that cannot answer at once takes
    * `call.defer()`. Of a container of subcommands: called when no subcommand was named or known.
@@ -145,11 +148,17 @@ export const Verdict = {
 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
-/** What a write did, as the command that does the same on any node at any time: absolute expiry, no chance. */
+/**
+ * What a write did, as the command that does the same on any node at any time: absolute expiry, no chance. The same object for each: nothing of it is kept
+ * beyond the call.
+ */
 export interface Effect {
+  /** -1: all slots. */
   readonly slot: number;
-  /** The command's name first. The arrays are the receiver's to keep. */
-  readonly parts: readonly Uint8Array[];
+  /** The command's name first. */
+  readonly args: ArgumentList;
+  /** It comes from the same command as the effect before it, or the same transaction: the two are never parted. */
+  readonly isContinued: boolean;
 }
 
 /** Commands that run at once even between MULTI and EXEC; all others are queued there. By full name. */

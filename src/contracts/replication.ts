@@ -51,6 +51,8 @@ export interface Replication {
   readonly position: LogPosition | undefined;
   /** Sequence up to which the log is known here to be committed. */
   readonly committed: number;
+  /** Why a replica does not follow its primary at this moment, in words; `undefined` if it does, and for others. */
+  readonly waitingFor: string | undefined;
   /** A primary's replicas; nobody otherwise. */
   readonly replicas: readonly ReplicaHealth[];
   /**

@@ -33,6 +33,8 @@ export interface NodeRecord {
   readonly zone: string;
   /** A witness votes and holds no data. */
   readonly role: "data" | "witness";
+  /** The feature levels that its program has, from and to. Without it: the first. */
+  readonly features?: { readonly oldest: number; readonly newest: number };
   /** This start of the node: 40 hexadecimal digits that it drew. */
   readonly start: string;
   /** The map version that admitted this start: one number for each start, whatever else about the node changes. 0 before the first. */
@@ -152,9 +154,6 @@ export type DecidedOn = Readonly<Record<ShardId, number>>;
  * may have granted one since, so it rejects what names another term than its own.
  */
 export type LeaderTerm = number;
-
-/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
-export const STALE = "ERR stale: ";
 
 /** A change that somebody asks for. Where it is about a shard, `shardVersion` is the one that it was decided on. */
 export type TopologyRequest =

@@ -121,7 +121,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       await returning.exited;
       // Told where the cluster is, it stays out all the same, and says why.
       const again = startNode(replica, "--join", at(busPort(first)));
-      await again.until("this node was taken out of the cluster; CLUSTER MEET brings it back");
+      await again.until("CLUSTER MEET to bring it back: this node was taken out of the cluster");
       expect((await nodesOf(first)).some((each) => each.id === id)).toBe(false);
       expect(await ask(first, `cluster meet 127.0.0.1 ${replica} ${busPort(replica)}`)).toBe("+OK\r\n");
       await agreed([...ports, added, replica], (nodes) => nodes.some((each) => each.id === id));

@@ -88,7 +88,7 @@ for (const seed of SEEDS) {
       const replica = await make({ ...world, clock: timeless });
       await primary.start();
       const pending: (readonly Uint8Array[])[] = [];
-      primary.hooks.effect.add("test", ({ parts }) => void pending.push(parts));
+      primary.hooks.effect.add("test", ({ args }) => void pending.push(args.copies()));
       const [source, target] = [primary.service(keyspaceService), replica.service(keyspaceService)];
       if (source === undefined || target === undefined) throw new Error("a node has a keyspace");
       const client = primary.connect();

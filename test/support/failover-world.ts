@@ -25,6 +25,8 @@ export interface FailoverWorldOptions {
   readonly simulation: Partial<SimulationOptions>;
   readonly failover: Readonly<Record<string, number>>;
   readonly settingsOf: (name: string) => Config;
+  /** Keys are replicated; else a fake says so. */
+  readonly isReal: boolean;
 }
 
 interface Running {
@@ -43,7 +45,7 @@ export class FailoverWorld {
   readonly log: string[] = [];
 
   constructor(options: Partial<FailoverWorldOptions> = {}) {
-    const { seed = 1, count = 3, slots = { a: ["0-16383"] }, failover = {} } = options;
+    const { seed = 1, count = 3, slots = { a: ["0-16383"] }, failover = {}, isReal = false } = options;
     const settingsOf = options.settingsOf ?? ((): Config => ({}));
     this.simulation = new Simulation(seed, {
       driftPpm: 2000,
@@ -59,7 +61,7 @@ export class FailoverWorld {
         const { plugins, ...settings } = settingsOf(name);
         const node = await createNode({
           world,
-          plugins: [replication.plugin],
+          plugins: isReal ? [] : [replication.plugin],
           config: {
             name,
             host,
@@ -67,7 +69,13 @@ export class FailoverWorld {
             insecure: true,
             dataDir: "data",
             ...settings,
-            plugins: { resp: false, topology: { nodes }, failover, ...plugins },
+            plugins: {
+              resp: false,
+              topology: { nodes },
+              failover,
+              ...(isReal ? {} : { replication: false }),
+              ...plugins,
+            },
           },
           onStopped: (fault) => {
             throw new Error(`${name} stopped by itself: ${fault?.message ?? "for no reason"}`);

@@ -24,6 +24,7 @@ export class FakeReplication {
         replication: {
           role: "none",
           committed: 0,
+          waitingFor: undefined,
           get position() {
             return fake.position;
           },

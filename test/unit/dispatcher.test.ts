@@ -6,6 +6,7 @@ import { Client, type ClientTransport } from "../../src/client.ts";
 import { ArgumentList, ParseStatus, RequestParser } from "../../src/codec/resp-parser.ts";
 import { encodeCommand } from "../../src/codec/resp-reader.ts";
 import { ReplyWriter } from "../../src/codec/resp-writer.ts";
+import { ReplyGate } from "../../src/reply-gate.ts";
 import { Command } from "../../src/command-table.ts";
 import { type CommandSpecification, type Effect, Verdict } from "../../src/contracts/commands.ts";
 import { NO_EXPIRY } from "../../src/contracts/keyspace.ts";
@@ -139,7 +140,7 @@ beforeEach(() => {
   hooks = new Hooks((error) => void reported.push(error));
   const note = (event: string, fields: LogFields = {}): void => void logged.push({ event, fields });
   const log: Log = { debug: note, info: note, warn: note, error: note };
-  dispatcher = new Dispatcher(hooks, clock, log, (error) => void faults.push(error));
+  dispatcher = new Dispatcher(hooks, new ReplyGate(clock), clock, log, (error) => void faults.push(error));
   store = new Store({ seed: 1, random: () => 0 });
   dispatcher.keyspace = store;
   reply = new ReplyWriter();
@@ -579,8 +580,13 @@ describe("effects", () => {
   const keys = [{ first: 1, last: 1, step: 1, flags: ["OW"] }];
   let told: string[];
   const listen = (): void =>
-    void hooks.effect.add("hook", ({ slot, parts }: Effect) => {
-      told.push(`${slot} ${parts.map((part) => new TextDecoder().decode(part)).join(" ")}`);
+    void hooks.effect.add("hook", ({ slot, args }: Effect) => {
+      told.push(
+        `${slot} ${args
+          .copies()
+          .map((part) => new TextDecoder().decode(part))
+          .join(" ")}`,
+      );
     });
   beforeEach(() => {
     told = [];

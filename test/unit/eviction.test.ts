@@ -140,8 +140,8 @@ test("memory stays within the limit while ten times as much is written, and ever
     const keyspace = node.service(keyspaceService);
     const random = new SimRandom("sizes");
     let evicted = 0;
-    node.hooks.effect.add("test", ({ parts }) => {
-      if (new TextDecoder().decode(parts[0]) === "DEL") evicted += 1;
+    node.hooks.effect.add("test", ({ args }) => {
+      if (new TextDecoder().decode(args.copy(0)) === "DEL") evicted += 1;
     });
     const limit = 1024 * 1024;
     await execute("config", "set", "maxmemory", String(limit));

@@ -32,7 +32,7 @@ test.each([245, 246])("RESTORE refuses libraries of type %d with what they are",
 
 test("none of its writes is told to replicas", async () => {
   const told: string[] = [];
-  const unhook = node.hooks.effect.add("test", ({ parts }) => void told.push(Buffer.from(parts[0] ?? "").toString()));
+  const unhook = node.hooks.effect.add("test", ({ args }) => void told.push(Buffer.from(args.copy(0)).toString()));
   await run("set", "key", "value");
   expect(await run("function", "restore", sealed(new Uint8Array(0)), "replace")).toBe("OK");
   expect(await run("function", "flush")).toBe("OK");

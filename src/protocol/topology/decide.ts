@@ -6,18 +6,20 @@
  */
 import { NEWEST_VERSION } from "../../codec/link-codec.ts";
 import { SLOT_COUNT } from "../../codec/slot.ts";
-import {
-  type DecidedOn,
-  type NodeRecord,
-  STALE,
-  type ShardId,
-  type ShardRecord,
-  type SlotRange,
-  type TopologyRequest,
+import type {
+  DecidedOn,
+  NodeRecord,
+  ShardId,
+  ShardRecord,
+  SlotRange,
+  TopologyRequest,
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
 import { type TopologyState, applyAct, hasLostData, intersectRanges, minInSyncOf, subtractRanges } from "./state.ts";
+
+/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
+export const STALE = "ERR stale: ";
 
 /** What a request comes to. */
 export type TopologyDecision =
@@ -61,7 +63,7 @@ export function decideRequest(
 ): TopologyDecision {
   if (state.seal !== undefined && !isForSealed(state, request)) {
     return rejection(
-      `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled`,
+      `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled (if that cluster is gone for good: CLUSTER ABANDONJOIN)`,
     );
   }
   switch (request.type) {
@@ -179,6 +181,10 @@ export function decideRequest(
       if (!wants.test(request.value)) {
         return rejection(`ERR cluster setting "${request.name}" wants ${wants.source}`);
       }
+      if (request.name === "feature-level") {
+        const lacking = [...state.nodes.values()].find((node) => !hasLevel(node, Number(request.value)));
+        if (lacking !== undefined) return rejection(`ERR ${lackText(lacking, Number(request.value))}`);
+      }
       return records({ type: "setting-changed", name: request.name, value: request.value });
     }
     case "all":
@@ -231,6 +237,8 @@ function registerNode(
     const { incarnation: _, ...same } = known;
     if (JSON.stringify(same) === JSON.stringify(node)) return records();
   }
+  const level = Number(state.settings.get("feature-level") ?? FIRST_LEVEL);
+  if (!hasLevel(node, level)) return rejection(`ERR ${lackText(node, level)}`);
   const predecessor = predecessorAt(state, node, shardIdOf);
   if ("rejection" in predecessor) return predecessor;
   const admitted: readonly TopologyRecord[] = [...predecessor.records, { type: "node-admitted", node }];
@@ -243,6 +251,21 @@ function registerNode(
         );
   }
   return shard === undefined ? records(...admitted, newShard(state, node.id, shardIdOf)) : records(...admitted);
+}
+
+/** Of a cluster in which nobody has set one, and of a node that does not say what it has. */
+const FIRST_LEVEL = 1;
+
+type Featured = Pick<NodeRecord, "id" | "name" | "features">;
+
+/** Whether a node's program has what a feature level of the cluster stands for. */
+function hasLevel({ features }: Featured, level: number): boolean {
+  return level >= (features?.oldest ?? FIRST_LEVEL) && level <= (features?.newest ?? FIRST_LEVEL);
+}
+
+function lackText({ id, name, features }: Featured, level: number): string {
+  const { oldest, newest } = features ?? { oldest: FIRST_LEVEL, newest: FIRST_LEVEL };
+  return `node ${name || id} has feature levels ${oldest} to ${newest}, and not the cluster's, ${level}: give it a version of bunch that has that, or take it out`;
 }
 
 /**
@@ -261,6 +284,14 @@ function predecessorAt(
   const isSamePlace = other.busHost === node.busHost && other.busPort === node.busPort && other.name === "";
   const removal = removeNode(state, { type: "remove-node", node: other.id, by: id }, shardIdOf);
   if (isSamePlace && !("rejection" in removal)) return removal;
+  const lost = shardOf(state, other.id);
+  if (isSamePlace && lost?.primary === other.id && lost.slots.length > 0) {
+    // To give them to the new one would say that they are empty: that is for a person to say.
+    const ranges = lost.slots.map(({ first, last }) => `${first} ${last}`).join(" ");
+    return rejection(
+      `ERR node ${other.id}, which was at ${host}:${port} before, owns slots, and has no name by which it could come back: unless it has a data directory, what it held is lost. CLUSTER DELSLOTSRANGE ${ranges} on another node gives that up; then this node takes its place, without slots, and CLUSTER ADDSLOTSRANGE gives it some. A node with a --name comes back as itself`,
+    );
+  }
   return rejection(`ERR node ${other.name || other.id} has the address ${host}:${port} already`);
 }
 

@@ -1,0 +1,393 @@
+/**
+ * replication: keeps a shard's replicas like its primary, and lets no reply leave that a failover could take back.
+ *
+ * Promises: while one member of the in-sync set lives, no write is lost that a client was told of, and no value was read that comes back no more; members are
+ * equal at equal places in the log; a replica deletes nothing by itself; whatever a replica does, its primary's memory is bounded.
+ *
+ * How: the node's role comes from the map.
+ * - A primary with replicas writes a log of what its commands did (`src/replication/shard-log.ts`), and sends it to them (`primary.ts`). Replies on keys wait at
+ *   the gate (`src/reply-gate.ts`) until the in-sync set has what they depend on. Writes are refused (`NOREPLICAS`) while that set is below its minimum, and held
+ *   while the log is full of what an in-sync member lacks.
+ * - A replica follows the log, or is filled by slot streams when that does not reach back to where it is (`replica.ts`).
+ * - One that led the shard and does not any more closes the connections of clients whose last writes nobody knows of: they were logged, and may be lost.
+ *
+ * A command that was logged is never answered with an error that says it was not.
+ *
+ * Talks to the rest through the map (`topology`), the channel `replication` of the bus, the hooks `effect` and `commandBefore`, and the service `replication`.
+ */
+import { Type } from "@sinclair/typebox";
+import { Fault } from "../src/assert.ts";
+import type { ClientTransport } from "../src/client.ts";
+import { decodeReplication, encodeReplication, type ReplicationMessage } from "../src/codec/replication-codec.ts";
+import type { ArgumentList } from "../src/codec/resp-parser.ts";
+import { ReplyWriter } from "../src/codec/resp-writer.ts";
+import { CommandBits } from "../src/command-table.ts";
+import { byteSize, parseByteSize } from "../src/config.ts";
+import { BusChannel, busService } from "../src/contracts/bus.ts";
+import { type Effect, Verdict } from "../src/contracts/commands.ts";
+import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { type ReplicaHealth, replicationService, type Replication } from "../src/contracts/replication.ts";
+import { type ClusterMap, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import { KeyHold } from "../src/key-hold.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { SlotFill } from "../src/replication/slot-fill.ts";
+import { ShardPrimary, type PrimaryHost } from "../src/replication/primary.ts";
+import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
+import { ShardLog } from "../src/replication/shard-log.ts";
+import { SlotSink } from "../src/replication/slot-sink.ts";
+import type { Timer } from "../src/world.ts";
+
+const TICK_MS = 50;
+const MINUS = 0x2d;
+
+const settingsSchema = Type.Object({
+  ringBytes: byteSize({
+    description:
+      "How much of the shard log is kept in memory, for replicas that were away: one whose place is not in it any more is filled anew. More takes memory on each member.",
+    default: "64mb",
+  }),
+  windowBytes: byteSize({
+    description:
+      "How much may be on its way to a replica that has not acknowledged it. More bridges longer ways; it is held in memory on both sides.",
+    default: "8mb",
+  }),
+  lagMs: Type.Integer({
+    description:
+      "A replica that has not had all of the log for so long leaves the in-sync set, in milliseconds. Shorter: writes wait less for a slow one. Longer: a pause of it costs less redundancy.",
+    default: 1000,
+    minimum: 100,
+  }),
+  lostMs: Type.Integer({
+    description:
+      "A replica whose link broke, and which has not come back for so long, leaves the in-sync set, in milliseconds. Until then writes wait for it.",
+    default: 200,
+    minimum: 10,
+  }),
+  heartbeatMs: Type.Integer({
+    description: "How often a primary that has nothing to send says that it is there, in milliseconds.",
+    default: 100,
+    minimum: 10,
+  }),
+  silenceMs: Type.Integer({
+    description: "A replica that has heard nothing of its primary for so long asks anew, in milliseconds.",
+    default: 1000,
+    minimum: 50,
+  }),
+});
+
+/** A client that commands of the log run as. Nobody is there to be answered. */
+const NOWHERE: ClientTransport = {
+  remoteAddress: "replication:0",
+  localAddress: "replication:0",
+  queryBytes: () => 0,
+  outputBytes: () => 0,
+  closeAfterReply: () => undefined,
+  kill: () => undefined,
+  release: () => undefined,
+  settle: () => undefined,
+};
+
+/** What the map has this node do. */
+interface Assignment {
+  readonly role: Replication["role"];
+  readonly shard: ShardRecord | undefined;
+}
+
+export default definePlugin({
+  name: "replication",
+  summary: "Keeps replicas like their primary, and replies waiting until they are.",
+  requires: { topology: topologyService, keyspace: keyspaceService },
+  uses: { bus: busService },
+  provides: { replication: replicationService },
+  settings: settingsSchema,
+  setup(context) {
+    const { settings, hooks, dispatcher, node, replyGate, world } = context;
+    const { topology, keyspace } = context.requires;
+    const { bus } = context.uses;
+    const { clock, log: events } = world;
+    const log = new ShardLog();
+    const hold = new KeyHold(context);
+    const fills = new Set<SlotFill>();
+    let primary: ShardPrimary | undefined;
+    let replica: ShardReplica | undefined;
+    let assigned: Assignment = { role: "none", shard: undefined };
+    /** The log is all of what this node holds of the shard, without a gap. */
+    let isWhole = false;
+    let committed = 0;
+    let session = 0;
+    let hooksOfPrimary: readonly (() => void)[] = [];
+
+    // --- applying, at a replica ---
+
+    const nobody = context.clients.add(NOWHERE, clock.monotonicMs(), true, false);
+    const scratch = new ReplyWriter();
+    /** Runs what the primary ran. Its time is no time: nothing is expired, and no expiry is over. */
+    const apply = (args: ArgumentList): void => {
+      const { nowMs } = keyspace;
+      keyspace.nowMs = 0;
+      try {
+        dispatcher.dispatchNested(nobody, args, scratch);
+        if (scratch.bytes[0] === MINUS && replica?.isFilling !== true) {
+          throw new Fault(
+            `an effect of the log failed at this replica: ${new TextDecoder().decode(scratch.bytes.subarray(1, scratch.length)).trim()}`,
+          );
+        }
+      } finally {
+        scratch.reset();
+        keyspace.nowMs = nowMs;
+      }
+    };
+
+    // --- sending ---
+
+    const send = (to: string, message: ReplicationMessage): boolean => {
+      const record = topology.node(to);
+      if (record === undefined) return false;
+      const address = { host: record.busHost, port: record.busPort };
+      return bus?.send(address, BusChannel.replication, encodeReplication(message)) ?? false;
+    };
+    const shared = {
+      gate: replyGate,
+      log,
+      events,
+      nowMs: () => clock.monotonicMs(),
+      soon: (callback: () => void) => clock.soon(() => guarded(callback)),
+      send,
+    };
+    const guarded = (callback: () => void): void => {
+      try {
+        callback();
+      } catch (thrown) {
+        context.fault(thrown);
+      }
+    };
+    const primaryHost = (): PrimaryHost => ({
+      ...shared,
+      self: node.id,
+      settings: {
+        lagMs: settings.lagMs,
+        lostMs: settings.lostMs,
+        joinMs: settings.lostMs,
+        heartbeatMs: settings.heartbeatMs,
+        ringBytes: parseByteSize(settings.ringBytes) ?? 0,
+        windowBytes: parseByteSize(settings.windowBytes) ?? 0,
+      },
+      after: (delayMs, callback) => void clock.after(delayMs, () => guarded(callback)),
+      startFill: () => {
+        const fill = new SlotFill(keyspace, assigned.shard?.slots ?? [], () => clock.monotonicMs());
+        fills.add(fill);
+        return fill;
+      },
+      fillEnded: (fill) => void fills.delete(fill),
+      changeSets: async (shard, { inSync, eligible }, cause) => {
+        const id = `sets ${shard.id} ${shard.version} ${node.runId} ${clock.monotonicMs()}`;
+        for (;;) {
+          const outcome = await topology.request(
+            { type: "change-in-sync", shard: shard.id, shardVersion: shard.version, inSync, eligible },
+            cause,
+            id,
+          );
+          if (outcome.type === "done") return undefined;
+          if (outcome.type === "rejected" || outcome.type === "refused") return outcome.reason;
+          // It may have happened, or may yet: asked again under its id it has one outcome.
+        }
+      },
+      release: () => {
+        if (hold.isHolding && primary?.isFull !== true && primary?.isHandingOver !== true) hold.release();
+      },
+    });
+    const replicaHost = (): ReplicaHost => ({
+      ...shared,
+      self: node.id,
+      start: node.runId,
+      silenceMs: settings.silenceMs,
+      retryMs: settings.lostMs,
+      ringBytes: parseByteSize(settings.ringBytes) ?? 0,
+      startSink: () => new SlotSink(keyspace),
+      apply,
+      nextSession: () => (session += 1),
+    });
+
+    // --- roles ---
+
+    const assignmentOf = (map: ClusterMap): Assignment => {
+      const own = map.nodes.find(({ id, start }) => id === node.id && start === node.runId);
+      const shard = topology.selfShard;
+      if (own === undefined || shard === undefined || !topology.isMember) return { role: "none", shard: undefined };
+      if (shard.primary !== node.id) return { role: "replica", shard };
+      return shard.primaryIncarnation === own.incarnation
+        ? { role: "primary", shard }
+        : // It has restarted, and lost what it had.
+          { role: "none", shard };
+    };
+    const minimumOf = (map: ClusterMap): number => Number(map.settings.get("min-in-sync") ?? 1);
+
+    const effect = (told: Effect): void => {
+      for (const fill of fills) fill.note(told, dispatcher.lookUp(told.args));
+      primary?.effect(told);
+    };
+    const startPrimary = (shard: ShardRecord, map: ClusterMap): void => {
+      if (!isWhole) {
+        // What this node did without anybody following is in no log: whoever was at some place in it is not there any more.
+        log.reset({ epoch: 0, sequence: log.last }, []);
+        committed = log.last;
+      }
+      isWhole = true;
+      primary = new ShardPrimary(primaryHost(), shard, minimumOf(map), committed);
+      hooksOfPrimary = [
+        context.on(hooks.effect, effect),
+        context.on(hooks.commandBefore, (call) => {
+          if ((call.command.bits & CommandBits.write) === 0 || primary === undefined) return undefined;
+          const { refusal, isFull } = primary;
+          if (refusal !== undefined) {
+            call.reply.error(`NOREPLICAS ${refusal}: nothing was written`);
+            return Verdict.rejected;
+          }
+          if (isFull) hold.hold();
+          return undefined;
+        }),
+      ];
+    };
+    const stopPrimary = (): void => {
+      if (primary === undefined) return;
+      for (const unhook of hooksOfPrimary) unhook();
+      hooksOfPrimary = [];
+      log.seal();
+      ({ committed } = primary);
+      primary.close();
+      primary = undefined;
+      fills.clear();
+      if (hold.isHolding) hold.release();
+    };
+    const stopReplica = (): void => {
+      if (replica === undefined) return;
+      ({ isWhole, committed } = replica);
+      replica.close();
+      replica = undefined;
+    };
+
+    /** The map says what this node does from here on. All of it changes in one step. */
+    const switchTo = (map: ClusterMap): void => {
+      const next = assignmentOf(map);
+      const { role, shard } = next;
+      const isSameShard = shard !== undefined && shard.id === assigned.shard?.id;
+      const wasIn = assigned;
+      assigned = next;
+      if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
+        const wasLeading = primary !== undefined;
+        stopPrimary();
+        if (wasLeading && role !== "primary")
+          replyGate.break(`this node does not lead shard ${wasIn.shard?.id ?? ""} any more`);
+        if (wasLeading && role === "primary") isWhole = false;
+      }
+      if (role !== "replica" || !isSameShard) stopReplica();
+      if (!isSameShard) isWhole = false;
+      keyspace.removesExpired = role !== "replica";
+      if (role === "primary" && shard !== undefined) {
+        if (shard.replicas.length === 0) {
+          isWhole = false;
+          replyGate.setCommitted(Number.POSITIVE_INFINITY);
+          // Copies of a shard that it has left: the map has it in neither set of that any more.
+          if (wasIn.role === "replica" && !isSameShard) keyspace.clear();
+        } else if (primary === undefined) {
+          startPrimary(shard, map);
+        } else {
+          primary.shardChanged(shard, minimumOf(map));
+        }
+      } else if (role === "replica" && shard !== undefined) {
+        if (replica === undefined) replica = new ShardReplica(replicaHost(), shard, isWhole, isWhole ? committed : 0);
+        else replica.shardChanged(shard);
+      } else {
+        replyGate.setCommitted(Number.POSITIVE_INFINITY);
+      }
+    };
+    context.on(hooks.mapChanged, ({ map }) => switchTo(map));
+
+    // --- words from others ---
+
+    bus?.receive(BusChannel.replication, ({ nodeId }, bytes) => {
+      const message = decodeReplication(bytes);
+      if (message === undefined) {
+        events.warn("replication message refused", { from: nodeId, reason: "it makes no sense" });
+        return;
+      }
+      switch (message.type) {
+        case "hello":
+          if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
+          else
+            send(nodeId, {
+              type: "refused",
+              session: message.session,
+              reason: "the node that was asked does not lead the shard, by its own map",
+            });
+          break;
+        case "ack":
+          primary?.acknowledged(nodeId, message);
+          break;
+        case "answer":
+          primary?.answered(nodeId, message);
+          break;
+        default:
+          replica?.received(nodeId, message);
+      }
+    });
+    bus?.onLinkLost((address, nodeId) => {
+      const id =
+        nodeId ??
+        topology.map.nodes.find(({ busHost, busPort }) => busHost === address.host && busPort === address.port)?.id;
+      if (id === undefined) return;
+      primary?.linkLost(id);
+      if (assigned.shard?.primary === id) replica?.linkLost();
+    });
+    context.on(hooks.start, () => {
+      context.every(TICK_MS, () => {
+        primary?.tick();
+        replica?.tick();
+      });
+    });
+    context.on(hooks.stop, () => {
+      stopPrimary();
+      stopReplica();
+      replyGate.break("the node stops");
+    });
+
+    const replication: Replication = {
+      get role() {
+        return assigned.role;
+      },
+      get position() {
+        if (replica !== undefined) return replica.isWhole ? log.position : undefined;
+        return assigned.role === "primary" ? log.position : undefined;
+      },
+      get committed() {
+        return primary?.committed ?? replica?.committed ?? committed;
+      },
+      get replicas(): readonly ReplicaHealth[] {
+        return primary?.replicas ?? [];
+      },
+      get waitingFor() {
+        return replica?.refusal;
+      },
+      async handOver(to, limitMs) {
+        if (primary === undefined) return false;
+        const leading = primary;
+        leading.isHandingOver = true;
+        hold.hold();
+        leading.flush();
+        let timer: Timer | undefined;
+        const isLevel = await new Promise<boolean>((resolve) => {
+          leading.whenHasAll(to, resolve);
+          timer = clock.after(limitMs, () => resolve(false));
+        });
+        timer?.cancel();
+        return isLevel;
+      },
+      resume() {
+        if (primary === undefined) return;
+        primary.isHandingOver = false;
+        if (!primary.isFull) hold.release();
+      },
+    };
+    return { replication };
+  },
+});

@@ -1,0 +1,611 @@
+/**
+ * A shard's primary: writes its log, sends it to the replicas, and knows what of it is committed.
+ *
+ * What happens to a write:
+ * 1. The command runs, and its effect goes into the log. Its reply waits at the gate.
+ * 2. At the end of the turn each replica that follows gets what is new, in one frame.
+ * 3. A replica applies it and says so. When all that count have it, it is committed, and the reply leaves.
+ *
+ * Who counts: the members of the map's in-sync set, and those that are about to be in it. A member is added so:
+ * 1. It follows, and lags hardly. From this moment on it counts: nothing newer is committed without it.
+ * 2. It has all that was there at that moment: it holds everything that was ever acknowledged. The map is asked for the change.
+ * 3. The map has it in the set; or has refused, or it took too long: it does not count any more, unless the request may still be under way.
+ * It is dropped so: it lags for too long, or its link broke and did not come back. The map is asked. It counts until the map has said that it is out.
+ */
+import { assert } from "../assert.ts";
+import type { ReplicationMessage } from "../codec/replication-codec.ts";
+import type { Effect } from "../contracts/commands.ts";
+import type { ReplicaHealth } from "../contracts/replication.ts";
+import type { NodeId, ShardRecord } from "../contracts/topology.ts";
+import { committedOf } from "../protocol/replication/commit.ts";
+import type { ReplyGate } from "../reply-gate.ts";
+import type { Log } from "../world.ts";
+import type { LogCursor, ShardLog } from "./shard-log.ts";
+import type { SlotFill } from "./slot-fill.ts";
+
+export interface PrimarySettings {
+  readonly lagMs: number;
+  readonly lostMs: number;
+  readonly joinMs: number;
+  readonly ringBytes: number;
+  readonly windowBytes: number;
+  readonly heartbeatMs: number;
+}
+
+export interface PrimaryHost {
+  readonly self: NodeId;
+  readonly gate: ReplyGate;
+  readonly log: ShardLog;
+  readonly events: Log;
+  readonly settings: PrimarySettings;
+  nowMs(): number;
+  /** Calls later in this turn of the event loop, or in the next one. */
+  soon(callback: () => void): void;
+  after(delayMs: number, callback: () => void): void;
+  send(to: NodeId, message: ReplicationMessage): boolean;
+  startFill(): SlotFill;
+  fillEnded(fill: SlotFill): void;
+  /**
+   * Asks the map for other sets, until it is known what came of it.
+   *
+   * @returns Once it is known: why it was refused, or `undefined` if it is so.
+   */
+  changeSets(
+    shard: ShardRecord,
+    sets: { readonly inSync: readonly NodeId[]; readonly eligible: readonly NodeId[] },
+    cause: string,
+  ): Promise<string | undefined>;
+  /** Commands that were held may be tried again. */
+  release(): void;
+}
+
+/** The most bytes of entries in a frame: applied without a pause. */
+const FRAME_BYTES = 64 * 1024;
+/** After how long without entries what is committed is told in a frame of its own. */
+const TELL_MS = 5;
+/** A change of the sets that was refused is asked for again after so long. */
+const ASK_PAUSE_MS = 100;
+/** A member that lags by no more than this can be level in a moment. */
+const JOIN_LAG_ENTRIES = 1000;
+
+interface Link {
+  readonly nodeId: NodeId;
+  readonly start: string;
+  readonly session: number;
+  /** Of the next frame. */
+  number: number;
+  cursor: LogCursor;
+  fill: SlotFill | undefined;
+  sentBytes: number;
+  acknowledgedBytes: number;
+  sentAtMs: number;
+  toldCommitted: number;
+}
+
+/** What is known of a member, with or without a session. */
+interface Member {
+  acknowledged: number;
+  heardAtMs: number | undefined;
+  /** It had at `levelAtMs` all that there was then. */
+  levelAtMs: number;
+  /** It will have had all that there was at `markAtMs` once it has this. */
+  mark: number;
+  markAtMs: number;
+  /** Its link broke then, and has not come back. */
+  lostAtMs: number | undefined;
+  /** It counts since then, and is to be added once it has `target`. */
+  joining: { readonly sinceMs: number; readonly target: number } | undefined;
+  /** It is not tried again before. */
+  notBeforeMs: number;
+}
+
+export class ShardPrimary {
+  readonly #host: PrimaryHost;
+  readonly #links = new Map<NodeId, Link>();
+  readonly #members = new Map<NodeId, Member>();
+  #shard: ShardRecord;
+  #minimum: number;
+  #committed: number;
+  /** The map was asked for another in-sync set: who was added counts until it is known what came of it. */
+  #asked: readonly NodeId[] | undefined;
+  #askNotBeforeMs = 0;
+  #waiting: { readonly nodeId: NodeId; readonly callback: (hasAll: boolean) => void }[] = [];
+  #isFlushDue = false;
+  #isTellDue = false;
+  #isClosed = false;
+  #tickedAtMs: number;
+  #isFull = false;
+  /** Commands on keys wait: a planned failover is under way. */
+  isHandingOver = false;
+
+  /**
+   * Takes a shard over: opens the map's epoch in the log.
+   *
+   * @param committed Up to where the log is known to be committed.
+   */
+  constructor(host: PrimaryHost, shard: ShardRecord, minimum: number, committed: number) {
+    this.#host = host;
+    this.#shard = shard;
+    this.#minimum = minimum;
+    this.#committed = committed;
+    this.#tickedAtMs = host.nowMs();
+    host.gate.setCommitted(committed);
+    this.#openEpoch();
+    this.#advance();
+    this.#flushSoon();
+  }
+
+  get committed(): number {
+    return this.#committed;
+  }
+
+  /** Why no write is taken, in words; `undefined` if writes are. */
+  get refusal(): string | undefined {
+    const { inSync, id } = this.#shard;
+    if (inSync.length >= this.#minimum) return undefined;
+    return `shard ${id} has ${inSync.length} of at least ${this.#minimum} members in sync`;
+  }
+
+  /** Whether commands must wait: the ring holds what an in-sync member still lacks. Nothing is lost: they go on when it has caught up. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  get replicas(): readonly ReplicaHealth[] {
+    const nowMs = this.#host.nowMs();
+    return this.#shard.replicas.map((nodeId) => {
+      const link = this.#links.get(nodeId);
+      const member = this.#members.get(nodeId);
+      const acknowledged = member?.acknowledged ?? 0;
+      return {
+        nodeId,
+        state: link === undefined ? "absent" : link.fill === undefined ? "following" : "filling",
+        isInSync: this.#shard.inSync.includes(nodeId),
+        acknowledged,
+        lag: Math.max(0, this.#host.log.last - acknowledged),
+        silentMs: member?.heardAtMs === undefined ? undefined : nowMs - member.heardAtMs,
+        fill: link?.fill?.progress,
+      };
+    });
+  }
+
+  /** The map says something else of the shard, which this node still leads. */
+  shardChanged(shard: ShardRecord, minimum: number): void {
+    const isNewEpoch = shard.primaryEpoch > this.#host.log.epoch;
+    this.#shard = shard;
+    this.#minimum = minimum;
+    for (const id of this.#members.keys()) if (!shard.replicas.includes(id)) this.#members.delete(id);
+    for (const [id, link] of this.#links) if (!shard.replicas.includes(id)) this.#forget(link);
+    if (isNewEpoch) this.#openEpoch();
+    this.#advance();
+    this.#flushSoon();
+    this.#host.release();
+  }
+
+  /** Ends it: this node does not lead the shard any more, or there is nobody who follows. */
+  close(): void {
+    this.#isClosed = true;
+    this.#links.clear();
+    for (const { callback } of this.#waiting.splice(0)) callback(false);
+  }
+
+  // --- what the node does ---
+
+  /** An effect of a command. */
+  effect({ slot, args, isContinued }: Effect): void {
+    const { log, gate } = this.#host;
+    gate.logged(slot, log.append(slot, args, isContinued));
+    this.#flushSoon();
+  }
+
+  /** Sends what is new to all that follow. */
+  flush(): void {
+    this.#isFlushDue = false;
+    if (this.#isClosed) return;
+    const { log, settings } = this.#host;
+    log.seal();
+    this.#advance();
+    for (const link of this.#links.values()) this.#pump(link);
+    log.trim(settings.ringBytes, this.#neededFrom());
+    this.#setFull(log.allocatedBytes > settings.ringBytes * 1.25);
+  }
+
+  /** Looks after links and sets. Called every 50 ms or so. */
+  tick(): void {
+    const { settings } = this.#host;
+    const nowMs = this.#host.nowMs();
+    const stalledMs = nowMs - this.#tickedAtMs - 100;
+    this.#tickedAtMs = nowMs;
+    for (const link of this.#links.values()) {
+      if (link.fill === undefined && nowMs - link.sentAtMs >= settings.heartbeatMs) this.#sendEntries(link, NOTHING);
+    }
+    for (const id of this.#shard.replicas) {
+      const member = this.#member(id);
+      // While this node stood still nobody could be heard.
+      if (stalledMs > 0) {
+        member.levelAtMs += stalledMs;
+        member.markAtMs += stalledMs;
+        if (member.lostAtMs !== undefined) member.lostAtMs += stalledMs;
+      }
+      this.#mark(member, nowMs);
+    }
+    this.#considerSets(nowMs);
+  }
+
+  // --- what replicas say ---
+
+  hello(from: NodeId, message: Extract<ReplicationMessage, { type: "hello" }>): void {
+    const { log } = this.#host;
+    const { session, position } = message;
+    const refuse = (reason: string): void => void this.#host.send(from, { type: "refused", session, reason });
+    if (!this.#shard.replicas.includes(from))
+      return refuse("this node is no replica of the shard by its primary's map");
+    if (message.epoch !== this.#shard.primaryEpoch) {
+      return refuse(`the primary is in epoch ${this.#shard.primaryEpoch}, and this node asked for ${message.epoch}`);
+    }
+    this.flush();
+    const earlier = this.#links.get(from);
+    if (earlier !== undefined) this.#forget(earlier);
+    const member = this.#member(from);
+    const nowMs = this.#host.nowMs();
+    member.heardAtMs = nowMs;
+    const canFollow = position !== undefined && log.isOnHistory(position);
+    const cursor = canFollow ? log.cursorAt(position.sequence + 1) : log.cursorAt(log.openSequence);
+    const isFill = !canFollow || cursor === undefined;
+    if (isFill && this.#holds(from)) {
+      // It leaves the sets first: what it has is overwritten.
+      member.acknowledged = 0;
+      member.lostAtMs ??= Number.NEGATIVE_INFINITY;
+      this.#considerSets(nowMs);
+      return refuse("this node leaves the in-sync and eligible sets first, since it is filled anew");
+    }
+    const start = cursor ?? log.cursorAt(log.openSequence);
+    assert(start !== undefined, "a log has a place for its next entry");
+    member.lostAtMs = undefined;
+    if (!isFill && position !== undefined) member.acknowledged = position.sequence;
+    const link: Link = {
+      nodeId: from,
+      start: message.start,
+      session,
+      number: 0,
+      cursor: start,
+      fill: isFill ? this.#host.startFill() : undefined,
+      sentBytes: 0,
+      acknowledgedBytes: 0,
+      sentAtMs: nowMs,
+      toldCommitted: 0,
+    };
+    this.#links.set(from, link);
+    this.#host.events.info(isFill ? "replica is being filled" : "replica follows", {
+      replica: from,
+      epoch: log.epoch,
+      sequence: position?.sequence ?? 0,
+    });
+    this.#send(link, { type: "begin", session, number: link.number, epoch: this.#shard.primaryEpoch, isFill });
+    this.#pump(link);
+  }
+
+  acknowledged(from: NodeId, message: Extract<ReplicationMessage, { type: "ack" }>): void {
+    const { log } = this.#host;
+    const link = this.#links.get(from);
+    if (link?.session !== message.session) return;
+    if (message.sequence > log.last || message.bytes > link.sentBytes) {
+      this.#drop(link, `it acknowledged entry ${message.sequence}, of which there is none`);
+      return;
+    }
+    const member = this.#member(from);
+    const nowMs = this.#host.nowMs();
+    member.heardAtMs = nowMs;
+    link.acknowledgedBytes = Math.max(link.acknowledgedBytes, message.bytes);
+    if (link.fill === undefined && message.sequence > member.acknowledged) {
+      member.acknowledged = message.sequence;
+      this.#mark(member, nowMs);
+      this.#advance();
+      if (this.#isFull) this.#flushSoon();
+    }
+    const { joining } = member;
+    if (joining !== undefined && member.acknowledged >= joining.target && this.#asked === undefined)
+      this.#considerSets(nowMs);
+    this.#pump(link);
+  }
+
+  answered(from: NodeId, message: Extract<ReplicationMessage, { type: "answer" }>): void {
+    const link = this.#links.get(from);
+    if (link?.session !== message.session || link.fill === undefined) return;
+    this.#member(from).heardAtMs = this.#host.nowMs();
+    link.fill.answered(message.bytes);
+    if (link.fill.refusal === undefined) this.#pump(link);
+    else this.#drop(link, `it answered what makes no sense: ${link.fill.refusal}`);
+  }
+
+  /** A member's link broke. */
+  linkLost(nodeId: NodeId): void {
+    const member = this.#members.get(nodeId);
+    if (member !== undefined) member.lostAtMs ??= this.#host.nowMs();
+  }
+
+  /** Calls once a member has all of the log, and all of it is committed; with `false` if this ends before. */
+  whenHasAll(nodeId: NodeId, callback: (hasAll: boolean) => void): void {
+    this.#waiting.push({ nodeId, callback });
+    this.#tellWaiting();
+  }
+
+  #tellWaiting(): void {
+    const { last } = this.#host.log;
+    const isLevel = ({ nodeId }: { readonly nodeId: NodeId }): boolean =>
+      this.#committed >= last && (this.#members.get(nodeId)?.acknowledged ?? 0) >= last;
+    const level = this.#waiting.filter(isLevel);
+    if (level.length === 0) return;
+    this.#waiting = this.#waiting.filter((each) => !isLevel(each));
+    for (const { callback } of level) callback(true);
+  }
+
+  // --- sending ---
+
+  #flushSoon(): void {
+    if (this.#isFlushDue || this.#isClosed) return;
+    this.#isFlushDue = true;
+    this.#host.soon(() => this.flush());
+  }
+
+  #pump(link: Link): void {
+    const { log, settings } = this.#host;
+    if (!log.isHere(link.cursor)) {
+      this.#drop(link, "the log does not reach back to what it lacks");
+      return;
+    }
+    if (link.fill !== undefined) this.#pumpFill(link, link.fill);
+    while (link.fill === undefined && link.sentBytes - link.acknowledgedBytes < settings.windowBytes) {
+      const bytes = log.read(link.cursor, FRAME_BYTES);
+      if (bytes === undefined || !this.#sendEntries(link, bytes)) return;
+    }
+  }
+
+  /** A message of the stream may only follow everything that is in the log, and each is followed by whatever else there is to do in this turn. */
+  #pumpFill(link: Link, fill: SlotFill): void {
+    const { log, settings } = this.#host;
+    log.seal();
+    while (link.sentBytes - link.acknowledgedBytes < settings.windowBytes) {
+      const entry = log.readEntry(link.cursor);
+      if (entry === undefined) break;
+      const effects = fill.effectsOf(entry);
+      const { session, number } = link;
+      if (effects !== undefined && !this.#send(link, { type: "effects", session, number, bytes: effects })) return;
+    }
+    if (!log.isAtEnd(link.cursor)) return;
+    if (link.sentBytes - link.acknowledgedBytes >= settings.windowBytes) return;
+    const { session } = link;
+    if (fill.isDone) {
+      link.fill = undefined;
+      this.#host.fillEnded(fill);
+      const { position, history } = log;
+      this.#send(link, { type: "level", session, number: link.number, position, history });
+      this.#host.events.info("replica is filled", { replica: link.nodeId, ...fill.progress });
+      return;
+    }
+    let hasMore = false;
+    do {
+      const bytes = fill.next();
+      if (bytes === undefined) break;
+      hasMore = this.#send(link, { type: "stream", session, number: link.number, bytes });
+    } while (hasMore && fill.isInRow);
+    if (!hasMore) return;
+    // One piece a turn: what clients want comes in between.
+    this.#flushSoon();
+  }
+
+  #sendEntries(link: Link, bytes: Uint8Array): boolean {
+    const { session, number } = link;
+    link.toldCommitted = this.#committed;
+    return this.#send(link, { type: "entries", session, number, committed: this.#committed, bytes });
+  }
+
+  #send(link: Link, message: ReplicationMessage): boolean {
+    link.number += 1;
+    link.sentAtMs = this.#host.nowMs();
+    if ("bytes" in message && typeof message.bytes !== "number") link.sentBytes += message.bytes.length;
+    if (this.#host.send(link.nodeId, message)) return true;
+    // The bus dropped it: the replica would find the gap, and this side knows already.
+    this.#drop(link, "the link to it is down, or too much waits for it");
+    return false;
+  }
+
+  #drop(link: Link, reason: string): void {
+    if (this.#links.get(link.nodeId) !== link) return;
+    this.#forget(link);
+    this.#member(link.nodeId).lostAtMs ??= this.#host.nowMs();
+    this.#host.events.info("replica lost", { replica: link.nodeId, reason });
+    this.#host.send(link.nodeId, { type: "refused", session: link.session, reason });
+  }
+
+  #forget(link: Link): void {
+    this.#links.delete(link.nodeId);
+    if (link.fill !== undefined) this.#host.fillEnded(link.fill);
+  }
+
+  // --- commit ---
+
+  #openEpoch(): void {
+    const { log, gate } = this.#host;
+    const sequence = log.startEpoch(this.#shard.primaryEpoch);
+    // Nothing is answered before it is committed: until then others may have what this one has not, or the other way round.
+    gate.logged(-1, sequence);
+  }
+
+  #advance(): void {
+    const { log, gate, self } = this.#host;
+    const { inSync } = this.#shard;
+    const joining = this.#joining();
+    const isAlone = joining.length === 0 && inSync.every((id) => id === self);
+    if (isAlone && inSync.length >= this.#minimum) {
+      // Whatever is written is committed with that.
+      this.#committed = log.last;
+      gate.setCommitted(Number.POSITIVE_INFINITY);
+      if (this.#waiting.length > 0) this.#tellWaiting();
+      return;
+    }
+    if (gate.committed === Number.POSITIVE_INFINITY) {
+      // What was committed by this node alone stays so when others begin to count.
+      log.seal();
+      this.#committed = log.last;
+    }
+    const committed = committedOf({
+      self,
+      last: log.last,
+      inSync,
+      joining,
+      minimum: this.#minimum,
+      acknowledged: (id) => this.#members.get(id)?.acknowledged,
+    });
+    const isMore = committed > this.#committed;
+    if (isMore) this.#committed = committed;
+    if (gate.committed !== this.#committed) gate.setCommitted(this.#committed);
+    if (isMore) this.#tellSoon();
+    if (this.#waiting.length > 0) this.#tellWaiting();
+  }
+
+  /** Replicas hold reads until they know that what they read is committed: the next entries tell it, or a frame of its own if none come. */
+  #tellSoon(): void {
+    if (this.#isTellDue || this.#isClosed) return;
+    this.#isTellDue = true;
+    this.#host.after(TELL_MS, () => {
+      this.#isTellDue = false;
+      for (const link of this.#links.values()) {
+        if (link.fill === undefined && link.toldCommitted < this.#committed) this.#sendEntries(link, NOTHING);
+      }
+    });
+  }
+
+  /** Who counts besides the map's set. */
+  #joining(): readonly NodeId[] {
+    const ids = [...(this.#asked ?? [])];
+    for (const [id, { joining }] of this.#members) if (joining !== undefined && !ids.includes(id)) ids.push(id);
+    return ids;
+  }
+
+  #neededFrom(): number {
+    const { log, self } = this.#host;
+    let needed = log.openSequence;
+    for (const id of this.#shard.inSync) {
+      if (id !== self) needed = Math.min(needed, (this.#members.get(id)?.acknowledged ?? 0) + 1);
+    }
+    return needed;
+  }
+
+  #setFull(isFull: boolean): void {
+    if (this.#isFull === isFull) return;
+    this.#isFull = isFull;
+    if (!isFull) this.#host.release();
+  }
+
+  // --- sets ---
+
+  #member(id: NodeId): Member {
+    let member = this.#members.get(id);
+    if (member === undefined) {
+      const nowMs = this.#host.nowMs();
+      member = {
+        acknowledged: 0,
+        heardAtMs: undefined,
+        levelAtMs: nowMs,
+        mark: this.#host.log.last,
+        markAtMs: nowMs,
+        lostAtMs: undefined,
+        joining: undefined,
+        notBeforeMs: 0,
+      };
+      this.#members.set(id, member);
+    }
+    return member;
+  }
+
+  #mark(member: Member, nowMs: number): void {
+    if (member.acknowledged < member.mark) return;
+    member.levelAtMs = member.markAtMs;
+    member.mark = this.#host.log.last;
+    member.markAtMs = nowMs;
+  }
+
+  #holds(id: NodeId): boolean {
+    return this.#shard.inSync.includes(id) || this.#shard.eligible.includes(id) || this.#asked?.includes(id) === true;
+  }
+
+  /** Asks for another in-sync set, if there should be one, and none was asked for. */
+  #considerSets(nowMs: number): void {
+    const { settings, log, self } = this.#host;
+    const { inSync, eligible, replicas } = this.#shard;
+    for (const id of replicas) {
+      const member = this.#member(id);
+      const link = this.#links.get(id);
+      const isFollowing = link !== undefined && link.fill === undefined;
+      if (member.joining !== undefined) {
+        const isLate = nowMs - member.joining.sinceMs > settings.joinMs;
+        if ((!isFollowing || isLate || inSync.includes(id)) && this.#asked?.includes(id) !== true) {
+          member.joining = undefined;
+          if (isLate) member.notBeforeMs = nowMs + settings.joinMs * 5;
+          this.#advance();
+        }
+      } else if (isFollowing && !inSync.includes(id) && nowMs >= member.notBeforeMs) {
+        // From here on it counts.
+        if (log.openSequence - member.acknowledged > JOIN_LAG_ENTRIES) continue;
+        log.seal();
+        member.joining = { sinceMs: nowMs, target: log.last };
+        this.#advance();
+      }
+    }
+    if (this.#asked !== undefined || nowMs < this.#askNotBeforeMs) return;
+    const lost = inSync.filter((id) => {
+      if (id === self) return false;
+      const { lostAtMs, levelAtMs } = this.#member(id);
+      return (lostAtMs !== undefined && nowMs - lostAtMs >= settings.lostMs) || nowMs - levelAtMs >= settings.lagMs;
+    });
+    const level = replicas.filter((id) => {
+      const member = this.#member(id);
+      return member.joining !== undefined && member.acknowledged >= member.joining.target && !lost.includes(id);
+    });
+    // An eligible member that must be filled leaves that set, too.
+    const gone = eligible.filter((id) => this.#member(id).lostAtMs === Number.NEGATIVE_INFINITY);
+    if (lost.length === 0 && level.length === 0 && gone.length === 0) return;
+    const nextInSync = [...inSync.filter((id) => !lost.includes(id)), ...level.filter((id) => !inSync.includes(id))];
+    const isBelow = nextInSync.length < this.#minimum;
+    const mustGo = (id: NodeId): boolean => this.#member(id).lostAtMs === Number.NEGATIVE_INFINITY;
+    const nextEligible = isBelow ? [...eligible, ...lost].filter((id) => !nextInSync.includes(id) && !mustGo(id)) : [];
+    const cause = [
+      ...lost.map((id) => `${id} is out: ${this.#reasonOf(id, nowMs)}`),
+      ...level.map((id) => `${id} has caught up`),
+      ...gone.map((id) => `${id} is filled anew`),
+    ].join("; ");
+    this.#ask(nextInSync, nextEligible, cause);
+  }
+
+  #reasonOf(id: NodeId, nowMs: number): string {
+    const { lostAtMs, levelAtMs } = this.#member(id);
+    if (lostAtMs === Number.NEGATIVE_INFINITY)
+      return "it has what the primary has not, or too little, and is filled anew";
+    if (lostAtMs !== undefined) return `its link broke ${Math.round(nowMs - lostAtMs)} ms ago`;
+    return `it has lagged for ${Math.round(nowMs - levelAtMs)} ms`;
+  }
+
+  #ask(inSync: readonly NodeId[], eligible: readonly NodeId[], cause: string): void {
+    const shard = this.#shard;
+    this.#asked = inSync;
+    this.#advance();
+    void this.#host.changeSets(shard, { inSync, eligible }, cause).then((problem) => {
+      this.#asked = undefined;
+      if (this.#isClosed) return;
+      if (problem !== undefined) {
+        this.#host.events.info("in-sync set not changed", { reason: problem, cause });
+        this.#askNotBeforeMs = this.#host.nowMs() + ASK_PAUSE_MS;
+      }
+      for (const id of inSync) {
+        const member = this.#members.get(id);
+        if (member !== undefined && (problem === undefined || this.#shard.version !== shard.version))
+          member.joining = undefined;
+      }
+      this.#advance();
+      this.#considerSets(this.#host.nowMs());
+    });
+  }
+}
+
+const NOTHING = new Uint8Array(0);

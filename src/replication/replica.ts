@@ -1,0 +1,327 @@
+/**
+ * A shard's replica: follows its primary's log.
+ *
+ * 1. It says hello to the primary of its map, with the place where its own copy of the log ends. A hello that is not answered is said again, in another session.
+ * 2. The primary's entries follow on from there; or it is filled: its slots are emptied and take what the primary has, and what happens meanwhile. It is filled
+ *    only if it counts for nothing: it is in neither of the shard's sets by its own map.
+ * 3. It applies entries in order and says how far it is, once a turn. What it applies never looks at its own clock, and deletes nothing by itself.
+ * A frame that is missing ends the session, and so does silence.
+ */
+import type { ReplicationMessage } from "../codec/replication-codec.ts";
+import type { ArgumentList } from "../codec/resp-parser.ts";
+import type { NodeId, ShardRecord } from "../contracts/topology.ts";
+import type { ReplyGate } from "../reply-gate.ts";
+import type { Log } from "../world.ts";
+import type { SlotSink } from "./slot-sink.ts";
+import { EntryAssembler, EntryReader, type EntryVisitor, type ShardLog } from "./shard-log.ts";
+
+export interface ReplicaHost {
+  readonly self: NodeId;
+  /** This start of this node, as the map has it. */
+  readonly start: string;
+  readonly gate: ReplyGate;
+  readonly log: ShardLog;
+  readonly events: Log;
+  readonly silenceMs: number;
+  readonly retryMs: number;
+  readonly ringBytes: number;
+  nowMs(): number;
+  soon(callback: () => void): void;
+  send(to: NodeId, message: ReplicationMessage): boolean;
+  startSink(): SlotSink;
+  /** Applies an effect to this node's keys. */
+  apply(args: ArgumentList): void;
+  /** A number that this node has not used for a session. */
+  nextSession(): number;
+}
+
+export class ShardReplica {
+  readonly #host: ReplicaHost;
+  readonly #reader = new EntryReader();
+  #shard: ShardRecord;
+  #session = 0;
+  #saidHelloAtMs = Number.NEGATIVE_INFINITY;
+  #heardAtMs = 0;
+  #isOpen = false;
+  /** Of the next frame. */
+  #number = 0;
+  #receivedBytes = 0;
+  #assembler = new EntryAssembler();
+  #sink: SlotSink | undefined;
+  #isSinkDue = false;
+  #hasConfirmed = false;
+  #isAckDue = false;
+  #isClosed = false;
+  /** Why it does not follow, in words; `undefined` while it does. */
+  #refusal: string | undefined = "it has not been answered yet";
+  /** The log is whole: this node holds what the primary held at the log's end. */
+  #isWhole: boolean;
+  #committed: number;
+
+  readonly #follow: EntryVisitor = {
+    effect: (slot, args) => {
+      this.#host.gate.logged(slot, this.#host.log.openSequence);
+      this.#host.apply(args);
+    },
+    epoch: () => undefined,
+  };
+  readonly #fill: EntryVisitor = {
+    effect: (slot, args) => {
+      if (slot < 0 || this.#sink?.takes(slot) === true) this.#host.apply(args);
+    },
+    epoch: () => undefined,
+  };
+
+  /**
+   * @param isWhole Whether the log goes on from an earlier role: this node led the shard, or followed another primary.
+   * @param committed Up to where it is known to be committed.
+   */
+  constructor(host: ReplicaHost, shard: ShardRecord, isWhole: boolean, committed: number) {
+    this.#host = host;
+    this.#shard = shard;
+    this.#isWhole = isWhole;
+    this.#committed = committed;
+    host.gate.setCommitted(committed);
+    this.tick();
+  }
+
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  get committed(): number {
+    return this.#committed;
+  }
+
+  /** Whether it follows its primary at this moment. */
+  get isFollowing(): boolean {
+    return this.#isOpen && this.#sink === undefined;
+  }
+
+  get isFilling(): boolean {
+    return this.#sink !== undefined;
+  }
+
+  /** Why it does not follow, in words. */
+  get refusal(): string | undefined {
+    return this.isFollowing ? undefined : this.#refusal;
+  }
+
+  /** Monotonic milliseconds of the last word from the primary. */
+  get heardAtMs(): number {
+    return this.#heardAtMs;
+  }
+
+  shardChanged(shard: ShardRecord): void {
+    const isOther =
+      shard.primary !== this.#shard.primary || shard.primaryIncarnation !== this.#shard.primaryIncarnation;
+    const mayGoOn = shard.version !== this.#shard.version && !this.#isOpen;
+    this.#shard = shard;
+    if (isOther) this.#end("the shard has another primary");
+    // What kept it from following may have changed.
+    if (isOther || mayGoOn) this.#hello();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#end("this node is no replica of the shard any more");
+  }
+
+  /** Says hello again if it was not answered, or nothing has come for a while. Called every 50 ms or so. */
+  tick(): void {
+    const { silenceMs, retryMs } = this.#host;
+    const nowMs = this.#host.nowMs();
+    if (this.#isOpen && nowMs - this.#heardAtMs > silenceMs) this.#end("its primary is silent");
+    if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs) this.#hello();
+  }
+
+  /** The link to the primary broke. */
+  linkLost(): void {
+    if (this.#isOpen) this.#end("the link to its primary broke");
+  }
+
+  received(from: NodeId, message: ReplicationMessage): void {
+    if (this.#isClosed || from !== this.#shard.primary || message.session !== this.#session) return;
+    this.#heardAtMs = this.#host.nowMs();
+    switch (message.type) {
+      case "refused":
+        this.#end(message.reason);
+        return;
+      case "begin":
+      case "entries":
+      case "effects":
+      case "stream":
+      case "level":
+        if (message.number !== this.#number) {
+          this.#end("a frame from its primary was lost");
+          return;
+        }
+        this.#number += 1;
+        this.#took(message);
+        return;
+      default:
+        // A replica says these.
+        this.#end(`its primary said ${message.type}`);
+    }
+  }
+
+  #took(message: Extract<ReplicationMessage, { readonly number: number }>): void {
+    if ((message.type === "begin") === this.#isOpen) {
+      this.#end(`its primary said ${message.type} at a wrong time`);
+      return;
+    }
+    switch (message.type) {
+      case "begin":
+        this.#begin(message);
+        return;
+      case "entries":
+        this.#receivedBytes += message.bytes.length;
+        this.#entries(message.bytes, message.committed);
+        return;
+      case "effects":
+        this.#receivedBytes += message.bytes.length;
+        if (this.#sink === undefined || !this.#reader.visit(message.bytes, 0, this.#fill))
+          return this.#end("its primary sent damaged effects");
+        this.#ackSoon();
+        return;
+      case "stream": {
+        this.#receivedBytes += message.bytes.length;
+        if (this.#sink === undefined) return this.#end("its primary sent a stream that was not begun");
+        this.#answer(this.#sink.receive(message.bytes));
+        this.#ackSoon();
+        return;
+      }
+      case "level":
+        if (this.#sink === undefined) return this.#end("its primary sent a level that was not asked for");
+        this.#sink = undefined;
+        this.#host.log.reset(message.position, message.history);
+        this.#isWhole = true;
+        // Whatever it holds by now was read at the primary before it was committed there: reads wait until it is.
+        this.#host.gate.logged(-1, message.position.sequence);
+        this.#host.events.info("replica is filled", { sequence: message.position.sequence });
+        this.#ackSoon();
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  /** Says what the stream's end answers, and has it go on with what it has to do: a slot with many keys is not emptied in one turn. */
+  #answer(bytes: Uint8Array | undefined): void {
+    const sink = this.#sink;
+    if (sink === undefined) return;
+    if (sink.refusal !== undefined) return this.#end(`its primary sent a stream that makes no sense: ${sink.refusal}`);
+    const { primary } = this.#shard;
+    const session = this.#session;
+    if (bytes !== undefined) this.#host.send(primary, { type: "answer", session, bytes });
+    if (sink.isDone && !this.#hasConfirmed) {
+      this.#hasConfirmed = true;
+      this.#host.send(primary, { type: "answer", session, bytes: NOTHING });
+    }
+    if (!sink.hasWork || this.#isSinkDue) return;
+    this.#isSinkDue = true;
+    this.#host.soon(() => {
+      this.#isSinkDue = false;
+      // Another session may have begun another stream meanwhile.
+      if (this.#sink !== undefined) this.#answer(this.#sink.step());
+    });
+  }
+
+  #begin({ epoch, isFill }: Extract<ReplicationMessage, { readonly type: "begin" }>): void {
+    const { self, events, log } = this.#host;
+    const { inSync, eligible, primaryEpoch } = this.#shard;
+    if (epoch !== primaryEpoch) return this.#end(`its primary is in epoch ${epoch}, and its map in ${primaryEpoch}`);
+    if (isFill && (inSync.includes(self) || eligible.includes(self))) {
+      return this.#end("it would be filled, and is in sync or eligible by its map");
+    }
+    if (!isFill && !this.#isWhole) return this.#end("it has nothing that could be gone on from");
+    this.#isOpen = true;
+    this.#refusal = undefined;
+    this.#assembler = new EntryAssembler();
+    if (isFill) {
+      // From here on this node holds nothing that counts.
+      this.#isWhole = false;
+      this.#refusal = "it is being filled";
+      this.#sink = this.#host.startSink();
+      this.#hasConfirmed = false;
+    }
+    events.info(isFill ? "this node is being filled" : "this node follows", {
+      primary: this.#shard.primary,
+      epoch,
+      sequence: log.last,
+    });
+    this.#ackSoon();
+  }
+
+  #entries(bytes: Uint8Array, committed: number): void {
+    const { log } = this.#host;
+    let isDamaged = !this.isFollowing;
+    if (!isDamaged) {
+      this.#assembler.push(bytes, (all, start, end) => {
+        if (isDamaged || !this.#reader.visit(all, start, this.#follow)) isDamaged = true;
+        else log.appendEntry(all, start, end);
+      });
+    }
+    if (isDamaged || this.#assembler.isBroken) {
+      // Half an entry may have been applied.
+      this.#isWhole = false;
+      this.#end("its primary sent a damaged entry");
+      return;
+    }
+    const known = Math.min(committed, log.last);
+    if (known > this.#committed) {
+      this.#committed = known;
+      this.#host.gate.setCommitted(known);
+    }
+    this.#ackSoon();
+  }
+
+  #ackSoon(): void {
+    if (this.#isAckDue) return;
+    this.#isAckDue = true;
+    this.#host.soon(() => {
+      this.#isAckDue = false;
+      const { log, ringBytes } = this.#host;
+      log.trim(ringBytes, log.openSequence);
+      if (!this.#isOpen) return;
+      const sequence = this.#sink === undefined ? this.#host.log.last : 0;
+      this.#host.send(this.#shard.primary, {
+        type: "ack",
+        session: this.#session,
+        sequence,
+        bytes: this.#receivedBytes,
+      });
+    });
+  }
+
+  #hello(): void {
+    if (this.#isClosed) return;
+    const { log, start } = this.#host;
+    const { id, primary, primaryEpoch } = this.#shard;
+    this.#saidHelloAtMs = this.#host.nowMs();
+    // Its map is older than its log: it waits for the map.
+    if (log.epoch > primaryEpoch) return;
+    this.#session = this.#host.nextSession();
+    this.#number = 0;
+    this.#receivedBytes = 0;
+    this.#host.send(primary, {
+      type: "hello",
+      session: this.#session,
+      shard: id,
+      epoch: primaryEpoch,
+      start,
+      position: this.#isWhole ? log.position : undefined,
+    });
+  }
+
+  #end(reason: string): void {
+    if (this.#refusal !== reason && !this.#isClosed)
+      this.#host.events.info("this node does not follow", { primary: this.#shard.primary, reason });
+    this.#refusal = reason;
+    this.#isOpen = false;
+    this.#sink = undefined;
+    this.#session = 0;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
