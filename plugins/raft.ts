@@ -220,6 +220,8 @@ export default definePlugin({
       driver?.input({ type: "compact", index, data: attached().snapshot() });
     };
     const restore = ({ index, data }: Snapshot): void => {
+      snapshotAtMs = clock.monotonicMs();
+      bytesSinceSnapshot = 0;
       if (data.length > 0) attached().restore(data);
       for (const { id } of requests) {
         const applied = attached().outcomeOf(id);
@@ -253,6 +255,7 @@ export default definePlugin({
         },
         storage,
         {
+          nowMs: () => clock.monotonicMs(),
           send: (to, message) => {
             const address = addressOf(to);
             // What would wait behind all that is out of date when it arrives. It is sent anew; heartbeats, which ask for it, go on.
@@ -266,15 +269,11 @@ export default definePlugin({
             // On the way from one voter to three there are two, and each of them is needed: the next step follows at once.
             if (isReady() && entries.some((entry) => entry.configuration !== undefined)) clock.soon(manageVoters);
           },
-          restore: (snapshot) => {
-            restore(snapshot);
-            snapshotAtMs = clock.monotonicMs();
-            bytesSinceSnapshot = 0;
-          },
+          restore,
           role: (role: Role, term, leading) => {
             log.debug("raft role", { role, term, leader: leading ?? "none" });
             if (leading !== undefined) [isEstablished, refusal] = [true, ""];
-            leadership = leadershipOf(machine(), clock.monotonicMs(), settings.tickMs);
+            leadership = leadershipOf(driver, clock.monotonicMs(), settings.tickMs);
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
           },

@@ -196,7 +196,9 @@ export default definePlugin({
       }
       const rival = problemOfRival(request);
       const decision =
-        rival === undefined ? decideRequest(ahead?.state ?? state, request, shardIdOf) : { rejection: rival };
+        rival === undefined
+          ? decideRequest(ahead?.state ?? state, request, shardIdOf, consensus?.leadership?.term)
+          : { rejection: rival };
       const act = { requestId, cause, timeMs: clock.wallMs() };
       if ("rejection" in decision) {
         const reason = decision.rejection;

@@ -27,6 +27,7 @@ import bitmaps from "../plugins/bitmaps.ts";
 import dump from "../plugins/dump.ts";
 import functions from "../plugins/functions.ts";
 import eviction from "../plugins/eviction.ts";
+import failover from "../plugins/failover.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** In the order in which they are set up, as far as their needs leave it open. */
@@ -59,6 +60,8 @@ export const defaultPlugins = [
   slowlog,
   resp,
   config,
+  // The last to be set up is the first to stop: a primary hands over while it still has its clients.
+  failover,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

@@ -59,11 +59,16 @@ export class ReplyGate {
     return this.#waiting.length - this.#first;
   }
 
-  /** An entry is about a slot, or about all of them (-1): replies on these depend on it. */
+  /**
+   * An entry is about a slot, or about all of them (-1): replies on these depend on it. One about all may begin lower than what was there before, where the
+   * log was cut, or is another one: nothing depends on what is not in it any more.
+   */
   logged(slot: number, position: number): void {
     this.last = position;
-    if (slot < 0) this.floor = position;
-    else (this.#lastOfSlot ??= new Float64Array(SLOT_COUNT))[slot] = position;
+    if (slot < 0) {
+      this.floor = position;
+      this.#lastOfSlot = undefined;
+    } else (this.#lastOfSlot ??= new Float64Array(SLOT_COUNT))[slot] = position;
   }
 
   /** What a reply on keys of a slot depends on. */

@@ -136,6 +136,11 @@ export interface Leadership {
    * led this group before.
    */
   readonly predecessorHeardAgoMs: number | undefined;
+  /**
+   * When the last round of heartbeats began that a majority of the voters has answered, by this node's monotonic clock: at that moment nobody else led. What
+   * rests on this node's leading may be granted from that moment on. `undefined`: no round has been answered yet.
+   */
+  readonly confirmedAtMs: number | undefined;
 }
 
 export interface Consensus {

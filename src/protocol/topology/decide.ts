@@ -49,8 +49,18 @@ function rejection(reason: string): TopologyDecision {
   return { rejection: reason };
 }
 
-/** Decides one request. @param shardIdOf Names the shards of nodes that come in. */
-export function decideRequest(state: TopologyState, request: TopologyRequest, shardIdOf: ShardIdOf): TopologyDecision {
+/**
+ * Decides one request.
+ *
+ * @param shardIdOf Names the shards of nodes that come in.
+ * @param term Of the leader that decides; `undefined` where nobody leads.
+ */
+export function decideRequest(
+  state: TopologyState,
+  request: TopologyRequest,
+  shardIdOf: ShardIdOf,
+  term?: number,
+): TopologyDecision {
   if (state.seal !== undefined && !isForSealed(state, request)) {
     return rejection(
       `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled (if that cluster is gone for good: CLUSTER ABANDONJOIN)`,
@@ -136,13 +146,15 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
         if (![...shard.inSync, ...shard.eligible].includes(request.node) || shard.primary === request.node) {
           return rejection(`ERR node ${request.node} is neither in sync nor eligible in that shard`);
         }
-        return records({
-          type: "primary-promoted",
-          shard: shard.id,
-          node: request.node,
-          epoch: highestEpoch(state) + 1,
-        });
+        const promoted = { type: "primary-promoted", shard: shard.id, node: request.node } as const;
+        const epoch = highestEpoch(state) + 1;
+        if (request.leaderTerm === undefined) return records({ ...promoted, epoch });
+        return ofAnotherTerm(request.leaderTerm, term) ?? records({ ...promoted, epoch, isLeaseOver: true });
       });
+    case "keep-primary":
+      return withShard(state, request, (shard) => records({ type: "primary-kept", shard: shard.id }));
+    case "accept-loss":
+      return withShard(state, request, (shard) => acceptLoss(state, shard, request, term));
     case "start-migration":
       return startMigration(state, request);
     case "fence-migration":
@@ -176,7 +188,7 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
       return records({ type: "setting-changed", name: request.name, value: request.value });
     }
     case "all":
-      return decideAll(state, request.requests, shardIdOf);
+      return decideAll(state, request.requests, shardIdOf, term);
     default:
       // It came from another node, perhaps of a later version: what nobody knows must not come into the log as whatever it looks like.
       request satisfies never;
@@ -188,12 +200,17 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
  * Each is decided on what the ones before it came to; one that is rejected takes all with it. Who asks knows the versions of shards before all of them, and
  * no others: these count throughout.
  */
-function decideAll(state: TopologyState, requests: readonly TopologyRequest[], shardIdOf: ShardIdOf): TopologyDecision {
+function decideAll(
+  state: TopologyState,
+  requests: readonly TopologyRequest[],
+  shardIdOf: ShardIdOf,
+  term?: number,
+): TopologyDecision {
   const all: TopologyRecord[] = [];
   const outcome: string[] = [];
   let after = state;
   for (const each of requests) {
-    const decision = decideRequest(after, each, shardIdOf);
+    const decision = decideRequest(after, each, shardIdOf, term);
     if ("rejection" in decision) return decision;
     all.push(...decision.records);
     outcome.push(...decision.outcome);
@@ -469,6 +486,32 @@ function changeInSync(
     return rejection(`ERR node ${stranger} does not hold every acknowledged write, or will not for long`);
   }
   return records({ type: "in-sync-changed", shard: shard.id, inSync, eligible });
+}
+
+/**
+ * Any member may go on with what it has, and a primary that restarted with nothing. That no holder of the data is there is for the leader to know, which hears of
+ * the nodes; the map knows only that a primary which holds the data is one.
+ */
+function acceptLoss(
+  state: TopologyState,
+  shard: ShardRecord,
+  { node, leaderTerm }: Extract<TopologyRequest, { type: "accept-loss" }>,
+  term: number | undefined,
+): TopologyDecision {
+  if (shard.primary !== node && !shard.replicas.includes(node)) {
+    return rejection(`ERR node ${node} is no member of shard ${shard.id}`);
+  }
+  if (shard.primary === node && !hasLostData(state, shard)) {
+    return rejection(`ERR node ${node} is the primary of shard ${shard.id}, and holds its data`);
+  }
+  const epoch = highestEpoch(state) + 1;
+  return ofAnotherTerm(leaderTerm, term) ?? records({ type: "loss-accepted", shard: shard.id, node, epoch });
+}
+
+/** The rejection of what another leader has decided on the leases that it knew of: see `LeaderTerm`. */
+function ofAnotherTerm(leaderTerm: number, term: number | undefined): TopologyDecision | undefined {
+  if (leaderTerm === term) return undefined;
+  return rejection(`${STALE}the leader of term ${leaderTerm} decided it, and leases may have been granted since`);
 }
 
 function startMigration(
