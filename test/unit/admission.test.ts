@@ -3,9 +3,10 @@ import { describe, expect, test } from "bun:test";
 import type { ConsensusFrame } from "../../src/codec/consensus-codec.ts";
 import { Admission } from "../../src/consensus/admission.ts";
 import { KnownPeers } from "../../src/consensus/known-peers.ts";
+import type { BusAddress } from "../../src/contracts/bus.ts";
 import type { ReplicatedState } from "../../src/contracts/consensus.ts";
 import type { Raft } from "../../src/protocol/raft/machine.ts";
-import type { ConfigurationChange, Member } from "../../src/protocol/raft/types.ts";
+import type { ConfigurationChange, Member, PeerId } from "../../src/protocol/raft/types.ts";
 
 type Standing = ReturnType<ReplicatedState["standingOf"]>;
 
@@ -15,55 +16,40 @@ class Leader {
   readonly sent: ConsensusFrame[] = [];
   readonly standings = new Map<string, Standing>();
   readonly introduced: string[] = [];
-  isReady = true;
-  term = 1;
-  members: readonly Member[] = [];
-  log = { configurationIndex: 0, commitIndex: 0 };
-  readonly admission: Admission;
-
-  constructor() {
-    const leader = this;
-    const machine = {
-      get term() {
-        return leader.term;
+  readonly machine = {
+    term: 1,
+    leader: "other/1",
+    log: { configurationIndex: 0, commitIndex: 0 },
+    configuration: { members: [] as Member[] },
+  };
+  readonly host = {
+    group: "g",
+    peer: "self/1",
+    machine: this.machine as unknown as Raft,
+    isReady: true,
+    state: {
+      standingOf: (id: string) => this.standings.get(id) ?? "member",
+      introduce: (id: string) => {
+        this.introduced.push(id);
+        // That takes until it is committed.
+        return Promise.resolve().then(() => {
+          this.standings.set(id, "member");
+          return undefined;
+        });
       },
-      get log() {
-        return leader.log;
-      },
-      get configuration() {
-        return { members: leader.members };
-      },
-      leader: "other/1",
-    };
-    this.admission = new Admission({
-      group: "g",
-      peer: "self/1",
-      machine: machine as unknown as Raft,
-      get isReady() {
-        return leader.isReady;
-      },
-      state: {
-        standingOf: (id: string) => this.standings.get(id) ?? "member",
-        introduce: (id: string) => {
-          this.introduced.push(id);
-          // That takes until it is committed.
-          return Promise.resolve().then(() => {
-            this.standings.set(id, "member");
-            return undefined;
-          });
-        },
-      } as unknown as ReplicatedState,
-      known: new KnownPeers(),
-      sendTo: (_, frame) => void this.sent.push(frame),
-      sendToPeer: (_, frame) => void this.sent.push(frame),
-      change: (change) => {
-        this.changes.push(change);
-        this.log = { ...this.log, configurationIndex: this.log.commitIndex + 1 };
-        if (change.type === "add-learners") this.members = [...this.members, ...change.members];
-      },
-      manageVoters: () => undefined,
-    });
-  }
+    } as unknown as ReplicatedState,
+    known: new KnownPeers(),
+    sendTo: (_: BusAddress, frame: ConsensusFrame) => void this.sent.push(frame),
+    sendToPeer: (_: PeerId, frame: ConsensusFrame) => void this.sent.push(frame),
+    change: (change: ConfigurationChange) => {
+      const { log, configuration } = this.machine;
+      this.changes.push(change);
+      log.configurationIndex = log.commitIndex + 1;
+      if (change.type === "add-learners") configuration.members.push(...change.members);
+    },
+    manageVoters: () => undefined,
+  };
+  readonly admission = new Admission(this.host);
 
   join(...ids: readonly string[]): void {
     for (const id of ids) {
@@ -74,7 +60,8 @@ class Leader {
 
   /** What was changed last is committed. */
   commit(): void {
-    this.log = { ...this.log, commitIndex: this.log.configurationIndex };
+    const { log } = this.machine;
+    log.commitIndex = log.configurationIndex;
     this.admission.takeIn();
   }
 
@@ -124,11 +111,11 @@ describe("a leader", () => {
   test("forgets those that asked it in an earlier term: they ask again, if they are there", () => {
     const leader = new Leader();
     leader.join("a", "b");
-    leader.isReady = false;
-    leader.term = 3;
+    leader.host.isReady = false;
+    leader.machine.term = 3;
     leader.commit();
     expect(leader.added).toEqual(["a"]);
-    leader.isReady = true;
+    leader.host.isReady = true;
     leader.join("b");
     expect(leader.added).toEqual(["a", "b"]);
   });
@@ -144,7 +131,7 @@ describe("a leader", () => {
 
 test("a member that does not lead passes a join on, three times at most", () => {
   const leader = new Leader();
-  leader.isReady = false;
+  leader.host.isReady = false;
   leader.join("a");
   expect(leader.sent).toMatchObject([{ type: "join", hops: 1 }]);
   const [passed] = leader.sent;
