@@ -267,7 +267,7 @@ describe("a client that wants other acknowledgements than the cluster's", () => 
   });
 });
 
-describe("what is told", () => {
+describe("replication-commands", () => {
   test("WAIT counts the replicas that have it, at once, in time, or when the time is over", async () => {
     const shard = await Shard.of(3);
     const [replica = 0] = shard.replicas;
