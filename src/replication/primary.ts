@@ -307,6 +307,8 @@ export class ShardPrimary {
     const member = this.#member(from);
     const nowMs = this.#host.nowMs();
     member.heardAtMs = nowMs;
+    // Some link broke that the session does not rest on: it goes on.
+    if (member.lostAtMs !== Number.NEGATIVE_INFINITY) member.lostAtMs = undefined;
     link.acknowledgedBytes = Math.max(link.acknowledgedBytes, message.bytes);
     if (link.fill === undefined && message.sequence > member.acknowledged) {
       member.acknowledged = message.sequence;
