@@ -229,14 +229,14 @@ export async function withPair(
   const simulation = new Simulation(seed);
   const random = new SimRandom(seed);
   let isDone = false;
-  let failure: unknown;
+  let failure: Error | undefined;
   simulation.addHost("10.0.0.1", async (world) => {
     try {
       const pair = await StreamPair.make(world);
       await program(pair, random, (ms) => new Promise<void>((resolve) => void world.clock.after(ms, resolve)));
       await pair.stop();
     } catch (error) {
-      failure = error;
+      failure = error instanceof Error ? error : new Error(String(error));
     }
     isDone = true;
   });

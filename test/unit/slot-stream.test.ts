@@ -291,6 +291,31 @@ describe("SlotSource and SlotSink", () => {
     expect(provoked).toBeGreaterThan(0);
   });
 
+  test("bound what is compared at once, and how many slots are under way", () => {
+    const [source, target] = [makeStore(1), makeStore(2)];
+    for (const store of [source, target])
+      for (let index = 0; index < 300; index += 1) put(store, `key${index}`, "x".repeat(1000));
+    const sender = new SlotSource(source, ALL_SLOTS, { offerSlots: 20, maxDigestBytes: 10_000 });
+    const receiver = new SlotSink(target, { compareBytes: 3000 });
+    const fullSlots = (message: Uint8Array | undefined): number => {
+      const offer = readSlotStreamMessage(message ?? new Uint8Array(0));
+      return offer?.type === "offer" ? offer.slots.filter((each) => each.keys > 0).length : 0;
+    };
+    // A record takes up more than 1000 bytes, so an offer has 9 slots at most, and the receiver compares 2 of them at most.
+    const first = sender.next();
+    const inFirst = fullSlots(first);
+    expect(inFirst).toBeGreaterThan(4);
+    expect(inFirst).toBeLessThan(10);
+    let underWay = inFirst;
+    for (let message = sender.next(); message !== undefined; message = sender.next()) underWay += fullSlots(message);
+    expect(underWay).toBe(20);
+    const answer = readSlotStreamMessage(receiver.receive(first ?? new Uint8Array(0)) ?? new Uint8Array(0));
+    let wanted = 0;
+    if (answer?.type === "wants") for (const { first: from, last } of answer.slots) wanted += last - from + 1;
+    expect(wanted).toBeGreaterThanOrEqual(inFirst - 2);
+    expect(wanted).toBeLessThan(inFirst);
+  });
+
   test("keys that are to be sent again are bounded: those above go at once", () => {
     const source = makeStore(1);
     put(source, "{t}a", "1");
