@@ -90,10 +90,9 @@ const MAX_AGAIN = 4096;
 const EACH_KEY_ALONE: ReadonlySet<string> = new Set(["MSET", "DEL", "UNLINK"]);
 /** Keep what is said above of cut values. */
 const GOOD_FOR_CUT: ReadonlySet<string> = new Set(
-  (
-    "SET SETNX SETEX PSETEX GETSET MSET GETDEL DEL UNLINK APPEND SETRANGE SETBIT " +
-    "EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST"
-  ).split(" "),
+  "SET SETNX SETEX PSETEX GETSET MSET GETDEL DEL UNLINK APPEND SETRANGE SETBIT EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST".split(
+    " ",
+  ),
 );
 
 /** What becomes of a slot, in this order. */
