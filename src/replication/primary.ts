@@ -260,7 +260,8 @@ export class ShardPrimary {
     const start = cursor ?? log.cursorAt(log.openSequence);
     assert(start !== undefined, "a log has a place for its next entry");
     member.lostAtMs = undefined;
-    if (!isFill && position !== undefined) member.acknowledged = position.sequence;
+    // An earlier start of it may have acknowledged more: that is gone.
+    member.acknowledged = isFill ? 0 : (position?.sequence ?? 0);
     const link: Link = {
       nodeId: from,
       start: message.start,
@@ -316,8 +317,10 @@ export class ShardPrimary {
     else this.#drop(link, `it answered what makes no sense: ${link.fill.refusal}`);
   }
 
-  /** A member's link broke. */
+  /** A member's link broke. What was on its way is lost, and if nothing was, nobody would say hello again. */
   linkLost(nodeId: NodeId): void {
+    const link = this.#links.get(nodeId);
+    if (link !== undefined) return this.#drop(link, "the link to it broke");
     const member = this.#members.get(nodeId);
     if (member !== undefined) member.lostAtMs ??= this.#host.nowMs();
   }
