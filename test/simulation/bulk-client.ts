@@ -3,8 +3,8 @@ import { ReplyError, encodeCommand } from "../../src/codec/resp-reader.ts";
 import type { World } from "../../src/world.ts";
 import { SimConnection } from "./sim-connection.ts";
 
-const MAX_VALUE_BYTES = 150_000;
-const MAX_PAUSE_MS = 60;
+const MAX_VALUE_BYTES = 60_000;
+const MAX_PAUSE_MS = 40;
 
 export interface BulkClientOptions {
   readonly world: World;
