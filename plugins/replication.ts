@@ -362,6 +362,9 @@ export default definePlugin({
       get committed() {
         return primary?.committed ?? replica?.committed ?? committed;
       },
+      get isChangingSets() {
+        return primary?.isChangingSets === true;
+      },
       get logBytes() {
         return log.allocatedBytes;
       },

@@ -44,7 +44,7 @@ export type ReplicationMessage =
       readonly committed: number;
       readonly bytes: Uint8Array;
     }
-  /** Primary, while it fills: effects of slots that the replica takes already, in the form of an entry; or what a slot stream says. */
+  /** Primary, while it fills: effects of slots that the replica takes already, in the form of an entry, which may be cut; or what a slot stream says. */
   | { readonly type: "effects"; readonly session: number; readonly number: number; readonly bytes: Uint8Array }
   | { readonly type: "stream"; readonly session: number; readonly number: number; readonly bytes: Uint8Array }
   /** Primary: the replica has everything up to a position; entries follow from there. */

@@ -76,6 +76,8 @@ interface Link {
   number: number;
   cursor: LogCursor;
   fill: SlotFill | undefined;
+  /** While it is filled: effects that are being sent, in pieces, since the bus takes no frame of the size of an entry. */
+  effects: Uint8Array | undefined;
   sentBytes: number;
   acknowledgedBytes: number;
   sentAtMs: number;
@@ -150,6 +152,10 @@ export class ShardPrimary {
     return this.#isFull;
   }
 
+  get isChangingSets(): boolean {
+    return this.#asked !== undefined;
+  }
+
   get replicas(): readonly ReplicaHealth[] {
     const nowMs = this.#host.nowMs();
     return this.#shard.replicas.map((nodeId) => {
@@ -204,8 +210,10 @@ export class ShardPrimary {
     log.seal();
     this.#advance();
     for (const link of this.#links.values()) this.#pump(link);
-    log.trim(settings.ringBytes, this.#neededFrom());
-    this.#setFull(log.allocatedBytes > settings.ringBytes * 1.25);
+    const needed = this.#neededFrom();
+    log.trim(settings.ringBytes, needed);
+    // One entry may be larger than the ring: once all have it, nothing waits.
+    this.#setFull(log.allocatedBytes > settings.ringBytes * 1.25 && needed <= log.last);
   }
 
   /** Looks after links and sets. Called every 50 ms or so. */
@@ -253,7 +261,8 @@ export class ShardPrimary {
     if (isFill && this.#holds(from)) {
       // It leaves the sets first: what it has is overwritten.
       member.acknowledged = 0;
-      member.lostAtMs ??= Number.NEGATIVE_INFINITY;
+      // Also if its link broke before: below the minimum it would stay eligible, and never be filled.
+      member.lostAtMs = Number.NEGATIVE_INFINITY;
       this.#considerSets(nowMs);
       return refuse("this node leaves the in-sync and eligible sets first, since it is filled anew");
     }
@@ -269,6 +278,7 @@ export class ShardPrimary {
       number: 0,
       cursor: start,
       fill: isFill ? this.#host.startFill() : undefined,
+      effects: undefined,
       sentBytes: 0,
       acknowledgedBytes: 0,
       sentAtMs: nowMs,
@@ -357,13 +367,18 @@ export class ShardPrimary {
     const { log, settings } = this.#host;
     log.seal();
     while (link.sentBytes - link.acknowledgedBytes < settings.windowBytes) {
+      if (link.effects !== undefined) {
+        const { session, number, effects } = link;
+        const bytes = effects.subarray(0, FRAME_BYTES);
+        link.effects = bytes.length === effects.length ? undefined : effects.subarray(FRAME_BYTES);
+        if (!this.#send(link, { type: "effects", session, number, bytes })) return;
+        continue;
+      }
       const entry = log.readEntry(link.cursor);
       if (entry === undefined) break;
-      const effects = fill.effectsOf(entry);
-      const { session, number } = link;
-      if (effects !== undefined && !this.#send(link, { type: "effects", session, number, bytes: effects })) return;
+      link.effects = fill.effectsOf(entry);
     }
-    if (!log.isAtEnd(link.cursor)) return;
+    if (link.effects !== undefined || !log.isAtEnd(link.cursor)) return;
     if (link.sentBytes - link.acknowledgedBytes >= settings.windowBytes) return;
     const { session } = link;
     if (fill.isDone) {

@@ -180,8 +180,7 @@ export class ShardReplica {
         return;
       case "effects":
         this.#receivedBytes += message.bytes.length;
-        if (this.#sink === undefined || !this.#reader.visit(message.bytes, 0, this.#fill))
-          return this.#end("its primary sent damaged effects");
+        if (!this.#effects(message.bytes)) return this.#end("its primary sent damaged effects");
         this.#ackSoon();
         return;
       case "stream": {
@@ -275,6 +274,16 @@ export class ShardReplica {
       this.#host.gate.setCommitted(known);
     }
     this.#ackSoon();
+  }
+
+  /** Effects while it is filled: as an entry, which may be cut. @returns False if they are damaged. */
+  #effects(bytes: Uint8Array): boolean {
+    if (this.#sink === undefined) return false;
+    let isDamaged = false;
+    this.#assembler.push(bytes, (all, start) => {
+      if (isDamaged || !this.#reader.visit(all, start, this.#fill)) isDamaged = true;
+    });
+    return !isDamaged && !this.#assembler.isBroken;
   }
 
   #ackSoon(): void {

@@ -17,7 +17,15 @@ import {
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
-import { type TopologyState, applyAct, hasLostData, intersectRanges, minInSyncOf, subtractRanges } from "./state.ts";
+import {
+  type TopologyState,
+  applyAct,
+  hasLostData,
+  highestEpoch,
+  intersectRanges,
+  minInSyncOf,
+  subtractRanges,
+} from "./state.ts";
 
 /** What a request comes to. */
 export type TopologyDecision =
@@ -506,8 +514,4 @@ function shardOf(state: TopologyState, node: string): ShardRecord | undefined {
 /** In order. */
 function ownedSlots(state: TopologyState): readonly SlotRange[] {
   return canonicalRanges([...state.shards.values()].flatMap((shard) => shard.slots));
-}
-
-function highestEpoch(state: TopologyState): number {
-  return Math.max(0, ...[...state.shards.values()].map((shard) => shard.primaryEpoch));
 }
