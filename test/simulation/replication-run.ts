@@ -143,8 +143,8 @@ export async function runReplication(
     new HeirsAreWhole(),
     new ReplicasRemoveNothing(),
     new KeysAreInTheirShard(slots),
-    // The log is trimmed when it is over its size by a quarter, a segment of it at a time; and an entry may be written then.
-    new LogsAreBounded((ringMib * 1.25 + 2) * MEBIBYTE),
+    // The log is full when it is over its size by a quarter, goes by segments, and one entry may be longer than one of these.
+    new LogsAreBounded((ringMib * 1.25 + 4) * MEBIBYTE),
   ];
   const looker = random.fork("looks");
   let broken: unknown;

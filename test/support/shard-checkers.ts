@@ -261,6 +261,7 @@ export function problemOfShards({ newest, members }: ShardsLook): string | undef
     const name = `shard ${shard.id.slice(0, 8)}`;
     if (primary?.replication.role !== "primary") return `${name}: nobody leads`;
     if (shard.inSync.length !== shard.replicas.length + 1) return `${name}: ${shard.inSync.length} in sync`;
+    if (primary.replication.isChangingSets) return `${name}: its sets may change`;
     const position = settledPosition(primary);
     if (position === undefined) return `${name}: its primary writes`;
     if (primary.replication.committed < position.sequence) return `${name}: not all is committed`;

@@ -93,6 +93,8 @@ export class ShardOperator {
     const view = views.find(({ name }) => name === host);
     if (map === undefined || view === undefined) return false;
     const { id } = view.node.facts;
+    // It may have been agreed already that others are out.
+    if (views.some(({ node }) => node.service(replicationService)?.isChangingSets === true)) return false;
     return map.shards.every((shard) => {
       if (shard.primary !== id && !shard.replicas.includes(id)) return true;
       const holders = [...shard.inSync, ...shard.eligible].filter((each) => {
