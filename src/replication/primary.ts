@@ -166,6 +166,10 @@ export class ShardPrimary {
     return this.#isFull;
   }
 
+  get isChangingSets(): boolean {
+    return this.#asked !== undefined;
+  }
+
   get replicas(): readonly ReplicaHealth[] {
     const nowMs = this.#host.nowMs();
     return this.#shard.replicas.map((nodeId) => {
@@ -221,8 +225,10 @@ export class ShardPrimary {
     log.seal();
     this.#advance();
     for (const link of this.#links.values()) this.#pump(link);
-    log.trim(settings.ringBytes, this.#neededFrom());
-    this.#setFull(log.allocatedBytes > settings.ringBytes * 1.25);
+    const needed = this.#neededFrom();
+    log.trim(settings.ringBytes, needed);
+    // One entry may be larger than the ring: once all have it, nothing waits.
+    this.#setFull(log.allocatedBytes > settings.ringBytes * 1.25 && needed <= log.last);
   }
 
   /** Looks after links and sets. Called every 50 ms or so. */
@@ -270,14 +276,16 @@ export class ShardPrimary {
     if (isFill && this.#holds(from)) {
       // It leaves the sets first: what it has is overwritten.
       member.acknowledged = 0;
-      member.lostAtMs ??= Number.NEGATIVE_INFINITY;
+      // Also if its link broke before: below the minimum it would stay eligible, and never be filled.
+      member.lostAtMs = Number.NEGATIVE_INFINITY;
       this.#considerSets(nowMs);
       return refuse("this node leaves the in-sync and eligible sets first, since it is filled anew");
     }
     const start = cursor ?? log.cursorAt(log.openSequence);
     assert(start !== undefined, "a log has a place for its next entry");
     member.lostAtMs = undefined;
-    if (!isFill && position !== undefined) member.acknowledged = position.sequence;
+    // An earlier start of it may have acknowledged more: that is gone.
+    member.acknowledged = isFill ? 0 : (position?.sequence ?? 0);
     const link: Link = {
       nodeId: from,
       start: message.start,
@@ -336,8 +344,10 @@ export class ShardPrimary {
     else this.#drop(link, `it answered what makes no sense: ${link.fill.refusal}`);
   }
 
-  /** A member's link broke. */
+  /** A member's link broke. What was on its way is lost, and if nothing was, nobody would say hello again. */
   linkLost(nodeId: NodeId): void {
+    const link = this.#links.get(nodeId);
+    if (link !== undefined) return this.#drop(link, "the link to it broke");
     const member = this.#members.get(nodeId);
     if (member !== undefined) member.lostAtMs ??= this.#host.nowMs();
   }

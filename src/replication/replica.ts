@@ -250,7 +250,8 @@ export class ShardReplica {
     this.#refusal = undefined;
     this.#assembler = new EntryAssembler();
     if (isFill) {
-      // From here on this node holds nothing that counts.
+      // From here on this node holds nothing that counts. What waits to be told was read of what is now overwritten, and its place in the log may get another entry.
+      this.#host.gate.break("this node is filled anew: what it held is not the shard's");
       this.#isWhole = false;
       this.#refusal = "it is being filled";
       this.#sink = this.#host.startSink();
@@ -311,8 +312,8 @@ export class ShardReplica {
     const { log, start } = this.#host;
     const { id, primary, primaryEpoch } = this.#shard;
     this.#saidHelloAtMs = this.#host.nowMs();
-    // Its map is older than its log: it waits for the map.
-    if (log.epoch > primaryEpoch) return;
+    // Its map is older than its log: it waits for the map. (A log that is not whole may be another shard's.)
+    if (this.#isWhole && log.epoch > primaryEpoch) return;
     this.#session = this.#host.nextSession();
     this.#number = 0;
     this.#receivedBytes = 0;
