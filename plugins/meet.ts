@@ -393,8 +393,10 @@ export default definePlugin({
       const isPort = (value: number): boolean => value >= 1 && value <= 65535;
       if (call.count > 5)
         call.reply.error("ERR unknown subcommand or wrong number of arguments for 'meet'. Try CLUSTER HELP.");
-      else if (Number.isNaN(port)) call.reply.error(`ERR Invalid base port specified: ${call.text(3).slice(0, 128)}`);
-      else if (Number.isNaN(busPort)) call.reply.error(`ERR Invalid bus port specified: ${call.text(4).slice(0, 128)}`);
+      else if (Number.isNaN(port))
+        call.reply.error(`ERR Invalid TCP base port specified: ${call.text(3).slice(0, 128)}`);
+      else if (Number.isNaN(busPort))
+        call.reply.error(`ERR Invalid TCP bus port specified: ${call.text(4).slice(0, 128)}`);
       else if (!isPort(port) || !isPort(busPort) || !/^[A-Za-z0-9._:-]{1,253}$/.test(host)) {
         call.reply.error(`ERR Invalid node address specified: ${host.slice(0, 128)}:${call.text(3).slice(0, 128)}`);
       } else if ([bus.address.host, topology.introduction.host].some(isEveryAddress)) {

@@ -542,7 +542,7 @@ export default definePlugin({
       const silentMs = (id: PeerId): number => known.silentMs(id, nowMs);
       const admits = (id: string): boolean => attached().standingOf(id) === "member";
       const next = voterStep(raft, { peer, nodeOf: nodeIdOf, admits, silentMs }, settings);
-      if (next === undefined) return;
+      if (next === undefined) return admission.takeIn();
       log.info("raft: changing who votes", { change: next.type === "change" ? next.change.type : next.type });
       driver?.input(next);
     };

@@ -31,7 +31,7 @@ import { type ClusterMap, type ShardRecord, topologyService } from "../src/contr
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { SlotFill } from "../src/replication/slot-fill.ts";
-import { ShardPrimary, type PrimaryHost } from "../src/replication/primary.ts";
+import { type PrimaryHost, type PrimaryTerms, ShardPrimary } from "../src/replication/primary.ts";
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
 import { ShardLog } from "../src/replication/shard-log.ts";
 import { SlotSink } from "../src/replication/slot-sink.ts";
@@ -220,7 +220,10 @@ export default definePlugin({
         : // It has restarted, and lost what it had.
           { role: "none", shard };
     };
-    const minimumOf = (map: ClusterMap): number => Number(map.settings.get("min-in-sync") ?? 1);
+    const termsOf = ({ settings: set }: ClusterMap): PrimaryTerms => ({
+      minimum: Number(set.get("min-in-sync") ?? 1),
+      acks: set.get("acks") === "primary" ? "primary" : "in-sync",
+    });
 
     const effect = (told: Effect): void => {
       for (const fill of fills) fill.note(told, dispatcher.lookUp(told.args));
@@ -233,7 +236,7 @@ export default definePlugin({
         committed = log.last;
       }
       isWhole = true;
-      primary = new ShardPrimary(primaryHost(), shard, minimumOf(map), committed);
+      primary = new ShardPrimary(primaryHost(), shard, termsOf(map), committed);
       hooksOfPrimary = [
         context.on(hooks.effect, effect),
         context.on(hooks.commandBefore, (call) => {
@@ -273,6 +276,7 @@ export default definePlugin({
       const isSameShard = shard !== undefined && shard.id === assigned.shard?.id;
       const wasIn = assigned;
       assigned = next;
+      replyGate.acks = termsOf(map).acks;
       if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
         const wasLeading = primary !== undefined;
         stopPrimary();
@@ -292,7 +296,7 @@ export default definePlugin({
         } else if (primary === undefined) {
           startPrimary(shard, map);
         } else {
-          primary.shardChanged(shard, minimumOf(map));
+          primary.shardChanged(shard, termsOf(map));
         }
       } else if (role === "replica" && shard !== undefined) {
         if (replica === undefined) replica = new ShardReplica(replicaHost(), shard, isWhole, isWhole ? committed : 0);
@@ -351,6 +355,16 @@ export default definePlugin({
       replyGate.break("the node stops");
     });
 
+    /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */
+    const within = async (limitMs: number, begin: (resolve: (isSo: boolean) => void) => void): Promise<boolean> => {
+      let timer: Timer | undefined;
+      const isSo = await new Promise<boolean>((resolve) => {
+        if (limitMs > 0) timer = clock.after(limitMs, () => resolve(false));
+        begin(resolve);
+      });
+      timer?.cancel();
+      return isSo;
+    };
     const replication: Replication = {
       get role() {
         return assigned.role;
@@ -362,11 +376,26 @@ export default definePlugin({
       get committed() {
         return primary?.committed ?? replica?.committed ?? committed;
       },
+      get logBytes() {
+        return log.allocatedBytes;
+      },
       get replicas(): readonly ReplicaHealth[] {
         return primary?.replicas ?? [];
       },
       get waitingFor() {
         return replica?.refusal;
+      },
+      get last() {
+        return log.openSequence;
+      },
+      acknowledgedBy: (sequence) => primary?.acknowledgedBy(sequence) ?? 0,
+      async whenAcknowledged(count, limitMs) {
+        const leading = primary;
+        if (leading === undefined) return 0;
+        leading.flush();
+        const { last } = log;
+        await within(limitMs, (resolve) => leading.whenAcknowledged(count, resolve));
+        return leading.acknowledgedBy(last);
       },
       async handOver(to, limitMs) {
         if (primary === undefined) return false;
@@ -374,13 +403,7 @@ export default definePlugin({
         leading.isHandingOver = true;
         hold.hold();
         leading.flush();
-        let timer: Timer | undefined;
-        const isLevel = await new Promise<boolean>((resolve) => {
-          leading.whenHasAll(to, resolve);
-          timer = clock.after(limitMs, () => resolve(false));
-        });
-        timer?.cancel();
-        return isLevel;
+        return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
       },
       resume() {
         if (primary === undefined) return;

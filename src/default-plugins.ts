@@ -8,6 +8,7 @@ import keyspace from "../plugins/keyspace.ts";
 import meet from "../plugins/meet.ts";
 import raft from "../plugins/raft.ts";
 import replication from "../plugins/replication.ts";
+import replicationCommands from "../plugins/replication-commands.ts";
 import resp from "../plugins/resp.ts";
 import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
@@ -46,6 +47,7 @@ export const defaultPlugins = [
   functions,
   eviction,
   replication,
+  replicationCommands,
   connection,
   clients,
   transactions,

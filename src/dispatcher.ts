@@ -307,6 +307,8 @@ export class Dispatcher {
     let position = 0;
     if (call.hasKey) position = this.#gate.positionOf(call.key.slot);
     else if ((command.bits & CommandBits.aboutKeys) !== 0) position = this.#gate.positionOfAll;
+    // Nothing but the lease: see `ReplyGate`.
+    if (position > 0 && (client.acks ?? this.#gate.acks) === "primary") position = 1;
     if (position > client.replyAfter) client.replyAfter = position;
   }
 

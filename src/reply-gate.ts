@@ -20,13 +20,14 @@ export interface ReplyWaiter {
 }
 
 export class ReplyGate {
-  /** Whether replies wait at all. While they do, the dispatcher notes on each client what its replies depend on. */
-  isGuarded = false;
   /** What every reply that depends on keys depends on: the entry that opened the log's epoch, or the last one that was about all slots. */
   floor = 1;
   /** The newest entry of the log. */
   last = 0;
+  /** What replies wait for by the cluster's setting: the in-sync set, or nothing but the primary and its lease. */
+  acks: "in-sync" | "primary" = "in-sync";
   readonly #clock: Clock;
+  #isGuarded = false;
   #lastOfSlot: Float64Array | undefined;
   // In the order of their positions, which grow: a reply that comes later waits at least as long. `#first` are gone.
   #waiting: { readonly position: number; readonly waiter: ReplyWaiter }[] = [];
@@ -36,6 +37,11 @@ export class ReplyGate {
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  /** Whether replies wait at all. While they do, the dispatcher notes on each client what its replies depend on. */
+  get isGuarded(): boolean {
+    return this.#isGuarded;
   }
 
   /** Replies that depend on this position, or an earlier one, tell of nothing that can be lost. */
@@ -53,11 +59,16 @@ export class ReplyGate {
     return this.#waiting.length - this.#first;
   }
 
-  /** An entry is about a slot, or about all of them (-1): replies on these depend on it. */
+  /**
+   * An entry is about a slot, or about all of them (-1): replies on these depend on it. One about all may begin lower than what was there before, where the
+   * log was cut, or is another one: nothing depends on what is not in it any more.
+   */
   logged(slot: number, position: number): void {
     this.last = position;
-    if (slot < 0) this.floor = position;
-    else (this.#lastOfSlot ??= new Float64Array(SLOT_COUNT))[slot] = position;
+    if (slot < 0) {
+      this.floor = position;
+      this.#lastOfSlot = undefined;
+    } else (this.#lastOfSlot ??= new Float64Array(SLOT_COUNT))[slot] = position;
   }
 
   /** What a reply on keys of a slot depends on. */
@@ -89,13 +100,13 @@ export class ReplyGate {
   /** The log is committed up to here. Another shard's log, or another role in it, may begin lower. */
   setCommitted(position: number): void {
     this.#committed = position;
-    this.#release();
+    this.#changed();
   }
 
   /** The lease runs until then; what waits for it alone leaves. */
   setLease(endsAtMs: number): void {
     this.#leaseEndsAtMs = endsAtMs;
-    this.#release();
+    this.#changed();
   }
 
   /** Ends all that wait: this node does not lead the log any more that they depend on. */
@@ -104,6 +115,11 @@ export class ReplyGate {
     this.#waiting = [];
     this.#first = 0;
     for (const { waiter } of broken) waiter.broken(reason);
+  }
+
+  #changed(): void {
+    this.#isGuarded = this.#committed !== Number.POSITIVE_INFINITY || this.#leaseEndsAtMs !== Number.POSITIVE_INFINITY;
+    this.#release();
   }
 
   #release(): void {

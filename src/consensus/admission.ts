@@ -19,6 +19,8 @@ type Leave = Extract<ConsensusFrame, { readonly type: "leave" }>;
 const MAX_HOPS = 3;
 /** Nodes that are being taken in at a time: more are asked to come again by getting no answer. */
 const MAX_INTRODUCED = 100;
+/** Identities that wait to be learners: more are asked to come again, likewise. */
+const MAX_WAITING = 1000;
 
 /**
  * Who has said nothing for so long has gone: another start of the same node may take its place, wherever it is. Members answer a leader several times a second, so that
@@ -28,7 +30,7 @@ export const GONE_MS = 3000;
 
 /** Why a second node of one name is not taken in, in words. */
 export function rivalText(nodeId: string, { host, port }: BusAddress): string {
-  return `node ${nodeId} is a member already, at ${formatAddress({ host, port })}, and alive: two nodes were started with one --name, or with copies of one data directory. Start one of them with a name of its own; if that one is stopped, this one is taken in after ${GONE_MS} ms`;
+  return `node ${nodeId} is a member already, at ${formatAddress({ host, port })}, and alive: two nodes were started with one --name. Start one of them with a name of its own; if that one is stopped, this one is taken in after ${GONE_MS} ms`;
 }
 
 /** What a member is and can do. */
@@ -52,6 +54,13 @@ export class Admission {
   readonly #host: AdmissionHost;
   /** Nodes that the state is being asked to take in. */
   readonly #introduced = new Set<string>();
+  /**
+   * Those that will be learners by the next change: while one is under way others gather, so that many which come at once cost few changes. Nobody waits long: the
+   * map names them already, so others expect them to answer.
+   */
+  readonly #waiting = new Map<PeerId, Member>();
+  /** In which term they asked. */
+  #term = 0;
 
   constructor(host: AdmissionHost) {
     this.#host = host;
@@ -87,9 +96,32 @@ export class Admission {
     else if (standing === "unknown") void this.#introduce(frame);
     else {
       const place = this.#rivalPlace(member);
-      if (place === undefined) this.#host.change({ type: "add-learner", member });
-      else this.#refuse(member, rivalText(nodeIdOf(member.id), place));
+      if (place !== undefined) {
+        this.#refuse(member, rivalText(nodeIdOf(member.id), place));
+        return;
+      }
+      const waiting = this.#waitingNow();
+      if (waiting.size < MAX_WAITING) waiting.set(member.id, member);
+      this.takeIn();
     }
+  }
+
+  /** Makes learners of all that wait, if the last change of members is committed. Called when one has been, and nothing is to be done about who votes. */
+  takeIn(): void {
+    const machine = this.#host.machine();
+    const waiting = this.#waitingNow();
+    if (machine === undefined || waiting.size === 0 || machine.log.configurationIndex > machine.log.commitIndex) return;
+    const members = [...waiting.values()].filter(({ id }) => this.#host.state().standingOf(nodeIdOf(id)) === "member");
+    waiting.clear();
+    if (members.length > 0) this.#host.change({ type: "add-learners", members });
+  }
+
+  /** Those of earlier terms have asked another leader meanwhile, or are there no more. */
+  #waitingNow(): Map<PeerId, Member> {
+    const term = this.#host.machine()?.term ?? 0;
+    if (term !== this.#term) this.#waiting.clear();
+    this.#term = term;
+    return this.#waiting;
   }
 
   /**

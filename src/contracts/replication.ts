@@ -53,8 +53,21 @@ export interface Replication {
   readonly committed: number;
   /** Why a replica does not follow its primary at this moment, in words; `undefined` if it does, and for others. */
   readonly waitingFor: string | undefined;
+  /** Memory that this node's copy of the log takes up. */
+  readonly logBytes: number;
   /** A primary's replicas; nobody otherwise. */
   readonly replicas: readonly ReplicaHealth[];
+  /** The last entry of the log that a command's effects went into, or will. */
+  readonly last: number;
+  /** How many replicas have an entry of the log. */
+  acknowledgedBy(sequence: number): number;
+  /**
+   * Waits until so many replicas have everything that this node has done until now.
+   *
+   * @param limitMs 0: without an end.
+   * @returns How many have, then or when the time is over.
+   */
+  whenAcknowledged(count: number, limitMs: number): Promise<number>;
   /**
    * For a planned failover: a primary takes no more commands on keys (they are held, not refused), and waits until a replica has all of its log.
    *

@@ -32,6 +32,14 @@ export interface PrimarySettings {
   readonly heartbeatMs: number;
 }
 
+/** What the settings of the cluster say. */
+export interface PrimaryTerms {
+  /** In-sync members that there must be. */
+  readonly minimum: number;
+  /** What replies wait for: the in-sync set, or nothing but the primary. */
+  readonly acks: "in-sync" | "primary";
+}
+
 export interface PrimaryHost {
   readonly self: NodeId;
   readonly gate: ReplyGate;
@@ -104,12 +112,14 @@ export class ShardPrimary {
   readonly #links = new Map<NodeId, Link>();
   readonly #members = new Map<NodeId, Member>();
   #shard: ShardRecord;
-  #minimum: number;
+  #terms: PrimaryTerms;
   #committed: number;
+  /** Nobody else counted until now: what was written was committed with that. */
+  #wasAlone = false;
   /** The map was asked for another in-sync set: who was added counts until it is known what came of it. */
   #asked: readonly NodeId[] | undefined;
   #askNotBeforeMs = 0;
-  #waiting: { readonly nodeId: NodeId; readonly callback: (hasAll: boolean) => void }[] = [];
+  #waiting: { readonly isSo: () => boolean; readonly callback: (isSo: boolean) => void }[] = [];
   #isFlushDue = false;
   #isTellDue = false;
   #isClosed = false;
@@ -123,10 +133,10 @@ export class ShardPrimary {
    *
    * @param committed Up to where the log is known to be committed.
    */
-  constructor(host: PrimaryHost, shard: ShardRecord, minimum: number, committed: number) {
+  constructor(host: PrimaryHost, shard: ShardRecord, terms: PrimaryTerms, committed: number) {
     this.#host = host;
     this.#shard = shard;
-    this.#minimum = minimum;
+    this.#terms = terms;
     this.#committed = committed;
     this.#tickedAtMs = host.nowMs();
     host.gate.setCommitted(committed);
@@ -142,8 +152,9 @@ export class ShardPrimary {
   /** Why no write is taken, in words; `undefined` if writes are. */
   get refusal(): string | undefined {
     const { inSync, id } = this.#shard;
-    if (inSync.length >= this.#minimum) return undefined;
-    return `shard ${id} has ${inSync.length} of at least ${this.#minimum} members in sync`;
+    const { acks, minimum } = this.#terms;
+    if (acks === "primary" || inSync.length >= minimum) return undefined;
+    return `shard ${id} has ${inSync.length} of at least ${minimum} members in sync`;
   }
 
   /** Whether commands must wait: the ring holds what an in-sync member still lacks. Nothing is lost: they go on when it has caught up. */
@@ -170,10 +181,10 @@ export class ShardPrimary {
   }
 
   /** The map says something else of the shard, which this node still leads. */
-  shardChanged(shard: ShardRecord, minimum: number): void {
+  shardChanged(shard: ShardRecord, terms: PrimaryTerms): void {
     const isNewEpoch = shard.primaryEpoch > this.#host.log.epoch;
     this.#shard = shard;
-    this.#minimum = minimum;
+    this.#terms = terms;
     for (const id of this.#members.keys()) if (!shard.replicas.includes(id)) this.#members.delete(id);
     for (const [id, link] of this.#links) if (!shard.replicas.includes(id)) this.#forget(link);
     if (isNewEpoch) this.#openEpoch();
@@ -326,18 +337,36 @@ export class ShardPrimary {
 
   /** Calls once a member has all of the log, and all of it is committed; with `false` if this ends before. */
   whenHasAll(nodeId: NodeId, callback: (hasAll: boolean) => void): void {
-    this.#waiting.push({ nodeId, callback });
+    this.#when(() => {
+      const { last } = this.#host.log;
+      return this.#committed >= last && (this.#members.get(nodeId)?.acknowledged ?? 0) >= last;
+    }, callback);
+  }
+
+  /** How many replicas have an entry. */
+  acknowledgedBy(sequence: number): number {
+    let count = 0;
+    for (const { acknowledged } of this.#members.values()) if (acknowledged >= sequence) count += 1;
+    return count;
+  }
+
+  /** Calls once so many replicas have all that there is now; with `false` if this ends before. */
+  whenAcknowledged(count: number, callback: (isSo: boolean) => void): void {
+    this.flush();
+    const { last } = this.#host.log;
+    this.#when(() => this.acknowledgedBy(last) >= count, callback);
+  }
+
+  #when(isSo: () => boolean, callback: (isSo: boolean) => void): void {
+    this.#waiting.push({ isSo, callback });
     this.#tellWaiting();
   }
 
   #tellWaiting(): void {
-    const { last } = this.#host.log;
-    const isLevel = ({ nodeId }: { readonly nodeId: NodeId }): boolean =>
-      this.#committed >= last && (this.#members.get(nodeId)?.acknowledged ?? 0) >= last;
-    const level = this.#waiting.filter(isLevel);
-    if (level.length === 0) return;
-    this.#waiting = this.#waiting.filter((each) => !isLevel(each));
-    for (const { callback } of level) callback(true);
+    const ready = this.#waiting.filter(({ isSo }) => isSo());
+    if (ready.length === 0) return;
+    this.#waiting = this.#waiting.filter((each) => !ready.includes(each));
+    for (const { callback } of ready) callback(true);
   }
 
   // --- sending ---
@@ -437,15 +466,17 @@ export class ShardPrimary {
     const { inSync } = this.#shard;
     const joining = this.#joining();
     const isAlone = joining.length === 0 && inSync.every((id) => id === self);
-    if (isAlone && inSync.length >= this.#minimum) {
+    if (isAlone && inSync.length >= this.#terms.minimum) {
       // Whatever is written is committed with that.
+      this.#wasAlone = true;
       this.#committed = log.last;
       gate.setCommitted(Number.POSITIVE_INFINITY);
       if (this.#waiting.length > 0) this.#tellWaiting();
       return;
     }
-    if (gate.committed === Number.POSITIVE_INFINITY) {
+    if (this.#wasAlone) {
       // What was committed by this node alone stays so when others begin to count.
+      this.#wasAlone = false;
       log.seal();
       this.#committed = log.last;
     }
@@ -454,7 +485,7 @@ export class ShardPrimary {
       last: log.last,
       inSync,
       joining,
-      minimum: this.#minimum,
+      minimum: this.#terms.minimum,
       acknowledged: (id) => this.#members.get(id)?.acknowledged,
     });
     const isMore = committed > this.#committed;
@@ -567,7 +598,7 @@ export class ShardPrimary {
     const gone = eligible.filter((id) => this.#member(id).lostAtMs === Number.NEGATIVE_INFINITY);
     if (lost.length === 0 && level.length === 0 && gone.length === 0) return;
     const nextInSync = [...inSync.filter((id) => !lost.includes(id)), ...level.filter((id) => !inSync.includes(id))];
-    const isBelow = nextInSync.length < this.#minimum;
+    const isBelow = nextInSync.length < this.#terms.minimum;
     const mustGo = (id: NodeId): boolean => this.#member(id).lostAtMs === Number.NEGATIVE_INFINITY;
     const nextEligible = isBelow ? [...eligible, ...lost].filter((id) => !nextInSync.includes(id) && !mustGo(id)) : [];
     const cause = [

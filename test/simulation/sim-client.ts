@@ -6,20 +6,16 @@
  * - nothing of the command was handed to the machine, or the node refused it: certainly nothing was done;
  * - else unknown: the connection ended, or patience did, and the command may have been run, or may still be.
  */
-import { ReplyError, ReplyReader, type ReplyValue, encodeCommand } from "../../src/codec/resp-reader.ts";
-import type { Stream, World } from "../../src/world.ts";
+import { ReplyError, type ReplyValue, encodeCommand } from "../../src/codec/resp-reader.ts";
+import type { World } from "../../src/world.ts";
 import type { History } from "../support/history.ts";
 import type { RegisterInput, RegisterOutput } from "../support/register-model.ts";
+import { type Attempt, SimConnection } from "./sim-connection.ts";
 
-/** How long a client waits for an answer before it gives the connection up. */
-const PATIENCE_MS = 1500;
 /** How long it waits before it tries again after a failure, so that it does not spin on a dead node. */
 const RETRY_MS = 50;
 /** Redirects that one operation follows. A map that is the same on all nodes needs one. */
 const MAX_REDIRECTS = 5;
-
-/** What became of one attempt. */
-type Attempt = { readonly reply: ReplyValue } | { readonly failure: "unsent" | "unknown" };
 
 export interface SimClientOptions {
   readonly name: string;
@@ -40,7 +36,7 @@ export class SimClient {
   /** Operations whose outcome it does not know. */
   unknown = 0;
   readonly #options: SimClientOptions;
-  readonly #connections = new Map<string, Connection>();
+  readonly #connections = new Map<string, SimConnection>();
   #isStopped = false;
   #counter = 0;
 
@@ -76,7 +72,7 @@ export class SimClient {
         else this.unknown += 1;
         return false;
       }
-      const { reply } = attempt;
+      const [reply = null] = attempt.replies;
       if (reply instanceof ReplyError && reply.code === "MOVED") {
         address = reply.message.split(" ")[2] ?? "";
         this.redirected += 1;
@@ -121,80 +117,10 @@ export class SimClient {
   #attempt(address: string, parts: readonly string[]): Promise<Attempt> {
     let connection = this.#connections.get(address);
     if (connection === undefined || connection.isClosed) {
-      connection = new Connection(this.#options.world, address);
+      connection = new SimConnection(this.#options.world, address);
       this.#connections.set(address, connection);
     }
-    return connection.request(parts);
-  }
-}
-
-/** One stream to one node. */
-class Connection {
-  isClosed = false;
-  readonly #world: World;
-  readonly #stream: Stream;
-  readonly #reader = new ReplyReader();
-  #isOpen = false;
-  #unsent: Uint8Array = new Uint8Array(0);
-  /** Whether any byte of the present command was handed over. */
-  #hasSent = false;
-  #resolve: ((attempt: Attempt) => void) | undefined;
-
-  constructor(world: World, address: string) {
-    this.#world = world;
-    const [host = "", port = "0"] = address.split(":");
-    this.#stream = world.network.connect({
-      host,
-      port: Number(port),
-      handler: {
-        opened: () => {
-          this.#isOpen = true;
-          this.#send();
-        },
-        data: (_stream, bytes) => {
-          this.#reader.feed(bytes);
-          const reply = this.#reader.next();
-          if (reply !== undefined) this.#finish({ reply });
-        },
-        writable: () => this.#send(),
-        closed: () => this.#end(),
-      },
-    });
-  }
-
-  request(parts: readonly string[]): Promise<Attempt> {
-    return new Promise((resolve) => {
-      // Patience: whatever comes after it was given up is not an answer any more.
-      const timer = this.#world.clock.after(PATIENCE_MS, () => {
-        this.#stream.destroy();
-        this.#end();
-      });
-      this.#resolve = (attempt) => {
-        timer.cancel();
-        resolve(attempt);
-      };
-      this.#unsent = encodeCommand(parts);
-      this.#hasSent = false;
-      this.#send();
-    });
-  }
-
-  #send(): void {
-    if (!this.#isOpen || this.isClosed || this.#unsent.length === 0) return;
-    const taken = this.#stream.write(this.#unsent, 0, this.#unsent.length);
-    if (taken > 0) this.#hasSent = true;
-    this.#unsent = this.#unsent.subarray(taken);
-  }
-
-  #end(): void {
-    this.isClosed = true;
-    this.#finish({ failure: this.#hasSent ? "unknown" : "unsent" });
-  }
-
-  #finish(attempt: Attempt): void {
-    const resolve = this.#resolve;
-    this.#resolve = undefined;
-    resolve?.(attempt);
+    return connection.request(encodeCommand(parts), 1);
   }
 }
 

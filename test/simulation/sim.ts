@@ -13,6 +13,7 @@ import { runMeeting } from "./meeting-run.ts";
 import { runForget } from "./forget-run.ts";
 import { runRecover } from "./recover-run.ts";
 import { runRedirects } from "./redirect-run.ts";
+import { runReplication } from "./replication-run.ts";
 import { runReset } from "./reset-run.ts";
 import { runScale } from "./scale-run.ts";
 
@@ -25,8 +26,8 @@ const program = new Command("sim")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
   .option(
     "--run <kinds...>",
-    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting (default: all of these), scale",
-    ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting"],
+    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication (default: all of these), scale",
+    ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting", "replication"],
   )
   .option("--nodes <count>", "how many nodes a cluster run has (default: as the seed draws it)")
   .option("--ask-every <ms>", "how often a cluster run asks for a change (default: as the seed draws it)")
@@ -104,6 +105,24 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
       await runFormation(seed, { sink });
     const when = isFormedUnderFaults ? "under faults" : "after them";
     const told = `${events} events in ${seconds(virtualMs)}, ${founders} founders, ${joiners} joiners, ${replicas} replicas, formed ${when}; ${terms} terms; ${faults}`;
+    return { told, traceHash, events };
+  },
+  async replication(seed) {
+    const result = await runReplication(seed, { sink });
+    const {
+      events,
+      virtualMs,
+      nodes: count,
+      shards,
+      answered,
+      redirected,
+      refused,
+      unknown,
+      faults,
+      traceHash,
+    } = result;
+    const { promoted, cutOff, planned, moved, lost, compared } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${faults}`;
     return { told, traceHash, events };
   },
   async meeting(seed) {

@@ -42,7 +42,7 @@ interface Seen {
   looks: number;
 }
 
-/** What must hold for the members of a group. Looks at machines as they are after each event. */
+/** What must hold for the members of a group. Looks at a machine as it is after each event of its own. */
 export class GroupChecker {
   /** Snapshots that were taken or installed. */
   snapshots = 0;
@@ -131,7 +131,7 @@ const MOST_DRIFT = 0.01;
 
 /**
  * A new leader is never told that the one before it was heard longer ago than it was: any majority of its voters, so all that a lease can rest on, had heard
- * none of an earlier term since then. Looks at each node after each event.
+ * none of an earlier term since then. Looks at a node after each of its own events: what it hears is heard in one of these.
  */
 export class PredecessorChecker {
   /** For each identity: when it last heard a leader of a term, or led in it itself. */
@@ -168,8 +168,8 @@ export class PredecessorChecker {
 }
 
 /**
- * A primary that has started again serves nothing of a shard of which another member may hold what it lost: until it is promoted anew. Looks at each node
- * after each event.
+ * A primary that has started again serves nothing of a shard of which another member may hold what it lost: until it is promoted anew. Looks at a node
+ * after each of its own events.
  */
 export class HolderChecker {
   readonly #maps = new Map<NodeView, ClusterMap>();

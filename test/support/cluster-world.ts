@@ -1,6 +1,6 @@
 /**
- * Whole nodes that agree on a cluster map, in a simulated world: what the runs of clusters share. Each node is watched after every event, by a checker of the
- * group that it is in and one of its map.
+ * Whole nodes that agree on a cluster map, in a simulated world: what the runs of clusters share. Each node is watched after every event of its own, and
+ * now and then after others' (`checkHosts`), by a checker of the group that it is in and one of its map.
  */
 import { consensusService } from "../../src/contracts/consensus.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
@@ -37,6 +37,8 @@ export interface ClusterWorldOptions {
   readonly hasManyGroups?: boolean;
   /** How each node starts; by default all have the same list of nodes. */
   readonly settingsOf?: (member: ListedNode, members: readonly ListedNode[]) => Config;
+  /** Nodes take commands of clients over the network. */
+  readonly hasClients?: boolean;
   /** The directory on its disk that each node has its files in. By default they are all there is on it. */
   readonly directory?: string;
 }
@@ -72,13 +74,15 @@ export class ClusterWorld {
   readonly #ready = new WeakSet<NodeView>();
   readonly #memberships = new Map<NodeView, { readonly machine: Raft; readonly group: GroupChecker }>();
   readonly #hasManyGroups: boolean;
+  readonly #hasClients: boolean;
   readonly #directory: string | undefined;
   readonly #settingsOf: (member: ListedNode, members: readonly ListedNode[]) => Config;
 
   constructor(seed: number, random: SimRandom, options: ClusterWorldOptions) {
-    const { swarm, sink, counts, diskChances, hasManyGroups = false, directory } = options;
+    const { swarm, sink, counts, diskChances, hasManyGroups = false, hasClients = false, directory } = options;
     this.#settingsOf = options.settingsOf ?? ((_, members) => ({ plugins: { topology: { nodes: members } } }));
     this.#hasManyGroups = hasManyGroups;
+    this.#hasClients = hasClients;
     this.#directory = directory;
     const simulation = new Simulation(seed, { ...swarmSimulation(swarm), sink });
     this.simulation = simulation;
@@ -168,7 +172,7 @@ export class ClusterWorld {
           ...settings,
           plugins: {
             ...plugins,
-            resp: false,
+            ...(this.#hasClients ? {} : { resp: false }),
             raft: {
               snapshotBytes: this.#snapshotBytes,
               maxVoters: this.maxVoters,

@@ -24,6 +24,10 @@ export class FakeReplication {
         replication: {
           role: "none",
           committed: 0,
+          last: 1,
+          logBytes: 0,
+          acknowledgedBy: () => 0,
+          whenAcknowledged: () => Promise.resolve(0),
           waitingFor: undefined,
           get position() {
             return fake.position;

@@ -124,7 +124,7 @@ export class Leader {
   }
 
   /**
-   * Changes one member, if
+   * Changes one member, or adds learners, if
    * 1. it is not handing over;
    * 2. it has committed an entry of its own term: else two leaders' changes could each be made on a configuration that the other does not know of (the
    *    hole that was found in the dissertation's algorithm in 2015);

@@ -14,7 +14,7 @@ export interface Mutant {
   readonly find: string;
   readonly replace: string;
   /** What finds it: machines alone (`raft-world.ts` for Raft, `swim-run.ts` for membership), or whole nodes (`cluster-run.ts` and its like). */
-  readonly run: "raft" | "swim" | "cluster" | "forget" | "reset" | "recover" | "formation" | "meeting";
+  readonly run: "raft" | "swim" | "cluster" | "forget" | "reset" | "recover" | "formation" | "sole" | "meeting";
   /** It must be found within so many seeds, counted from 1. */
   readonly withinSeeds: number;
 }
@@ -548,6 +548,15 @@ export const MUTANTS: readonly Mutant[] = [
     find: '  if (living !== undefined) return { type: "join", group: living.group };\n',
     replace: "",
     run: "formation",
+    withinSeeds: 100,
+  },
+  {
+    name: "founds-alone-unasked",
+    breaks: "A node that expects nobody else asks its seeds before it founds a cluster (SAFETY 15).",
+    file: "src/consensus/founding.ts",
+    find: "nodes === undefined ? reasonToWait(self, list, reports, nowMs) : undefined;",
+    replace: "seeds === list ? reasonToWait(self, list, reports, nowMs) : undefined;",
+    run: "sole",
     withinSeeds: 100,
   },
   {

@@ -1,0 +1,219 @@
+/**
+ * A cluster client of the simulation for shards with replicas: commands and transactions, one at a time; follows redirects, connects again, notes what it did.
+ *
+ * What it knows of an outcome is all that a real client can know:
+ * - an answer came: that is the outcome;
+ * - the node refused it in words which promise that nothing was done, or not a byte of it left: certainly nothing was done. It is a rule of the cluster that
+ *   these promises hold (SAFETY 9), so the history counts on them;
+ * - else unknown: it may have been run, or may still be.
+ */
+import { ReplyError, type ReplyValue, encodeCommand } from "../../src/codec/resp-reader.ts";
+import type { World } from "../../src/world.ts";
+import type { History } from "../support/history.ts";
+import type { KeyCommand, KeyOutput, KeysInput } from "../support/keys-model.ts";
+import { SimConnection } from "./sim-connection.ts";
+
+/** How long it waits before it tries again after a failure, so that it does not spin on a dead node. */
+const RETRY_MS = 50;
+/** Redirects that one operation follows. While a primary changes, two nodes may send it to each other for a while. */
+const MAX_REDIRECTS = 5;
+/** Errors that promise that nothing was done. */
+const REFUSALS: readonly string[] = ["CLUSTERDOWN", "LOADING", "NOREPLICAS", "TRYAGAIN", "EXECABORT", "OOM"];
+/** What expiries are drawn up to. */
+const MAX_EXPIRY_MS = 3000;
+
+/** Keys that a transaction may touch together: one object of the history. */
+export interface KeysObject {
+  readonly name: string;
+  readonly keys: readonly [string, ...string[]];
+}
+
+export interface KeysClientOptions {
+  readonly name: string;
+  readonly world: World;
+  /** `host:port` of the nodes. */
+  readonly addresses: readonly string[];
+  readonly objects: readonly [KeysObject, ...KeysObject[]];
+  readonly history: History<KeysInput, readonly KeyOutput[]>;
+  /** Milliseconds between two operations at most. */
+  readonly pauseMs: number;
+}
+
+export class KeysClient {
+  /** Operations that were answered. */
+  answered = 0;
+  redirected = 0;
+  refused = 0;
+  unknown = 0;
+  readonly #options: KeysClientOptions;
+  readonly #connections = new Map<string, SimConnection>();
+  #isStopped = false;
+  #counter = 0;
+
+  constructor(options: KeysClientOptions) {
+    this.#options = options;
+  }
+
+  /** Does operations at random until it is stopped. */
+  async run(): Promise<void> {
+    const { world, pauseMs } = this.#options;
+    while (!this.#isStopped) {
+      const isDone = await this.operate(...this.#draw());
+      await this.#pause(isDone ? world.random.below(pauseMs) : RETRY_MS);
+    }
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  /** Reads all keys of an object, until that is answered. */
+  async read({ name, keys }: KeysObject): Promise<void> {
+    const commands = keys.map((key) => ({ name: "GET", key }) as const);
+    while (!(await this.operate(name, commands))) await this.#pause(RETRY_MS);
+  }
+
+  /** @returns Whether it was answered. */
+  async operate(object: string, commands: readonly KeyCommand[]): Promise<boolean> {
+    const { history, name, world, addresses } = this.#options;
+    const pending = history.invoke(name, object, { commands });
+    const expiries = commands.flatMap((command) =>
+      "expiry" in command ? [history.invoke(name, object, { expiry: command.expiry, key: command.key })] : [],
+    );
+    const notDone = (): false => {
+      pending.failed();
+      for (const expiry of expiries) expiry.failed();
+      return false;
+    };
+    let address = addresses[world.random.below(addresses.length)] ?? "";
+    const isOne = commands.length === 1;
+    const parts = commands.map((command) => partsOf(command, MAX_EXPIRY_MS - world.random.below(MAX_EXPIRY_MS)));
+    const all = isOne ? parts : [["MULTI"], ...parts, ["EXEC"]];
+    const bytes = concat(all.map((each) => encodeCommand(each)));
+    for (let redirects = 0; redirects < MAX_REDIRECTS; redirects += 1) {
+      const attempt = await this.#connectionTo(address).request(bytes, all.length);
+      if ("failure" in attempt) {
+        if (attempt.failure === "unsent") return notDone();
+        // Nothing is said of it, which is what the history wants.
+        this.unknown += 1;
+        return false;
+      }
+      const { replies } = attempt;
+      const last = replies.at(-1);
+      if (last instanceof ReplyError) {
+        // A transaction is aborted since one of its commands was sent elsewhere.
+        const moved = replies.find((reply) => reply instanceof ReplyError && reply.code === "MOVED");
+        if (moved instanceof ReplyError) {
+          address = moved.message.split(" ")[2] ?? "";
+          this.redirected += 1;
+          continue;
+        }
+        if (REFUSALS.includes(last.code)) {
+          this.refused += 1;
+          return notDone();
+        }
+      }
+      this.answered += 1;
+      pending.returned(isOne ? [outputOf(last)] : listOf(last).map(outputOf));
+      return true;
+    }
+    return notDone();
+  }
+
+  #draw(): readonly [object: string, commands: readonly KeyCommand[]] {
+    const { world, objects } = this.#options;
+    const { name, keys } = objects[world.random.below(objects.length)] ?? objects[0];
+    const [key] = keys;
+    const any = keys[world.random.below(keys.length)] ?? key;
+    if (keys.length === 1 || world.random.below(2) === 0) return [name, [this.#command(any)]];
+    return [name, keys.map((each) => this.#command(each))];
+  }
+
+  #command(key: string): KeyCommand {
+    const { world, name } = this.#options;
+    this.#counter += 1;
+    const value = `${name}.${this.#counter}`;
+    const expiry = `@${name}.${this.#counter}`;
+    switch (world.random.below(20)) {
+      case 0:
+      case 1:
+      case 2:
+        return { name: "SET", key, value };
+      case 3:
+      case 4:
+        return { name: "SET", key, value: String(this.#counter) };
+      case 5:
+      case 6:
+        return { name: "DEL", key };
+      case 7:
+      case 8:
+        return { name: "INCR", key };
+      case 9:
+      case 10:
+        return { name: "APPEND", key, value: "+" };
+      case 11:
+      case 12:
+        return { name: "SETNX", key, value };
+      case 13:
+        return { name: "SETPX", key, value, expiry };
+      case 14:
+        return world.random.below(2) === 0 ? { name: "PEXPIRE", key, expiry } : { name: "PERSIST", key };
+      default:
+        return { name: "GET", key };
+    }
+  }
+
+  #connectionTo(address: string): SimConnection {
+    let connection = this.#connections.get(address);
+    if (connection === undefined || connection.isClosed) {
+      connection = new SimConnection(this.#options.world, address);
+      this.#connections.set(address, connection);
+    }
+    return connection;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise<void>((resolve) => void this.#options.world.clock.after(ms, resolve));
+  }
+}
+
+/** @param expiryMs For commands that give an expiry. */
+function partsOf(command: KeyCommand, expiryMs: number): readonly string[] {
+  const { name, key } = command;
+  switch (name) {
+    case "SET":
+    case "APPEND":
+      return [name, key, command.value];
+    case "SETNX":
+      return ["SET", key, command.value, "NX"];
+    case "SETPX":
+      return ["SET", key, command.value, "PX", String(expiryMs)];
+    case "PEXPIRE":
+      return [name, key, String(expiryMs)];
+    default:
+      return [name, key];
+  }
+}
+
+function listOf(reply: ReplyValue | undefined): readonly ReplyValue[] {
+  if (Array.isArray(reply)) return reply;
+  throw new Error(`EXEC has answered ${String(reply)}`);
+}
+
+function outputOf(reply: ReplyValue | undefined): KeyOutput {
+  if (reply instanceof Uint8Array) return new TextDecoder().decode(reply);
+  if (reply instanceof ReplyError) return { error: reply.message };
+  if (typeof reply === "bigint") return String(reply);
+  if (typeof reply === "string" || typeof reply === "number" || reply === null) return reply;
+  throw new Error("A reply of a kind that no command of the simulation has");
+}
+
+function concat(pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}

@@ -1,0 +1,312 @@
+/**
+ * A run of the simulation in which shards have replicas: whole nodes, clients that read and write, and everything goes wrong that the seed has drawn.
+ *
+ * An operator promotes others where primaries die or are cut off, plans failovers, moves replicas, and changes how many must be in sync (`shard-operator.ts`).
+ * Safety phase: checkers look from outside, now and then (`shard-checkers.ts`), and what clients were told has one order in the end, key by key. Liveness phase: all
+ * faults end; within a bound of virtual time every replica is in sync, follows, and holds what its primary holds, and every key is read once more.
+ */
+import { BUS_PORT_OFFSET } from "../../src/config.ts";
+import { keySlot } from "../../src/codec/slot.ts";
+import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
+import { ClusterWorld, LIVENESS_MS, type ListedNode, isWhole } from "../support/cluster-world.ts";
+import { FaultInjector } from "../support/fault-injector.ts";
+import { History } from "../support/history.ts";
+import { type KeyOutput, type KeysInput, keysModel } from "../support/keys-model.ts";
+import { checkHistory, formatReport } from "../support/linearizability.ts";
+import {
+  CommittedIsHeld,
+  EqualAtEqualPositions,
+  HeirsAreWhole,
+  KeysAreInTheirShard,
+  LogsAreBounded,
+  PositionsGoForward,
+  ReplicasRemoveNothing,
+  describeMember,
+  lookAt,
+  newestMapOf,
+  problemOfShards,
+} from "../support/shard-checkers.ts";
+import { ShardOperator } from "../support/shard-operator.ts";
+import { SimRandom } from "../support/sim-random.ts";
+import type { SimHost } from "../support/sim-world.ts";
+import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
+import { BulkClient } from "./bulk-client.ts";
+import { KeysClient, type KeysObject } from "./keys-client.ts";
+
+export interface ReplicationRunOptions {
+  /** Virtual milliseconds of faults. */
+  readonly safetyMs: number;
+  readonly swarm: SwarmOptions | undefined;
+  /** Gets each line of the trace. */
+  readonly sink: ((line: string) => void) | undefined;
+}
+
+const DEFAULTS: ReplicationRunOptions = { safetyMs: 10_000, swarm: undefined, sink: undefined };
+
+/** What a run came to. */
+export interface ReplicationRunResult {
+  readonly traceHash: string;
+  readonly virtualMs: number;
+  readonly events: number;
+  readonly nodes: number;
+  readonly shards: number;
+  readonly answered: number;
+  readonly redirected: number;
+  readonly refused: number;
+  readonly unknown: number;
+  readonly promoted: number;
+  readonly cutOff: number;
+  readonly planned: number;
+  readonly moved: number;
+  /** Shards whose every holder died at once. */
+  readonly lost: number;
+  /** Digests that were compared with another member's at the same place. */
+  readonly compared: number;
+  readonly faults: string;
+}
+
+/** Keys that clients fight for. Those of one tag are written together. */
+const OBJECTS: readonly [KeysObject, ...KeysObject[]] = [
+  { name: "a", keys: ["a"] },
+  { name: "b", keys: ["b"] },
+  { name: "c", keys: ["c"] },
+  { name: "d", keys: ["d"] },
+  { name: "{t}", keys: ["{t}1", "{t}2"] },
+  { name: "{u}", keys: ["{u}1", "{u}2"] },
+];
+/** How often the checkers look, on average, in virtual milliseconds. */
+const LOOK_EVERY_MS = 15;
+const MEBIBYTE = 1024 * 1024;
+
+/**
+ * Runs one seed.
+ *
+ * @throws {SimulationError} If something did not hold; the message says what, and how the world stood.
+ */
+export async function runReplication(
+  seed: number,
+  options: Partial<ReplicationRunOptions> = {},
+): Promise<ReplicationRunResult> {
+  const { safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const swarm = givenSwarm ?? drawSwarm(seed);
+  const random = new SimRandom(`replication ${seed}`);
+  const drawn = random.fork("settings");
+  const nodes = drawn.pick([3, 3, 4, 4, 5, 6, 7]);
+  const replicas = drawn.pick([1, 1, 2]);
+  const isFoundByNumber = nodes >= 4 && drawn.chance(0.3);
+  const ringMib = drawn.pick([1, 2, 64]);
+  const shards = Math.max(1, Math.floor(nodes / (replicas + 1)));
+  // What a slow network cannot carry says nothing.
+  const isBulky = swarm.sendBufferBytes >= 65_536 && swarm.streamSplitChance < 0.5 && drawn.chance(0.4);
+  const ranges = divideSlots(shards);
+  const slotsOf = (at: number): readonly string[] => ranges.slice(at, at + 1).map(formatSlotRange);
+  const replication = {
+    ringBytes: `${ringMib}mb`,
+    windowBytes: drawn.pick(["64kb", "8mb"]),
+    lagMs: drawn.pick([300, 1000]),
+    lostMs: drawn.pick([50, 200]),
+  };
+  const world = new ClusterWorld(seed, random, {
+    swarm,
+    sink,
+    counts: [nodes],
+    diskChances: [0, 0.5, 1],
+    hasClients: true,
+    settingsOf: (_, members) => {
+      if (!isFoundByNumber) {
+        return {
+          plugins: { topology: { nodes: members.map((each, at) => ({ ...each, slots: slotsOf(at) })) }, replication },
+        };
+      }
+      const [seedNode] = members;
+      const join = seedNode === undefined ? "" : `${seedNode.host}:${seedNode.port + BUS_PORT_OFFSET}`;
+      return { join, bootstrapExpect: nodes, replicas, plugins: { replication } };
+    },
+  });
+  const { simulation } = world;
+  const history = new History<KeysInput, readonly KeyOutput[]>(() => simulation.nowMs);
+
+  // --- what looks on ---
+
+  const bulkKeys = isBulky ? Array.from({ length: 12 }, (_, at) => `bulk:${at}`) : [];
+  const slots = [...new Set([...OBJECTS.flatMap(({ keys }) => keys), ...bulkKeys].map(slotOf))].toSorted(
+    (a, b) => a - b,
+  );
+  const equal = new EqualAtEqualPositions(slots);
+  const checkers = [
+    equal,
+    new PositionsGoForward(),
+    new CommittedIsHeld(),
+    new HeirsAreWhole(),
+    new ReplicasRemoveNothing(),
+    new KeysAreInTheirShard(),
+    // The log is trimmed when it is over its size by a quarter, a segment of it at a time; and an entry may be written then.
+    new LogsAreBounded((ringMib * 1.25 + 2) * MEBIBYTE),
+  ];
+  const looker = random.fork("looks");
+  let broken: unknown;
+  const look = (): void => {
+    const seen = lookAt(world.views);
+    try {
+      if (seen !== undefined) for (const checker of checkers) checker.look(seen);
+    } catch (thrown) {
+      broken ??= thrown;
+    }
+  };
+  const lookOn = (): void => {
+    look();
+    simulation.after(looker.exponential(LOOK_EVERY_MS), "checkers look", lookOn);
+  };
+  simulation.check("what shards promise", () => {
+    if (broken !== undefined) throw broken;
+  });
+  simulation.explain(() => lookAt(world.views)?.members.map(describeMember).join("\n"));
+
+  // --- who acts ---
+
+  const clientHosts: SimHost[] = [];
+  const clients: KeysClient[] = [];
+  const bulkClients: BulkClient[] = [];
+  const operator = new ShardOperator(world, random.fork("operator"), { isPromoting: true, clients: () => clientHosts });
+  const clientCount = drawn.pick([2, 4, 6]);
+  const pauseMs = drawn.pick([5, 40]);
+  const injector = new FaultInjector(simulation, swarm, {
+    hosts: world.hosts,
+    bystanders: addClients(),
+    mayCrash: (host) => world.mayCrash(host) && operator.mayCrash(host.name),
+  });
+
+  // --- what happens ---
+
+  await simulation.runUntil("the cluster to be founded", () => isWhole(world.views, nodes), LIVENESS_MS);
+  if (!isFoundByNumber) await simulation.settle("replicas", addReplicas(world, shards), LIVENESS_MS);
+  // In some runs the first fill, too, happens under faults.
+  if (drawn.chance(0.7)) await simulation.runUntil("replicas in sync", areShardsWhole, LIVENESS_MS);
+  operator.start({
+    cutOffMs: drawn.pick([0, 0, 4000]),
+    plannedMs: drawn.pick([0, 0, 2500]),
+    moveMs: drawn.pick([0, 0, 0, 5000]),
+    settingMs: drawn.pick([0, 0, 2500]),
+  });
+  lookOn();
+  injector.start();
+  await simulation.runFor(safetyMs);
+  operator.stop();
+  injector.stopAndHeal();
+  operator.cutAgain();
+  await world.heal(injector);
+  operator.cutAgain();
+  await simulation.runUntil("the operator to be done", () => operator.isIdle, LIVENESS_MS);
+  const lost = new Set(operator.lostShards().map(({ id }) => id));
+  for (const client of [...clients, ...bulkClients]) client.stop();
+  await simulation.runUntil(
+    "one leader, and every node admitted with the same map",
+    () => isWhole(world.views, nodes),
+    LIVENESS_MS,
+  );
+  simulation.explain(() => problemOf(lost));
+  // Three members in sync are there for a shard of three only.
+  const [operatorView] = world.views;
+  const lowered = operatorView?.topology.request(
+    { type: "change-setting", name: "min-in-sync", value: "1" },
+    "all is well",
+  );
+  if (lowered !== undefined) await simulation.settle("the minimum", lowered, LIVENESS_MS);
+  await simulation.runUntil("all replicas in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
+  const reader = clients[0];
+  if (reader !== undefined) {
+    for (const object of OBJECTS) {
+      const shard = newestMapOf(world.views)?.shards.find(({ slots: owned }) =>
+        owned.some(({ first, last }) => slotOf(object.keys[0]) >= first && slotOf(object.keys[0]) <= last),
+      );
+      if (shard === undefined || lost.has(shard.id)) continue;
+      await simulation.settle(`key ${object.name} to be read`, reader.read(object), LIVENESS_MS);
+    }
+  }
+  await simulation.runUntil("all replicas level", () => problemOf(lost) === undefined, LIVENESS_MS);
+  look();
+  await simulation.runFor(1);
+  for (const { node, name } of world.views) {
+    if (node.replyGate.waitingCount > 0) throw simulation.error(`${name} holds ${node.replyGate.waitingCount} replies`);
+  }
+
+  const report = checkHistory(history.operations(), keysModel);
+  if (report.verdict !== "linearizable")
+    throw simulation.error(`The clients' history is wrong. ${formatReport(report)}`);
+  const sum = (of: (client: KeysClient) => number): number => clients.reduce((total, client) => total + of(client), 0);
+  return {
+    traceHash: simulation.traceHash,
+    virtualMs: simulation.nowMs,
+    events: simulation.scheduler.executed,
+    nodes,
+    shards,
+    answered: sum(({ answered }) => answered),
+    redirected: sum(({ redirected }) => redirected),
+    refused: sum(({ refused }) => refused),
+    unknown: sum(({ unknown }) => unknown),
+    ...operator.counts,
+    lost: lost.size,
+    compared: equal.compared,
+    faults: injector.summary(),
+  };
+
+  function addClients(): readonly SimHost[] {
+    const addresses = world.members.map(({ host, port }) => `${host}:${port}`);
+    for (let at = 1; at <= clientCount; at += 1) {
+      const host = simulation.addHost(`10.0.1.${at}`, async (own) => {
+        const client = new KeysClient({ name: `c${at}`, world: own, addresses, objects: OBJECTS, history, pauseMs });
+        clients.push(client);
+        await client.run();
+      });
+      clientHosts.push(host);
+    }
+    if (isBulky) {
+      const host = simulation.addHost("10.0.1.200", async (own) => {
+        const client = new BulkClient({ world: own, addresses, keys: bulkKeys });
+        bulkClients.push(client);
+        await client.run();
+      });
+      clientHosts.push(host);
+    }
+    return clientHosts;
+  }
+
+  function problemOf(besides: ReadonlySet<string>): string | undefined {
+    const seen = lookAt(world.views);
+    if (seen === undefined) return "nobody runs";
+    const kept = seen.newest.shards.filter(({ id }) => !besides.has(id));
+    return problemOfShards({ ...seen, newest: { ...seen.newest, shards: kept } });
+  }
+
+  function areShardsWhole(): boolean {
+    const seen = lookAt(world.views);
+    return (
+      seen !== undefined && seen.newest.shards.every(({ inSync, replicas: own }) => inSync.length === own.length + 1)
+    );
+  }
+}
+
+/** Makes the nodes without slots replicas, each in turn of another shard. */
+async function addReplicas(world: ClusterWorld, shards: number): Promise<void> {
+  for (const [at, member] of world.members.entries()) {
+    if (at >= shards) await addReplica(world, member, at % shards);
+  }
+}
+
+async function addReplica(world: ClusterWorld, { host }: ListedNode, at: number): Promise<void> {
+  for (;;) {
+    const [view] = world.ready;
+    const shard = view?.topology.map.shards.filter(({ slots }) => slots.length > 0)[at];
+    const node = world.views.find(({ name }) => name === host)?.node.facts.id;
+    if (view !== undefined && shard !== undefined && node !== undefined) {
+      const request = { type: "add-replica", shard: shard.id, shardVersion: shard.version, node } as const;
+      if ((await view.topology.request(request, "a replica")).type === "done") return;
+    }
+    await new Promise<void>((resolve) => void world.simulation.after(50, "operator", resolve));
+  }
+}
+
+function slotOf(key: string): number {
+  const bytes = new TextEncoder().encode(key);
+  return keySlot(bytes, 0, bytes.length);
+}

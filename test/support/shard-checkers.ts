@@ -1,0 +1,280 @@
+/**
+ * Checkers of shards with replicas. Each looks at whole nodes from outside, at moments that the run draws, between two events; small, and of one promise.
+ *
+ * "The newest map" is the one of the highest version that any node that runs has applied: it is committed.
+ */
+import { SLOT_COUNT } from "../../src/codec/slot.ts";
+import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts";
+import { type LogPosition, type Replication, replicationService } from "../../src/contracts/replication.ts";
+import type { ClusterMap, ShardRecord } from "../../src/contracts/topology.ts";
+import type { NodeView } from "./cluster-checkers.ts";
+import { Violation } from "./raft-checkers.ts";
+
+/** A node that runs, as these checkers see it. */
+export interface MemberLook {
+  readonly view: NodeView;
+  readonly replication: Replication;
+  readonly keyspace: Keyspace;
+  /** The shard that it has a role in, by its own map. */
+  readonly shard: ShardRecord | undefined;
+}
+
+/** What is looked at: all at one moment. */
+export interface ShardsLook {
+  readonly newest: ClusterMap;
+  readonly members: readonly MemberLook[];
+}
+
+/** The map of the highest version; `undefined` if nobody runs. */
+export function newestMapOf(views: readonly NodeView[]): ClusterMap | undefined {
+  let newest: ClusterMap | undefined;
+  for (const { topology } of views)
+    if (newest === undefined || topology.map.version > newest.version) newest = topology.map;
+  return newest;
+}
+
+/** The node that runs as what a map says of it: this very start. */
+export function runningMember(map: ClusterMap, views: readonly NodeView[], id: string): NodeView | undefined {
+  const record = map.nodes.find((node) => node.id === id);
+  return views.find(({ node }) => node.facts.id === id && node.facts.runId === record?.start);
+}
+
+/** Whether a primary runs as the one that has the shard's data. */
+export function runningPrimary(map: ClusterMap, views: readonly NodeView[], shard: ShardRecord): NodeView | undefined {
+  const record = map.nodes.find((node) => node.id === shard.primary);
+  return record?.incarnation === shard.primaryIncarnation ? runningMember(map, views, shard.primary) : undefined;
+}
+
+export function lookAt(views: readonly NodeView[]): ShardsLook | undefined {
+  const newest = newestMapOf(views);
+  if (newest === undefined) return undefined;
+  const members = views.flatMap((view) => {
+    const replication = view.node.service(replicationService);
+    const keyspace = view.node.service(keyspaceService);
+    if (replication === undefined || keyspace === undefined) return [];
+    return [{ view, replication, keyspace, shard: view.topology.selfShard }];
+  });
+  return { newest, members };
+}
+
+/** What a member holds is what its position says: it writes or follows a log, and nothing is under way that no entry has yet. */
+function settledPosition({ view, replication, shard }: MemberLook): LogPosition | undefined {
+  const { role, position } = replication;
+  // A primary that nobody follows writes no log.
+  if (role === "none" || (role === "primary" && shard?.replicas.length === 0)) return undefined;
+  // An entry that is being written is in its keys, and not in its position.
+  return position !== undefined && view.node.replyGate.last <= position.sequence ? position : undefined;
+}
+
+/** Members of a shard that are at the same place of its log hold the same, whenever they were there. */
+export class EqualAtEqualPositions {
+  readonly #digests = new Map<string, { readonly digest: string; readonly by: string }>();
+  readonly #slots: readonly number[];
+
+  /** @param slots Those in which there are keys. */
+  constructor(slots: readonly number[]) {
+    this.#slots = slots;
+  }
+
+  /** Digests that were compared with another member's. */
+  compared = 0;
+
+  look({ members }: ShardsLook): void {
+    for (const member of members) {
+      const position = settledPosition(member);
+      if (position === undefined || member.shard === undefined) continue;
+      const place = `${member.shard.id} ${position.epoch}/${position.sequence}`;
+      const digest = this.#digestOf(member);
+      const { name } = member.view;
+      const before = this.#digests.get(place);
+      if (before === undefined) {
+        this.#digests.set(place, { digest, by: name });
+        continue;
+      }
+      if (before.by !== name) this.compared += 1;
+      if (before.digest !== digest) {
+        throw new Violation(`${name} is at ${place} and holds ${digest}; ${before.by} held ${before.digest} there`);
+      }
+    }
+  }
+
+  #digestOf({ keyspace }: MemberLook): string {
+    const slots = this.#slots.map((slot) => {
+      const digest = keyspace.digestSlot(slot);
+      return keyspace.slotSize(slot) === 0 ? "" : `${slot}:${digest}`;
+    });
+    return `${keyspace.size} keys, ${slots.filter((each) => each !== "").join(" ")}`;
+  }
+}
+
+/** A node's place in its shard's log never goes back. */
+export class PositionsGoForward {
+  readonly #seen = new Map<string, LogPosition>();
+
+  look({ members }: ShardsLook): void {
+    for (const { view, replication, shard } of members) {
+      const { position } = replication;
+      if (position === undefined || shard === undefined) continue;
+      const key = `${view.name} ${view.node.facts.runId} ${shard.id}`;
+      const before = this.#seen.get(key);
+      if (before !== undefined && isBefore(position, before)) {
+        throw new Violation(
+          `${view.name} went back in the log of ${shard.id}: from ${formatPosition(before)} to ${formatPosition(position)}`,
+        );
+      }
+      this.#seen.set(key, position);
+    }
+  }
+}
+
+/** What a primary takes for committed, and lets replies leave by, is held by every member that may be the next primary: those in the sets of the newest map. */
+export class CommittedIsHeld {
+  look({ newest, members }: ShardsLook): void {
+    for (const member of members) {
+      const { view, replication, shard } = member;
+      if (shard === undefined || replication.role !== "primary" || shard.replicas.length === 0) continue;
+      const { committed: gate, last } = view.node.replyGate;
+      const { epoch } = replication.position ?? { epoch: 0 };
+      // An open gate: all that there is.
+      const sequence = Math.max(replication.committed, gate === Number.POSITIVE_INFINITY ? last : gate);
+      for (const id of this.#heirs(newest, shard)) {
+        const heir = members.find((each) => each.view === runningMember(newest, [each.view], id));
+        if (heir === undefined || heir === member) continue;
+        // By its own map it is not there yet: it was added, and may not be in the sets.
+        if (heir.shard?.id !== shard.id)
+          throw new Violation(`${heir.view.name} is in the sets of shard ${shard.id}, and does not know it`);
+        const { position } = heir.replication;
+        const isHeld = position !== undefined && (position.epoch > epoch || position.sequence >= sequence);
+        if (!isHeld) {
+          throw new Violation(
+            `${view.name} takes ${sequence} of epoch ${epoch} for committed, and ${heir.view.name} of its sets is at ${formatPosition(position)}`,
+          );
+        }
+      }
+    }
+  }
+
+  #heirs(newest: ClusterMap, own: ShardRecord): ReadonlySet<string> {
+    const agreed = newest.shards.find(({ id }) => id === own.id);
+    // By a map in which another leads, the members' logs are another's.
+    if (agreed?.primary !== own.primary || agreed.primaryEpoch !== own.primaryEpoch) return new Set();
+    return new Set([...agreed.inSync, ...agreed.eligible]);
+  }
+}
+
+/** Members in the sets of the newest map, which may be the next primary, have everything whole. */
+export class HeirsAreWhole {
+  look({ newest, members }: ShardsLook): void {
+    for (const { view, replication, shard } of members) {
+      const agreed = newest.shards.find(({ id }) => id === shard?.id);
+      if (agreed === undefined || runningMember(newest, [view], view.node.facts.id) === undefined) continue;
+      if (replication.role !== "replica" || replication.position !== undefined) continue;
+      const { id } = view.node.facts;
+      if (agreed.inSync.includes(id) || agreed.eligible.includes(id)) {
+        throw new Violation(`${view.name} is in the sets of shard ${agreed.id}, and has nothing whole`);
+      }
+    }
+  }
+}
+
+/** A replica removes no key because it has expired. */
+export class ReplicasRemoveNothing {
+  readonly #expired = new Map<string, number>();
+
+  look({ members }: ShardsLook): void {
+    for (const { view, replication, keyspace } of members) {
+      const key = `${view.name} ${view.node.facts.runId}`;
+      if (replication.role !== "replica") {
+        this.#expired.delete(key);
+        continue;
+      }
+      const before = this.#expired.get(key);
+      if (before !== undefined && keyspace.expiredCount !== before) {
+        throw new Violation(
+          `${view.name} is a replica, and has removed ${keyspace.expiredCount - before} expired keys`,
+        );
+      }
+      this.#expired.set(key, keyspace.expiredCount);
+    }
+  }
+}
+
+/** The log takes up what the settings say, and little more. */
+export class LogsAreBounded {
+  readonly #maxBytes: number;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  look({ members }: ShardsLook): void {
+    for (const { view, replication } of members) {
+      if (replication.logBytes > this.#maxBytes) {
+        throw new Violation(`${view.name}'s log takes up ${replication.logBytes} bytes, more than ${this.#maxBytes}`);
+      }
+    }
+  }
+}
+
+/** Nobody holds keys of slots that its shard does not own. */
+export class KeysAreInTheirShard {
+  look({ members }: ShardsLook): void {
+    for (const { view, replication, keyspace, shard } of members) {
+      if (replication.position === undefined || keyspace.size === 0) continue;
+      let size = 0;
+      for (const { first, last } of shard?.slots ?? []) {
+        for (let slot = first; slot <= last; slot += 1) size += keyspace.slotSize(slot);
+      }
+      if (size !== keyspace.size) {
+        throw new Violation(`${view.name} holds ${keyspace.size} keys, of which ${size} are in its shard's slots`);
+      }
+    }
+  }
+}
+
+/** Why the shards are not whole yet: each replica is in sync, follows, and is where its primary is. `undefined` if they are. */
+export function problemOfShards({ newest, members }: ShardsLook): string | undefined {
+  for (const shard of newest.shards) {
+    if (shard.replicas.length === 0) continue;
+    const find = (id: string): MemberLook | undefined => members.find(({ view }) => view.node.facts.id === id);
+    const primary = find(shard.primary);
+    const name = `shard ${shard.id.slice(0, 8)}`;
+    if (primary?.replication.role !== "primary") return `${name}: nobody leads`;
+    if (shard.inSync.length !== shard.replicas.length + 1) return `${name}: ${shard.inSync.length} in sync`;
+    const position = settledPosition(primary);
+    if (position === undefined) return `${name}: its primary writes`;
+    if (primary.replication.committed < position.sequence) return `${name}: not all is committed`;
+    for (const id of shard.replicas) {
+      const replica = find(id);
+      if (replica?.replication.role !== "replica") return `${name}: a replica is missing`;
+      if (replica.replication.waitingFor !== undefined)
+        return `${replica.view.name}: ${replica.replication.waitingFor}`;
+      const reached = settledPosition(replica);
+      if (reached === undefined || isBefore(reached, position)) return `${replica.view.name} is behind`;
+      if (replica.replication.committed < position.sequence) return `${replica.view.name} waits for what is committed`;
+      for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+        if (replica.keyspace.slotSize(slot) !== primary.keyspace.slotSize(slot)) return `slot ${slot} differs`;
+      }
+    }
+  }
+  return undefined;
+}
+
+function isBefore(one: LogPosition, other: LogPosition): boolean {
+  return one.epoch < other.epoch || (one.epoch === other.epoch && one.sequence < other.sequence);
+}
+
+function formatPosition(position: LogPosition | undefined): string {
+  return position === undefined ? "no place" : `${position.epoch}/${position.sequence}`;
+}
+
+/** A member, for people. */
+export function describeMember({ view, replication, keyspace, shard }: MemberLook): string {
+  const { role, position, committed, waitingFor, replicas } = replication;
+  const { replyGate } = view.node;
+  const followers = replicas.map(
+    ({ nodeId, state, isInSync, acknowledged }) =>
+      `${nodeId.slice(0, 4)} ${state} ${isInSync ? "in sync" : ""} ${acknowledged}`,
+  );
+  return `${view.name} ${view.node.facts.id.slice(0, 4)} ${role} of ${shard?.id.slice(0, 4) ?? "-"} v${shard?.version ?? 0} at ${formatPosition(position)}, committed ${committed}, gate ${replyGate.committed} of ${replyGate.last} (${replyGate.waitingCount} wait), ${keyspace.size} keys, in sync ${shard?.inSync.map((id) => id.slice(0, 4)).join(",") ?? ""} eligible ${shard?.eligible.map((id) => id.slice(0, 4)).join(",") ?? ""}; ${followers.join("; ")} ${waitingFor ?? ""}`;
+}
