@@ -13,6 +13,9 @@
  * 3. It looks at each shard several times in a beat (`judgement.ts`): where the primary is gone and its lease is over, it asks the map for a promotion.
  * 4. Slots that were taken from a node which lost its lease since are served by whoever has them: the leader says so in its stead.
  *
+ * A planned failover (CLUSTER FAILOVER, and a primary that is told to stop) hands over without an error to any client: the primary holds commands until the replica
+ * has everything, gives its lease up, and says so; the leader promotes. If it can not, it says so by a record, and the primary goes on.
+ *
  * A lease is watched by two: the gate of replies looks at the clock when a reply leaves (`src/reply-gate.ts`); and while there is no lease, a handler of `commandBefore`
  * refuses what would touch keys. While there is one, commands pay nothing.
  *
@@ -21,6 +24,7 @@
 import { Type } from "@sinclair/typebox";
 import type { Call } from "../src/call.ts";
 import { encodeLeaseMessage, readLeaseMessage } from "../src/codec/lease-codec.ts";
+import { splitUsage } from "../src/command-syntax.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { Verdict } from "../src/contracts/commands.ts";
@@ -30,10 +34,13 @@ import { membershipService } from "../src/contracts/membership.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { type NodeId, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { StartError } from "../src/errors.ts";
+import { within } from "../src/consensus/within.ts";
 import { Desk, type Suspicion } from "../src/failover/desk.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { LeaseKeeper } from "../src/protocol/failover/lease-keeper.ts";
-import type { Beat, LeaseMessage, LeaseOptions, Surrender } from "../src/protocol/failover/types.ts";
+import type { Beat, LeaseMessage, LeaseOptions, Surrender, Wish } from "../src/protocol/failover/types.ts";
+import { SYNTAX_ERROR } from "../src/replies.ts";
+import { refuseExtraArguments } from "../src/subcommand-help.ts";
 import type { Timer } from "../src/world.ts";
 
 const settingsSchema = Type.Object({
@@ -56,6 +63,12 @@ const settingsSchema = Type.Object({
     minimum: 0,
     maximum: 100,
   }),
+  handOverMs: Type.Integer({
+    description:
+      "How long a primary that hands over holds commands until the replica has all of its log, in milliseconds. If it has not by then, nothing has happened.",
+    default: 1000,
+    minimum: 10,
+  }),
 });
 
 /** How often the leader looks at the shards, in milliseconds: a beat that others have, too. */
@@ -65,6 +78,13 @@ const BARRIER_MS = 1000;
 /** Links that broke are told for so long, in leases. */
 const BROKEN_LEASES = 1;
 const MAX_BROKEN = 16;
+/** How long the leader's answer to a wish is waited for, in milliseconds. */
+const WISH_MS = 1000;
+/** How often a node that stops looks whether somebody has taken over, in milliseconds. */
+const RETIRE_STEP_MS = 5;
+
+const NO_LEADER =
+  "CLUSTERDOWN no majority of the voters agrees on a leader, and nobody is promoted without one, not by TAKEOVER either; a majority that is lost for good is replaced by one survivor's map: bunch recover --from DATA-DIR";
 
 /** Commands that touch keys, whether they name some or not. */
 const TOUCHES = CommandBits.write | CommandBits.readonly;
@@ -97,6 +117,11 @@ export default definePlugin({
     const keeper = new LeaseKeeper();
     let leaseState: LeaseState = "none";
     let surrender: Surrender | undefined;
+    let isHandingOver = false;
+    /** The commands that were held for a planned failover go on when there is a lease again, or at this moment, in monotonic milliseconds. */
+    let resumesAtMs: number | undefined;
+    const wishes = new Map<number, (problem: string | undefined) => void>();
+    let lastWish = 0;
     /** Why it was not granted a lease, the last time, and when there was an answer at all. */
     let refusal = "no leader has granted one yet";
     let answeredAtMs = Number.NEGATIVE_INFINITY;
@@ -157,6 +182,10 @@ export default definePlugin({
           timer = undefined;
           if (!isStopped) guard();
         });
+      }
+      if (resumesAtMs !== undefined && (isServing || nowMs >= resumesAtMs)) {
+        resumesAtMs = undefined;
+        replication?.resume();
       }
       if (before === leaseState) return;
       const reason = whyLapsed(nowMs);
@@ -275,6 +304,86 @@ export default definePlugin({
     /** The desk, while this node leads: it may have stopped doing so since it was looked at. */
     const leading = (): Desk | undefined => (consensus?.leadership?.term === deskTerm ? desk : undefined);
 
+    // --- what is wished ---
+
+    const leadOn = (wanted: Wish, cause: string): string | undefined => {
+      const open = leading();
+      return open === undefined
+        ? "TRYAGAIN the node that was asked does not lead, or has just begun to"
+        : open.wish(wanted, cause);
+    };
+    /** Asks the leader. @returns Why it does not begin; `undefined` if it does. */
+    const wish = (wanted: Wish, cause: string): Promise<string | undefined> => {
+      const to = consensus?.status.leader;
+      if (to === undefined) return Promise.resolve(NO_LEADER);
+      lastWish += 1;
+      const id = lastWish;
+      return new Promise((resolve) => {
+        const settle = (problem: string | undefined): void => {
+          wishes.delete(id);
+          deadline.cancel();
+          resolve(problem);
+        };
+        const deadline = clock.after(WISH_MS, () => settle(`${NO_LEADER} (the leader does not answer)`));
+        wishes.set(id, settle);
+        send(to, { type: "wish", id, wish: wanted, cause });
+      });
+    };
+    /**
+     * A primary hands its shard over:
+     * 1. commands are held, until the replica has all of the log;
+     * 2. the lease is given up, which every beat says from then on: only now the leader may promote;
+     * 3. the shard has another version: with another primary, or with this one, which serves again.
+     * Until 2 it may go on by itself; from then on only the map ends it (SAFETY 13).
+     */
+    const handOver = async ({
+      shard,
+      shardVersion,
+      to,
+    }: Extract<LeaseMessage, { type: "hand-over" }>): Promise<void> => {
+      const present = topology.selfShard;
+      if (replication === undefined || isHandingOver || leaseState !== "held") return;
+      if (present?.id !== shard || present.version !== shardVersion || !isPrimary()) return;
+      isHandingOver = true;
+      try {
+        const isLevel = await replication.handOver(to, settings.handOverMs);
+        const { selfShard } = topology;
+        if (isStopped || selfShard?.primary !== node.id) return;
+        if (!isLevel) {
+          log.warn("failover: not handed over: the replica has not got all of the log in time", { shard, to });
+          replication.resume();
+          return;
+        }
+        surrender = { to, shardVersion: selfShard.version };
+        keeper.surrender();
+        guard();
+        beat();
+      } catch (thrown) {
+        context.fault(thrown);
+      } finally {
+        isHandingOver = false;
+      }
+    };
+    /** Before it stops, a primary has the best of its replicas take over. */
+    const retire = async (): Promise<void> => {
+      const shard = topology.selfShard;
+      if (!isPrimary() || shard === undefined || shard.replicas.length === 0 || replication === undefined) return;
+      const [heir] = replication.replicas
+        .filter(({ isInSync, state }) => isInSync && state === "following")
+        .toSorted((one, other) => one.lag - other.lag);
+      const cause = `node ${topology.self.name || node.id} stops`;
+      const problem =
+        heir === undefined
+          ? "no replica is in sync"
+          : await wish({ type: "hand-over", shard: shard.id, to: heir.nodeId }, cause);
+      if (problem === undefined) {
+        await within(clock, settings.handOverMs + settings.leaseMs, RETIRE_STEP_MS, () => !isPrimary());
+      }
+      if (!isPrimary()) return;
+      const reason = problem ?? "nobody has taken over in time";
+      log.warn("failover: stops without handing its shard over", { shard: shard.id, reason });
+    };
+
     // --- messages ---
 
     const received = (from: NodeId, message: LeaseMessage): void => {
@@ -291,9 +400,16 @@ export default definePlugin({
         case "call":
           beat();
           break;
-        case "wish":
+        case "wish": {
+          const { id, wish: wanted, cause } = message;
+          send(from, { type: "verdict", id, problem: leadOn(wanted, cause) });
+          break;
+        }
         case "verdict":
+          wishes.get(message.id)?.(message.problem);
+          break;
         case "hand-over":
+          if (from === consensus?.status.leader) void handOver(message);
           break;
         default:
           message satisfies never;
@@ -317,10 +433,15 @@ export default definePlugin({
     context.on(
       hooks.mapChanged,
       () => {
+        const { version = 0 } = topology.selfShard ?? {};
+        if (surrender !== undefined && (!isPrimary() || version > surrender.shardVersion)) {
+          surrender = undefined;
+          if (isPrimary()) resumesAtMs = clock.monotonicMs() + settings.renewMs;
+        }
         // 1. A node that becomes a primary, or is not alone any more, serves nothing before it has a lease. If it leads itself, it has it in the same moment.
         if (!needsLease() || leaseState !== "none") return;
         keeper.surrender();
-        shardVersion = topology.selfShard?.version ?? 0;
+        shardVersion = version;
         beat();
         guard();
       },
@@ -352,9 +473,67 @@ export default definePlugin({
       });
       context.every(LOOK_MS, lead);
     });
-    context.on(hooks.stop, () => {
+    context.on(hooks.stop, async () => {
+      await retire();
       isStopped = true;
       timer?.cancel();
+      for (const settle of wishes.values()) settle("the node stops");
+    });
+
+    // --- commands ---
+
+    const answer = (call: Call, wanted: Wish): void => {
+      const { client, command } = call;
+      const cause = `${command.fullName.toUpperCase().replace("|", " ")} from ${client.transport.remoteAddress}`;
+      const deferred = call.defer();
+      wish(wanted, cause).then(
+        (problem) =>
+          deferred.resolve((reply) => {
+            if (problem === undefined) reply.simple("OK");
+            else reply.error(problem);
+          }),
+        (thrown: unknown) => context.fault(thrown),
+      );
+    };
+    const failOver = (call: Call): void => {
+      const shard = topology.selfShard;
+      const isForced = call.count === 3 && (call.is(2, "FORCE") || call.is(2, "TAKEOVER"));
+      const master = shard === undefined ? undefined : membership?.member(shard.primary);
+      if (call.count > 3) refuseExtraArguments(call);
+      else if (call.count === 3 && !isForced) call.reply.error(SYNTAX_ERROR);
+      else if (shard === undefined || isPrimary()) {
+        call.reply.error("ERR You should send CLUSTER FAILOVER to a replica");
+      } else if (master?.state === "down" && !isForced) {
+        call.reply.error("ERR Master is down or failed, please use CLUSTER FAILOVER FORCE");
+      } else {
+        answer(call, { type: isForced ? "force" : "hand-over", shard: shard.id, to: node.id });
+      }
+    };
+    const acceptLoss = (call: Call): void => {
+      const id = call.text(2);
+      const shard = topology.map.shards.find((each) => each.id === id);
+      if (shard === undefined) call.reply.error(`ERR there is no shard ${id.slice(0, 64)}`);
+      else answer(call, { type: "accept-loss", shard: shard.id });
+    };
+    context.subcommand("cluster", {
+      ...splitUsage("failover [force_takeover:(FORCE | TAKEOVER)]"),
+      arity: -2,
+      flags: ["admin", "stale", "no_async_loading"],
+      group: "cluster",
+      summary: "Has this replica take over from its primary.",
+      complexity: "O(1)",
+      since: "3.0.0",
+      run: failOver,
+    });
+    context.subcommand("cluster", {
+      ...splitUsage("accept-loss shard-id"),
+      arity: 3,
+      flags: ["admin", "stale", "no_async_loading"],
+      group: "cluster",
+      summary: "Has a shard go on without acknowledged writes that nobody holds any more.",
+      complexity: "O(1)",
+      since: "bunch 0.1.0",
+      run: acceptLoss,
     });
 
     context.on(hooks.info, () => ({

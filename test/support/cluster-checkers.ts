@@ -1,6 +1,7 @@
 /** Checkers of a whole cluster: of its Raft group, with the small checkers of `raft-checkers.ts`, and of the map that it agrees on. */
 import { makeRoutes } from "../../plugins/hash-slot-router.ts";
 import type { RaftConsensus } from "../../plugins/raft.ts";
+import { failoverService } from "../../src/contracts/failover.ts";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { ClusterMap, ShardRecord, Topology } from "../../src/contracts/topology.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
@@ -282,7 +283,9 @@ export class MapChecker {
         if (((before >>> bit) & 1) === 1 && other === view) this.#servedBy[slot] = undefined;
         continue;
       }
-      if (other !== undefined && other !== view && !this.givenUp.has(other.node.facts.id)) {
+      // One whose lease is over serves nothing, whatever it takes for its own.
+      const isLapsed = other?.node.service(failoverService) !== undefined && !other.node.replyGate.isLeased();
+      if (other !== undefined && other !== view && !isLapsed && !this.givenUp.has(other.node.facts.id)) {
         throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
       }
       this.#servedBy[slot] = view;

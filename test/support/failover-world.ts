@@ -38,6 +38,7 @@ interface Running {
 export class FailoverWorld {
   readonly simulation: Simulation;
   readonly names: readonly string[];
+  readonly #isReal: boolean;
   readonly #running = new Map<string, Running>();
   /** Positions that nodes begin with, whenever they start. */
   readonly positions = new Map<string, FakeReplication["position"]>();
@@ -47,6 +48,7 @@ export class FailoverWorld {
   constructor(options: Partial<FailoverWorldOptions> = {}) {
     const { seed = 1, count = 3, slots = { a: ["0-16383"] }, failover = {}, isReal = false } = options;
     const settingsOf = options.settingsOf ?? ((): Config => ({}));
+    this.#isReal = isReal;
     this.simulation = new Simulation(seed, {
       driftPpm: 2000,
       ...options.simulation,
@@ -195,6 +197,11 @@ export class FailoverWorld {
     for (const name of replicas) {
       const { id, version: shardVersion } = this.shard("a");
       await this.change("a", { type: "add-replica", shard: id, shardVersion, node: this.idOf(name) });
+      // Its primary sees by itself that it has everything.
+      if (this.#isReal) {
+        await this.until(`${name} to be in sync`, () => this.shard("a").inSync.includes(this.idOf(name)));
+        continue;
+      }
       const { inSync, eligible, version } = this.shard("a");
       const next = [...inSync, this.idOf(name)];
       await this.change("a", { type: "change-in-sync", shard: id, shardVersion: version, inSync: next, eligible });
