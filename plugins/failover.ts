@@ -515,7 +515,7 @@ export default definePlugin({
       else answer(call, { type: "accept-loss", shard: shard.id });
     };
     context.subcommand("cluster", {
-      ...splitUsage("failover [force_takeover:(FORCE | TAKEOVER)]"),
+      ...splitUsage("failover [options:(FORCE | TAKEOVER)]"),
       arity: -2,
       flags: ["admin", "stale", "no_async_loading"],
       group: "cluster",
