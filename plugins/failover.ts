@@ -101,7 +101,6 @@ export default definePlugin({
   },
   provides: { failover: failoverService },
   settings: settingsSchema,
-  isOnByDefault: false,
   setup(context) {
     const { hooks, node, replyGate, settings, world } = context;
     const { clock, log } = world;

@@ -11,17 +11,34 @@
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
-import { replicationService } from "../src/contracts/replication.ts";
+import { type Replication, replicationService } from "../src/contracts/replication.ts";
 import { type NodeRecord, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 
+/** With nobody who replicates each node is a primary by itself. */
+const NOTHING_REPLICATED: Pick<
+  Replication,
+  "role" | "position" | "committed" | "replicas" | "waitingFor" | "last" | "acknowledgedBy" | "whenAcknowledged"
+> = {
+  role: "none",
+  position: undefined,
+  committed: 0,
+  replicas: [],
+  waitingFor: undefined,
+  last: 0,
+  acknowledgedBy: () => 0,
+  whenAcknowledged: () => Promise.resolve(0),
+};
+
 export default definePlugin({
   name: "replication-commands",
   summary: "ROLE, WAIT, CLIENT ACKS, and what INFO tells of replication.",
-  requires: { topology: topologyService, replication: replicationService },
+  requires: { topology: topologyService },
+  uses: { replication: replicationService },
   setup(context) {
-    const { topology, replication } = context.requires;
+    const { topology } = context.requires;
+    const replication = context.uses.replication ?? NOTHING_REPLICATED;
     const isReplica = (): boolean => replication.role === "replica";
     const primaryRecord = (): NodeRecord | undefined => topology.node(topology.selfShard?.primary ?? "");
     /** Where this node's copy of the log ends. */

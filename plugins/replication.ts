@@ -114,7 +114,8 @@ export default definePlugin({
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
-    let session = 0;
+    // No number of an earlier start's, of which frames may still be on their way.
+    let session = world.random.below(2 ** 31);
     let hooksOfPrimary: readonly (() => void)[] = [];
 
     // --- applying, at a replica ---
@@ -288,11 +289,11 @@ export default definePlugin({
       if (!isSameShard) isWhole = false;
       keyspace.removesExpired = role !== "replica";
       if (role === "primary" && shard !== undefined) {
+        // Copies of a shard that it has left: the map has it in neither set of that any more.
+        if (wasIn.role === "replica" && !isSameShard) keyspace.clear();
         if (shard.replicas.length === 0) {
           isWhole = false;
           replyGate.setCommitted(Number.POSITIVE_INFINITY);
-          // Copies of a shard that it has left: the map has it in neither set of that any more.
-          if (wasIn.role === "replica" && !isSameShard) keyspace.clear();
         } else if (primary === undefined) {
           startPrimary(shard, map);
         } else {
@@ -375,6 +376,9 @@ export default definePlugin({
       },
       get committed() {
         return primary?.committed ?? replica?.committed ?? committed;
+      },
+      get isChangingSets() {
+        return primary?.isChangingSets === true;
       },
       get logBytes() {
         return log.allocatedBytes;

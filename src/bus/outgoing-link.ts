@@ -288,7 +288,8 @@ export class OutgoingLink {
       if (wasOpen) log.info("bus link lost", fields);
       else log.debug("bus link not made", fields);
     }
-    this.#host.lost(this.#address, nodeId === "" ? undefined : nodeId);
+    // Who waits for a member's frames waits for nothing on a meeting link: both sides keep silent about that one.
+    if (this.kind === "member") this.#host.lost(this.#address, nodeId === "" ? undefined : nodeId);
   }
 }
 

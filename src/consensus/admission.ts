@@ -135,8 +135,10 @@ export class Admission {
   #rivalPlace({ id: asking, host, port }: Member): BusAddress | undefined {
     const { known, clock } = this.#host;
     const nowMs = clock.monotonicMs();
-    for (const member of this.#host.machine()?.configuration.members ?? []) {
-      if (nodeIdOf(member.id) !== nodeIdOf(asking)) continue;
+    const members = this.#host.machine()?.configuration.members ?? [];
+    // Two that ask at the same time are rivals as well.
+    for (const member of [...members, ...this.#waitingNow().values()]) {
+      if (member.id === asking || nodeIdOf(member.id) !== nodeIdOf(asking)) continue;
       const place = known.address(member.id) ?? member;
       const isElsewhere = place.host !== host || place.port !== port;
       const isAlive = member.id === this.#host.peer() || known.silentMs(member.id, nowMs) < GONE_MS;

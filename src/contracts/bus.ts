@@ -68,7 +68,7 @@ export interface Bus {
   sendDatagram(to: string, bytes: Uint8Array): boolean;
   /** The most bytes that a datagram carries. */
   readonly maxDatagramBytes: number;
-  /** Tells of open links of members that broke, and of connections that could not be made, or were refused. @param listener Gets the node's id where the link had proved it. */
+  /** Tells of links of members: of open ones that broke, and of those that could not be made, or were refused. @param listener Gets the node's id where the link had proved it. */
   onLinkLost(listener: (address: BusAddress, nodeId: string | undefined) => void): void;
 }
 

@@ -55,6 +55,8 @@ export interface Replication {
   readonly waitingFor: string | undefined;
   /** Memory that this node's copy of the log takes up. */
   readonly logBytes: number;
+  /** A primary has asked the map for other sets, and does not know yet what came of it. */
+  readonly isChangingSets: boolean;
   /** A primary's replicas; nobody otherwise. */
   readonly replicas: readonly ReplicaHealth[];
   /** The last entry of the log that a command's effects went into, or will. */

@@ -69,6 +69,8 @@ export interface PrimaryHost {
 
 /** The most bytes of entries in a frame: applied without a pause. */
 const FRAME_BYTES = 64 * 1024;
+/** The same while a replica is filled. A message that is longer comes in pieces. */
+const PIECE_BYTES = 256 * 1024;
 /** After how long without entries what is committed is told in a frame of its own. */
 const TELL_MS = 5;
 /** A change of the sets that was refused is asked for again after so long. */
@@ -84,6 +86,8 @@ interface Link {
   number: number;
   cursor: LogCursor;
   fill: SlotFill | undefined;
+  /** While it is filled: what waits to be sent, in order. */
+  readonly pieces: { readonly type: "effects" | "stream"; readonly bytes: Uint8Array; sent: number }[];
   sentBytes: number;
   acknowledgedBytes: number;
   sentAtMs: number;
@@ -162,6 +166,10 @@ export class ShardPrimary {
     return this.#isFull;
   }
 
+  get isChangingSets(): boolean {
+    return this.#asked !== undefined;
+  }
+
   get replicas(): readonly ReplicaHealth[] {
     const nowMs = this.#host.nowMs();
     return this.#shard.replicas.map((nodeId) => {
@@ -217,8 +225,10 @@ export class ShardPrimary {
     log.seal();
     this.#advance();
     for (const link of this.#links.values()) this.#pump(link);
-    log.trim(settings.ringBytes, this.#neededFrom());
-    this.#setFull(log.allocatedBytes > settings.ringBytes * 1.25);
+    const needed = this.#neededFrom();
+    log.trim(settings.ringBytes, needed);
+    // One entry may be larger than the ring: once all have it, nothing waits.
+    this.#setFull(log.allocatedBytes > settings.ringBytes * 1.25 && needed <= log.last);
   }
 
   /** Looks after links and sets. Called every 50 ms or so. */
@@ -266,14 +276,16 @@ export class ShardPrimary {
     if (isFill && this.#holds(from)) {
       // It leaves the sets first: what it has is overwritten.
       member.acknowledged = 0;
-      member.lostAtMs ??= Number.NEGATIVE_INFINITY;
+      // Also if its link broke before: below the minimum it would stay eligible, and never be filled.
+      member.lostAtMs = Number.NEGATIVE_INFINITY;
       this.#considerSets(nowMs);
       return refuse("this node leaves the in-sync and eligible sets first, since it is filled anew");
     }
     const start = cursor ?? log.cursorAt(log.openSequence);
     assert(start !== undefined, "a log has a place for its next entry");
     member.lostAtMs = undefined;
-    if (!isFill && position !== undefined) member.acknowledged = position.sequence;
+    // An earlier start of it may have acknowledged more: that is gone.
+    member.acknowledged = isFill ? 0 : (position?.sequence ?? 0);
     const link: Link = {
       nodeId: from,
       start: message.start,
@@ -281,6 +293,7 @@ export class ShardPrimary {
       number: 0,
       cursor: start,
       fill: isFill ? this.#host.startFill() : undefined,
+      pieces: [],
       sentBytes: 0,
       acknowledgedBytes: 0,
       sentAtMs: nowMs,
@@ -307,6 +320,8 @@ export class ShardPrimary {
     const member = this.#member(from);
     const nowMs = this.#host.nowMs();
     member.heardAtMs = nowMs;
+    // Some link broke that the session does not rest on: it goes on.
+    if (member.lostAtMs !== Number.NEGATIVE_INFINITY) member.lostAtMs = undefined;
     link.acknowledgedBytes = Math.max(link.acknowledgedBytes, message.bytes);
     if (link.fill === undefined && message.sequence > member.acknowledged) {
       member.acknowledged = message.sequence;
@@ -329,8 +344,10 @@ export class ShardPrimary {
     else this.#drop(link, `it answered what makes no sense: ${link.fill.refusal}`);
   }
 
-  /** A member's link broke. */
+  /** A member's link broke. What was on its way is lost, and if nothing was, nobody would say hello again. */
   linkLost(nodeId: NodeId): void {
+    const link = this.#links.get(nodeId);
+    if (link !== undefined) return this.#drop(link, "the link to it broke");
     const member = this.#members.get(nodeId);
     if (member !== undefined) member.lostAtMs ??= this.#host.nowMs();
   }
@@ -390,37 +407,56 @@ export class ShardPrimary {
     }
   }
 
-  /** A message of the stream may only follow everything that is in the log, and each is followed by whatever else there is to do in this turn. */
+  /**
+   * Goes on with filling. A message of the stream may only follow everything that is in the log, and is itself followed by whatever else there is to do in this
+   * turn. What is long goes in pieces, as the window allows; whatever comes after it waits.
+   */
   #pumpFill(link: Link, fill: SlotFill): void {
-    const { log, settings } = this.#host;
-    log.seal();
-    while (link.sentBytes - link.acknowledgedBytes < settings.windowBytes) {
-      const entry = log.readEntry(link.cursor);
-      if (entry === undefined) break;
-      const effects = fill.effectsOf(entry);
-      const { session, number } = link;
-      if (effects !== undefined && !this.#send(link, { type: "effects", session, number, bytes: effects })) return;
-    }
-    if (!log.isAtEnd(link.cursor)) return;
-    if (link.sentBytes - link.acknowledgedBytes >= settings.windowBytes) return;
+    const { log } = this.#host;
     const { session } = link;
-    if (fill.isDone) {
-      link.fill = undefined;
-      this.#host.fillEnded(fill);
-      const { position, history } = log;
-      this.#send(link, { type: "level", session, number: link.number, position, history });
-      this.#host.events.info("replica is filled", { replica: link.nodeId, ...fill.progress });
+    log.seal();
+    while (this.#sendPieces(link)) {
+      const entry = log.readEntry(link.cursor);
+      if (entry !== undefined) {
+        const bytes = fill.effectsOf(entry);
+        if (bytes !== undefined) link.pieces.push({ type: "effects", bytes, sent: 0 });
+        continue;
+      }
+      if (fill.isDone) {
+        link.fill = undefined;
+        this.#host.fillEnded(fill);
+        const { position, history } = log;
+        this.#send(link, { type: "level", session, number: link.number, position, history });
+        this.#host.events.info("replica is filled", { replica: link.nodeId, ...fill.progress });
+        return;
+      }
+      let hasMore = false;
+      do {
+        const bytes = fill.next();
+        hasMore = bytes !== undefined;
+        if (bytes !== undefined) link.pieces.push({ type: "stream", bytes, sent: 0 });
+      } while (hasMore && fill.isInRow);
+      if (!this.#sendPieces(link) || !hasMore) return;
+      // One message a turn: what clients want comes in between.
+      this.#flushSoon();
       return;
     }
-    let hasMore = false;
-    do {
-      const bytes = fill.next();
-      if (bytes === undefined) break;
-      hasMore = this.#send(link, { type: "stream", session, number: link.number, bytes });
-    } while (hasMore && fill.isInRow);
-    if (!hasMore) return;
-    // One piece a turn: what clients want comes in between.
-    this.#flushSoon();
+  }
+
+  /** Sends what waits to be sent while a replica is filled. @returns Whether nothing does any more. */
+  #sendPieces(link: Link): boolean {
+    const { windowBytes } = this.#host.settings;
+    for (let next = link.pieces[0]; next !== undefined; next = link.pieces[0]) {
+      if (link.sentBytes - link.acknowledgedBytes >= windowBytes) return false;
+      const end = Math.min(next.bytes.length, next.sent + PIECE_BYTES);
+      const bytes = next.bytes.subarray(next.sent, end);
+      next.sent = end;
+      const isLast = end === next.bytes.length;
+      if (isLast) link.pieces.shift();
+      const { session, number } = link;
+      if (!this.#send(link, { type: next.type, session, number, isLast, bytes })) return false;
+    }
+    return true;
   }
 
   #sendEntries(link: Link, bytes: Uint8Array): boolean {

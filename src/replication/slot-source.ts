@@ -67,6 +67,8 @@ import { peekAny } from "./peek-any.ts";
 
 /** A chunk: what is copied, sent and stored within half a millisecond or so. */
 const DEFAULT_CHUNK_BYTES = 65_536;
+/** Room of a chunk for what its last step adds, so that it seldom need be made larger. */
+const CHUNK_MARGIN_BYTES = 1024;
 /** Keys of a chunk, for small ones, which cost more than their bytes. */
 const DEFAULT_CHUNK_KEYS = 512;
 /** Slots that are offered and not done. Enough that the channel is not idle for the time of an answer; few, since their effects go over and may be of no use. */
@@ -324,7 +326,8 @@ export class SlotSource {
   }
 
   #nextChunk(): Uint8Array | undefined {
-    const writer = new ChunkWriter(this.#chunkBytes);
+    if (!this.#hasSlot()) return undefined;
+    const writer = new ChunkWriter(this.#chunkBytes + CHUNK_MARGIN_BYTES);
     while (this.#hasRoom(writer) && this.#enterSlot(writer)) {
       this.#isAgainFirst = !this.#isAgainFirst;
       if (this.#isAgainFirst) this.#sendAgain(writer);
@@ -332,7 +335,7 @@ export class SlotSource {
       this.#sendAgain(writer);
       this.#leaveSlot(writer);
     }
-    return writer.steps === 0 ? undefined : writer.finish();
+    return writer.finish();
   }
 
   #nextEnd(): Uint8Array | undefined {
@@ -341,26 +344,36 @@ export class SlotSource {
     return encodeEnd();
   }
 
+  /** Whatever the limits are, a chunk says something. */
   #hasRoom(writer: ChunkWriter): boolean {
-    return writer.length < this.#chunkBytes && writer.steps < this.#chunkKeys;
+    return writer.steps === 0 || (writer.length < this.#chunkBytes && writer.steps < this.#chunkKeys);
+  }
+
+  /** Whether a slot is midway, or there is one to begin; `#streamedCount` is at it then. */
+  #hasSlot(): boolean {
+    if (this.#slot >= 0) return true;
+    while (this.#state(this.#streamedCount) === SlotState.level) this.#streamedCount += 1;
+    return this.#state(this.#streamedCount) === SlotState.wanted;
   }
 
   /** Begins the next slot that is wanted, unless one is midway. False if there is none, or it is not known yet. */
   #enterSlot(writer: ChunkWriter): boolean {
     if (this.#slot >= 0) return true;
-    for (; this.#streamedCount < this.#slots.length; this.#streamedCount += 1) {
-      const slot = this.#slots[this.#streamedCount] as number;
-      if (this.#states[slot] === SlotState.level) continue;
-      if (this.#states[slot] !== SlotState.wanted) return false;
-      this.#states[slot] = SlotState.midway;
-      this.#slot = slot;
-      this.#position = 0;
-      this.#isScanned = false;
-      this.#patience = PATIENCE;
-      writer.begin(slot);
-      return true;
-    }
-    return false;
+    if (!this.#hasSlot()) return false;
+    const slot = this.#slots[this.#streamedCount] as number;
+    this.#states[slot] = SlotState.midway;
+    this.#slot = slot;
+    this.#position = 0;
+    this.#isScanned = false;
+    this.#patience = PATIENCE;
+    writer.begin(slot);
+    return true;
+  }
+
+  /** The state of one of `#slots`; `undefined` behind the last. */
+  #state(index: number): number | undefined {
+    const slot = this.#slots[index];
+    return slot === undefined ? undefined : this.#states[slot];
   }
 
   /** Ends the slot if none of its keys is open. */

@@ -21,12 +21,8 @@ const digest = fc
 const offer: fc.Arbitrary<SlotOffer> = fc.oneof(
   range.map((empty) => ({ ...empty, keys: 0, digest: undefined })),
   fc
-    .record({
-      first: slot,
-      keys: fc.integer({ min: 1, max: 2 ** 40 }),
-      digest: fc.option(digest, { nil: undefined }),
-    })
-    .map((each) => ({ ...each, last: each.first })),
+    .tuple(slot, fc.integer({ min: 1, max: 2 ** 40 }), fc.option(digest, { nil: undefined }))
+    .map(([first, keys, itsDigest]) => ({ first, last: first, keys, digest: itsDigest })),
 );
 
 /** A step by its contents. */

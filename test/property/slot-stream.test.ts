@@ -88,7 +88,7 @@ async function fillAtRandom(pair: StreamPair, random: SimRandom): Promise<void> 
     if (command[0] === "flushall") continue;
     // Most of it is the same on both sides, so that many slots are equal.
     const where = random.chance(0.9) ? 3 : random.below(3);
-    if (where !== 0) await pair.client.execute(...command);
+    if (where !== 0) await pair.run(...command);
     if (where !== 1) await pair.applier.execute(...command);
   }
 }
@@ -100,7 +100,7 @@ describe("a slot stream brings the receiver to what the sender has", () => {
         await fillAtRandom(pair, random);
         const many = random.chance(0.5) ? 0 : 1 + random.below(1500);
         for (let index = 0; index < many; index += 1) {
-          await pair.client.execute("set", `{t}many${index}`, String(index));
+          await pair.run("set", `{t}many${index}`, String(index));
           if (random.chance(0.3)) await pair.applier.execute("set", `{t}old${index}`, String(index));
         }
         const options: SlotSourceOptions = {
@@ -116,7 +116,7 @@ describe("a slot stream brings the receiver to what the sender has", () => {
         const spread = random.fraction();
         const deliverChance = 0.2 + random.fraction() * 0.6;
         for (let step = 0; step < STEPS && pair.faults.length === 0; step += 1) {
-          if (random.chance(0.6)) await pair.client.execute(...draw(random, spread));
+          if (random.chance(0.6)) await pair.run(...draw(random, spread));
           if (random.chance(sendChance)) pair.send();
           if (random.chance(deliverChance)) for (let left = random.below(6); left > 0; left -= 1) await pair.deliver();
           if (random.chance(0.3)) pair.step();
@@ -127,7 +127,7 @@ describe("a slot stream brings the receiver to what the sender has", () => {
         expect(pair.faults).toEqual([]);
         expect(pair.differences()).toEqual([]);
         // What came after is applied as well.
-        for (let step = 0; step < 100; step += 1) await pair.client.execute(...draw(random, spread));
+        for (let step = 0; step < 100; step += 1) await pair.run(...draw(random, spread));
         while (pair.queued > 0) await pair.deliver();
         expect(pair.faults).toEqual([]);
         expect(pair.differences()).toEqual([]);

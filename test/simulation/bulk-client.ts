@@ -3,8 +3,11 @@ import { ReplyError, encodeCommand } from "../../src/codec/resp-reader.ts";
 import type { World } from "../../src/world.ts";
 import { SimConnection } from "./sim-connection.ts";
 
-const MAX_VALUE_BYTES = 150_000;
-const MAX_PAUSE_MS = 60;
+const MAX_VALUE_BYTES = 60_000;
+/** One in so many is longer than a small log. */
+const GIANT_ONE_IN = 60;
+const GIANT_BYTES = 1_600_000;
+const MAX_PAUSE_MS = 40;
 
 export interface BulkClientOptions {
   readonly world: World;
@@ -27,7 +30,8 @@ export class BulkClient {
     let address = addresses[0] ?? "";
     while (!this.#isStopped) {
       const key = keys[world.random.below(keys.length)] ?? "";
-      const value = "x".repeat(1 + world.random.below(MAX_VALUE_BYTES));
+      const isGiant = world.random.below(GIANT_ONE_IN) === 0;
+      const value = "x".repeat(1 + (isGiant ? GIANT_BYTES : world.random.below(MAX_VALUE_BYTES)));
       const attempt = await this.#connectionTo(address).request(encodeCommand(["SET", key, value]), 1);
       const [reply] = "replies" in attempt ? attempt.replies : [];
       const isMoved = reply instanceof ReplyError && reply.code === "MOVED";

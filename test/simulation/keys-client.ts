@@ -46,6 +46,8 @@ export class KeysClient {
   refused = 0;
   unknown = 0;
   readonly #options: KeysClientOptions;
+  /** It has stopped, and its last operation has ended. */
+  isDone = false;
   readonly #connections = new Map<string, SimConnection>();
   #isStopped = false;
   #counter = 0;
@@ -61,13 +63,14 @@ export class KeysClient {
       const isDone = await this.operate(...this.#draw());
       await this.#pause(isDone ? world.random.below(pauseMs) : RETRY_MS);
     }
+    this.isDone = true;
   }
 
   stop(): void {
     this.#isStopped = true;
   }
 
-  /** Reads all keys of an object, until that is answered. */
+  /** Reads all keys of an object, until that is answered. Once it is done. */
   async read({ name, keys }: KeysObject): Promise<void> {
     const commands = keys.map((key) => ({ name: "GET", key }) as const);
     while (!(await this.operate(name, commands))) await this.#pause(RETRY_MS);

@@ -121,8 +121,8 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
       faults,
       traceHash,
     } = result;
-    const { promoted, cutOff, planned, moved, lost, compared } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${faults}`;
+    const { promoted, killed, cutOff, planned, moved, lost, compared } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${killed} killed, ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${faults}`;
     return { told, traceHash, events };
   },
   async failover(seed) {

@@ -26,6 +26,7 @@ export class FakeReplication {
           committed: 0,
           last: 1,
           logBytes: 0,
+          isChangingSets: false,
           acknowledgedBy: () => 0,
           whenAcknowledged: () => Promise.resolve(0),
           waitingFor: undefined,

@@ -104,7 +104,10 @@ export class ScaleWorld {
     const { members, running } = this;
     const { name, host } = members[at] ?? { name: "", host: "" };
     const listed = members.slice(0, this.#voters);
-    const nodes = listed.map((member, index) => ({ ...member, slots: this.#slots.slice(index, index + 1) }));
+    const nodes = listed.map((member, index) => {
+      const slots = this.#slots.slice(index, index + 1);
+      return { name: member.name, host: member.host, port: member.port, slots };
+    });
     const raft = { maxVoters: this.#voters, snapshotBytes: SNAPSHOT_BYTES };
     const settings: Config =
       at < this.#voters

@@ -1,5 +1,5 @@
 /**
- * The operator of shards with replicas: promotes a member where a primary died, cuts primaries off and promotes others meanwhile, plans failovers, moves replicas
+ * The operator of shards with replicas: kills primaries, promotes a member where one died, cuts primaries off and promotes others meanwhile, plans failovers, moves replicas
  * to other shards, changes how many must be in sync.
  *
  * Where nodes fail over by themselves it promotes nobody: it cuts primaries off from nodes alone, and asks for failovers by the command.
@@ -31,7 +31,7 @@ const MAX_PROMOTION_MS = 1500;
 const HAND_OVER_MS = 400;
 
 export class ShardOperator {
-  readonly counts = { promoted: 0, cutOff: 0, planned: 0, moved: 0, settings: 0 };
+  readonly counts = { promoted: 0, killed: 0, cutOff: 0, planned: 0, moved: 0, settings: 0 };
   /** Hosts that somebody must be able to count on for now, or that nobody can: none of them is crashed. */
   readonly #spared = new Set<string>();
   /** Hosts that are cut off on purpose, with what cuts them. */
@@ -43,11 +43,15 @@ export class ShardOperator {
   #requests = 0;
   #underWay = 0;
   #isStopped = false;
+  #problem: unknown;
 
   constructor(world: ClusterWorld, random: SimRandom, options: ShardOperatorOptions) {
     this.#world = world;
     this.#random = random;
     this.#options = options;
+    world.simulation.check("what the operator does", () => {
+      if (this.#problem !== undefined) throw this.#problem;
+    });
   }
 
   /** Nothing that it began is unfinished. */
@@ -57,12 +61,14 @@ export class ShardOperator {
 
   /** @param kinds What it does on its own, and how often: in virtual milliseconds, on average; 0: not at all. */
   start(kinds: {
+    readonly killMs: number;
     readonly cutOffMs: number;
     readonly plannedMs: number;
     readonly moveMs: number;
     readonly settingMs: number;
   }): void {
     if (this.#options.isPromoting) this.#lookOn();
+    this.#repeat("kills", kinds.killMs, (random) => this.#kill(random));
     this.#repeat("cut-offs", kinds.cutOffMs, (random) => this.#cutOff(random));
     this.#repeat("planned", kinds.plannedMs, (random) => this.#handOver(random));
     this.#repeat("moves", kinds.moveMs, (random) => this.#moveReplica(random));
@@ -90,6 +96,8 @@ export class ShardOperator {
     const view = views.find(({ name }) => name === host);
     if (map === undefined || view === undefined) return false;
     const { id } = view.node.facts;
+    // It may have been agreed already that others are out.
+    if (views.some(({ node }) => node.service(replicationService)?.isChangingSets === true)) return false;
     return map.shards.every((shard) => {
       if (shard.primary !== id && !shard.replicas.includes(id)) return true;
       const holders = [...shard.inSync, ...shard.eligible].filter((each) => {
@@ -167,14 +175,32 @@ export class ShardOperator {
     for (;;) {
       const view = this.#random.pick(this.#world.ready.filter(({ name }) => !this.#cuts.has(name)));
       if (view !== undefined) {
-        // A node that dies while it is asked answers nothing.
-        const patience = this.#pause(4000).then(() => ({ type: "unknown" }) as const);
-        const { type } = await Promise.race([view.topology.request(request, id, id), patience]);
+        const { type } = await Promise.race([view.topology.request(request, id, id), this.#death(view)]);
         if (type === "done") return "done";
         if (type === "rejected") return "not done";
       }
       await this.#pause(50);
     }
+  }
+
+  /** A node that dies while it is asked answers nothing. */
+  async #death(view: NodeView): Promise<{ readonly type: "unknown" }> {
+    while (this.#world.views.includes(view)) await this.#pause(50);
+    return { type: "unknown" };
+  }
+
+  /** Kills a primary, which comes back without its data. */
+  #kill(random: SimRandom): void {
+    const chosen = this.#choosePrimary(random);
+    const downMs = random.exponential(1000);
+    const { simulation } = this.#world;
+    if (chosen === undefined || !this.mayCrash(chosen.view.name)) return;
+    const { name } = chosen.view;
+    this.counts.killed += 1;
+    simulation.crash(name, random.pick(["process", "power"]));
+    simulation.after(downMs, "operator", () => {
+      if (!simulation.host(name).isUp) simulation.restart(name);
+    });
   }
 
   // --- primaries that are cut off ---
@@ -247,8 +273,7 @@ export class ShardOperator {
     this.#spared.add(heir.name);
     this.#do(async () => {
       const to = heir.node.facts.id;
-      const patience = this.#pause(10_000).then(() => false);
-      const hasAll = await Promise.race([replication.handOver(to, HAND_OVER_MS), patience]);
+      const hasAll = await Promise.race([replication.handOver(to, HAND_OVER_MS), this.#death(view).then(() => false)]);
       const isAlive = (): boolean => this.#world.views.includes(view);
       if (hasAll && isAlive()) {
         const shardNow = view.topology.selfShard;
@@ -313,9 +338,14 @@ export class ShardOperator {
 
   #do(work: () => Promise<void>): void {
     this.#underWay += 1;
-    void work().then(() => {
-      this.#underWay -= 1;
-    });
+    work().then(
+      () => {
+        this.#underWay -= 1;
+      },
+      (thrown: unknown) => {
+        this.#problem ??= thrown;
+      },
+    );
   }
 
   #pause(ms: number): Promise<void> {

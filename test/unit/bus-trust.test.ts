@@ -262,6 +262,14 @@ describe("a meeting link", () => {
       expect(a.nodeAt(addressOf(B))).toBe(isOpen ? world.idOf(B) : undefined);
     }
     expect([world.losses.get(A), world.losses.get(B)]).toEqual([[], []]);
+    // That one breaks is no loss either, on neither side.
+    expect(a.send(addressOf(B), BusChannel.formation, numbered(4))).toBe(true);
+    await world.simulation.runFor(100);
+    world.simulation.crash(B);
+    await world.simulation.runFor(100);
+    expect([a.links().length, world.losses.get(A)]).toEqual([0, []]);
+    world.simulation.restart(B);
+    await world.started(B);
     // One of members stays: that it breaks is how a death is seen.
     a.send(addressOf(B), BusChannel.consensus, numbered(9));
     await world.simulation.runFor(100_000);

@@ -96,6 +96,23 @@ describe("a second node that goes by the name of a member", () => {
     await nodes.until("the other in its place", () => nodes.isOne(0, 2));
   });
 
+  test("takes its place alone, if there are two of them", async () => {
+    const nodes = new SimNodes([{ name: "a" }, ...[1, 2, 3].map(() => ({ name: "b", join: bus(0) }))]);
+    const cut = nodes.simulation.isolate([hostOf(2), hostOf(3)]);
+    await nodes.up(4);
+    await nodes.until("one cluster", () => nodes.isOne(0, 1));
+    nodes.simulation.crash(hostOf(1));
+    await nodes.simulation.runFor(5000);
+    cut.heal();
+    const inPlace = (): number | undefined => [2, 3].find((at) => nodes.isOne(0, at));
+    await nodes.until("one in its place", () => inPlace() !== undefined);
+    const at = present(inPlace(), "one is in its place");
+    const admitted = incarnationOf(nodes, at);
+    await nodes.simulation.runFor(30_000);
+    expect([inPlace(), incarnationOf(nodes, at)]).toEqual([at, admitted]);
+    expect(nodes.waitsFor(5 - at)).toContain(`is a member already, at ${bus(at)}, and alive`);
+  });
+
   test("is not taken in either when it is the leader's name, or when the cluster is told to meet it", async () => {
     const nodes = new SimNodes([
       { name: "a" },

@@ -32,7 +32,7 @@ function beginHold(): { readonly done: Promise<string>; end(result?: string): vo
 }
 
 /** A reply that may not have come yet. */
-function pending(reply: Promise<string>): { said(): string } {
+function pending(reply: Promise<string>): { readonly said: () => string } {
   let said = "nothing yet";
   void reply.then((text) => (said = text));
   return { said: () => said };

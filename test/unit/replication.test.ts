@@ -127,6 +127,16 @@ describe("a replica", () => {
     await shard.nodes.until("its primary's word that the key is gone", () => shard.keyspace(replica).size === 0);
   });
 
+  test("goes on when a command fails because its key had expired: that it is gone is all that is told", async () => {
+    const shard = await Shard.of(3);
+    expect(await shard.write("CONFIG SET active-expire no")).toBe("OK");
+    await shard.write("SET {t}a v PX 100");
+    await shard.nodes.simulation.runFor(200);
+    expect(await shard.write("RENAME {t}a {t}b")).toBe("ERR no such key");
+    expect(shard.keyspace(shard.primary).size).toBe(0);
+    await shard.expectEqual();
+  });
+
   test("answers reads of clients that said READONLY, and sends all others to its primary", async () => {
     const shard = await Shard.of(3);
     const [replica = 0] = shard.replicas;
@@ -267,7 +277,7 @@ describe("a client that wants other acknowledgements than the cluster's", () => 
   });
 });
 
-describe("what is told", () => {
+describe("replication-commands", () => {
   test("WAIT counts the replicas that have it, at once, in time, or when the time is over", async () => {
     const shard = await Shard.of(3);
     const [replica = 0] = shard.replicas;

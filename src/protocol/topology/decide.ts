@@ -16,7 +16,15 @@ import type {
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
-import { type TopologyState, applyAct, hasLostData, intersectRanges, minInSyncOf, subtractRanges } from "./state.ts";
+import {
+  type TopologyState,
+  applyAct,
+  hasLostData,
+  highestEpoch,
+  intersectRanges,
+  minInSyncOf,
+  subtractRanges,
+} from "./state.ts";
 
 /** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
 export const STALE = "ERR stale: ";
@@ -580,8 +588,4 @@ function shardOf(state: TopologyState, node: string): ShardRecord | undefined {
 /** In order. */
 function ownedSlots(state: TopologyState): readonly SlotRange[] {
   return canonicalRanges([...state.shards.values()].flatMap((shard) => shard.slots));
-}
-
-function highestEpoch(state: TopologyState): number {
-  return Math.max(0, ...[...state.shards.values()].map((shard) => shard.primaryEpoch));
 }

@@ -276,8 +276,10 @@ function restarted(state: TopologyState, id: NodeId, hasEarlier: boolean): Topol
     if (shard.primary === id) {
       // Where nobody else holds anything either it begins with what it has.
       const isHolder = !hasEarlier || [...shard.inSync, ...shard.eligible].every((each) => each === id);
-      return changeShard(state, shard.id, ({ primaryIncarnation }) => ({
+      return changeShard(state, shard.id, ({ primaryIncarnation, primaryEpoch }) => ({
         primaryIncarnation: isHolder ? state.version : primaryIncarnation,
+        // Its log begins anew, too: a place in the one before must not be taken for one in this.
+        primaryEpoch: isHolder && hasEarlier ? highestEpoch(state) + 1 : primaryEpoch,
       }));
     }
     if (shard.replicas.includes(id)) {
@@ -608,4 +610,9 @@ export function stateFromJson(json: {
     settings: new Map(json.settings),
     seal: json.seal,
   };
+}
+
+/** Of all shards. */
+export function highestEpoch(state: TopologyState): number {
+  return Math.max(0, ...[...state.shards.values()].map((shard) => shard.primaryEpoch));
 }

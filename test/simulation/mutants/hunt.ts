@@ -4,11 +4,12 @@ import { RaftWorld } from "../../support/raft-world.ts";
 import { runCluster } from "../cluster-run.ts";
 import { runForget } from "../forget-run.ts";
 import { runRecover } from "../recover-run.ts";
+import { runReplication } from "../replication-run.ts";
 import { runReset } from "../reset-run.ts";
 import { runFormation } from "../formation-run.ts";
 import { runMeeting } from "../meeting-run.ts";
 import { runSwim } from "../swim-run.ts";
-import type { Mutant } from "./mutants.ts";
+import type { Mutant } from "./mutant.ts";
 
 /** Steps of a run of machines alone. */
 const STEPS = 5000;
@@ -22,6 +23,7 @@ const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
   formation: runFormation,
   sole: (seed) => runFormation(seed, { isSole: true }),
   meeting: runMeeting,
+  replication: runReplication,
   swim: runSwim,
 };
 

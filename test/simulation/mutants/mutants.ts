@@ -5,19 +5,8 @@
  * lives is a hole in the checkers. When a file changes so that the piece is not there exactly once, the test says so.
  */
 
-export interface Mutant {
-  /** In kebab-case. */
-  readonly name: string;
-  /** The rule that it breaks, in words. */
-  readonly breaks: string;
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
-  /** What finds it: machines alone (`raft-world.ts` for Raft, `swim-run.ts` for membership), or whole nodes (`cluster-run.ts` and its like). */
-  readonly run: "raft" | "swim" | "cluster" | "forget" | "reset" | "recover" | "formation" | "sole" | "meeting";
-  /** It must be found within so many seeds, counted from 1. */
-  readonly withinSeeds: number;
-}
+import type { Mutant } from "./mutant.ts";
+import { REPLICATION_MUTANTS } from "./replication-mutants.ts";
 
 const MACHINE = "src/protocol/raft/machine.ts";
 const LEADER = "src/protocol/raft/leader.ts";
@@ -577,4 +566,5 @@ export const MUTANTS: readonly Mutant[] = [
     run: "meeting",
     withinSeeds: 100,
   },
+  ...REPLICATION_MUTANTS,
 ];
