@@ -472,6 +472,8 @@ export default definePlugin({
       });
       context.every(LOOK_MS, lead);
     });
+    // One that is a cluster by itself leads already, and others may come at once.
+    context.on(hooks.ready, lead);
     context.on(hooks.stop, async () => {
       await retire();
       isStopped = true;

@@ -267,7 +267,11 @@ export class ShardOperator {
     if (replication === undefined || heir === undefined) return;
     this.counts.planned += 1;
     if (!this.#options.isPromoting) {
-      void localClient(heir.node).run(random.below(3) > 0 ? "cluster failover" : "cluster failover force");
+      const command = random.below(3) > 0 ? "cluster failover" : "cluster failover force";
+      // Nobody answers for a node that dies; and what was begun may take its time.
+      this.#do(() =>
+        Promise.race([localClient(heir.node).run(command), this.#pause(2000)]).then(() => this.#pause(6000)),
+      );
       return;
     }
     this.#spared.add(heir.name);

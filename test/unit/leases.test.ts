@@ -141,6 +141,16 @@ describe("nodes", () => {
     await world.whole();
     expect(world.failover("a")).toMatchObject({ leaseState: "none", leaseEndsAtMs: Number.POSITIVE_INFINITY });
     expect(await world.run("a", "set key 1")).toBe("OK");
+    // Another one joins: it serves on, under a lease that it grants itself.
+    let isServed = true;
+    world.simulation.check("it serves all the time", () => {
+      isServed &&= !world.isUp("a") || world.node("a").replyGate.isLeased();
+    });
+    await world.join("j", "a");
+    await world.until("a lease", () => world.failover("a").leaseState === "held");
+    await world.simulation.runFor(3000);
+    expect(isServed).toBe(true);
+    expect(await world.run("a", "set key 2")).toBe("OK");
   });
 
   test("that are primaries have a lease all the time, and serve", async () => {
