@@ -23,7 +23,8 @@ class World {
   readonly asked: { request: TopologyRequest; settle: (outcome: RequestOutcome<readonly string[]>) => void }[] = [];
   readonly desk: Desk;
   #sequence = 0;
-  #answered = 0;
+  /** The last beat of each node that was answered. */
+  readonly #answered = new Map<NodeId, number>();
 
   constructor(predecessorHeardAgoMs?: number) {
     this.model.assign("a", range(0, 16_383));
@@ -67,7 +68,7 @@ class World {
       mapVersion: this.map.version,
       leaseMs: 1000,
       wantsLease: this.shard.primary === id,
-      answered: this.#answered,
+      answered: this.#answered.get(id) ?? 0,
       position: { epoch: 1, sequence: 5 },
       lagMs: 0,
       brokenLinks: [],
@@ -80,7 +81,7 @@ class World {
   grant(id: NodeId, changes: Partial<Beat> = {}): number {
     const answer = this.beat(id, changes);
     if (answer?.type !== "answer") return -1;
-    if (changes.answered === undefined) this.#answered = answer.sequence;
+    if (changes.answered === undefined) this.#answered.set(id, answer.sequence);
     return answer.grantMs;
   }
 
@@ -198,12 +199,14 @@ describe("a primary", () => {
   test("that took over is granted a lease once it knows that it did", async () => {
     const world = new World();
     world.grant(A);
+    // As a replica it asked for no lease, and no answer came for long.
+    world.pass(5000);
     world.pass(1100, A);
     await world.settle();
     expect(world.shard.primary).toBe(B);
     expect(world.map.releases).toEqual([]);
-    expect(world.grant(B, { mapVersion: world.map.version - 1 })).toBe(0);
     expect(world.grant(B)).toBe(1000);
+    expect(world.grant(B, { mapVersion: world.map.version - 1 })).toBe(0);
     // The one before it asks as it did.
     expect(world.grant(A, { wantsLease: true, mapVersion: world.map.version - 1 })).toBe(0);
   });
