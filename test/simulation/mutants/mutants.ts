@@ -6,6 +6,7 @@
  */
 
 import type { Mutant } from "./mutant.ts";
+import { FAILOVER_MUTANTS } from "./failover-mutants.ts";
 import { REPLICATION_MUTANTS } from "./replication-mutants.ts";
 
 const MACHINE = "src/protocol/raft/machine.ts";
@@ -566,5 +567,6 @@ export const MUTANTS: readonly Mutant[] = [
     run: "meeting",
     withinSeeds: 100,
   },
+  ...FAILOVER_MUTANTS,
   ...REPLICATION_MUTANTS,
 ];
