@@ -10,7 +10,6 @@
 import { replicationService } from "../../src/contracts/replication.ts";
 import type { ClusterMap, ShardRecord } from "../../src/contracts/topology.ts";
 import type { NodeView } from "./cluster-checkers.ts";
-import { localClient } from "./local-node.ts";
 import type { ClusterWorld } from "./cluster-world.ts";
 import { newestMapOf, runningMember, runningPrimary } from "./shard-checkers.ts";
 import type { SimHost } from "./sim-world.ts";
@@ -267,7 +266,13 @@ export class ShardOperator {
     if (replication === undefined || heir === undefined) return;
     this.counts.planned += 1;
     if (!this.#options.isPromoting) {
-      void localClient(heir.node).run(random.below(3) > 0 ? "cluster failover" : "cluster failover force");
+      const words = random.below(3) > 0 ? ["failover"] : ["failover", "force"];
+      // Nobody answers for a node that dies; and what was begun may take its time.
+      this.#do(() =>
+        Promise.race([heir.node.connect().execute("cluster", ...words), this.#pause(2000)]).then(() =>
+          this.#pause(6000),
+        ),
+      );
       return;
     }
     this.#spared.add(heir.name);
