@@ -186,10 +186,10 @@ export async function runReplication(
   // In some runs the first fill, too, happens under faults.
   if (drawn.chance(0.7)) await simulation.runUntil("replicas in sync", areShardsWhole, LIVENESS_MS);
   operator.start({
-    killMs: drawn.pick([0, 0, 2000]),
-    cutOffMs: drawn.pick([0, 0, 4000]),
-    plannedMs: drawn.pick([0, 0, 2500]),
-    moveMs: drawn.pick([0, 0, 0, 5000]),
+    killMs: drawn.pick([0, 1500, 4000]),
+    cutOffMs: drawn.pick([0, 0, 3000]),
+    plannedMs: drawn.pick([0, 0, 2000]),
+    moveMs: drawn.pick([0, 0, 3000]),
     settingMs: drawn.pick([0, 0, 2500]),
   });
   lookOn();

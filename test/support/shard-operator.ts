@@ -301,18 +301,22 @@ export class ShardOperator {
 
   // --- others ---
 
+  /** Moves a replica to another shard. Its own keeps its primary meanwhile, which may be the only one that has everything from then on. */
   #moveReplica(random: SimRandom): void {
-    const map = newestMapOf(this.#world.views);
-    const from = random.pick((map?.shards ?? []).filter(({ replicas }) => replicas.length > 1));
-    const to = random.pick((map?.shards ?? []).filter((shard) => shard !== from && shard.slots.length > 0));
-    const node = random.pick(from?.replicas ?? []);
-    const view = random.pick(this.#world.ready);
-    if (from === undefined || to === undefined || node === undefined || view === undefined) return;
-    this.counts.moved += 1;
-    void view.topology.request(
-      { type: "add-replica", shard: to.id, shardVersion: to.version, node },
-      "a replica moves",
+    const chosen = this.#choosePrimary(random);
+    const to = random.pick(
+      (chosen?.map.shards ?? []).filter(({ id, slots }) => id !== chosen?.shard.id && slots.length > 0),
     );
+    const node = random.pick(chosen?.shard.replicas ?? []);
+    if (chosen === undefined || to === undefined || node === undefined) return;
+    this.counts.moved += 1;
+    const spared = this.#spareMembersOf(chosen.shard);
+    this.#requests += 1;
+    const id = `move ${this.#requests}`;
+    this.#do(async () => {
+      await this.#ask({ type: "add-replica", shard: to.id, shardVersion: to.version, node }, id);
+      for (const each of spared) this.#spared.delete(each);
+    });
   }
 
   #changeSetting(random: SimRandom): void {

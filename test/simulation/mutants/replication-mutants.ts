@@ -9,7 +9,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return position <= this.#committed && this.isLeased();",
     replace: "return this.isLeased();",
     run: "replication",
-    withinSeeds: 5,
+    withinSeeds: 60,
   },
   {
     name: "one-of-several-is-enough",
