@@ -8,7 +8,7 @@
  *
  * How: each node opens a stream of its own to every node that it sends to, and only reads from those that others open. A stream begins with a mutual proof
  * (`src/protocol/link/handshake.ts`); its frames are sealed (`frame-seal.ts`). There are two kinds, members' and meeting links, each with a stream of its own.
- * One that breaks is opened again when there is something to send, after a pause that grows with each failure. Datagrams go over a socket of the same port, sealed
+ * One that breaks is opened again when there is something to send, after a pause that grows with each failure. A meeting link that is idle is closed. Datagrams go over a socket of the same port, sealed
  * for the cluster and both nodes' starts (`datagrams.ts`).
  *
  * To change the secret of a running cluster: give each node both (`CONFIG SET cluster-secret "old new"`), then each `"new old"`, then each `new`. `-` is none.
@@ -34,14 +34,19 @@ import {
 } from "../src/contracts/bus.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { isLoopback } from "../src/loopback.ts";
-import { formatAddress } from "../src/net-address.ts";
+import { formatAddress, isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { DATAGRAM_REFUSALS, Datagrams, MAX_DATAGRAM_BYTES } from "../src/protocol/link/datagrams.ts";
 import { ClusterSecrets, parseSecrets } from "../src/protocol/link/secrets.ts";
 import { type DatagramSocket, type Listener, NetworkError } from "../src/world.ts";
 
-/** Strangers that come again and again are told of once in so long, for each reason. */
+/** Strangers that come again and again are told of once in so long, for each reason and place. */
 const REFUSAL_LOG_MS = 10_000;
+/** A meeting link on which nothing has gone out for so long is closed: nodes that met once would hold a stream to each other for ever. How often that is looked at. */
+const REST_MS = 30_000;
+const REST_STEP_MS = 10_000;
+/** Strangers that are told apart. What more come are told of as one. */
+const MAX_TOLD = 100;
 /** A port that the machine chose for streams may be taken for datagrams: how many are tried. */
 const CHOSEN_PORT_TRIES = 10;
 
@@ -108,7 +113,7 @@ export default definePlugin({
     let droppedFrames = 0;
     /** On a channel that the link's kind does not carry. */
     let misplacedFrames = 0;
-    /** When each reason was told last. */
+    /** When each reason was told last, by direction and place: `MAX_TOLD` of them, and one for each reason and direction. */
     const toldAtMs = new Map<string, number>();
     const traffic: LinkTraffic = { sentFrames: 0, sentBytes: 0, receivedFrames: 0, receivedBytes: 0 };
 
@@ -135,6 +140,9 @@ export default definePlugin({
       otherPlaces: (address) => cluster?.otherPlaces?.(address) ?? [],
       self: () => ({ nodeId: node.id, ...announced(), clusterId: cluster?.id, keys: secret.keys }),
       nonce: () => random.bytes(NONCE_BYTES),
+      cameBack: (hello) => {
+        for (const link of outgoing.values()) link.cameBack(hello);
+      },
       refused: (direction: "to" | "from", reason: LinkReason, text: string, peer: string) => {
         if (reason === "no-cluster") {
           earlyLinks += 1;
@@ -143,7 +151,12 @@ export default definePlugin({
         }
         refusedLinks += 1;
         const nowMs = clock.monotonicMs();
-        const topic = `${direction} ${reason}`;
+        // Whoever comes has another port each time.
+        const place = direction === "to" ? peer : peer.replace(/:[0-9]+$/, "");
+        if (toldAtMs.size >= MAX_TOLD) {
+          for (const [topic, atMs] of toldAtMs) if (nowMs - atMs >= REFUSAL_LOG_MS) toldAtMs.delete(topic);
+        }
+        const topic = toldAtMs.size < MAX_TOLD ? `${direction} ${reason} ${place}` : `${direction} ${reason}`;
         if (nowMs - (toldAtMs.get(topic) ?? Number.NEGATIVE_INFINITY) < REFUSAL_LOG_MS) return;
         toldAtMs.set(topic, nowMs);
         log.warn("bus link refused", { [direction]: peer, reason: text, refused: refusedLinks });
@@ -215,6 +228,16 @@ export default definePlugin({
       },
     });
 
+    /** Others would answer to an address that is theirs as well. */
+    let isNowhereTold = false;
+    const tellNowhere = (): void => {
+      if (isNowhereTold) return;
+      isNowhereTold = true;
+      log.error("bus: this node cannot talk to others", {
+        reason: `it listens on every address (${announced().host}), and does not say where it is reached: --announce-host does`,
+      });
+    };
+
     const bus: Bus = {
       get address() {
         return announced();
@@ -222,14 +245,21 @@ export default definePlugin({
       receive: (channel, receive) => void receivers.set(channel, receive),
       send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) => {
         const kind = kindOf(channel);
+        const isNowhere = isEveryAddress(announced().host);
+        if (isNowhere) tellNowhere();
         const isPossible =
           !isStopped &&
+          !isNowhere &&
           bytes.length <= MAX_FRAME_BYTES &&
           (kind === "meeting" || cluster !== undefined) &&
           formatAddress(to) !== formatAddress(announced());
         const isTaken = isPossible && linkTo(to, kind)?.send(channel, bytes) === true;
         if (!isTaken) droppedFrames += 1;
         return isTaken;
+      },
+      nodeAt: (address) => {
+        const link = outgoing.get(linkKey(address, "meeting"));
+        return link?.isToSelf === true ? node.id : link?.nodeId || undefined;
       },
       queuedBytes: (to) => outgoing.get(linkKey(to, "member"))?.queuedBytes ?? 0,
       links: () => [
@@ -338,6 +368,10 @@ export default definePlugin({
       async () => {
         try {
           await open();
+          context.every(REST_STEP_MS, () => {
+            const nowMs = clock.monotonicMs();
+            for (const link of outgoing.values()) if (link.kind === "meeting") link.rest(nowMs, REST_MS);
+          });
         } catch (thrown) {
           if (!(thrown instanceof NetworkError)) throw thrown;
           const derived = core.busPort === undefined ? `: the client port ${core.port} + ${BUS_PORT_OFFSET}` : "";

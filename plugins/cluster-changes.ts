@@ -28,7 +28,6 @@ import { membershipService } from "../src/contracts/membership.ts";
 import {
   type ClusterMap,
   type DecidedOn,
-  STALE,
   type ShardId,
   type SlotRange,
   type TopologyRequest,
@@ -37,6 +36,7 @@ import {
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { STALE } from "../src/protocol/topology/decide.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 import { refuseExtraArguments } from "../src/subcommand-help.ts";
 

@@ -15,6 +15,7 @@ import { busService } from "../src/contracts/bus.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type MemberHealth, membershipService } from "../src/contracts/membership.ts";
 import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
@@ -33,9 +34,6 @@ function hostNameOf({ host, otherHosts = [] }: NodeRecord): string | undefined {
   return [host, ...otherHosts].find((each) => !isAddress(each));
 }
 
-/** "Every address of this machine", in the forms in which one listens on them: nothing that a client could connect to. */
-const EVERY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "[::]"]);
-
 /**
  * This node's record, as a client can use it. A node that listens on every address, or on a port that the machine chose, knows neither when
  * the map is made; but the client has reached it, so that connection's own end is an address that works.
@@ -43,7 +41,7 @@ const EVERY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "[::]"]);
  * @param localAddress This side of the client's connection, `address:port`.
  */
 function reachable(node: NodeRecord, localAddress: string): NodeRecord {
-  const isEverywhere = EVERY_ADDRESS.has(node.host);
+  const isEverywhere = isEveryAddress(node.host);
   // An address of IPv4 that came in by a socket of IPv6 is told as what it is.
   const [, host, port] = /^\[?(?:::ffff:(?=[0-9.]+\]))?(.+?)\]?:([0-9]+)$/.exec(localAddress) ?? [];
   if (host === undefined || port === undefined || port === "0" || !(isEverywhere || node.port === 0)) return node;

@@ -12,6 +12,8 @@
  * 4. Taken in: it notes on its disk where it belongs, drops its own map, and gets the other's. Until it has that, it serves what both maps say is its own.
  * 5. Refused: it breaks the seal. If only its slots were in the way, and it holds no keys, it gives them away and asks once more, without slots.
  *
+ * If the other cluster is gone for good there is no verdict, and only a person can know that: `CLUSTER ABANDONJOIN cluster-id ASSUME-REFUSED` breaks the seal.
+ *
  * A node that belongs to no cluster joins without a seal. The leader of a cluster dials members that are silent: one that answers as a cluster by itself, and
  * holds no keys, has forgotten where it belongs, and is invited.
  *
@@ -28,8 +30,9 @@ import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type SealRecord, type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
-import { formatAddress } from "../src/net-address.ts";
+import { formatAddress, isEveryAddress } from "../src/net-address.ts";
 import { readNodeCard } from "../src/node-card.ts";
+import { SYNTAX_ERROR } from "../src/replies.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { type ClusterStanding, meetingStep } from "../src/protocol/meeting.ts";
 
@@ -194,6 +197,12 @@ export default definePlugin({
         if (join() !== undefined)
           log.info("joining another cluster", { cluster: clusterId, at: formatAddress(address) });
       });
+    /** Breaks the seal. Slots that were given up for nothing come back. @returns Whether that was agreed. */
+    const unseal = (seal: SealRecord, cause: string): Promise<boolean> => {
+      const requests: TopologyRequest[] = [{ type: "unseal", joinId: seal.joinId }];
+      if (givenUp?.joinId === seal.joinId) requests.push({ type: "assign-slots", node: node.id, slots: givenUp.slots });
+      return change({ type: "all", requests }, cause);
+    };
     const askToJoin = (to: SealRecord): void => {
       const frame: MeetingFrame = {
         type: "join",
@@ -249,10 +258,8 @@ export default definePlugin({
         }));
       if (isGivenUp) givenUp = { joinId: again.joinId, slots };
       if (isGivenUp || topology.map.seal?.joinId !== seal.joinId) return;
-      const requests: TopologyRequest[] = [{ type: "unseal", joinId: seal.joinId }];
-      // They were not what was in the way.
-      if (givenUp?.joinId === seal.joinId) requests.push({ type: "assign-slots", node: node.id, slots: givenUp.slots });
-      if (!(await change({ type: "all", requests }, `it was refused: ${reason}`))) return;
+      // Slots that were given up were not what was in the way.
+      if (!(await unseal(seal, `it was refused: ${reason}`))) return;
       if (isHostKeyless && keyspace.size > 0) {
         handedOverUntilMs = clock.monotonicMs() + HANDOVER_MS;
         invite(seal, false);
@@ -334,14 +341,20 @@ export default definePlugin({
           frame satisfies never;
       }
     });
+    /** Where the last round ended: in the next it is the turn of those behind. */
+    let lastDialled = "";
     const lookForLost = (): void => {
       rediscoveries.clear();
       if (consensus.status.role !== "leader") return;
-      for (const each of topology.map.nodes) {
-        if (consensus.silentMs(each.id) < LOST_MS || rediscoveries.size >= MAX_MEETINGS) continue;
+      const lost = topology.map.nodes.filter(({ id }) => consensus.silentMs(id) >= LOST_MS);
+      // Nodes are in the order of their ids.
+      const behind = lost.filter(({ id }) => id > lastDialled);
+      const ahead = lost.filter(({ id }) => id <= lastDialled);
+      for (const { id, busHost, busPort } of [...behind, ...ahead].slice(0, MAX_MEETINGS)) {
+        lastDialled = id;
         lastQuestion += 1;
         rediscoveries.add(lastQuestion);
-        ask({ host: each.busHost, port: each.busPort }, lastQuestion);
+        ask({ host: busHost, port: busPort }, lastQuestion);
       }
     };
     context.on(context.hooks.ready, () => {
@@ -380,10 +393,16 @@ export default definePlugin({
       const isPort = (value: number): boolean => value >= 1 && value <= 65535;
       if (call.count > 5)
         call.reply.error("ERR unknown subcommand or wrong number of arguments for 'meet'. Try CLUSTER HELP.");
-      else if (Number.isNaN(port)) call.reply.error(`ERR Invalid base port specified: ${call.text(3).slice(0, 128)}`);
-      else if (Number.isNaN(busPort)) call.reply.error(`ERR Invalid bus port specified: ${call.text(4).slice(0, 128)}`);
+      else if (Number.isNaN(port))
+        call.reply.error(`ERR Invalid TCP base port specified: ${call.text(3).slice(0, 128)}`);
+      else if (Number.isNaN(busPort))
+        call.reply.error(`ERR Invalid TCP bus port specified: ${call.text(4).slice(0, 128)}`);
       else if (!isPort(port) || !isPort(busPort) || !/^[A-Za-z0-9._:-]{1,253}$/.test(host)) {
         call.reply.error(`ERR Invalid node address specified: ${host.slice(0, 128)}:${call.text(3).slice(0, 128)}`);
+      } else if ([bus.address.host, topology.introduction.host].some(isEveryAddress)) {
+        call.reply.error(
+          "ERR this node listens on every address, and does not say where other nodes and clients reach it: start it with --announce-host",
+        );
       } else if (meetings.size >= MAX_MEETINGS) {
         call.reply.error(`ERR ${MAX_MEETINGS} nodes are being met already: try again when they are`);
       } else {
@@ -403,6 +422,49 @@ export default definePlugin({
       complexity: "O(1)",
       since: "3.0.0",
       run: meet,
+    });
+    /** The way out of a join whose other side is gone: on the word of a person, since this node cannot know whether it was taken in. */
+    const abandon = (call: Call): void => {
+      const seal = join();
+      if (call.count > 4) {
+        call.reply.error(SYNTAX_ERROR);
+      } else if (seal === undefined) {
+        call.reply.error("ERR this node is not about to be part of another cluster");
+      } else if (call.text(2) !== seal.clusterId) {
+        call.reply.error(`ERR this node is about to be part of cluster ${seal.clusterId}, and of no other`);
+      } else if (call.count < 4 || !call.is(3, "ASSUME-REFUSED")) {
+        call.reply.error(
+          `ERR cluster ${seal.clusterId} may have taken this node in, with its slots: then both would give them away, and what is written to one is not in the other. If it has not, or is gone for good, say so: CLUSTER ABANDONJOIN ${seal.clusterId} ASSUME-REFUSED`,
+        );
+      } else if (isBusy) {
+        call.reply.error("ERR a step of the join is under way: try again");
+      } else {
+        const deferred = call.defer();
+        oneStep(async () => {
+          const isUnsealed =
+            seal === unsealed || (await unseal(seal, "CLUSTER ABANDONJOIN: it is assumed to be refused"));
+          unsealed = undefined;
+          if (isUnsealed) {
+            endMeetings((other) => other.standing.clusterId === seal.clusterId);
+            log.warn("a join was abandoned, on the word that it was refused", { cluster: seal.clusterId });
+          }
+          deferred.resolve((reply) => {
+            if (isUnsealed) reply.ok();
+            else reply.error("ERR the seal was not broken: try again");
+          });
+        });
+      }
+    };
+    context.subcommand("cluster", {
+      ...splitUsage("abandonjoin cluster-id [ASSUME-REFUSED]"),
+      arity: -3,
+      flags: ["admin", "stale", "no_async_loading"],
+      group: "cluster",
+      summary:
+        "Breaks off a join of another cluster that is gone for good, on the word that it has not taken this node in.",
+      complexity: "O(1)",
+      since: "0.1.0",
+      run: abandon,
     });
     context.on(context.hooks.info, () => ({
       section: "cluster",

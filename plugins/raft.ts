@@ -220,6 +220,8 @@ export default definePlugin({
       driver?.input({ type: "compact", index, data: attached().snapshot() });
     };
     const restore = ({ index, data }: Snapshot): void => {
+      snapshotAtMs = clock.monotonicMs();
+      bytesSinceSnapshot = 0;
       if (data.length > 0) attached().restore(data);
       for (const { id } of requests) {
         const applied = attached().outcomeOf(id);
@@ -253,6 +255,7 @@ export default definePlugin({
         },
         storage,
         {
+          nowMs: () => clock.monotonicMs(),
           send: (to, message) => {
             const address = addressOf(to);
             // What would wait behind all that is out of date when it arrives. It is sent anew; heartbeats, which ask for it, go on.
@@ -266,15 +269,11 @@ export default definePlugin({
             // On the way from one voter to three there are two, and each of them is needed: the next step follows at once.
             if (isReady() && entries.some((entry) => entry.configuration !== undefined)) clock.soon(manageVoters);
           },
-          restore: (snapshot) => {
-            restore(snapshot);
-            snapshotAtMs = clock.monotonicMs();
-            bytesSinceSnapshot = 0;
-          },
+          restore,
           role: (role: Role, term, leading) => {
             log.debug("raft role", { role, term, leader: leading ?? "none" });
-            if (leading !== undefined) isEstablished = true;
-            leadership = leadershipOf(machine(), clock.monotonicMs(), settings.tickMs);
+            if (leading !== undefined) [isEstablished, refusal] = [true, ""];
+            leadership = leadershipOf(driver, clock.monotonicMs(), settings.tickMs);
             tellLeading();
             requests.leaderChanged(clock.monotonicMs());
           },
@@ -307,8 +306,11 @@ export default definePlugin({
       log.info("raft: group founded", { group, members: members.length });
       await create({ index: 1, term: 0, configuration: { members }, data: data ?? attached().founding(founders) });
     };
-    /** What a node that is all of its group founds. */
-    const ownProposal = (): Proposal => soleProposal(plan, peer, settings.maxVoters);
+    /** Founds a group that this node is all of. Ports that the machine chose are known by now. */
+    const foundSole = async (data?: Uint8Array): Promise<void> => {
+      formBy({ type: "list", founders: [attached().self()] });
+      await found(soleProposal(plan, peer, settings.maxVoters), data);
+    };
     const join = async (name: string): Promise<void> => {
       enter(name);
       log.info("raft: joining the group that is there", { group });
@@ -350,6 +352,7 @@ export default definePlugin({
         }),
         {
           send: sendTo,
+          nodeAt: (address) => bus.nodeAt(address),
           isCard: (nodeId, card) => attached().isCard(nodeId, card),
           found,
           join,
@@ -364,21 +367,12 @@ export default definePlugin({
     // --- frames ---
 
     const admission = new Admission({
-      get group() {
-        return group;
-      },
-      get peer() {
-        return peer;
-      },
-      get machine() {
-        return machine();
-      },
-      get isReady() {
-        return isReady();
-      },
-      get state() {
-        return attached();
-      },
+      group: () => group,
+      peer: () => peer,
+      machine,
+      isReady,
+      state: attached,
+      clock,
       known,
       sendTo,
       sendToPeer: (to, frame) => void sendTo(addressOf(to), frame),
@@ -503,14 +497,16 @@ export default definePlugin({
       assert(driver === undefined && formation === undefined, "a node leaves its group before it founds another");
       // The node may have another id by now.
       peer = `${node.id}/${hex(4)}`;
-      formBy({ type: "list", founders: [attached().self()] });
-      await found(ownProposal(), founding);
+      await foundSole(founding);
       isOut = false;
       await within(clock, BIRTH_MS, BIRTH_STEP_MS, isReady);
     };
 
-    const moveTo = async (name: string, members: readonly BusAddress[]): Promise<string | undefined> => {
+    const moveTo: Consensus["moveTo"] = async (name, members, note) => {
       if (formation?.isBusy === true) return "the group is being founded";
+      // Nobody founds or joins anything while that is written.
+      formation = undefined;
+      await note();
       await detach();
       formBy({ type: "seeds", seeds: members, expect: 0, terms: "" });
       isOut = false;
@@ -546,7 +542,7 @@ export default definePlugin({
       const silentMs = (id: PeerId): number => known.silentMs(id, nowMs);
       const admits = (id: string): boolean => attached().standingOf(id) === "member";
       const next = voterStep(raft, { peer, nodeOf: nodeIdOf, admits, silentMs }, settings);
-      if (next === undefined) return;
+      if (next === undefined) return admission.takeIn();
       log.info("raft: changing who votes", { change: next.type === "change" ? next.change.type : next.type });
       driver?.input(next);
     };
@@ -582,7 +578,7 @@ export default definePlugin({
       const storedPeer = opened?.storage.identity.peer;
       // A node that was stopped while it was being reset, or moved to another group, may have left the memory of who it is no more.
       if (opened === undefined || nodeIdOf(storedPeer ?? "") !== node.id || storedPeer === node.leftPeer) {
-        if (plan.type === "list" && plan.founders.length === 1) await found(ownProposal());
+        if (plan.type === "list" && plan.founders.length === 1) await foundSole();
         else if (node.joining !== undefined) await join(node.joining.group);
         else formation?.step(clock.monotonicMs());
         return;

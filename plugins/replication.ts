@@ -31,15 +31,14 @@ import { type ClusterMap, type ShardRecord, topologyService } from "../src/contr
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { SlotFill } from "../src/replication/slot-fill.ts";
-import { ShardPrimary, type PrimaryHost } from "../src/replication/primary.ts";
+import { type PrimaryHost, type PrimaryTerms, ShardPrimary } from "../src/replication/primary.ts";
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
 import { ShardLog } from "../src/replication/shard-log.ts";
 import { SlotSink } from "../src/replication/slot-sink.ts";
+import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
 const MINUS = 0x2d;
-/** How long a planned failover looks whether the replica has all, between looks. */
-const HAND_OVER_STEP_MS = 1;
 
 const settingsSchema = Type.Object({
   ringBytes: byteSize({
@@ -97,12 +96,14 @@ interface Assignment {
 export default definePlugin({
   name: "replication",
   summary: "Keeps replicas like their primary, and replies waiting until they are.",
-  requires: { topology: topologyService, keyspace: keyspaceService, bus: busService },
+  requires: { topology: topologyService, keyspace: keyspaceService },
+  uses: { bus: busService },
   provides: { replication: replicationService },
   settings: settingsSchema,
   setup(context) {
     const { settings, hooks, dispatcher, node, replyGate, world } = context;
-    const { topology, keyspace, bus } = context.requires;
+    const { topology, keyspace } = context.requires;
+    const { bus } = context.uses;
     const { clock, log: events } = world;
     const log = new ShardLog();
     const hold = new KeyHold(context);
@@ -144,7 +145,7 @@ export default definePlugin({
       const record = topology.node(to);
       if (record === undefined) return false;
       const address = { host: record.busHost, port: record.busPort };
-      return bus.send(address, BusChannel.replication, encodeReplication(message));
+      return bus?.send(address, BusChannel.replication, encodeReplication(message)) ?? false;
     };
     const shared = {
       gate: replyGate,
@@ -220,7 +221,10 @@ export default definePlugin({
         : // It has restarted, and lost what it had.
           { role: "none", shard };
     };
-    const minimumOf = (map: ClusterMap): number => Number(map.settings.get("min-in-sync") ?? 1);
+    const termsOf = ({ settings: set }: ClusterMap): PrimaryTerms => ({
+      minimum: Number(set.get("min-in-sync") ?? 1),
+      acks: set.get("acks") === "primary" ? "primary" : "in-sync",
+    });
 
     const effect = (told: Effect): void => {
       for (const fill of fills) fill.note(told, dispatcher.lookUp(told.args));
@@ -233,7 +237,7 @@ export default definePlugin({
         committed = log.last;
       }
       isWhole = true;
-      primary = new ShardPrimary(primaryHost(), shard, minimumOf(map), committed);
+      primary = new ShardPrimary(primaryHost(), shard, termsOf(map), committed);
       hooksOfPrimary = [
         context.on(hooks.effect, effect),
         context.on(hooks.commandBefore, (call) => {
@@ -243,7 +247,7 @@ export default definePlugin({
             call.reply.error(`NOREPLICAS ${refusal}: nothing was written`);
             return Verdict.rejected;
           }
-          if (isFull) hold.hold();
+          if (isFull && !hold.isHolding) hold.hold();
           return undefined;
         }),
       ];
@@ -273,6 +277,7 @@ export default definePlugin({
       const isSameShard = shard !== undefined && shard.id === assigned.shard?.id;
       const wasIn = assigned;
       assigned = next;
+      replyGate.acks = termsOf(map).acks;
       if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
         const wasLeading = primary !== undefined;
         stopPrimary();
@@ -292,7 +297,7 @@ export default definePlugin({
         } else if (primary === undefined) {
           startPrimary(shard, map);
         } else {
-          primary.shardChanged(shard, minimumOf(map));
+          primary.shardChanged(shard, termsOf(map));
         }
       } else if (role === "replica" && shard !== undefined) {
         if (replica === undefined) replica = new ShardReplica(replicaHost(), shard, isWhole, isWhole ? committed : 0);
@@ -305,7 +310,7 @@ export default definePlugin({
 
     // --- words from others ---
 
-    bus.receive(BusChannel.replication, ({ nodeId }, bytes) => {
+    bus?.receive(BusChannel.replication, ({ nodeId }, bytes) => {
       const message = decodeReplication(bytes);
       if (message === undefined) {
         events.warn("replication message refused", { from: nodeId, reason: "it makes no sense" });
@@ -331,7 +336,7 @@ export default definePlugin({
           replica?.received(nodeId, message);
       }
     });
-    bus.onLinkLost((address, nodeId) => {
+    bus?.onLinkLost((address, nodeId) => {
       const id =
         nodeId ??
         topology.map.nodes.find(({ busHost, busPort }) => busHost === address.host && busPort === address.port)?.id;
@@ -351,6 +356,16 @@ export default definePlugin({
       replyGate.break("the node stops");
     });
 
+    /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */
+    const within = async (limitMs: number, begin: (resolve: (isSo: boolean) => void) => void): Promise<boolean> => {
+      let timer: Timer | undefined;
+      const isSo = await new Promise<boolean>((resolve) => {
+        if (limitMs > 0) timer = clock.after(limitMs, () => resolve(false));
+        begin(resolve);
+      });
+      timer?.cancel();
+      return isSo;
+    };
     const replication: Replication = {
       get role() {
         return assigned.role;
@@ -374,22 +389,30 @@ export default definePlugin({
       get waitingFor() {
         return replica?.refusal;
       },
+      get last() {
+        return log.openSequence;
+      },
+      acknowledgedBy: (sequence) => primary?.acknowledgedBy(sequence) ?? 0,
+      async whenAcknowledged(count, limitMs) {
+        const leading = primary;
+        if (leading === undefined) return 0;
+        leading.flush();
+        const { last } = log;
+        await within(limitMs, (resolve) => leading.whenAcknowledged(count, resolve));
+        return leading.acknowledgedBy(last);
+      },
       async handOver(to, limitMs) {
         if (primary === undefined) return false;
         const leading = primary;
         leading.isHandingOver = true;
-        hold.hold();
+        if (!hold.isHolding) hold.hold();
         leading.flush();
-        const endsAtMs = clock.monotonicMs() + limitMs;
-        while (primary === leading && !leading.hasAll(to) && clock.monotonicMs() < endsAtMs) {
-          await new Promise<void>((resolve) => void clock.after(HAND_OVER_STEP_MS, resolve));
-        }
-        return primary === leading && leading.hasAll(to);
+        return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
       },
       resume() {
         if (primary === undefined) return;
         primary.isHandingOver = false;
-        if (!primary.isFull) hold.release();
+        if (hold.isHolding && !primary.isFull) hold.release();
       },
     };
     return { replication };

@@ -14,7 +14,9 @@ import { createHash } from "node:crypto";
 import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { BUS_PORT_OFFSET, type CoreSettings, HOST_PATTERN } from "../src/config.ts";
+import { NEWEST_VERSION, OLDEST_VERSION } from "../src/codec/link-codec.ts";
 import { SLOT_COUNT } from "../src/codec/slot.ts";
+import { GONE_MS, rivalText } from "../src/consensus/admission.ts";
 import { busService } from "../src/contracts/bus.ts";
 import {
   type Applied,
@@ -34,7 +36,7 @@ import {
 import { StartError } from "../src/errors.ts";
 import { readNodeCard } from "../src/node-card.ts";
 import { idOfName } from "../src/identity.ts";
-import { type NetAddress, parseAddress } from "../src/net-address.ts";
+import { type NetAddress, isEveryAddress, parseAddress } from "../src/net-address.ts";
 import { type NodeFacts, definePlugin } from "../src/plugin.ts";
 import { canonicalRanges, parseSlotRange } from "../src/protocol/slot-ranges.ts";
 import {
@@ -140,6 +142,7 @@ export default definePlugin({
       // A port that the machine chose is known only when it is open.
       port: core.announcePort ?? Number(context.parameters.get("port")?.get() ?? listed.record.port),
       busPort: bus?.address.port ?? listed.record.busPort,
+      features: { oldest: OLDEST_VERSION, newest: NEWEST_VERSION },
       start: node.runId,
     });
     const introduction = (): Omit<NodeRecord, "incarnation"> => {
@@ -177,11 +180,25 @@ export default definePlugin({
 
     // --- what is replicated ---
 
+    /** A node that comes in under the id of one that is here and alive would displace it, and be displaced by it: as in `Admission`. */
+    const problemOfRival = (request: TopologyRequest): string | undefined => {
+      if (request.type !== "merge-node") return undefined;
+      const { id, start: asking, busHost, busPort } = request.node;
+      const here = (ahead?.state ?? state).nodes.get(id);
+      if (here === undefined || here.start === asking || here.start === "") return undefined;
+      const isWhereItWas = here.busHost === busHost && here.busPort === busPort;
+      const isGone = (consensus?.silentMs(id) ?? 0) >= GONE_MS;
+      return isWhereItWas || isGone ? undefined : `ERR ${rivalText(id, { host: here.busHost, port: here.busPort })}`;
+    };
     const decide = (requestId: string, request: TopologyRequest, cause: string): Decision => {
       if (ahead?.settled.has(requestId) === true || journal.outcomeOf(requestId) !== undefined) {
         return { type: "settled" };
       }
-      const decision = decideRequest(ahead?.state ?? state, request, shardIdOf);
+      const rival = problemOfRival(request);
+      const decision =
+        rival === undefined
+          ? decideRequest(ahead?.state ?? state, request, shardIdOf, consensus?.leadership?.term)
+          : { rejection: rival };
       const act = { requestId, cause, timeMs: clock.wallMs() };
       if ("rejection" in decision) {
         const reason = decision.rejection;
@@ -362,16 +379,15 @@ export default definePlugin({
 
     const moveTo = async (clusterId: string, members: readonly NetAddress[]): Promise<string | undefined> => {
       if (consensus === undefined) return 'without the plugin "raft" there is no cluster to move to';
-      // Before anything of the old cluster goes: a node that stops on the way has left it.
       const former = [...(node.joining?.former ?? []), state.clusterId].filter((id) => id !== "");
-      await context.resetIdentity(node.id, {
-        leftPeer: consensus.status.peer,
-        joining: { group: clusterId, members, former },
-      });
-      const problem = await consensus.moveTo(clusterId, members);
+      const leftPeer = consensus.status.peer;
+      const problem = await consensus.moveTo(clusterId, members, () =>
+        context.resetIdentity(node.id, { leftPeer, joining: { group: clusterId, members, former } }),
+      );
+      if (problem !== undefined) return problem;
       acknowledged = 0;
       lastRejection = undefined;
-      return problem;
+      return undefined;
     };
 
     const topology: Topology = {
@@ -481,6 +497,14 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
   if (bootstrapExpect !== undefined && bootstrapExpect <= replicas) {
     refuse(
       `Flag --bootstrap-expect ${bootstrapExpect} is too few for --replicas ${replicas}: a primary with its replicas takes ${replicas + 1} nodes.`,
+    );
+  }
+  const hosts = [core.announceBusHost ?? core.announceHost ?? core.host, core.announceHost ?? core.host];
+  const nowhere = hosts.map((each) => each.split(",")[0] ?? "").find(isEveryAddress);
+  const hasOthers = join !== undefined || (nodes?.length ?? 0) > 1 || node.joining !== undefined;
+  if (nowhere !== undefined && hasOthers) {
+    refuse(
+      `A node that listens on every address (${nowhere}) does not say where it is reached, and other nodes have to tell each other and clients: give that with --announce-host.`,
     );
   }
   if (node.joining !== undefined) return { type: "look", seeds: node.joining.members, expect: 0 };

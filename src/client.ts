@@ -56,6 +56,8 @@ export class Client {
   /** It is not closed when the memory of all clients is over its limit (`CLIENT NO-EVICT`). */
   isNoEvict = false;
   replyMode: ReplyMode = "on";
+  /** What its replies wait for, if not what the cluster's setting says (`CLIENT ACKS`): the in-sync set, or nothing but the primary. */
+  acks: "in-sync" | "primary" | undefined;
   /** The place in the shard log that its last replies depend on: they wait at the gate for it (`ReplyGate`). 0: they depend on nothing. */
   replyAfter = 0;
   /** Full name of its last command, such as `client|list`, for `CLIENT LIST`. */
@@ -91,6 +93,7 @@ export class Client {
     this.isNoTouch = false;
     this.isNoEvict = false;
     this.replyMode = "on";
+    this.acks = undefined;
     this.intercept = undefined;
     this.onRejected = undefined;
     this.listFields.clear();

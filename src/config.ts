@@ -30,14 +30,14 @@ export const coreSchema = Type.Object({
   name: Type.Optional(
     Type.String({
       description:
-        "The node's name: in logs, in the map, and what its id is derived from when there is no data directory.",
+        "The node's name: in logs, in the map, and what its id is derived from when there is no data directory. No two nodes of a cluster have one.",
       pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
       examples: ["letters, digits, '.', '_' and '-', 64 at most"],
     }),
   ),
   host: Type.String({
     description:
-      "The address that it listens on. Anything but loopback wants a password and a cluster secret, or --insecure.",
+      "The address that it listens on. With every address (0.0.0.0, ::) a node that is not alone needs announceHost. Anything but loopback wants a password and a cluster secret, or --insecure.",
     default: "127.0.0.1",
     pattern: HOST_PATTERN,
     examples: ["an address or a host name, such as 127.0.0.1, ::1 or localhost"],
@@ -96,7 +96,7 @@ export const coreSchema = Type.Object({
   bootstrapExpect: Type.Optional(
     Type.Integer({
       description:
-        "How many nodes found the first cluster together, each started with this number and with --join: once all know each other, and all say that they belong to none, the slots are divided among them. Where there is a cluster already it is joined, so that the flag may stay.",
+        "How many nodes found the first cluster together, each started with this number and with --join: once all know each other, and all say that they belong to none, the slots are divided among them. Where there is a cluster already it is joined, so that the flag may stay. 1: this node founds alone, once all of --join but itself have said that there is no cluster.",
       minimum: 1,
       maximum: 1000,
     }),

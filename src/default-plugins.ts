@@ -8,6 +8,7 @@ import keyspace from "../plugins/keyspace.ts";
 import meet from "../plugins/meet.ts";
 import raft from "../plugins/raft.ts";
 import replication from "../plugins/replication.ts";
+import replicationCommands from "../plugins/replication-commands.ts";
 import resp from "../plugins/resp.ts";
 import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
@@ -26,6 +27,7 @@ import bitmaps from "../plugins/bitmaps.ts";
 import dump from "../plugins/dump.ts";
 import functions from "../plugins/functions.ts";
 import eviction from "../plugins/eviction.ts";
+import failover from "../plugins/failover.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** In the order in which they are set up, as far as their needs leave it open. */
@@ -35,7 +37,6 @@ export const defaultPlugins = [
   raft,
   topology,
   hashSlotRouter,
-  replication,
   discovery,
   strings,
   lcs,
@@ -45,6 +46,8 @@ export const defaultPlugins = [
   dump,
   functions,
   eviction,
+  replication,
+  replicationCommands,
   connection,
   clients,
   transactions,
@@ -57,6 +60,8 @@ export const defaultPlugins = [
   slowlog,
   resp,
   config,
+  // The last to be set up is the first to stop: a primary hands over while it still has its clients.
+  failover,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

@@ -182,7 +182,7 @@ export class Dispatcher {
   #run(call: Call, command: Command): Verdict | undefined {
     const { reply } = call;
     const mark = reply.length;
-    const changesBefore = this.keyspace === undefined ? 0 : this.keyspace.changes;
+    const changesBefore = this.#changes();
     const { args } = call;
     this.#quickRuns += 1;
     const isTimed =
@@ -276,8 +276,14 @@ export class Dispatcher {
     return call;
   }
 
+  /** Changes of keys, without those that had expired and were removed as they were found: each of these has been told as an effect of its own. */
+  #changes(): number {
+    const { keyspace } = this;
+    return keyspace === undefined ? 0 : keyspace.changes - keyspace.expiredCount;
+  }
+
   #tellEffects(call: Call, changesBefore: number): void {
-    if (this.keyspace === undefined || this.keyspace.changes === changesBefore) return;
+    if (this.#changes() === changesBefore) return;
     const slot = call.hasKey ? call.key.slot : -1;
     if (call.effects === undefined) this.tellEffect(slot, call.args);
     else for (const parts of call.effects) this.tellEffect(slot, ArgumentList.of(parts));
@@ -307,6 +313,8 @@ export class Dispatcher {
     let position = 0;
     if (call.hasKey) position = this.#gate.positionOf(call.key.slot);
     else if ((command.bits & CommandBits.aboutKeys) !== 0) position = this.#gate.positionOfAll;
+    // Nothing but the lease: see `ReplyGate`.
+    if (position > 0 && (client.acks ?? this.#gate.acks) === "primary") position = 1;
     if (position > client.replyAfter) client.replyAfter = position;
   }
 

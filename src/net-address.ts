@@ -8,6 +8,14 @@ export interface NetAddress {
 /** What one looks like, for settings. */
 export const ADDRESS_PATTERN = "(\\[[0-9A-Fa-f:.]{2,45}\\]|[A-Za-z0-9._-]{1,253}):[0-9]{1,5}";
 
+/** "Every address of this machine", in the forms in which one listens on them: nothing that anybody could connect to. */
+const EVERY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "[::]"]);
+
+/** Whether a host is every address of a machine, and so no place where anybody is reached. */
+export function isEveryAddress(host: string): boolean {
+  return EVERY_ADDRESS.has(host);
+}
+
 /** An address of IPv6 in brackets, so that the port stands apart. */
 export function formatAddress({ host, port }: NetAddress): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;

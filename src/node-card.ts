@@ -20,6 +20,12 @@ const cardSchema = Type.Object(
     httpPort: Type.Integer({ minimum: 0, maximum: 65535 }),
     zone: Type.String({ maxLength: 64 }),
     role: Type.Union([Type.Literal("data"), Type.Literal("witness")]),
+    features: Type.Optional(
+      Type.Object(
+        { oldest: Type.Integer({ minimum: 1 }), newest: Type.Integer({ minimum: 1 }) },
+        { additionalProperties: false },
+      ),
+    ),
     // Of those on a list of nodes it is not known yet.
     start: Type.String({ pattern: "^([0-9a-f]{40})?$" }),
   },

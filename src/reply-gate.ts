@@ -20,13 +20,14 @@ export interface ReplyWaiter {
 }
 
 export class ReplyGate {
-  /** Whether replies may have to wait at all. While they may, the dispatcher notes on each client what its replies depend on. */
-  isGuarded = false;
   /** What every reply that depends on keys depends on: the entry that opened the log's epoch, or the last one that was about all slots. */
   floor = 1;
   /** The newest entry of the log. */
   last = 0;
+  /** What replies wait for by the cluster's setting: the in-sync set, or nothing but the primary and its lease. */
+  acks: "in-sync" | "primary" = "in-sync";
   readonly #clock: Clock;
+  #isGuarded = false;
   #lastOfSlot: Float64Array | undefined;
   // In the order of their positions, which grow: a reply that comes later waits at least as long. `#first` are gone.
   #waiting: { readonly position: number; readonly waiter: ReplyWaiter }[] = [];
@@ -36,6 +37,11 @@ export class ReplyGate {
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  /** Whether replies wait at all. While they do, the dispatcher notes on each client what its replies depend on. */
+  get isGuarded(): boolean {
+    return this.#isGuarded;
   }
 
   /** Replies that depend on this position, or an earlier one, tell of nothing that can be lost. */
@@ -94,15 +100,13 @@ export class ReplyGate {
   /** The log is committed up to here. Another shard's log, or another role in it, may begin lower. */
   setCommitted(position: number): void {
     this.#committed = position;
-    this.#guard();
-    this.#release();
+    this.#changed();
   }
 
   /** The lease runs until then; what waits for it alone leaves. */
   setLease(endsAtMs: number): void {
     this.#leaseEndsAtMs = endsAtMs;
-    this.#guard();
-    this.#release();
+    this.#changed();
   }
 
   /** Ends all that wait: this node does not lead the log any more that they depend on. */
@@ -113,8 +117,9 @@ export class ReplyGate {
     for (const { waiter } of broken) waiter.broken(reason);
   }
 
-  #guard(): void {
-    this.isGuarded = this.#committed !== Number.POSITIVE_INFINITY || this.#leaseEndsAtMs !== Number.POSITIVE_INFINITY;
+  #changed(): void {
+    this.#isGuarded = this.#committed !== Number.POSITIVE_INFINITY || this.#leaseEndsAtMs !== Number.POSITIVE_INFINITY;
+    this.#release();
   }
 
   #release(): void {

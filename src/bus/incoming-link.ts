@@ -71,7 +71,9 @@ export class IncomingLink implements StreamHandler {
   closed(): void {
     this.#silence.cancel();
     this.#events.closed(this);
-    if (this.sender !== undefined && !this.#isOver) this.#host.lost(this.sender.address, this.sender.nodeId);
+    // A meeting is over, or has been silent for long: that says nothing of the node.
+    if (this.sender !== undefined && !this.#isOver && this.kind === "member")
+      this.#host.lost(this.sender.address, this.sender.nodeId);
     this.#isOver = true;
   }
 
@@ -108,6 +110,7 @@ export class IncomingLink implements StreamHandler {
     this.#answeredAs = self.nodeId;
     this.#taker = new LinkTaker(self, this.#host.nonce());
     const verdict = this.#taker.greeted(payload);
+    if (verdict.type === "refused" && verdict.reason === "self") this.#host.cameBack(payload);
     if (verdict.type === "refused") this.refuse(verdict.reason, verdict.text, verdict.refusal);
     else this.#write(verdict.answer);
   }

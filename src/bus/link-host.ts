@@ -38,6 +38,8 @@ export interface LinkHost {
   otherPlaces(address: BusAddress): readonly BusAddress[];
   /** Bytes for one handshake, never drawn before. */
   nonce(): Uint8Array;
+  /** A hello with this node's id has come in: its own, or a second node's of that id. */
+  cameBack(hello: Uint8Array): void;
   /** There will be no link: to be counted, and told now and then. @param peer The other side's address, as it is known. */
   refused(direction: "to" | "from", reason: LinkReason, text: string, peer: string): void;
   /** An open link has broken, or one could not be made. */

@@ -7,6 +7,7 @@
  *
  * A stream that breaks, or is refused, is opened again when there is something to send, after a pause that grows with each failure.
  */
+import { Buffer } from "node:buffer";
 import { FrameReader, encodeFrame } from "../codec/frame.ts";
 import { HANDSHAKE_CHANNEL, type LinkKind, MAX_HANDSHAKE_BYTES } from "../codec/link-codec.ts";
 import type { BusAddress } from "../contracts/bus.ts";
@@ -34,6 +35,7 @@ export class OutgoingLink {
   #stream: Stream | undefined;
   #isOpen = false;
   #isClosing = false;
+  #isToSelf = false;
   #opener: LinkOpener | undefined;
   #answers = new FrameReader(MAX_HANDSHAKE_BYTES);
   #seal: FrameSeal | undefined;
@@ -50,6 +52,8 @@ export class OutgoingLink {
   #failures = 0;
   #retryAtMs = 0;
   #takenAtMs = 0;
+  #usedAtMs = 0;
+  #isResting = false;
   // As whom this node has greeted: see `NodeFacts.id`.
   #greetedAs = "";
   #openedAtMs = 0;
@@ -58,6 +62,16 @@ export class OutgoingLink {
     this.#host = host;
     this.#address = address;
     this.kind = kind;
+  }
+
+  /** The address is this node's own: what this link sent came in here. */
+  get isToSelf(): boolean {
+    return this.#isToSelf;
+  }
+
+  /** A hello has come in here that names this node: if it is this link's, the link leads here. */
+  cameBack(hello: Uint8Array): void {
+    if (this.#opener !== undefined && Buffer.compare(this.#opener.hello, hello) === 0) this.#isToSelf = true;
   }
 
   /** There is a stream, open or on its way. */
@@ -87,12 +101,15 @@ export class OutgoingLink {
       this.#stream.destroy();
       return false;
     }
+    // What goes into a stream that ends may not arrive.
+    if (this.#isResting) return false;
     if (this.#stream === undefined) {
       if (nowMs < this.#retryAtMs) return false;
       this.#open(nowMs);
     }
     const length = sealedLength(bytes.length);
     if (this.queuedBytes + length > settings.maxQueuedBytes) return false;
+    this.#usedAtMs = nowMs;
     if (this.queuedBytes === 0) this.#takenAtMs = nowMs;
     this.queuedBytes += length;
     if (this.#seal === undefined) this.#waiting.push({ channel, bytes: bytes.slice() });
@@ -101,6 +118,14 @@ export class OutgoingLink {
       this.#flushSoon();
     }
     return true;
+  }
+
+  /** Ends the stream if nothing has been sent for so long, and nothing waits: nothing is lost, and the next frame opens another. */
+  rest(nowMs: number, idleMs: number): void {
+    if (!this.isOpen || this.queuedBytes > 0 || nowMs - this.#usedAtMs < idleMs) return;
+    if (this.#isResting) this.#stream?.destroy();
+    else this.#stream?.end();
+    this.#isResting = true;
   }
 
   /** Ends it for good: nobody is told. */
@@ -158,6 +183,7 @@ export class OutgoingLink {
     }
     this.#opener = undefined;
     const verdict = opener.answered(payload);
+    if (verdict.type === "proved" || verdict.reason !== "self") this.#isToSelf = false;
     if (verdict.type === "refused") {
       this.#refusal = verdict;
       this.#answers.isBroken = true;
@@ -241,6 +267,11 @@ export class OutgoingLink {
     this.queuedBytes = 0;
     this.nodeId = "";
     if (this.#isClosing) return;
+    if (this.#isResting) {
+      this.#isResting = false;
+      this.#failures = 0;
+      return;
+    }
     if (this.#refusal?.reason === "no-cluster") {
       // It will be in one soon: nothing has failed.
       this.#retryAtMs = nowMs + settings.retryMinMs;
@@ -251,13 +282,14 @@ export class OutgoingLink {
     this.#failures += 1;
     const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
     this.#retryAtMs = nowMs + pauseMs;
-    if (this.#refusal !== undefined) return;
-    if (this.#failures === 1) {
+    if (this.#isToSelf) return;
+    if (this.#failures === 1 && this.#refusal === undefined) {
       const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? "closed" };
       if (wasOpen) log.info("bus link lost", fields);
       else log.debug("bus link not made", fields);
     }
-    this.#host.lost(this.#address, nodeId === "" ? undefined : nodeId);
+    // Who waits for a member's frames waits for nothing on a meeting link: both sides keep silent about that one.
+    if (this.kind === "member") this.#host.lost(this.#address, nodeId === "" ? undefined : nodeId);
   }
 }
 

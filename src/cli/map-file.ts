@@ -40,6 +40,7 @@ const mapSchema = Type.Object(
           httpPort: portSchema,
           zone: textSchema,
           role: Type.Union([Type.Literal("data"), Type.Literal("witness")], { wants: '"data" or "witness"' }),
+          features: Type.Optional(Type.Object({ oldest: countSchema, newest: countSchema }, strict)),
           start: Type.String({ pattern: "^([0-9a-f]{40})?$", wants: "40 hexadecimal digits, or nothing" }),
           incarnation: countSchema,
         },

@@ -9,12 +9,56 @@ import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import pc from "picocolors";
-import { BUS_PORT_OFFSET } from "../config.ts";
+import { BUS_PORT_OFFSET, type CoreSettings, describeSettings } from "../config.ts";
+import { defaultPlugins } from "../default-plugins.ts";
 import { StartError } from "../errors.ts";
 import { failStart } from "./report.ts";
 
 /** How long nodes may take to stop in order before they are ended: longer than one takes for replies that nobody reads. */
 const STOP_LIMIT_MS = 5000;
+
+/** Settings that say who a node is, where it is, or where it belongs. `bun start` gives each node its own, or nodes that shared them would collide. */
+const OWN_SETTINGS: ReadonlySet<string> = new Set<keyof CoreSettings | "plugins.topology.nodes">([
+  "name",
+  "host",
+  "port",
+  "busPort",
+  "announceHost",
+  "announcePort",
+  "announceBusHost",
+  "announceBusPort",
+  "join",
+  "bootstrapExpect",
+  "empty",
+  "witness",
+  "dataDir",
+  "secret",
+  "secretFile",
+  "plugins.topology.nodes",
+]);
+
+/** What a node of a local cluster inherits: the environment, without what each node has for itself, and with the cluster's secret. */
+export function childEnvironment(
+  environment: Readonly<Record<string, string | undefined>>,
+  secret: string,
+): Record<string, string | undefined> {
+  const own = describeSettings(defaultPlugins).filter(({ path }) => OWN_SETTINGS.has(path));
+  const names = new Set(own.map((setting) => setting.environment));
+  const kept = Object.entries(environment).filter(([name]) => !names.has(name));
+  return { ...Object.fromEntries(kept), BUNCH_SECRET: secret };
+}
+
+/** Why the nodes are to end: somebody said so, nobody reads their output, or one of them did not start. */
+type EndCause = "signal" | "unread" | "failed";
+
+/**
+ * What nodes are sent. A second wish to end them does not wait for them to stop in order; but only a signal is one: what nodes say while they stop finds out again
+ * and again that nobody reads it.
+ */
+export function signalFor(cause: EndCause, isStopping: boolean): "SIGTERM" | "SIGKILL" | undefined {
+  if (!isStopping) return "SIGTERM";
+  return cause === "signal" ? "SIGKILL" : undefined;
+}
 
 /** Makes the subcommand. */
 export function startCommand(): Command {
@@ -50,7 +94,7 @@ async function run(count: number, portText: string): Promise<void> {
     try {
       stream.write(text);
     } catch {
-      quit();
+      unread();
     }
   };
   const main = fileURLToPath(new URL("../main.ts", import.meta.url));
@@ -81,7 +125,7 @@ async function run(count: number, portText: string): Promise<void> {
         stdin: "pipe",
         stdout: "pipe",
         stderr: "pipe",
-        env: { ...process.env, BUNCH_SECRET: secret },
+        env: childEnvironment(process.env, secret),
       },
     );
     const colour = COLOURS[index % COLOURS.length] ?? String;
@@ -107,27 +151,24 @@ async function run(count: number, portText: string): Promise<void> {
     return { child, exited, ready: ready.promise };
   });
 
-  const stop = (): void => {
-    if (isStopping) {
-      for (const { child } of children) child.kill("SIGKILL");
-      return;
-    }
+  const stop = (cause: EndCause = "failed"): void => {
+    const signal = signalFor(cause, isStopping);
+    if (signal !== undefined) for (const { child } of children) child.kill(signal);
+    if (isStopping) return;
     isStopping = true;
-    for (const { child } of children) child.kill("SIGTERM");
     setTimeout(() => {
       for (const { child } of children) child.kill("SIGKILL");
     }, STOP_LIMIT_MS).unref();
   };
   /** The same, and ends: also where some node never came to be ready, and whoever waits for that waits for nothing. */
-  const quit = (): void => {
-    stop();
+  const quit = (cause: EndCause): void => {
+    stop(cause);
     void Promise.all(children.map(({ child }) => child.exited)).then(() => process.exit(exitCode));
   };
-  process.on("SIGINT", quit);
-  process.on("SIGTERM", quit);
-  // The terminal was closed.
-  process.on("SIGHUP", quit);
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", quit);
+  const unread = (): void => quit("unread");
+  // The last: the terminal was closed.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => quit("signal"));
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", unread);
   process.on("exit", () => {
     for (const { child } of children) if (child.exitCode === null) child.kill("SIGKILL");
   });

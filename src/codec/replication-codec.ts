@@ -44,9 +44,18 @@ export type ReplicationMessage =
       readonly committed: number;
       readonly bytes: Uint8Array;
     }
-  /** Primary, while it fills: effects of slots that the replica takes already, in the form of an entry, which may be cut; or what a slot stream says. */
-  | { readonly type: "effects"; readonly session: number; readonly number: number; readonly bytes: Uint8Array }
-  | { readonly type: "stream"; readonly session: number; readonly number: number; readonly bytes: Uint8Array }
+  /**
+   * Primary, while it fills: effects of slots that the replica takes already, in the form of an entry; or what a slot stream says.
+   *
+   * @param isLast What is long comes in pieces; this is the last one.
+   */
+  | {
+      readonly type: "effects" | "stream";
+      readonly session: number;
+      readonly number: number;
+      readonly isLast: boolean;
+      readonly bytes: Uint8Array;
+    }
   /** Primary: the replica has everything up to a position; entries follow from there. */
   | {
       readonly type: "level";
@@ -95,6 +104,7 @@ export function encodeReplication(message: ReplicationMessage): Uint8Array {
     case "effects":
     case "stream":
       writer.number(message.number);
+      writer.flag(message.isLast);
       writer.raw(message.bytes);
       break;
     case "level":
@@ -153,7 +163,13 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
       };
     case "effects":
     case "stream":
-      return { type, session, number: reader.number(), bytes: reader.raw(reader.remaining) };
+      return {
+        type,
+        session,
+        number: reader.number(),
+        isLast: reader.flag(),
+        bytes: reader.raw(reader.remaining),
+      };
     case "level":
       return {
         type,

@@ -51,6 +51,8 @@ export interface FormationSelf {
 
 export interface FormationEvents {
   send(to: BusAddress, frame: ConsensusFrame): void;
+  /** The node that is known to be at an address; this one, if it is its own under another name. */
+  nodeAt(address: BusAddress): string | undefined;
   /** Whether what a node says of itself makes sense. */
   isCard(nodeId: string, card: string): boolean;
   found(proposal: Proposal): Promise<void>;
@@ -112,7 +114,10 @@ export class Formation {
   step(nowMs: number): void {
     const { peer, founder, group } = this.#self();
     if (this.#isBusy || group !== "") return;
-    const self = { candidate: { ...founder, peer }, promise: this.#promise };
+    const seeds = this.#targets
+      .filter((address) => formatAddress(address) !== formatAddress(founder.address))
+      .map((address) => ({ address: formatAddress(address), nodeId: this.#events.nodeAt(address) }));
+    const self = { candidate: { ...founder, peer }, promise: this.#promise, seeds };
     const step = foundingStep(self, this.#expectation, this.#reports, nowMs);
     switch (step.type) {
       case "wait":

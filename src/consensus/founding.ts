@@ -14,6 +14,8 @@
  *    has been away for long.
  * 7. A member of a group that never had a leader leaves it when too many of its founders have come back as somebody else (`formation.ts`).
  *
+ * A node that expects nobody beside itself founds without anybody's promise, once all seeds that it was given have told that they know of no group.
+ *
  * Never two that live: a group is founded only with the promise of each of its identities, an identity promises one, and a node is one identity at a time. A
  * group lives through a majority of its identities; with as many nodes as are expected, two majorities share a node.
  */
@@ -105,6 +107,14 @@ export interface Expectation {
   readonly seeds: string;
 }
 
+/** A node that belongs to no group, with what it has promised. */
+export interface FoundingSelf {
+  readonly candidate: Candidate;
+  readonly promise: Proposal | undefined;
+  /** Where it was told to look, but for its own address: each with the node that is known to be there. */
+  readonly seeds: readonly { readonly address: string; readonly nodeId: string | undefined }[];
+}
+
 export type FoundingStep =
   /** Ask on. Says in words what is waited for. */
   | { readonly type: "wait"; readonly why: string }
@@ -122,11 +132,10 @@ const GONE_MS = 10_000;
 /**
  * What a node that belongs to no group does.
  *
- * @param self This node, with what it has promised.
  * @param reports What others said, by node id.
  */
 export function foundingStep(
-  self: { readonly candidate: Candidate; readonly promise: Proposal | undefined },
+  self: FoundingSelf,
   { list, count, nodes, seeds }: Expectation,
   reports: ReadonlyMap<string, Report>,
   nowMs: number,
@@ -163,7 +172,39 @@ export function foundingStep(
   const proposal = { group: groupOf(list, peers), candidates };
   const other = recent.find((report) => report.promise !== "" && report.promise !== proposal.group);
   if (other !== undefined) return { type: "wait", why: `${nameOf(other.candidate)} to give up an earlier founding` };
-  return count === 1 ? { type: "found", proposal } : { type: "promise", proposal };
+  if (count > 1) return { type: "promise", proposal };
+  const why = nodes === undefined ? reasonToWait(self, list, reports, nowMs) : undefined;
+  return why === undefined ? { type: "found", proposal } : { type: "wait", why };
+}
+
+/**
+ * Why a node does not found a group by itself yet, though it expects nobody else. Nobody's promise is needed for that, so nobody may be overlooked who could tell of
+ * a group: it was told where to look, and looks there first. One that cannot be reached may be in a cluster, or be about to found one.
+ */
+function reasonToWait(
+  { candidate: { nodeId }, seeds }: FoundingSelf,
+  list: string,
+  reports: ReadonlyMap<string, Report>,
+  nowMs: number,
+): string | undefined {
+  const recent = (id: string | undefined): Report | undefined => {
+    const report = id === undefined ? undefined : reports.get(id);
+    return report !== undefined && nowMs - report.atMs <= RECENT_MS ? report : undefined;
+  };
+  const silent = seeds.filter((seed) => seed.nodeId !== nodeId && recent(seed.nodeId) === undefined);
+  if (silent.length > 0) {
+    return `word from ${silent.map(({ address }) => address).join(", ")} that there is no cluster yet: with --bootstrap-expect 1 all of --join are asked before this node founds one alone`;
+  }
+  for (const id of reports.keys()) {
+    const report = id === nodeId ? undefined : recent(id);
+    if (report === undefined) continue;
+    const name = nameOf(report.candidate);
+    if (report.group !== "") return `a leader of the group of ${name}`;
+    if (report.list !== "" && report.list !== list) {
+      return `${name}, which was started with another --bootstrap-expect: one node, or all with the same number, found a cluster`;
+    }
+  }
+  return undefined;
 }
 
 function keepPromise(

@@ -19,12 +19,15 @@ import type {
   Snapshot,
 } from "../protocol/raft/types.ts";
 import type { RaftStorage } from "./raft-storage.ts";
+import { RoundTimes } from "./round-times.ts";
 
 type Persist = Extract<Effect, { readonly type: "persist" }>;
 type Send = Extract<Effect, { readonly type: "send" }>;
 
 /** What the driver tells. */
 export interface RaftEvents {
+  /** Monotonic milliseconds. */
+  nowMs(): number;
   send(to: PeerId, message: Message): void;
   apply(entries: readonly Entry[]): void;
   restore(snapshot: Snapshot): void;
@@ -48,11 +51,20 @@ export class RaftDriver {
   #isWriting = false;
   #isStopped = false;
   #written: Promise<void> = Promise.resolve();
+  readonly #rounds = new RoundTimes();
 
   constructor(options: RaftOptions, storage: RaftStorage | undefined, events: RaftEvents) {
     this.machine = new Raft(options);
     this.#storage = storage;
     this.#events = events;
+  }
+
+  /**
+   * Of a leader: when the last heartbeat round began that a majority of the voters has answered, in monotonic milliseconds. `undefined`: none has been, or this
+   * member does not lead.
+   */
+  get confirmedAtMs(): number | undefined {
+    return this.#rounds.confirmedAtMs;
   }
 
   /** Whether an input is being carried out: what it leads to is not decided yet. */
@@ -68,7 +80,10 @@ export class RaftDriver {
     this.#isStepping = true;
     try {
       for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
-        for (const effect of this.machine.step(next)) this.#carryOut(effect);
+        const beganAtMs = this.#events.nowMs();
+        const effects = this.machine.step(next);
+        this.#rounds.stepped(this.machine.leadership, beganAtMs);
+        for (const effect of effects) this.#carryOut(effect);
         if (this.#storage === undefined) this.#writeNothing();
       }
     } catch (thrown) {

@@ -3,6 +3,7 @@ import type { ConsensusStatus, Leadership } from "../contracts/consensus.ts";
 import type { Raft } from "../protocol/raft/machine.ts";
 import type { PeerId } from "../protocol/raft/types.ts";
 import { nodeIdOf } from "./formation.ts";
+import type { RaftDriver } from "./raft-driver.ts";
 
 /** What a node is beside its machine. */
 export interface OwnPart {
@@ -35,7 +36,7 @@ export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, 
     })),
     isOut,
     waitingFor: isOut
-      ? "nothing: this node was taken out of the cluster; CLUSTER MEET brings it back"
+      ? "CLUSTER MEET to bring it back: this node was taken out of the cluster"
       : raft === undefined
         ? forming
         : leading === undefined
@@ -47,11 +48,14 @@ export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, 
 }
 
 /** What a machine that has just become leader knows of the one before it. */
-export function leadershipOf(raft: Raft | undefined, nowMs: number, tickMs: number): Leadership | undefined {
-  if (raft?.leadership === undefined) return undefined;
-  const ticksAgo = raft.leadership.predecessorHeardTicksAgo;
+export function leadershipOf(driver: RaftDriver | undefined, nowMs: number, tickMs: number): Leadership | undefined {
+  if (driver?.machine.leadership === undefined) return undefined;
+  const ticksAgo = driver.machine.leadership.predecessorHeardTicksAgo;
   return {
-    term: raft.term,
+    term: driver.machine.term,
+    get confirmedAtMs() {
+      return driver.confirmedAtMs;
+    },
     sinceMs: nowMs,
     // A tick that came right after the leader's word counts whole, and next to no time had passed.
     predecessorHeardAgoMs: ticksAgo === undefined ? undefined : Math.max(0, ticksAgo - 1) * tickMs,

@@ -45,6 +45,11 @@ export interface Bus {
    * @returns False if it was dropped here: the link is down, or too much waits for it, or this node is in no cluster and the channel is one of members.
    */
   send(to: BusAddress, channel: BusChannel, bytes: Uint8Array): boolean;
+  /**
+   * The node that has proved to be at an address, while a link of meetings to it is open; this node, where a link to the address has come back to it.
+   * `undefined`: nobody knows.
+   */
+  nodeAt(address: BusAddress): string | undefined;
   /** Bytes that wait to be sent to an address on channels of members. */
   queuedBytes(to: BusAddress): number;
   /** Links to other nodes, for `CLUSTER LINKS`. */
@@ -63,7 +68,7 @@ export interface Bus {
   sendDatagram(to: string, bytes: Uint8Array): boolean;
   /** The most bytes that a datagram carries. */
   readonly maxDatagramBytes: number;
-  /** Tells of open links that broke, and of connections that could not be made. @param listener Gets the node's id where the link had proved it. */
+  /** Tells of links of members: of open ones that broke, and of those that could not be made, or were refused. @param listener Gets the node's id where the link had proved it. */
   onLinkLost(listener: (address: BusAddress, nodeId: string | undefined) => void): void;
 }
 

@@ -136,6 +136,11 @@ export interface Leadership {
    * led this group before.
    */
   readonly predecessorHeardAgoMs: number | undefined;
+  /**
+   * When the last round of heartbeats began that a majority of the voters has answered, by this node's monotonic clock: at that moment nobody else led. What
+   * rests on this node's leading may be granted from that moment on. `undefined`: no round has been answered yet.
+   */
+  readonly confirmedAtMs: number | undefined;
 }
 
 export interface Consensus {
@@ -183,9 +188,11 @@ export interface Consensus {
    * Leaves the group, if this node belongs to one, which is of it alone or has taken it out; and joins another, which knows it already.
    *
    * @param members Where some of its members are.
+   * @param note Notes for good that this node has moved: called when nothing can keep it from that any more, and before anything of the old group goes. A node that
+   *   stops before that is in the old group; after it, on its way to the new one.
    * @returns Why it could not be done at this moment; then nothing has changed. `undefined` if it was: the state is restored once the group has sent it.
    */
-  moveTo(group: string, members: readonly BusAddress[]): Promise<string | undefined>;
+  moveTo(group: string, members: readonly BusAddress[], note: () => Promise<void>): Promise<string | undefined>;
 }
 
 export const consensusService = service<Consensus>("consensus");

@@ -59,6 +59,17 @@ export interface Replication {
   readonly isChangingSets: boolean;
   /** A primary's replicas; nobody otherwise. */
   readonly replicas: readonly ReplicaHealth[];
+  /** The last entry of the log that a command's effects went into, or will. */
+  readonly last: number;
+  /** How many replicas have an entry of the log. */
+  acknowledgedBy(sequence: number): number;
+  /**
+   * Waits until so many replicas have everything that this node has done until now.
+   *
+   * @param limitMs 0: without an end.
+   * @returns How many have, then or when the time is over.
+   */
+  whenAcknowledged(count: number, limitMs: number): Promise<number>;
   /**
    * For a planned failover: a primary takes no more commands on keys (they are held, not refused), and waits until a replica has all of its log.
    *

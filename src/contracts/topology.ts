@@ -33,6 +33,8 @@ export interface NodeRecord {
   readonly zone: string;
   /** A witness votes and holds no data. */
   readonly role: "data" | "witness";
+  /** The feature levels that its program has, from and to. Without it: the first. */
+  readonly features?: { readonly oldest: number; readonly newest: number };
   /** This start of the node: 40 hexadecimal digits that it drew. */
   readonly start: string;
   /** The map version that admitted this start: one number for each start, whatever else about the node changes. 0 before the first. */
@@ -147,8 +149,11 @@ export interface MapDelta {
  */
 export type DecidedOn = Readonly<Record<ShardId, number>>;
 
-/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
-export const STALE = "ERR stale: ";
+/**
+ * The leader of this term says that the primary's lease is over, and that it gets no other before it knows of this: nobody waits for its word. Another leader
+ * may have granted one since, so it rejects what names another term than its own.
+ */
+export type LeaderTerm = number;
 
 /** A change that somebody asks for. Where it is about a shard, `shardVersion` is the one that it was decided on. */
 export type TopologyRequest =
@@ -184,7 +189,23 @@ export type TopologyRequest =
       readonly inSync: readonly NodeId[];
       readonly eligible: readonly NodeId[];
     }
-  | { readonly type: "promote"; readonly shard: ShardId; readonly shardVersion: number; readonly node: NodeId }
+  | {
+      readonly type: "promote";
+      readonly shard: ShardId;
+      readonly shardVersion: number;
+      readonly node: NodeId;
+      readonly leaderTerm?: LeaderTerm;
+    }
+  /** A primary that surrendered its lease stays: the shard gets another version, and no promotion that was decided on this one can happen any more. */
+  | { readonly type: "keep-primary"; readonly shard: ShardId; readonly shardVersion: number }
+  /** Whoever held the shard's data is gone: it goes on with a member that may lack acknowledged writes, or has nothing. */
+  | {
+      readonly type: "accept-loss";
+      readonly shard: ShardId;
+      readonly shardVersion: number;
+      readonly node: NodeId;
+      readonly leaderTerm: LeaderTerm;
+    }
   | {
       readonly type: "start-migration";
       readonly id: string;

@@ -32,6 +32,14 @@ export interface PrimarySettings {
   readonly heartbeatMs: number;
 }
 
+/** What the settings of the cluster say. */
+export interface PrimaryTerms {
+  /** In-sync members that there must be. */
+  readonly minimum: number;
+  /** What replies wait for: the in-sync set, or nothing but the primary. */
+  readonly acks: "in-sync" | "primary";
+}
+
 export interface PrimaryHost {
   readonly self: NodeId;
   readonly gate: ReplyGate;
@@ -61,6 +69,8 @@ export interface PrimaryHost {
 
 /** The most bytes of entries in a frame: applied without a pause. */
 const FRAME_BYTES = 64 * 1024;
+/** The same while a replica is filled. A message that is longer comes in pieces. */
+const PIECE_BYTES = 256 * 1024;
 /** After how long without entries what is committed is told in a frame of its own. */
 const TELL_MS = 5;
 /** A change of the sets that was refused is asked for again after so long. */
@@ -76,8 +86,8 @@ interface Link {
   number: number;
   cursor: LogCursor;
   fill: SlotFill | undefined;
-  /** While it is filled: effects that are being sent, in pieces, since the bus takes no frame of the size of an entry. */
-  effects: Uint8Array | undefined;
+  /** While it is filled: what waits to be sent, in order. */
+  readonly pieces: { readonly type: "effects" | "stream"; readonly bytes: Uint8Array; sent: number }[];
   sentBytes: number;
   acknowledgedBytes: number;
   sentAtMs: number;
@@ -106,11 +116,14 @@ export class ShardPrimary {
   readonly #links = new Map<NodeId, Link>();
   readonly #members = new Map<NodeId, Member>();
   #shard: ShardRecord;
-  #minimum: number;
+  #terms: PrimaryTerms;
   #committed: number;
+  /** Nobody else counted until now: what was written was committed with that. */
+  #wasAlone = false;
   /** The map was asked for another in-sync set: who was added counts until it is known what came of it. */
   #asked: readonly NodeId[] | undefined;
   #askNotBeforeMs = 0;
+  #waiting: { readonly isSo: () => boolean; readonly callback: (isSo: boolean) => void }[] = [];
   #isFlushDue = false;
   #isTellDue = false;
   #isClosed = false;
@@ -124,10 +137,10 @@ export class ShardPrimary {
    *
    * @param committed Up to where the log is known to be committed.
    */
-  constructor(host: PrimaryHost, shard: ShardRecord, minimum: number, committed: number) {
+  constructor(host: PrimaryHost, shard: ShardRecord, terms: PrimaryTerms, committed: number) {
     this.#host = host;
     this.#shard = shard;
-    this.#minimum = minimum;
+    this.#terms = terms;
     this.#committed = committed;
     this.#tickedAtMs = host.nowMs();
     host.gate.setCommitted(committed);
@@ -143,8 +156,9 @@ export class ShardPrimary {
   /** Why no write is taken, in words; `undefined` if writes are. */
   get refusal(): string | undefined {
     const { inSync, id } = this.#shard;
-    if (inSync.length >= this.#minimum) return undefined;
-    return `shard ${id} has ${inSync.length} of at least ${this.#minimum} members in sync`;
+    const { acks, minimum } = this.#terms;
+    if (acks === "primary" || inSync.length >= minimum) return undefined;
+    return `shard ${id} has ${inSync.length} of at least ${minimum} members in sync`;
   }
 
   /** Whether commands must wait: the ring holds what an in-sync member still lacks. Nothing is lost: they go on when it has caught up. */
@@ -175,10 +189,10 @@ export class ShardPrimary {
   }
 
   /** The map says something else of the shard, which this node still leads. */
-  shardChanged(shard: ShardRecord, minimum: number): void {
+  shardChanged(shard: ShardRecord, terms: PrimaryTerms): void {
     const isNewEpoch = shard.primaryEpoch > this.#host.log.epoch;
     this.#shard = shard;
-    this.#minimum = minimum;
+    this.#terms = terms;
     for (const id of this.#members.keys()) if (!shard.replicas.includes(id)) this.#members.delete(id);
     for (const [id, link] of this.#links) if (!shard.replicas.includes(id)) this.#forget(link);
     if (isNewEpoch) this.#openEpoch();
@@ -191,6 +205,7 @@ export class ShardPrimary {
   close(): void {
     this.#isClosed = true;
     this.#links.clear();
+    for (const { callback } of this.#waiting.splice(0)) callback(false);
   }
 
   // --- what the node does ---
@@ -278,7 +293,7 @@ export class ShardPrimary {
       number: 0,
       cursor: start,
       fill: isFill ? this.#host.startFill() : undefined,
-      effects: undefined,
+      pieces: [],
       sentBytes: 0,
       acknowledgedBytes: 0,
       sentAtMs: nowMs,
@@ -305,6 +320,8 @@ export class ShardPrimary {
     const member = this.#member(from);
     const nowMs = this.#host.nowMs();
     member.heardAtMs = nowMs;
+    // Some link broke that the session does not rest on: it goes on.
+    if (member.lostAtMs !== Number.NEGATIVE_INFINITY) member.lostAtMs = undefined;
     link.acknowledgedBytes = Math.max(link.acknowledgedBytes, message.bytes);
     if (link.fill === undefined && message.sequence > member.acknowledged) {
       member.acknowledged = message.sequence;
@@ -335,10 +352,38 @@ export class ShardPrimary {
     if (member !== undefined) member.lostAtMs ??= this.#host.nowMs();
   }
 
-  /** Whether a member has all of the log, and all of it is committed. */
-  hasAll(nodeId: NodeId): boolean {
-    const { log } = this.#host;
-    return this.#member(nodeId).acknowledged >= log.last && this.#committed >= log.last;
+  /** Calls once a member has all of the log, and all of it is committed; with `false` if this ends before. */
+  whenHasAll(nodeId: NodeId, callback: (hasAll: boolean) => void): void {
+    this.#when(() => {
+      const { last } = this.#host.log;
+      return this.#committed >= last && (this.#members.get(nodeId)?.acknowledged ?? 0) >= last;
+    }, callback);
+  }
+
+  /** How many replicas have an entry. */
+  acknowledgedBy(sequence: number): number {
+    let count = 0;
+    for (const { acknowledged } of this.#members.values()) if (acknowledged >= sequence) count += 1;
+    return count;
+  }
+
+  /** Calls once so many replicas have all that there is now; with `false` if this ends before. */
+  whenAcknowledged(count: number, callback: (isSo: boolean) => void): void {
+    this.flush();
+    const { last } = this.#host.log;
+    this.#when(() => this.acknowledgedBy(last) >= count, callback);
+  }
+
+  #when(isSo: () => boolean, callback: (isSo: boolean) => void): void {
+    this.#waiting.push({ isSo, callback });
+    this.#tellWaiting();
+  }
+
+  #tellWaiting(): void {
+    const ready = this.#waiting.filter(({ isSo }) => isSo());
+    if (ready.length === 0) return;
+    this.#waiting = this.#waiting.filter((each) => !ready.includes(each));
+    for (const { callback } of ready) callback(true);
   }
 
   // --- sending ---
@@ -362,42 +407,56 @@ export class ShardPrimary {
     }
   }
 
-  /** A message of the stream may only follow everything that is in the log, and each is followed by whatever else there is to do in this turn. */
+  /**
+   * Goes on with filling. A message of the stream may only follow everything that is in the log, and is itself followed by whatever else there is to do in this
+   * turn. What is long goes in pieces, as the window allows; whatever comes after it waits.
+   */
   #pumpFill(link: Link, fill: SlotFill): void {
-    const { log, settings } = this.#host;
+    const { log } = this.#host;
+    const { session } = link;
     log.seal();
-    while (link.sentBytes - link.acknowledgedBytes < settings.windowBytes) {
-      if (link.effects !== undefined) {
-        const { session, number, effects } = link;
-        const bytes = effects.subarray(0, FRAME_BYTES);
-        link.effects = bytes.length === effects.length ? undefined : effects.subarray(FRAME_BYTES);
-        if (!this.#send(link, { type: "effects", session, number, bytes })) return;
+    while (this.#sendPieces(link)) {
+      const entry = log.readEntry(link.cursor);
+      if (entry !== undefined) {
+        const bytes = fill.effectsOf(entry);
+        if (bytes !== undefined) link.pieces.push({ type: "effects", bytes, sent: 0 });
         continue;
       }
-      const entry = log.readEntry(link.cursor);
-      if (entry === undefined) break;
-      link.effects = fill.effectsOf(entry);
-    }
-    if (link.effects !== undefined || !log.isAtEnd(link.cursor)) return;
-    if (link.sentBytes - link.acknowledgedBytes >= settings.windowBytes) return;
-    const { session } = link;
-    if (fill.isDone) {
-      link.fill = undefined;
-      this.#host.fillEnded(fill);
-      const { position, history } = log;
-      this.#send(link, { type: "level", session, number: link.number, position, history });
-      this.#host.events.info("replica is filled", { replica: link.nodeId, ...fill.progress });
+      if (fill.isDone) {
+        link.fill = undefined;
+        this.#host.fillEnded(fill);
+        const { position, history } = log;
+        this.#send(link, { type: "level", session, number: link.number, position, history });
+        this.#host.events.info("replica is filled", { replica: link.nodeId, ...fill.progress });
+        return;
+      }
+      let hasMore = false;
+      do {
+        const bytes = fill.next();
+        hasMore = bytes !== undefined;
+        if (bytes !== undefined) link.pieces.push({ type: "stream", bytes, sent: 0 });
+      } while (hasMore && fill.isInRow);
+      if (!this.#sendPieces(link) || !hasMore) return;
+      // One message a turn: what clients want comes in between.
+      this.#flushSoon();
       return;
     }
-    let hasMore = false;
-    do {
-      const bytes = fill.next();
-      if (bytes === undefined) break;
-      hasMore = this.#send(link, { type: "stream", session, number: link.number, bytes });
-    } while (hasMore && fill.isInRow);
-    if (!hasMore) return;
-    // One piece a turn: what clients want comes in between.
-    this.#flushSoon();
+  }
+
+  /** Sends what waits to be sent while a replica is filled. @returns Whether nothing does any more. */
+  #sendPieces(link: Link): boolean {
+    const { windowBytes } = this.#host.settings;
+    for (let next = link.pieces[0]; next !== undefined; next = link.pieces[0]) {
+      if (link.sentBytes - link.acknowledgedBytes >= windowBytes) return false;
+      const end = Math.min(next.bytes.length, next.sent + PIECE_BYTES);
+      const bytes = next.bytes.subarray(next.sent, end);
+      next.sent = end;
+      const isLast = end === next.bytes.length;
+      if (isLast) link.pieces.shift();
+      const { session, number } = link;
+      if (!this.#send(link, { type: next.type, session, number, isLast, bytes })) return false;
+    }
+    return true;
   }
 
   #sendEntries(link: Link, bytes: Uint8Array): boolean {
@@ -443,14 +502,17 @@ export class ShardPrimary {
     const { inSync } = this.#shard;
     const joining = this.#joining();
     const isAlone = joining.length === 0 && inSync.every((id) => id === self);
-    if (isAlone && inSync.length >= this.#minimum) {
+    if (isAlone && inSync.length >= this.#terms.minimum) {
       // Whatever is written is committed with that.
+      this.#wasAlone = true;
       this.#committed = log.last;
       gate.setCommitted(Number.POSITIVE_INFINITY);
+      if (this.#waiting.length > 0) this.#tellWaiting();
       return;
     }
-    if (gate.committed === Number.POSITIVE_INFINITY) {
+    if (this.#wasAlone) {
       // What was committed by this node alone stays so when others begin to count.
+      this.#wasAlone = false;
       log.seal();
       this.#committed = log.last;
     }
@@ -459,13 +521,14 @@ export class ShardPrimary {
       last: log.last,
       inSync,
       joining,
-      minimum: this.#minimum,
+      minimum: this.#terms.minimum,
       acknowledged: (id) => this.#members.get(id)?.acknowledged,
     });
     const isMore = committed > this.#committed;
     if (isMore) this.#committed = committed;
     if (gate.committed !== this.#committed) gate.setCommitted(this.#committed);
     if (isMore) this.#tellSoon();
+    if (this.#waiting.length > 0) this.#tellWaiting();
   }
 
   /** Replicas hold reads until they know that what they read is committed: the next entries tell it, or a frame of its own if none come. */
@@ -571,7 +634,7 @@ export class ShardPrimary {
     const gone = eligible.filter((id) => this.#member(id).lostAtMs === Number.NEGATIVE_INFINITY);
     if (lost.length === 0 && level.length === 0 && gone.length === 0) return;
     const nextInSync = [...inSync.filter((id) => !lost.includes(id)), ...level.filter((id) => !inSync.includes(id))];
-    const isBelow = nextInSync.length < this.#minimum;
+    const isBelow = nextInSync.length < this.#terms.minimum;
     const mustGo = (id: NodeId): boolean => this.#member(id).lostAtMs === Number.NEGATIVE_INFINITY;
     const nextEligible = isBelow ? [...eligible, ...lost].filter((id) => !nextInSync.includes(id) && !mustGo(id)) : [];
     const cause = [

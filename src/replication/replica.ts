@@ -49,6 +49,9 @@ export class ShardReplica {
   #assembler = new EntryAssembler();
   #sink: SlotSink | undefined;
   #isSinkDue = false;
+  /** Pieces of a message that is not whole yet. */
+  #pieces: Uint8Array[] = [];
+  #pieceType: "effects" | "stream" = "stream";
   #hasConfirmed = false;
   #isAckDue = false;
   #isClosed = false;
@@ -179,17 +182,11 @@ export class ShardReplica {
         this.#entries(message.bytes, message.committed);
         return;
       case "effects":
+      case "stream":
         this.#receivedBytes += message.bytes.length;
-        if (!this.#effects(message.bytes)) return this.#end("its primary sent damaged effects");
         this.#ackSoon();
+        this.#filled(message);
         return;
-      case "stream": {
-        this.#receivedBytes += message.bytes.length;
-        if (this.#sink === undefined) return this.#end("its primary sent a stream that was not begun");
-        this.#answer(this.#sink.receive(message.bytes));
-        this.#ackSoon();
-        return;
-      }
       case "level":
         if (this.#sink === undefined) return this.#end("its primary sent a level that was not asked for");
         this.#sink = undefined;
@@ -203,6 +200,21 @@ export class ShardReplica {
       default:
         message satisfies never;
     }
+  }
+
+  /** What comes while it is filled: the pieces of a message together. */
+  #filled({ type, bytes, isLast }: Extract<ReplicationMessage, { readonly isLast: boolean }>): void {
+    const sink = this.#sink;
+    if (sink === undefined) return this.#end(`its primary sent ${type} while it does not fill`);
+    if (this.#pieces.length > 0 && this.#pieceType !== type) return this.#end("its primary mixed two messages");
+    this.#pieceType = type;
+    this.#pieces.push(bytes);
+    if (!isLast) return;
+    const pieces = this.#pieces;
+    this.#pieces = [];
+    const whole = pieces.length === 1 ? bytes : joined(pieces);
+    if (type === "stream") this.#answer(sink.receive(whole));
+    else if (!this.#reader.visit(whole, 0, this.#fill)) this.#end("its primary sent damaged effects");
   }
 
   /** Says what the stream's end answers, and has it go on with what it has to do: a slot with many keys is not emptied in one turn. */
@@ -244,6 +256,7 @@ export class ShardReplica {
       this.#refusal = "it is being filled";
       this.#sink = this.#host.startSink();
       this.#hasConfirmed = false;
+      this.#pieces = [];
     }
     events.info(isFill ? "this node is being filled" : "this node follows", {
       primary: this.#shard.primary,
@@ -274,16 +287,6 @@ export class ShardReplica {
       this.#host.gate.setCommitted(known);
     }
     this.#ackSoon();
-  }
-
-  /** Effects while it is filled: as an entry, which may be cut. @returns False if they are damaged. */
-  #effects(bytes: Uint8Array): boolean {
-    if (this.#sink === undefined) return false;
-    let isDamaged = false;
-    this.#assembler.push(bytes, (all, start) => {
-      if (isDamaged || !this.#reader.visit(all, start, this.#fill)) isDamaged = true;
-    });
-    return !isDamaged && !this.#assembler.isBroken;
   }
 
   #ackSoon(): void {
@@ -330,8 +333,19 @@ export class ShardReplica {
     this.#refusal = reason;
     this.#isOpen = false;
     this.#sink = undefined;
+    this.#pieces = [];
     this.#session = 0;
   }
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }
 
 const NOTHING = new Uint8Array(0);

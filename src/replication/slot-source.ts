@@ -39,10 +39,14 @@
  * - EXPIRE and its like, PERSIST: key and expiry are the same in both.
  *
  * All others may carry what is wrong behind the place to before it: BITFIELD INCRBY on a number that lies half here, half there, or with OVERFLOW FAIL; BITOP, RENAME
- * or COPY onto the key; commands of plugins that nobody here knows. Then the value is sent from its beginning again. (INCR cannot meet a value of such length, but one that was
- * SET in between; starting again is right whatever it meets.) So as not to do that for ever with a key that is written so all the time, after `MAX_RESTARTS` its parts are sent
- * in a row, in one turn, with no effect in between. This stops the event loop for as long as the copying takes (a millisecond for each MiB or so), and the
- * channel must hold the value: the price of somebody who goes on replacing a value of many MiB, which costs him as much each time.
+ * or COPY onto the key; commands of plugins that nobody here knows. Then the cut is broken: the value is open from its beginning, and is sent again when the scan is through, so that
+ * a key that is written so all the time keeps no other waiting. (INCR cannot meet a value of such length, but one that was SET in between; starting again is right whatever
+ * it meets.)
+ *
+ * The end. What is open when the scan is through is sent, and then the slot ends; but commands may open keys as fast as they are sent. So after `PATIENCE` disappointments all
+ * that is left is sent in a row, in one turn, with no effect in between. It is at most `MAX_AGAIN` keys, and those long values that were opened again and again. That stops
+ * the event loop for as long as it takes to copy them (a millisecond for a MiB or so), and the channel must hold them: the price of somebody
+ * who goes on replacing values of many MiB, which costs him as much each time.
  *
  * Keys that have expired and were not removed yet are sent as they are: their DEL will follow.
  */
@@ -63,6 +67,8 @@ import { peekAny } from "./peek-any.ts";
 
 /** A chunk: what is copied, sent and stored within half a millisecond or so. */
 const DEFAULT_CHUNK_BYTES = 65_536;
+/** Room of a chunk for what its last step adds, so that it seldom need be made larger. */
+const CHUNK_MARGIN_BYTES = 1024;
 /** Keys of a chunk, for small ones, which cost more than their bytes. */
 const DEFAULT_CHUNK_KEYS = 512;
 /** Slots that are offered and not done. Enough that the channel is not idle for the time of an answer; few, since their effects go over and may be of no use. */
@@ -75,18 +81,19 @@ const DIGEST_BYTES_PER_KEY = 128;
 const DEFAULT_CUT_BYTES = 1_048_576;
 /** Below this a value may be a number, which INCR reads whole. */
 const MIN_CUT_BYTES = 64;
-/** How often a cut value is begun again before it is sent in a row. */
-const MAX_RESTARTS = 3;
+/** How often, with the scan through, a cut may be broken, or a chunk leave keys that are to be sent again, before all that is left is sent in a row. */
+const PATIENCE = 8;
 /** Keys to be sent again that may wait for their turn; those above go at once. Bounds the memory. */
 const MAX_AGAIN = 4096;
 
 /** Of more than one key, and yet each key's outcome depends on no other: nothing need be sent again. */
 const EACH_KEY_ALONE: ReadonlySet<string> = new Set(["MSET", "DEL", "UNLINK"]);
 /** Keep what is said above of cut values. */
-const GOOD_FOR_CUT: ReadonlySet<string> = new Set([
-  ...["SET", "SETNX", "SETEX", "PSETEX", "GETSET", "MSET", "GETDEL", "DEL", "UNLINK"],
-  ...["APPEND", "SETRANGE", "SETBIT", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "PERSIST"],
-]);
+const GOOD_FOR_CUT: ReadonlySet<string> = new Set(
+  "SET SETNX SETEX PSETEX GETSET MSET GETDEL DEL UNLINK APPEND SETRANGE SETBIT EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST".split(
+    " ",
+  ),
+);
 
 /** What becomes of a slot, in this order. */
 const SlotState = { foreign: 0, waiting: 1, offered: 2, wanted: 3, midway: 4, level: 5 } as const;
@@ -118,9 +125,9 @@ export interface SlotSourceProgress {
 /** A key whose value is sent in parts. */
 interface Cut {
   readonly key: Uint8Array;
+  readonly name: string;
   /** Bytes of the value that were sent. 0: not even the record. */
   place: number;
-  restarts: number;
 }
 
 /** An offer that was not answered. */
@@ -128,6 +135,8 @@ interface OpenOffer {
   readonly offer: number;
   readonly first: number;
   readonly last: number;
+  /** How many of the slots have keys. */
+  readonly full: number;
 }
 
 export class SlotSource {
@@ -149,7 +158,7 @@ export class SlotSource {
   /** Of `#slots`: how many were offered, and how many were looked at for streaming. Both only grow, since answers come in the order of offers. */
   #offeredCount = 0;
   #streamedCount = 0;
-  /** Slots that are offered, wanted or midway. */
+  /** Slots that are wanted or midway, or offered with keys: the empty ones, of which there may be many, cost nothing until they are wanted. */
   #openSlots = 0;
   #offers = 0;
   readonly #openOffers: OpenOffer[] = [];
@@ -159,10 +168,14 @@ export class SlotSource {
   /** Where the scan goes on. */
   #position = 0;
   #isScanned = false;
-  /** Keys that the scan has passed and that are open again, by their names. Never one of `#cuts`. */
+  /** The long value that is being sent. */
+  #cut: Cut | undefined;
+  /** Keys that are open again, by their names; none of them is `#cut`'s, or one of `#long`. */
   readonly #again = new Map<string, Uint8Array>();
-  /** Long values that the scan has passed and that are open. The first is the one that is being sent. */
-  readonly #cuts = new Map<string, Cut>();
+  /** Those that were found to be long: they come last. */
+  readonly #long = new Map<string, Uint8Array>();
+  /** Disappointments that are left. */
+  #patience = PATIENCE;
   /** Whether keys that are sent again come first in this chunk. They take turns with what is new: neither keeps the other waiting. */
   #isAgainFirst = false;
 
@@ -208,8 +221,7 @@ export class SlotSource {
 
   /** Whether `next` must be called again in this turn, before any other command runs. */
   get isInRow(): boolean {
-    const cut = this.#firstCut();
-    return cut !== undefined && cut.restarts >= MAX_RESTARTS && cut.place > 0;
+    return this.#slot >= 0 && this.#isScanned && this.#patience <= 0;
   }
 
   /**
@@ -219,7 +231,7 @@ export class SlotSource {
    * @param keys All keys that it names, written or read. Copied where they are kept.
    */
   noteEffect(name: string, keys: readonly Uint8Array[]): void {
-    if (this.#slot < 0 || (keys.length < 2 && this.#cuts.size === 0)) return;
+    if (this.#slot < 0 || (keys.length < 2 && this.#cut === undefined)) return;
     const command = name.toUpperCase();
     const readsOthers = keys.length > 1 && !EACH_KEY_ALONE.has(command);
     if (!readsOthers && GOOD_FOR_CUT.has(command)) return;
@@ -227,13 +239,8 @@ export class SlotSource {
       this.#keyspace.refer(this.#reference, key, 0, key.length);
       if (this.#reference.slot !== this.#slot) continue;
       const text = this.#reference.toString();
-      const cut = this.#cuts.get(text);
-      if (cut === undefined) {
-        if (readsOthers && !this.#again.has(text)) this.#again.set(text, key.slice());
-      } else if (cut.place > 0) {
-        cut.place = 0;
-        cut.restarts += 1;
-      }
+      if (this.#cut?.name === text) this.#breakCut();
+      else if (readsOthers && !this.#long.has(text) && !this.#again.has(text)) this.#again.set(text, key.slice());
     }
   }
 
@@ -269,9 +276,11 @@ export class SlotSource {
           return;
         }
         this.#states[slot] = SlotState.wanted;
+        this.#openSlots += 1;
       }
     }
     this.#openOffers.shift();
+    this.#openSlots -= open.full;
     for (let slot = open.first; slot <= open.last; slot += 1) {
       if (this.#states[slot] === SlotState.offered) this.#levelled(slot);
     }
@@ -281,6 +290,7 @@ export class SlotSource {
     const keyspace = this.#keyspace;
     const slots: SlotOffer[] = [];
     let digestedBytes = 0;
+    let full = 0;
     let empty: { first: number; last: number; keys: 0; digest: undefined } | undefined;
     const from = this.#offeredCount;
     while (this.#offeredCount < this.#slots.length) {
@@ -300,35 +310,32 @@ export class SlotSource {
           digestedBytes += bytes;
           if (digestedBytes > this.#maxDigestBytes) break;
         }
+        full += 1;
+        this.#openSlots += 1;
         slots.push({ first: slot, last: slot, keys, digest: isDigested ? keyspace.digestSlot(slot) : undefined });
       }
       this.#states[slot] = SlotState.offered;
-      this.#openSlots += 1;
       this.#offeredCount += 1;
     }
     if (slots.length === 0) return undefined;
     const offer = this.#offers;
     this.#offers += 1;
     const first = this.#slots[from] as number;
-    this.#openOffers.push({ offer, first, last: this.#slots[this.#offeredCount - 1] as number });
+    this.#openOffers.push({ offer, first, last: this.#slots[this.#offeredCount - 1] as number, full });
     return encodeOffer(offer, slots);
   }
 
   #nextChunk(): Uint8Array | undefined {
-    const writer = new ChunkWriter(this.#chunkBytes);
-    if (this.isInRow) {
-      this.#sendPart(writer);
-      return writer.finish();
-    }
+    if (!this.#hasSlot()) return undefined;
+    const writer = new ChunkWriter(this.#chunkBytes + CHUNK_MARGIN_BYTES);
     while (this.#hasRoom(writer) && this.#enterSlot(writer)) {
       this.#isAgainFirst = !this.#isAgainFirst;
       if (this.#isAgainFirst) this.#sendAgain(writer);
       this.#sendNew(writer);
       this.#sendAgain(writer);
       this.#leaveSlot(writer);
-      if (this.isInRow) break;
     }
-    return writer.steps === 0 ? undefined : writer.finish();
+    return writer.finish();
   }
 
   #nextEnd(): Uint8Array | undefined {
@@ -337,38 +344,53 @@ export class SlotSource {
     return encodeEnd();
   }
 
+  /** Whatever the limits are, a chunk says something. */
   #hasRoom(writer: ChunkWriter): boolean {
-    return writer.length < this.#chunkBytes && writer.steps < this.#chunkKeys;
+    return writer.steps === 0 || (writer.length < this.#chunkBytes && writer.steps < this.#chunkKeys);
+  }
+
+  /** Whether a slot is midway, or there is one to begin; `#streamedCount` is at it then. */
+  #hasSlot(): boolean {
+    if (this.#slot >= 0) return true;
+    while (this.#state(this.#streamedCount) === SlotState.level) this.#streamedCount += 1;
+    return this.#state(this.#streamedCount) === SlotState.wanted;
   }
 
   /** Begins the next slot that is wanted, unless one is midway. False if there is none, or it is not known yet. */
   #enterSlot(writer: ChunkWriter): boolean {
     if (this.#slot >= 0) return true;
-    for (; this.#streamedCount < this.#slots.length; this.#streamedCount += 1) {
-      const slot = this.#slots[this.#streamedCount] as number;
-      if (this.#states[slot] === SlotState.level) continue;
-      if (this.#states[slot] !== SlotState.wanted) return false;
-      this.#states[slot] = SlotState.midway;
-      this.#slot = slot;
-      this.#position = 0;
-      this.#isScanned = false;
-      writer.begin(slot);
-      return true;
-    }
-    return false;
+    if (!this.#hasSlot()) return false;
+    const slot = this.#slots[this.#streamedCount] as number;
+    this.#states[slot] = SlotState.midway;
+    this.#slot = slot;
+    this.#position = 0;
+    this.#isScanned = false;
+    this.#patience = PATIENCE;
+    writer.begin(slot);
+    return true;
+  }
+
+  /** The state of one of `#slots`; `undefined` behind the last. */
+  #state(index: number): number | undefined {
+    const slot = this.#slots[index];
+    return slot === undefined ? undefined : this.#states[slot];
   }
 
   /** Ends the slot if none of its keys is open. */
   #leaveSlot(writer: ChunkWriter): void {
-    if (!this.#isScanned || this.#again.size > 0 || this.#cuts.size > 0) return;
+    if (!this.#isScanned || this.#cut !== undefined || this.#long.size > 0) return;
+    if (this.#again.size > 0) {
+      this.#patience -= 1;
+      return;
+    }
     writer.end(this.#slot);
     this.#levelled(this.#slot);
+    this.#openSlots -= 1;
     this.#slot = -1;
   }
 
   #levelled(slot: number): void {
     this.#states[slot] = SlotState.level;
-    this.#openSlots -= 1;
     this.#slotsDone += 1;
   }
 
@@ -378,43 +400,59 @@ export class SlotSource {
       this.#again.delete(text);
       const record = this.#peek(key);
       if (record === 0) writer.absent(key);
-      else this.#sendRecord(writer, record);
+      else this.#sendRecord(writer, record, false);
     }
   }
 
   #sendNew(writer: ChunkWriter): void {
-    const visit = (record: Handle): void => this.#sendRecord(writer, record);
+    const visit = (record: Handle): void => this.#sendRecord(writer, record, true);
     while (this.#hasRoom(writer)) {
-      if (this.#cuts.size > 0) {
-        this.#sendPart(writer);
-      } else if (this.#isScanned) {
-        return;
-      } else {
+      if (this.#cut !== undefined) {
+        this.#sendPart(writer, this.#cut);
+      } else if (!this.#isScanned) {
         // One at a time, as their sizes are not known before. (Keys of one hash come together.)
         this.#position = this.#keyspace.scanSlot(this.#slot, this.#position, 1, visit);
         this.#isScanned = this.#position === 0;
-      }
+      } else if (!this.#cutFirstLong()) return;
     }
   }
 
-  /** Sends a record whole, or has it cut. */
-  #sendRecord(writer: ChunkWriter, record: Handle): void {
+  /** Sends a record whole; or has it cut, at once if nothing is, else when the scan is through. */
+  #sendRecord(writer: ChunkWriter, record: Handle, isNew: boolean): void {
     if (!this.#isCuttable(record)) {
       this.#writeRecord(writer, record, this.#keyspace.valueLength(record));
       return;
     }
     this.#keyspace.referRecord(this.#reference, record);
-    const text = this.#reference.toString();
-    if (this.#cuts.has(text)) return;
+    const name = this.#reference.toString();
+    if (this.#cut?.name === name || this.#long.has(name)) return;
     const { bytes, start, end } = this.#reference;
-    this.#cuts.set(text, { key: bytes.slice(start, end), place: 0, restarts: 0 });
-    this.#again.delete(text);
+    const key = bytes.slice(start, end);
+    this.#again.delete(name);
+    if (isNew && this.#cut === undefined) this.#cut = { key, name, place: 0 };
+    else this.#long.set(name, key);
   }
 
-  /** Sends a part of the first value that is cut; or what is left of it to say. */
-  #sendPart(writer: ChunkWriter): void {
-    const cut = this.#firstCut();
-    if (cut === undefined) return;
+  #cutFirstLong(): boolean {
+    for (const [name, key] of this.#long) {
+      this.#long.delete(name);
+      this.#cut = { key, name, place: 0 };
+      return true;
+    }
+    return false;
+  }
+
+  /** What was sent of the value is of no use. If nothing was, nothing is lost. */
+  #breakCut(): void {
+    const cut = this.#cut;
+    if (cut === undefined || cut.place === 0) return;
+    this.#cut = undefined;
+    this.#long.set(cut.name, cut.key);
+    if (this.#isScanned) this.#patience -= 1;
+  }
+
+  /** Sends a part of the value that is cut; or what is left of it to say. */
+  #sendPart(writer: ChunkWriter, cut: Cut): void {
     const keyspace = this.#keyspace;
     const { key, place } = cut;
     const record = this.#peek(key);
@@ -422,13 +460,13 @@ export class SlotSource {
       // It has become short, or has gone, before anything of it was sent.
       if (record === 0) writer.absent(key);
       else this.#writeRecord(writer, record, keyspace.valueLength(record));
-      this.#dropFirstCut();
+      this.#cut = undefined;
       return;
     }
     const length = record === 0 ? 0 : keyspace.valueLength(record);
     if (length <= place) {
       // It was replaced, in both keyspaces, by less than what was sent; or removed.
-      this.#dropFirstCut();
+      this.#cut = undefined;
       return;
     }
     const next = Math.min(place + this.#chunkBytes, length);
@@ -438,7 +476,7 @@ export class SlotSource {
       writer.part(key, place, length, keyspace.bytes(record), start + place, start + next);
     }
     cut.place = next;
-    if (next === length) this.#dropFirstCut();
+    if (next === length) this.#cut = undefined;
   }
 
   #writeRecord(writer: ChunkWriter, record: Handle, sentLength: number): void {
@@ -466,17 +504,5 @@ export class SlotSource {
   #peek(key: Uint8Array): Handle {
     this.#keyspace.refer(this.#reference, key, 0, key.length);
     return peekAny(this.#keyspace, this.#reference);
-  }
-
-  #firstCut(): Cut | undefined {
-    for (const cut of this.#cuts.values()) return cut;
-    return undefined;
-  }
-
-  #dropFirstCut(): void {
-    for (const text of this.#cuts.keys()) {
-      this.#cuts.delete(text);
-      return;
-    }
   }
 }

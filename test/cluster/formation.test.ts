@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { agreed, ask, askUntil, nodesOf, redisCli, until } from "../support/ask-nodes.ts";
 import { type BunchProcess, endLeftovers, runBunch } from "../support/bunch-server.ts";
+import { busAddresses, busPort, runNode } from "../support/node-processes.ts";
 import { needsRedisServer } from "../support/redis-server.ts";
 import { type TestRandom, makeRandom } from "../support/test-random.ts";
 
@@ -14,24 +15,6 @@ const LIMIT_MS = 120_000;
 const directory = mkdtempSync(join(tmpdir(), "bunch-formation-"));
 afterEach(endLeftovers, LIMIT_MS);
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
-
-/** Below the ports that a system gives to connections going out: another process' may have one of those. */
-const busPort = (port: number): number => port + 500;
-/** Where other nodes find the node of a port. */
-const bus = (...ports: readonly number[]): string => ports.map((port) => `127.0.0.1:${busPort(port)}`).join(",");
-
-function startNode(port: number, ...flags: readonly string[]): BunchProcess {
-  return runBunch([
-    "node",
-    "--port",
-    String(port),
-    "--bus-port",
-    String(busPort(port)),
-    "--name",
-    `node-${port}`,
-    ...flags,
-  ]);
-}
 
 async function kill(node: BunchProcess | undefined): Promise<void> {
   node?.kill("SIGKILL");
@@ -49,7 +32,11 @@ describe("--join", () => {
     async () => {
       const ports = [23_100, 23_101, 23_102];
       const [first = 0, second = 0, third = 0] = ports;
-      const nodes = [startNode(first), startNode(second, "--join", bus(first)), startNode(third, "--join", bus(first))];
+      const nodes = [
+        runNode(first),
+        runNode(second, "--join", busAddresses(first)),
+        runNode(third, "--join", busAddresses(first)),
+      ];
       await Promise.all(nodes.map((node) => node.until("takes part")));
       const map = await agreed(ports, (each) => each.length === 3);
       expect(map.map(({ slots }) => slots).filter((slots) => slots !== "")).toEqual(["0-16383"]);
@@ -64,15 +51,15 @@ describe("--join", () => {
     "a seed list that names the node alone founds nothing; it joins a cluster that it meets, whoever is told",
     async () => {
       const [first, second, third] = [23_105, 23_106, 23_107] as const;
-      const alone = [startNode(first, "--join", bus(first)), startNode(second, "--join", bus(second))];
-      await alone[0]?.until(`waiting node node-${first} for a cluster at ${bus(first)}`);
-      await alone[1]?.until(`waiting node node-${second} for a cluster at ${bus(second)}`);
+      const alone = [runNode(first, "--join", busAddresses(first)), runNode(second, "--join", busAddresses(second))];
+      await alone[0]?.until(`waiting node node-${first} for a cluster at ${busAddresses(first)}`);
+      await alone[1]?.until(`waiting node node-${second} for a cluster at ${busAddresses(second)}`);
       for (const port of [first, second]) {
         expect(await nodesOf(port)).toHaveLength(1);
         expect(await ask(port, "set foo bar")).toStartWith("-CLUSTERDOWN");
       }
       // Whoever is told to meet the other: one that waits, or the cluster.
-      await startNode(third).until("takes part");
+      await runNode(third).until("takes part");
       expect(await ask(first, `cluster meet 127.0.0.1 ${third} ${busPort(third)}`)).toBe("+OK\r\n");
       expect(await ask(third, `cluster meet 127.0.0.1 ${second} ${busPort(second)}`)).toBe("+OK\r\n");
       await Promise.all(alone.map((node) => node.until("takes part")));
@@ -85,11 +72,11 @@ describe("--join", () => {
     "seeds that are down, wrong or the node itself do no harm beside a good one",
     async () => {
       const [first, second] = [23_110, 23_111] as const;
-      const seed = startNode(first);
+      const seed = runNode(first);
       await seed.until("takes part");
       // Nobody listens there; the port is the clients'; its own; the name is nobody's.
-      const seeds = `127.0.0.1:23119,127.0.0.1:${first},${bus(second)},nowhere.invalid:23610,${bus(first)}`;
-      const node = startNode(second, "--join", seeds);
+      const seeds = `127.0.0.1:23119,127.0.0.1:${first},${busAddresses(second)},nowhere.invalid:23610,${busAddresses(first)}`;
+      const node = runNode(second, "--join", seeds);
       await node.until("takes part");
       await agreed([first, second], (nodes) => nodes.length === 2);
       expect(await ask(first, "ping")).toBe("+PONG\r\n");
@@ -104,8 +91,8 @@ describe("--bootstrap-expect", () => {
     async () => {
       const ports = Array.from({ length: 10 }, (_, at) => 23_120 + at);
       const [first = 0, second = 0, third = 0] = ports;
-      const flags = ["--join", bus(first, second, third), "--bootstrap-expect", "10", "--replicas", "1"];
-      const nodes = ports.map((port) => startNode(port, ...flags));
+      const flags = ["--join", busAddresses(first, second, third), "--bootstrap-expect", "10", "--replicas", "1"];
+      const nodes = ports.map((port) => runNode(port, ...flags));
       await Promise.all(nodes.map((node) => node.until("takes part")));
       const map = await agreed(ports, (each) => each.length === 10);
       const primaries = map.filter((node) => node.flags === "master");
@@ -121,7 +108,7 @@ describe("--bootstrap-expect", () => {
 
       // Memory only: it knows of nothing.
       await kill(nodes[5]);
-      const again = startNode(ports[5] ?? 0, ...flags);
+      const again = runNode(ports[5] ?? 0, ...flags);
       await again.until("takes part");
       expect(clusterOf(again)).toBe(cluster);
       const strip = ({ id, primary, slots }: (typeof map)[number]): unknown => ({ id, primary, slots });
@@ -145,14 +132,14 @@ describe("a cluster secret", () => {
       const file = join(directory, "secret.txt");
       writeFileSync(file, "known-to-all-of-them\n");
       const members = [
-        startNode(first, "--secret-file", file),
-        startNode(second, "--secret-file", file, "--join", bus(first)),
+        runNode(first, "--secret-file", file),
+        runNode(second, "--secret-file", file, "--join", busAddresses(first)),
       ];
       await Promise.all(members.map((node) => node.until("takes part")));
       const map = await agreed([first, second], (nodes) => nodes.length === 2);
       const strangers = [
-        startNode(third, "--secret", "known-to-nobody-else", "--join", bus(first)),
-        startNode(fourth, "--join", bus(first)),
+        runNode(third, "--secret", "known-to-nobody-else", "--join", busAddresses(first)),
+        runNode(fourth, "--join", busAddresses(first)),
       ];
       for (const stranger of strangers) {
         await stranger.until("bus link refused");
@@ -177,7 +164,7 @@ describe("a cluster secret", () => {
     async () => {
       const [first, second] = [23_145, 23_146] as const;
       const flags = ["--secret", "known-to-both-of-them"];
-      const nodes = [startNode(first, ...flags), startNode(second, ...flags, "--join", bus(first))];
+      const nodes = [runNode(first, ...flags), runNode(second, ...flags, "--join", busAddresses(first))];
       await Promise.all(nodes.map((node) => node.until("takes part")));
       const map = await agreed([first, second], (each) => each.length === 2);
       const random = makeRandom("strangers");
@@ -244,8 +231,8 @@ describe("a node with a data directory", () => {
       const [first = 0, second = 0, third = 0] = ports;
       const moved = 23_153;
       const flags = (port: number): readonly string[] => ["--data-dir", join(directory, `node-${port}`)];
-      const founding = ["--join", bus(...ports), "--bootstrap-expect", "3"];
-      const nodes = ports.map((port) => startNode(port, ...flags(port), ...founding));
+      const founding = ["--join", busAddresses(...ports), "--bootstrap-expect", "3"];
+      const nodes = ports.map((port) => runNode(port, ...flags(port), ...founding));
       await Promise.all(nodes.map((node) => node.until("takes part")));
       const map = await agreed(ports, (each) => each.length === 3);
       const before = map.find(({ address }) => address.startsWith(`127.0.0.1:${third}@`));
@@ -293,8 +280,8 @@ describe("a node with a data directory", () => {
           join(directory, name),
           ...more,
         ]);
-      const nodesOfX = [start("x-1", x), start("x-2", formerX, "--join", bus(x))];
-      const nodesOfY = [start("y-1", y), start("y-2", contested, "--join", bus(y))];
+      const nodesOfX = [start("x-1", x), start("x-2", formerX, "--join", busAddresses(x))];
+      const nodesOfY = [start("y-1", y), start("y-2", contested, "--join", busAddresses(y))];
       await Promise.all([...nodesOfX, ...nodesOfY].map((node) => node.until("takes part")));
       const mapOfX = await agreed([x, formerX], (nodes) => nodes.length === 2);
       const mapOfY = await agreed([y, contested], (nodes) => nodes.length === 2);

@@ -178,4 +178,47 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
       "cluster addslots 7",
       "exec",
     ]));
+
+  test("MEET's arguments are refused in Redis' words and order", () =>
+    compare(pair, [
+      "cluster meet",
+      "cluster meet 127.0.0.1",
+      "cluster meet 127.0.0.1 1 2 3",
+      "cluster meet 127.0.0.1 x 2 3",
+      "cluster meet 127.0.0.1 x",
+      "cluster meet 127.0.0.1 1.5",
+      "cluster meet 127.0.0.1 +1",
+      "cluster meet 127.0.0.1 9223372036854775808",
+      ["cluster", "meet", "127.0.0.1", ""],
+      ["cluster", "meet", "127.0.0.1", " 1"],
+      "cluster meet 127.0.0.1 x x",
+      "cluster meet 127.0.0.1 1 x",
+      "cluster meet 127.0.0.1 0 x",
+      "cluster meet 127.0.0.1 1 9223372036854775808",
+      "cluster meet 127.0.0.1 0",
+      "cluster meet 127.0.0.1 -1",
+      "cluster meet 127.0.0.1 65536",
+      "cluster meet 127.0.0.1 9223372036854775807",
+      "cluster meet 127.0.0.1 0 1",
+      "cluster meet 127.0.0.1 65536 1",
+      "cluster meet 127.0.0.1 1 0",
+      "cluster meet 127.0.0.1 1 -1",
+      "cluster meet 127.0.0.1 1 65536",
+      // The port of the bus would be beyond all.
+      "cluster meet 127.0.0.1 55536",
+      "cluster meet 127.0.0.1 65535",
+      ["cluster", "meet", "", "1"],
+      ["cluster", "meet", "not an address", "1"],
+      ["cluster", "meet", "127.0.0.1\r\n", "1"],
+      "cluster meet host/x 1",
+    ]));
+
+  test("MEET takes what may be an address, of whichever kind, and where its bus is", () =>
+    compare(pair, [
+      "cluster meet 127.0.0.1 22003",
+      "cluster meet 127.0.0.1 22003 1",
+      "cluster meet 127.0.0.1 55535",
+      "cluster meet 127.0.0.1 65535 65535",
+      "cluster MEET ::1 22003",
+    ]));
 });

@@ -1,7 +1,8 @@
 /** redis-cli --cluster builds clusters out of empty nodes, adds nodes to them and takes some out, as it does with Redis' own. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { agreed, ask, askUntil, nodesOf, redisCli, until } from "../support/ask-nodes.ts";
-import { type BunchProcess, endLeftovers, runBunch } from "../support/bunch-server.ts";
+import { type BunchProcess, endLeftovers } from "../support/bunch-server.ts";
+import { busPort, runNode } from "../support/node-processes.ts";
 import { needsRedisServer } from "../support/redis-server.ts";
 
 /** Nothing here is timed: a machine that is busy takes longer. */
@@ -9,24 +10,8 @@ const LIMIT_MS = 120_000;
 
 afterAll(endLeftovers, LIMIT_MS);
 
-/** Below the ports that a system gives to connections going out: another process' may have one of these. */
-const busPort = (port: number): number => port + 500;
-
-function startNode(port: number, ...flags: readonly string[]): BunchProcess {
-  return runBunch([
-    "node",
-    "--port",
-    String(port),
-    "--bus-port",
-    String(busPort(port)),
-    "--name",
-    `node-${port}`,
-    ...flags,
-  ]);
-}
-
 async function startAllEmpty(ports: readonly number[]): Promise<readonly BunchProcess[]> {
-  const nodes = ports.map((port) => startNode(port, "--empty"));
+  const nodes = ports.map((port) => runNode(port, "--empty"));
   await Promise.all(nodes.map((node) => node.until("serving node")));
   return nodes;
 }
@@ -63,7 +48,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       const [first = 0, second = 0, third = 0] = ports;
       const [added, replica] = [22_606, 22_607];
       await startAllEmpty([...ports, added]);
-      const returning = startNode(replica, "--empty");
+      const returning = runNode(replica, "--empty");
       await returning.until("serving node");
 
       const created = await cluster("create", ...ports.map(at), "--cluster-replicas", "1", "--cluster-yes");
@@ -120,8 +105,8 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       returning.kill("SIGKILL");
       await returning.exited;
       // Told where the cluster is, it stays out all the same, and says why.
-      const again = startNode(replica, "--join", at(busPort(first)));
-      await again.until("this node was taken out of the cluster; CLUSTER MEET brings it back");
+      const again = runNode(replica, "--join", at(busPort(first)));
+      await again.until("CLUSTER MEET to bring it back: this node was taken out of the cluster");
       expect((await nodesOf(first)).some((each) => each.id === id)).toBe(false);
       expect(await ask(first, `cluster meet 127.0.0.1 ${replica} ${busPort(replica)}`)).toBe("+OK\r\n");
       await agreed([...ports, added, replica], (nodes) => nodes.some((each) => each.id === id));
@@ -151,7 +136,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       expect(await ask(first, "cluster addslotsrange 10923 16383")).toBe("+OK\r\n");
       nodes[2]?.kill("SIGKILL");
       await nodes[2]?.exited;
-      const again = startNode(third, "--empty");
+      const again = runNode(third, "--empty");
       await again.until("takes part");
       await askUntil(third, "cluster info", "cluster_known_nodes:1\r\n");
       // As the cluster looks for members that it has lost, it would have found this one.

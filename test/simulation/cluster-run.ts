@@ -2,7 +2,7 @@
  * A run of the simulation: whole nodes that agree on a cluster map, while everything goes wrong that the seed has drawn.
  *
  * Some nodes have a disk, some have not. Changes of the map are asked for on any of them, all the time. Safety phase: nothing wrong may ever be seen, by checkers
- * that look at every node after every event. Liveness phase: all faults end; within a bound of virtual time there is one leader, every node is admitted
+ * that look at every node after every event of its own. Liveness phase: all faults end; within a bound of virtual time there is one leader, every node is admitted
  * and has the same map, and each of them can change it.
  */
 import { FaultInjector } from "../support/fault-injector.ts";

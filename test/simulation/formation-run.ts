@@ -14,11 +14,13 @@ export interface FormationRunOptions {
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
+  /** One node founds alone (`--bootstrap-expect 1`), with all others as its seeds; they join. */
+  readonly isSole: boolean;
   /** Gets each line of the trace. */
   readonly sink: ((line: string) => void) | undefined;
 }
 
-const DEFAULTS: FormationRunOptions = { safetyMs: 10_000, swarm: undefined, sink: undefined };
+const DEFAULTS: FormationRunOptions = { safetyMs: 10_000, swarm: undefined, isSole: false, sink: undefined };
 
 /** What a run came to. */
 export interface FormationRunResult {
@@ -43,12 +45,12 @@ export async function runFormation(
   seed: number,
   options: Partial<FormationRunOptions> = {},
 ): Promise<FormationRunResult> {
-  const { safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { safetyMs, swarm: givenSwarm, isSole, sink } = { ...DEFAULTS, ...options };
   const swarm = givenSwarm ?? drawSwarm(seed);
   const random = new SimRandom(`formation ${seed}`);
   const drawn = random.fork("settings");
-  const joiners = drawn.pick([0, 0, 1, 2]);
-  const founders = drawn.pick([2, 3, 3, 4, 5]);
+  const joiners = drawn.pick(isSole ? [1, 2, 2, 3] : [0, 0, 1, 2]);
+  const founders = drawn.pick(isSole ? [1] : [2, 3, 3, 4, 5]);
   const replicas = founders >= 4 ? drawn.pick([0, 1]) : 0;
   // Everybody can be found by way of the first: others are named as well, some of them by some.
   const seedsOf = new Map<string, string>();
@@ -65,7 +67,8 @@ export async function runFormation(
   });
   const { simulation } = world;
   for (const { host } of world.members) {
-    const others = world.members.slice(1).filter(() => drawn.chance(0.3));
+    const isAsking = isSole && host === world.members[0]?.host;
+    const others = world.members.slice(1).filter(() => drawn.chance(0.3) || isAsking);
     const seeds = [world.members[0] ?? { host, port: 0 }, ...others];
     seedsOf.set(host, seeds.map((each) => `${each.host}:${each.port + BUS_PORT_OFFSET}`).join(","));
   }

@@ -12,6 +12,8 @@ const FOUNDINGS_THAT_FAILED: Readonly<Record<number, string>> = {
   900151: "founders promised past each other for ever on a slow network, which their questions filled",
   900280: "five founders did the same",
 };
+/** In all but the first ten the founder starts again while its cluster lives on, and founds a second one if it asks nobody. */
+const SOLE_FOUNDINGS = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 27, 47, 95, 128, 216, 217, 259, 268, 291, 333];
 const MEETINGS_THAT_FAILED: Readonly<Record<number, string>> = {
   2: "a node moved to the cluster that took it in again and again, and its map went back",
   123: "a node that had just joined took itself for one that was taken out",
@@ -36,6 +38,20 @@ describe("nodes that find each other", () => {
       expect(seen.formedUnderFaults).toBeLessThan(25);
       expect(seen.joiners).toBeGreaterThan(5);
       expect(seen.replicas).toBeGreaterThan(2);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "hold where one founds alone and asks all others first",
+    async () => {
+      let formedUnderFaults = 0;
+      for (const seed of SOLE_FOUNDINGS) {
+        const { isFormedUnderFaults, founders } = await runFormation(seed, { isSole: true });
+        expect(founders).toBe(1);
+        formedUnderFaults += isFormedUnderFaults ? 1 : 0;
+      }
+      expect(formedUnderFaults).toBeGreaterThan(5);
     },
     LIMIT_MS,
   );

@@ -1,7 +1,8 @@
 /**
  * A run of the simulation in which shards have replicas: whole nodes, clients that read and write, and everything goes wrong that the seed has drawn.
  *
- * An operator promotes others where primaries die or are cut off, plans failovers, moves replicas, and changes how many must be in sync (`shard-operator.ts`).
+ * Of its two kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
+ * that no two nodes have a lease for a shard. In the other one an operator promotes others where primaries die or are cut off, plans failovers, moves replicas, and changes how many must be in sync (`shard-operator.ts`).
  * Safety phase: checkers look from outside, now and then (`shard-checkers.ts`), and what clients were told has one order in the end, key by key. Liveness phase: all
  * faults end; within a bound of virtual time every replica is in sync, follows, and holds what its primary holds, and every key is read once more.
  */
@@ -21,6 +22,7 @@ import {
   LogsAreBounded,
   PositionsGoForward,
   ReplicasRemoveNothing,
+  checkLeases,
   describeMember,
   lookAt,
   newestMapOf,
@@ -34,6 +36,8 @@ import { BulkClient } from "./bulk-client.ts";
 import { KeysClient, type KeysObject } from "./keys-client.ts";
 
 export interface ReplicationRunOptions {
+  /** Nodes have leases, and fail over by themselves. */
+  readonly hasFailover: boolean;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -41,7 +45,7 @@ export interface ReplicationRunOptions {
   readonly sink: ((line: string) => void) | undefined;
 }
 
-const DEFAULTS: ReplicationRunOptions = { safetyMs: 10_000, swarm: undefined, sink: undefined };
+const DEFAULTS: ReplicationRunOptions = { hasFailover: false, safetyMs: 10_000, swarm: undefined, sink: undefined };
 
 /** What a run came to. */
 export interface ReplicationRunResult {
@@ -54,8 +58,11 @@ export interface ReplicationRunResult {
   readonly redirected: number;
   readonly refused: number;
   readonly unknown: number;
+  /** By the operator. */
   readonly promoted: number;
   readonly killed: number;
+  /** Records that made another member a shard's primary, as the map remembers them. */
+  readonly primaries: number;
   readonly cutOff: number;
   readonly planned: number;
   readonly moved: number;
@@ -90,8 +97,10 @@ export async function runReplication(
   seed: number,
   options: Partial<ReplicationRunOptions> = {},
 ): Promise<ReplicationRunResult> {
-  const { safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
-  const swarm = givenSwarm ?? drawSwarm(seed);
+  const { hasFailover, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const drawnSwarm = givenSwarm ?? drawSwarm(seed);
+  // A machine that is suspended does not know for how long: reads by its lease are a stated limit.
+  const swarm = hasFailover ? { ...drawnSwarm, suspendEveryMs: 0 } : drawnSwarm;
   const random = new SimRandom(`replication ${seed}`);
   const drawn = random.fork("settings");
   const nodes = drawn.pick([3, 3, 4, 4, 5, 6, 7]);
@@ -109,6 +118,7 @@ export async function runReplication(
     lagMs: drawn.pick([300, 1000]),
     lostMs: drawn.pick([50, 200]),
   };
+  const plugins = { replication, failover: hasFailover ? {} : (false as const) };
   const world = new ClusterWorld(seed, random, {
     swarm,
     sink,
@@ -118,12 +128,12 @@ export async function runReplication(
     settingsOf: (_, members) => {
       if (!isFoundByNumber) {
         return {
-          plugins: { topology: { nodes: members.map((each, at) => ({ ...each, slots: slotsOf(at) })) }, replication },
+          plugins: { topology: { nodes: members.map((each, at) => ({ ...each, slots: slotsOf(at) })) }, ...plugins },
         };
       }
       const [seedNode] = members;
       const join = seedNode === undefined ? "" : `${seedNode.host}:${seedNode.port + BUS_PORT_OFFSET}`;
-      return { join, bootstrapExpect: nodes, replicas, plugins: { replication } };
+      return { join, bootstrapExpect: nodes, replicas, plugins };
     },
   });
   const { simulation } = world;
@@ -163,6 +173,7 @@ export async function runReplication(
   simulation.check("what shards promise", () => {
     if (broken !== undefined) throw broken;
   });
+  if (hasFailover) simulation.check("at most one primary of a shard has a lease", () => checkLeases(world));
   simulation.explain(() => lookAt(world.views)?.members.map(describeMember).join("\n"));
 
   // --- who acts ---
@@ -170,7 +181,10 @@ export async function runReplication(
   const clientHosts: SimHost[] = [];
   const clients: KeysClient[] = [];
   const bulkClients: BulkClient[] = [];
-  const operator = new ShardOperator(world, random.fork("operator"), { isPromoting: true, clients: () => clientHosts });
+  const operator = new ShardOperator(world, random.fork("operator"), {
+    isPromoting: !hasFailover,
+    clients: () => clientHosts,
+  });
   const clientCount = drawn.pick([2, 4, 6]);
   const pauseMs = drawn.pick([5, 40]);
   const injector = new FaultInjector(simulation, swarm, {
@@ -257,6 +271,9 @@ export async function runReplication(
     refused: sum(({ refused }) => refused),
     unknown: sum(({ unknown }) => unknown),
     ...operator.counts,
+    primaries: (world.views[0]?.topology.history ?? [])
+      .flatMap(({ changes }) => changes)
+      .filter((change) => / promoted to primary of /.test(change)).length,
     lost: lost.size,
     compared: equal.compared,
     faults: injector.summary(),

@@ -26,8 +26,8 @@ const program = new Command("sim")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
   .option(
     "--run <kinds...>",
-    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication (default: all of these), scale",
-    ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting", "replication"],
+    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication, failover (default: all of these), scale",
+    ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting", "replication", "failover"],
   )
   .option("--nodes <count>", "how many nodes a cluster run has (default: as the seed draws it)")
   .option("--ask-every <ms>", "how often a cluster run asks for a change (default: as the seed draws it)")
@@ -123,6 +123,13 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
     } = result;
     const { promoted, killed, cutOff, planned, moved, lost, compared } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${killed} killed, ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${faults}`;
+    return { told, traceHash, events };
+  },
+  async failover(seed) {
+    const result = await runReplication(seed, { sink, hasFailover: true });
+    const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
+    const { primaries, cutOff, planned, lost, faults } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${primaries} changes of primaries, ${cutOff} cut off, ${planned} asked for, ${lost} shards lost; ${faults}`;
     return { told, traceHash, events };
   },
   async meeting(seed) {

@@ -16,8 +16,8 @@ const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 export interface BunchProcess {
   /** Standard output and standard error so far. */
   output(): string;
-  /** Waits until the output has a text; fails when the process ends before, or after a while. */
-  until(text: string): Promise<void>;
+  /** Waits until the output has a text; fails when the process ends before, or after a while: for one of many that start together it may be longer. */
+  until(text: string, patienceMs?: number): Promise<void>;
   readonly exited: Promise<number>;
   kill(signal: NodeJS.Signals): void;
   readonly processId: number;
@@ -42,7 +42,11 @@ export function runBunch(
   directory?: string,
 ): BunchProcess {
   let text = "";
-  let wake: (() => void) | undefined;
+  // Several texts may be waited for at a time.
+  const waiters = new Set<() => void>();
+  const wake = (): void => {
+    for (const waiter of waiters) waiter();
+  };
   const child = Bun.spawn([process.execPath, MAIN, ...args], {
     stdin: "ignore",
     stdout: "pipe",
@@ -54,30 +58,33 @@ export function runBunch(
     const decoder = new TextDecoder();
     for await (const chunk of stream) {
       text += decoder.decode(chunk, { stream: true });
-      wake?.();
+      wake();
     }
   };
   running.add(child);
   const drained = Promise.all([read(child.stdout), read(child.stderr)]);
   const exited = child.exited.then(async (code) => {
     await drained;
-    wake?.();
+    wake();
     return code;
   });
   let hasExited = false;
   void exited.then(() => {
     running.delete(child);
     hasExited = true;
-    wake?.();
+    wake();
   });
   return {
     output: () => text,
-    async until(wanted) {
-      const deadline = performance.now() + PATIENCE_MS;
+    async until(wanted, patienceMs = PATIENCE_MS) {
+      const deadline = performance.now() + patienceMs;
       while (!text.includes(wanted)) {
         if (hasExited || performance.now() > deadline) throw new Error(`"${wanted}" did not appear in: ${text}`);
-        const timer = setTimeout(() => wake?.(), 1000);
-        await new Promise<void>((resolve) => (wake = resolve));
+        const { promise, resolve } = Promise.withResolvers<void>();
+        const timer = setTimeout(resolve, 1000);
+        waiters.add(resolve);
+        await promise;
+        waiters.delete(resolve);
         clearTimeout(timer);
       }
     },

@@ -1,6 +1,7 @@
 /** Checkers of a whole cluster: of its Raft group, with the small checkers of `raft-checkers.ts`, and of the map that it agrees on. */
 import { makeRoutes } from "../../plugins/hash-slot-router.ts";
 import type { RaftConsensus } from "../../plugins/raft.ts";
+import { failoverService } from "../../src/contracts/failover.ts";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { ClusterMap, ShardRecord, Topology } from "../../src/contracts/topology.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
@@ -42,7 +43,7 @@ interface Seen {
   looks: number;
 }
 
-/** What must hold for the members of a group. Looks at machines as they are after each event. */
+/** What must hold for the members of a group. Looks at a machine as it is after each event of its own. */
 export class GroupChecker {
   /** Snapshots that were taken or installed. */
   snapshots = 0;
@@ -131,7 +132,7 @@ const MOST_DRIFT = 0.01;
 
 /**
  * A new leader is never told that the one before it was heard longer ago than it was: any majority of its voters, so all that a lease can rest on, had heard
- * none of an earlier term since then. Looks at each node after each event.
+ * none of an earlier term since then. Looks at a node after each of its own events: what it hears is heard in one of these.
  */
 export class PredecessorChecker {
   /** For each identity: when it last heard a leader of a term, or led in it itself. */
@@ -168,8 +169,8 @@ export class PredecessorChecker {
 }
 
 /**
- * A primary that has started again serves nothing of a shard of which another member may hold what it lost: until it is promoted anew. Looks at each node
- * after each event.
+ * A primary that has started again serves nothing of a shard of which another member may hold what it lost: until it is promoted anew. Looks at a node
+ * after each of its own events.
  */
 export class HolderChecker {
   readonly #maps = new Map<NodeView, ClusterMap>();
@@ -282,7 +283,9 @@ export class MapChecker {
         if (((before >>> bit) & 1) === 1 && other === view) this.#servedBy[slot] = undefined;
         continue;
       }
-      if (other !== undefined && other !== view && !this.givenUp.has(other.node.facts.id)) {
+      // One whose lease is over serves nothing, whatever it takes for its own.
+      const isLapsed = other?.node.service(failoverService) !== undefined && !other.node.replyGate.isLeased();
+      if (other !== undefined && other !== view && !isLapsed && !this.givenUp.has(other.node.facts.id)) {
         throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
       }
       this.#servedBy[slot] = view;

@@ -1,6 +1,6 @@
 /**
- * Whole nodes that agree on a cluster map, in a simulated world: what the runs of clusters share. Each node is watched after every event, by a checker of the
- * group that it is in and one of its map.
+ * Whole nodes that agree on a cluster map, in a simulated world: what the runs of clusters share. Each node is watched after every event of its own, and
+ * now and then after others' (`checkHosts`), by a checker of the group that it is in and one of its map.
  */
 import { consensusService } from "../../src/contracts/consensus.ts";
 import { topologyService } from "../../src/contracts/topology.ts";

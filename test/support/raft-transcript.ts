@@ -144,7 +144,7 @@ function linkOf(text: string): (parcel: Parcel) => boolean {
 function changeOf([kind = "", target = ""]: readonly string[]): ConfigurationChange {
   switch (kind) {
     case "add-learner":
-      return { type: kind, member: member(target, false) };
+      return { type: "add-learners", members: [member(target, false)] };
     case "promote":
     case "demote":
     case "remove":

@@ -418,7 +418,7 @@ export class RaftWorld {
         this.#lastMember += 1;
         const id = `n${this.#lastMember}`;
         this.#addHost(id, undefined);
-        change = { type: "add-learner", member: member(id, false) };
+        change = { type: "add-learners", members: [member(id, false)] };
         break;
       }
       case 1:

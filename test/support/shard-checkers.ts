@@ -4,9 +4,11 @@
  * "The newest map" is the one of the highest version that any node that runs has applied: it is committed.
  */
 import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts";
+import { failoverService } from "../../src/contracts/failover.ts";
 import { type LogPosition, type Replication, replicationService } from "../../src/contracts/replication.ts";
 import type { ClusterMap, ShardRecord } from "../../src/contracts/topology.ts";
 import type { NodeView } from "./cluster-checkers.ts";
+import type { ClusterWorld } from "./cluster-world.ts";
 import { Violation } from "./raft-checkers.ts";
 
 /** A node that runs, as these checkers see it. */
@@ -296,4 +298,19 @@ export function describeMember({ view, replication, keyspace, shard }: MemberLoo
       `${nodeId.slice(0, 4)} ${state} ${isInSync ? "in sync" : ""} ${acknowledged}`,
   );
   return `${view.name} ${view.node.facts.id.slice(0, 4)} ${role} of ${shard?.id.slice(0, 4) ?? "-"} v${shard?.version ?? 0} at ${formatPosition(position)}, committed ${committed}, gate ${replyGate.committed} of ${replyGate.last} (${replyGate.waitingCount} wait), ${keyspace.size} keys, in sync ${shard?.inSync.map((id) => id.slice(0, 4)).join(",") ?? ""} eligible ${shard?.eligible.map((id) => id.slice(0, 4)).join(",") ?? ""}; ${followers.join("; ")} ${waitingFor ?? ""}`;
+}
+
+/** Two primaries of a shard that both have a lease at this moment, each by its own clock and its own map, are a violation. */
+export function checkLeases({ views, simulation }: ClusterWorld): void {
+  const holders = new Map<string, string>();
+  for (const { name, node, topology } of views) {
+    const { leaseState, leaseEndsAtMs } = node.service(failoverService) ?? { leaseState: "none", leaseEndsAtMs: 0 };
+    const shard = topology.selfShard;
+    if (leaseState !== "held" || shard?.primary !== node.facts.id) continue;
+    const nowMs = simulation.host(name).clock.localUs(simulation.scheduler.nowUs) / 1000;
+    if (nowMs >= leaseEndsAtMs) continue;
+    const other = holders.get(shard.id);
+    if (other !== undefined) throw new Violation(`one primary of a shard has a lease: ${other} and ${name} have`);
+    holders.set(shard.id, name);
+  }
 }

@@ -2,12 +2,15 @@
  * The operator of shards with replicas: kills primaries, promotes a member where one died, cuts primaries off and promotes others meanwhile, plans failovers, moves replicas
  * to other shards, changes how many must be in sync.
  *
+ * Where nodes fail over by themselves it promotes nobody: it cuts primaries off from nodes alone, and asks for failovers by the command.
+ *
  * Without leases a primary that was deposed and does not know it would serve what is not so any more. So only these are promoted away: dead ones; those that are
  * cut off from nodes and clients alike, until they know; and those that hold their commands.
  */
 import { replicationService } from "../../src/contracts/replication.ts";
 import type { ClusterMap, ShardRecord } from "../../src/contracts/topology.ts";
 import type { NodeView } from "./cluster-checkers.ts";
+import { localClient } from "./local-node.ts";
 import type { ClusterWorld } from "./cluster-world.ts";
 import { newestMapOf, runningMember, runningPrimary } from "./shard-checkers.ts";
 import type { CrashKind } from "./sim-disk.ts";
@@ -229,6 +232,11 @@ export class ShardOperator {
     const host = view.name;
     const waitMs = random.below(2000);
     this.counts.cutOff += 1;
+    if (!this.#options.isPromoting) {
+      const cut = this.#cutFromNodes(host);
+      this.#do(() => this.#pause(2 * waitMs).then(() => cut.heal()));
+      return;
+    }
     const cut: { nodes: Healable | undefined; clients: Healable | undefined } = {
       nodes: this.#cutFromNodes(host),
       clients: this.#cutFromClients(host),
@@ -282,6 +290,10 @@ export class ShardOperator {
     const heir = random.pick(heirs);
     if (replication === undefined || heir === undefined) return;
     this.counts.planned += 1;
+    if (!this.#options.isPromoting) {
+      void localClient(heir.node).run(random.below(3) > 0 ? "cluster failover" : "cluster failover force");
+      return;
+    }
     this.#spared.add(heir.name);
     this.#do(async () => {
       const to = heir.node.facts.id;

@@ -153,7 +153,7 @@ describe("nodes", () => {
     peer.send(BusChannel.consensus, numbered(1));
     await world.simulation.runFor(50);
     expect([peer.refusal, world.numbers(A)]).toEqual(["self", []]);
-    expect(world.logged("or a second one of that id")).toHaveLength(1);
+    expect(world.logged("or a second one that was started with its --name")).toHaveLength(1);
   });
 });
 
@@ -216,19 +216,79 @@ describe("word of a lost link", () => {
     expect(world.losses.get(A)?.at(-1)).toEqual({ address: addressOf(B), nodeId: undefined });
   });
 
-  test("does not come when a node stops itself, nor when it is refused a link", async () => {
+  test("comes when a node is refused a link: somebody else may be where a member was", async () => {
     const world = new BusWorld();
     const a = await world.add(A);
     await world.add(B, {}, { cluster: "d" });
+    a.send(addressOf(B), BusChannel.consensus, numbered(1));
+    await world.simulation.runFor(50);
+    expect(world.losses.get(A)).toEqual([{ address: addressOf(B), nodeId: undefined }]);
+    expect(world.losses.get(B)).toEqual([]);
+    // One that is in none yet will be in one soon.
+    const other = new BusWorld();
+    const early = await other.add(A);
+    await other.add(B, {}, { cluster: undefined });
+    early.send(addressOf(B), BusChannel.consensus, numbered(1));
+    await other.simulation.runFor(50);
+    expect(other.losses.get(A)).toEqual([]);
+  });
+
+  test("does not come when a node stops itself", async () => {
+    const world = new BusWorld();
+    const a = await world.add(A);
     await world.add(C);
-    await sendFor(world, a, 500);
-    expect(world.losses.get(A)).toEqual([]);
     a.send(addressOf(C), BusChannel.consensus, numbered(1));
     await world.simulation.runFor(50);
     await world.simulation.settle("the stop", present(world.nodes.get(A), "it is up").stop(), 5000);
     await world.simulation.runFor(50);
     expect(world.losses.get(A)).toEqual([]);
     expect(world.losses.get(C)).toEqual([{ address: addressOf(A), nodeId: world.idOf(A) }]);
+  });
+});
+
+describe("a meeting link", () => {
+  test("that is idle for long is closed, and nobody is told of a loss; the next frame opens another", async () => {
+    const world = new BusWorld();
+    const [a] = [await world.add(A), await world.add(B)];
+    const sent: number[] = [];
+    // The last one comes when the link has been closed.
+    for (const [at, waitMs] of [20_000, 25_000, 50_000, 100].entries()) {
+      expect(a.send(addressOf(B), BusChannel.formation, numbered(at))).toBe(true);
+      sent.push(at);
+      await world.simulation.runFor(waitMs);
+      expect(world.numbers(B)).toEqual(sent);
+      const isOpen = waitMs < 30_000;
+      expect([a.links().length, world.bus(B).links().length]).toEqual(isOpen ? [1, 1] : [0, 0]);
+      expect(a.nodeAt(addressOf(B))).toBe(isOpen ? world.idOf(B) : undefined);
+    }
+    expect([world.losses.get(A), world.losses.get(B)]).toEqual([[], []]);
+    // That one breaks is no loss either, on neither side.
+    expect(a.send(addressOf(B), BusChannel.formation, numbered(4))).toBe(true);
+    await world.simulation.runFor(100);
+    world.simulation.crash(B);
+    await world.simulation.runFor(100);
+    expect([a.links().length, world.losses.get(A)]).toEqual([0, []]);
+    world.simulation.restart(B);
+    await world.started(B);
+    // One of members stays: that it breaks is how a death is seen.
+    a.send(addressOf(B), BusChannel.consensus, numbered(9));
+    await world.simulation.runFor(100_000);
+    expect(a.links().map(({ kind }) => kind)).toEqual(["member"]);
+  });
+
+  test("to an address of the node itself says so, and does not take another node of that id for it", async () => {
+    const world = new BusWorld();
+    const a = await world.add(A);
+    const own = { host: "localhost", port: BUS_PORT };
+    expect(a.nodeAt(own)).toBeUndefined();
+    a.send(own, BusChannel.formation, numbered(1));
+    await world.simulation.runFor(50);
+    expect(a.nodeAt(own)).toBe(world.idOf(A));
+    const peer = world.peer(A, { nodeId: world.idOf(A), kind: "meeting", clusterId: "" });
+    peer.send(BusChannel.formation, numbered(1));
+    await world.simulation.runFor(50);
+    expect(peer.refusal).toBe("self");
+    expect(a.nodeAt(addressOf(STRANGER))).toBeUndefined();
   });
 });
 

@@ -294,6 +294,22 @@ describe("a stranger", () => {
     expect(world.bus(A).links()).toEqual([]);
   });
 
+  test("is told of by its place, so that a second one is seen as well; a hundred at most", async () => {
+    const world = new BusWorld();
+    await world.add(A);
+    const hosts = Array.from({ length: 110 }, (_, at) => `10.0.5.${at + 1}`);
+    for (const host of hosts) {
+      const stranger = await world.add(host, {}, { cluster: "d" });
+      stranger.send(addressOf(A), BusChannel.consensus, numbered(1));
+    }
+    await world.simulation.runFor(1000);
+    const told = world.logged("bus link refused").filter((line) => line.includes(` ${A} `));
+    expect(told.filter((line) => line.includes(`${hosts[0] ?? ""}:`))).toHaveLength(1);
+    expect(told.filter((line) => line.includes(`${hosts[1] ?? ""}:`))).toHaveLength(1);
+    // What are more are told of as one.
+    expect(told).toHaveLength(101);
+  });
+
   test("finds no room beyond the bound of links, until one has gone", async () => {
     const world = new BusWorld();
     await world.add(A, { maxLinks: 3 });

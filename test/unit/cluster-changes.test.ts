@@ -1,7 +1,8 @@
 /** cluster-changes: what becomes of a change, in the reply; and what a plugin may add to another's container. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
-import { STALE, type TopologyRequest } from "../../src/contracts/topology.ts";
+import type { TopologyRequest } from "../../src/contracts/topology.ts";
+import { STALE } from "../../src/protocol/topology/decide.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";

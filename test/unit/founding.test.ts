@@ -4,6 +4,7 @@ import type { Founder } from "../../src/contracts/consensus.ts";
 import {
   type Candidate,
   type Expectation,
+  type FoundingSelf,
   type FoundingStep,
   type Proposal,
   type Report,
@@ -39,6 +40,7 @@ function step(
   expectation: Expectation,
   reports: Readonly<Record<string, Partial<Report>>>,
   promise?: Proposal,
+  seeds: FoundingSelf["seeds"] = [],
 ): FoundingStep {
   const heard = new Map<string, Report>(
     Object.entries(reports).map(([nodeId, changes]) => [
@@ -55,7 +57,7 @@ function step(
       },
     ]),
   );
-  return foundingStep({ candidate: candidate("a"), promise }, expectation, heard, NOW_MS);
+  return foundingStep({ candidate: candidate("a"), promise, seeds }, expectation, heard, NOW_MS);
 }
 
 for (const [what, expectation] of [
@@ -75,7 +77,7 @@ for (const [what, expectation] of [
     test("promises when all have answered that they are fresh, and the same as each of them", () => {
       expect(step(expectation, { c: {}, b: { atMs: NOW_MS - 2000 } })).toEqual({ type: "promise", proposal: all });
       const theirs = foundingStep(
-        { candidate: candidate("c"), promise: undefined },
+        { candidate: candidate("c"), promise: undefined, seeds: [] },
         expectation,
         new Map(
           ["b", "a"].map((nodeId) => [
@@ -185,6 +187,46 @@ describe("a founder that finds the others", () => {
     const { type, why } = step(FINDING, { b: {}, c: {}, d: {} }) as { type: string; why: string };
     expect(type).toBe("wait");
     expect(why).toMatch(/4 would found a cluster of 3/);
+  });
+});
+
+describe("a founder that expects nobody else", () => {
+  const alone = expectationDigest(1, "");
+  const ALONE: Expectation = { list: alone, count: 1, nodes: undefined, seeds: "a:17000, b:17000" };
+  const found: FoundingStep = { type: "found", proposal: proposal(alone, candidate("a")) };
+  const b = { address: "b:17000", nodeId: "b" };
+  const FRESH = { list: "" };
+
+  test("founds at once without seeds, or where those are its own address", () => {
+    expect(step(ALONE, {})).toEqual(found);
+    expect(step(ALONE, {}, undefined, [{ address: "localhost:17000", nodeId: "a" }])).toEqual(found);
+  });
+
+  test("waits for the word of each seed, and names those that have not given it lately", () => {
+    const cases: readonly (readonly [FoundingSelf["seeds"], Readonly<Record<string, Partial<Report>>>])[] = [
+      [[b], {}],
+      [[b], { b: { ...FRESH, atMs: NOW_MS - 2001 } }],
+      // Somebody has answered, and nobody knows whether it was the one there.
+      [[{ address: "b:17000", nodeId: undefined }], { b: FRESH }],
+      [[b, { address: "c:17000", nodeId: "c" }], { c: FRESH }],
+    ];
+    for (const [seeds, reports] of cases) {
+      const { type, why } = step(ALONE, reports, undefined, seeds) as { type: string; why: string };
+      expect(type).toBe("wait");
+      expect(why).toStartWith("word from b:17000 that there is no cluster yet");
+    }
+    expect(step(ALONE, { b: FRESH }, undefined, [b])).toEqual(found);
+  });
+
+  test("founds nothing beside a group that may live, or others that may found one", () => {
+    const cases: readonly Partial<Report>[] = [
+      { ...FRESH, group: "other" },
+      { list: expectationDigest(3, "") },
+      { list: alone },
+    ];
+    for (const report of cases) expect(step(ALONE, { b: report }, undefined, [b]).type).toBe("wait");
+    const living = { ...FRESH, group: "other", isEstablished: true };
+    expect(step(ALONE, { b: living }, undefined, [b])).toEqual({ type: "join", group: "other" });
   });
 });
 

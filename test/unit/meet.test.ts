@@ -1,103 +1,8 @@
 /** CLUSTER MEET, in the orders of events that go wrong: on the simulated world, with whole nodes. */
 import { describe, expect, test } from "bun:test";
-import { present } from "../../src/assert.ts";
+import { keySlot } from "../../src/codec/slot.ts";
 import { BUS_PORT_OFFSET, type Config } from "../../src/config.ts";
-import { consensusService } from "../../src/contracts/consensus.ts";
-import { type Topology, topologyService } from "../../src/contracts/topology.ts";
-import { type Node, createNode } from "../../src/node.ts";
-import { localClient } from "../support/local-node.ts";
-import { Simulation } from "../support/sim-world.ts";
-
-const PORT = 6379;
-const SETTLE_MS = 20_000;
-
-/** Nodes on hosts 10.0.0.1, 10.0.0.2 ..., each started with settings of its own. */
-class Nodes {
-  readonly simulation: Simulation;
-  readonly #nodes = new Map<string, Node>();
-
-  constructor(configs: readonly Config[], seed = 1) {
-    this.simulation = new Simulation(seed);
-    for (const [at, config] of configs.entries()) {
-      this.simulation.addHost(hostOf(at), async (world) => {
-        const node = await createNode({
-          world,
-          config: {
-            host: hostOf(at),
-            port: PORT,
-            insecure: true,
-            ...config,
-            plugins: { ...config.plugins, resp: false },
-          },
-        });
-        await node.start();
-        this.#nodes.set(hostOf(at), node);
-      });
-    }
-    this.simulation.observe(({ type, host }) => {
-      if (type === "crashed") this.#nodes.delete(host.name);
-    });
-  }
-
-  node(at: number): Node {
-    return present(this.#nodes.get(hostOf(at)), `node ${at} is up`);
-  }
-
-  topology(at: number): Topology {
-    return present(this.node(at).service(topologyService), "there is a topology");
-  }
-
-  isOut(at: number): boolean {
-    return this.node(at).service(consensusService)?.status.isOut === true;
-  }
-
-  async run(at: number, line: string): Promise<string> {
-    const client = localClient(this.node(at));
-    const reply = await this.simulation.settle(line, client.run(line), SETTLE_MS);
-    client.close();
-    return reply;
-  }
-
-  async meet(at: number, other: number): Promise<void> {
-    expect(await this.run(at, `CLUSTER MEET ${hostOf(other)} ${PORT}`)).toBe("OK");
-  }
-
-  /** What `INFO` says of meetings. */
-  async info(at: number, field: string): Promise<string> {
-    return new RegExp(`${field}:(.*)\r`).exec(await this.run(at, "INFO cluster"))?.[1] ?? "";
-  }
-
-  /** All are up and alone. */
-  async up(count: number): Promise<void> {
-    await this.until("all to be up", () => this.#nodes.size === count);
-  }
-
-  async until(what: string, condition: () => boolean, withinMs = SETTLE_MS): Promise<void> {
-    await this.simulation.runUntil(what, condition, withinMs);
-  }
-
-  /** All of them are in one cluster, each admitted to it. */
-  isOne(...which: readonly number[]): boolean {
-    return which.every((at) => {
-      const { map, waitingFor } = this.topology(at);
-      return (
-        map.nodes.length === which.length &&
-        map.clusterId === this.topology(which[0] ?? 0).map.clusterId &&
-        map.seal === undefined &&
-        waitingFor === undefined
-      );
-    });
-  }
-
-  slotsOf(at: number): number {
-    const slots = this.topology(at).selfShard?.slots ?? [];
-    return slots.reduce((sum, { first, last }) => sum + last - first + 1, 0);
-  }
-}
-
-function hostOf(at: number): string {
-  return `10.0.0.${at + 1}`;
-}
+import { PORT, SETTLE_MS, SimNodes as Nodes, hostOf } from "../support/sim-nodes.ts";
 
 /** A cluster by itself with some slots. */
 function alone(at: number, slots: string, more: Config = {}): Config {
@@ -232,3 +137,75 @@ describe("a node that is being moved to another cluster", () => {
     expect(problems.filter((problem) => problem === undefined)).toHaveLength(1);
   });
 });
+
+describe("a node whose other cluster is gone before it has said whether it takes the node in", () => {
+  test("waits for ever, and is itself again on the word of a person that it was not taken in", async () => {
+    const nodes = new Nodes([alone(0, "0-99"), alone(1, "100-199"), alone(2, "200-299")]);
+    await nodes.up(3);
+    await nodes.meet(0, 1);
+    await nodes.until("two of them", () => nodes.isOne(0, 1));
+    const key = keyOf(200, 299);
+    expect(await nodes.run(2, `SET ${key} v`)).toBe("OK");
+    expect(await nodes.run(2, `CLUSTER ABANDONJOIN ${"0".repeat(40)} ASSUME-REFUSED`)).toBe(
+      "ERR this node is not about to be part of another cluster",
+    );
+    await nodes.meet(0, 2);
+    await nodes.until("its map to be sealed", () => nodes.topology(2).map.seal !== undefined);
+    const cut = nodes.simulation.isolate([hostOf(2)]);
+    await nodes.simulation.runFor(120_000);
+    const cluster = nodes.topology(0).map.clusterId;
+    expect(nodes.topology(2).map.seal?.clusterId).toBe(cluster);
+    expect(await nodes.run(2, "CLUSTER ADDSLOTS 300")).toEndWith(
+      "nothing changes until that is settled (if that cluster is gone for good: CLUSTER ABANDONJOIN)",
+    );
+    expect(await nodes.run(2, `CLUSTER ABANDONJOIN ${"0".repeat(40)} ASSUME-REFUSED`)).toBe(
+      `ERR this node is about to be part of cluster ${cluster}, and of no other`,
+    );
+    const told = await nodes.run(2, `CLUSTER ABANDONJOIN ${cluster}`);
+    expect(told).toStartWith(`ERR cluster ${cluster} may have taken this node in, with its slots`);
+    expect(nodes.topology(2).map.seal).toBeDefined();
+    const [way = ""] = /CLUSTER ABANDONJOIN [0-9a-f]+ ASSUME-REFUSED/.exec(told) ?? [];
+    expect(await nodes.run(2, way)).toBe("OK");
+    expect(nodes.topology(2).map.seal).toBeUndefined();
+    expect(await nodes.run(2, `GET ${key}`)).toBe("v");
+    expect(await nodes.run(2, "CLUSTER ADDSLOTS 300")).toBe("OK");
+    // It has keys: the other cluster, come back, does not take it in by itself.
+    cut.heal();
+    await nodes.simulation.runFor(30_000);
+    expect(nodes.topology(2).map).toMatchObject({ seal: undefined, nodes: [{ name: "node-3" }] });
+    expect(await nodes.run(2, `GET ${key}`)).toBe("v");
+  });
+});
+
+describe("the leader of a cluster in which many members are silent", () => {
+  test("dials each of them in turn: one that came back knowing nothing is found behind a hundred others", async () => {
+    const nodes = new Nodes([ALL, { empty: true }]);
+    await nodes.up(2);
+    const { introduction } = nodes.topology(1);
+    const members = Array.from({ length: 150 }, (_, at) => ({
+      ...introduction,
+      id: at.toString(16).padStart(40, "0"),
+      name: `lost-${at}`,
+      host: `10.0.1.${at + 1}`,
+      busHost: `10.0.1.${at + 1}`,
+      start: at.toString(16).padStart(40, "e"),
+    }));
+    // The last of them is where the node is that knows nothing.
+    const last = { ...introduction, id: "f".repeat(40), name: "", start: "e".repeat(40) };
+    const requests = [...members, last].map((node) => ({ type: "register-node", node }) as const);
+    const asked = nodes.topology(0).request({ type: "all", requests }, "a test");
+    expect(await nodes.simulation.settle("members", asked, SETTLE_MS)).toMatchObject({ type: "done" });
+    const isFound = (): boolean => nodes.topology(0).node(introduction.id) !== undefined;
+    await nodes.until("it to be found", isFound);
+  });
+});
+
+/** A key whose slot is one of these. */
+function keyOf(first: number, last: number): string {
+  const encoder = new TextEncoder();
+  for (let at = 0; ; at += 1) {
+    const bytes = encoder.encode(`key-${at}`);
+    const slot = keySlot(bytes, 0, bytes.length);
+    if (slot >= first && slot <= last) return `key-${at}`;
+  }
+}

@@ -14,7 +14,7 @@ type Response = Extract<Message, { readonly type: "fetch-response" }>;
 function behind(): RaftScript {
   const script = RaftScript.led(["n1", "n2", "n3"]);
   script.add("n4");
-  script.step("n1", { type: "change", id: 1, change: { type: "add-learner", member: member("n4", false) } });
+  script.step("n1", { type: "change", id: 1, change: { type: "add-learners", members: [member("n4", false)] } });
   script.settle();
   script.tick("n1", 2);
   script.settle();

@@ -780,7 +780,7 @@ describe("members", () => {
 
   test("dissertation 4.1: a change waits until the one before is committed", () => {
     const script = RaftScript.led(THREE);
-    change(script, { type: "add-learner", member: member("n4") });
+    change(script, { type: "add-learners", members: [member("n4")] });
     expect(refusals(change(script, { type: "remove", id: "n3" }))).toEqual(["change-pending"]);
     script.settle();
     expect(refusals(change(script, { type: "remove", id: "n3" }))).toEqual([]);
@@ -804,7 +804,7 @@ describe("members", () => {
   test("dissertation 4.2.1: who is new is sent the log, and does not count", () => {
     const script = RaftScript.led(THREE);
     script.add("n4");
-    change(script, { type: "add-learner", member: member("n4") });
+    change(script, { type: "add-learners", members: [member("n4")] });
     script.settle();
     expect(script.machine("n4").log.commitIndex).toBe(3);
     expect(script.machine("n1").voters).toEqual(THREE);
@@ -819,17 +819,39 @@ describe("members", () => {
   test("dissertation 4.2.1: a learner does not stand for election", () => {
     const script = RaftScript.led(THREE);
     script.add("n4");
-    change(script, { type: "add-learner", member: member("n4") });
+    change(script, { type: "add-learners", members: [member("n4")] });
     script.settle();
     expect(sent(script.tick("n4", 50), "vote-request")).toEqual([]);
     expect(script.machine("n4").role).toBe("follower");
+  });
+
+  test("dissertation 4.2.1: any number of them comes by one entry, since majorities stay what they are", () => {
+    const script = RaftScript.led(THREE);
+    script.add("n4");
+    script.add("n5");
+    const come = [member("n4"), { ...member("n5"), isVoter: true }, member("n4"), member("n2")];
+    change(script, { type: "add-learners", members: come });
+    script.settle();
+    expect(script.machine("n1").log.configurationIndex).toBe(3);
+    for (const id of [...THREE, "n4", "n5"]) {
+      const { voters, configuration, log } = script.machine(id);
+      expect(voters).toEqual(THREE);
+      expect(configuration.members.map((each) => each.id)).toEqual([...THREE, "n4", "n5"]);
+      expect(log.commitIndex).toBe(3);
+    }
+    expect(refusals(change(script, { type: "add-learners", members: [member("n4"), member("n5")] }))).toEqual([
+      "no-change",
+    ]);
+    expect(refusals(change(script, { type: "add-learners", members: [] }))).toEqual(["no-change"]);
+    expect(refusals(change(script, { type: "add-learners", members: [member("n4"), member("n6")] }))).toEqual([]);
+    expect(script.machine("n1").configuration.members).toHaveLength(6);
   });
 
   test("dissertation 4.2.1: it becomes a voter when it has caught up, not before", () => {
     const script = RaftScript.led(THREE, { promotionLagEntries: 0 });
     script.add("n4");
     script.cut("n4");
-    change(script, { type: "add-learner", member: member("n4") });
+    change(script, { type: "add-learners", members: [member("n4")] });
     script.settle();
     expect(refusals(change(script, { type: "promote", id: "n4" }))).toEqual(["not-caught-up"]);
     script.heal();
@@ -842,7 +864,7 @@ describe("members", () => {
   test("dissertation 4.2.1: one that had caught up and lags again does not become a voter", () => {
     const script = RaftScript.led(THREE, { promotionLagEntries: 1 });
     script.add("n4");
-    change(script, { type: "add-learner", member: member("n4") });
+    change(script, { type: "add-learners", members: [member("n4")] });
     script.settle();
     script.cut("n4");
     script.propose("n1", "a");
@@ -1083,7 +1105,7 @@ describe("handing over", () => {
   test("dissertation 3.10: only a voter is handed over to", () => {
     const script = RaftScript.led(THREE);
     script.add("n4");
-    script.step("n1", { type: "change", id: 1, change: { type: "add-learner", member: member("n4") } });
+    script.step("n1", { type: "change", id: 1, change: { type: "add-learners", members: [member("n4")] } });
     script.settle();
     expect(transfer(script, "n4")).toEqual([]);
     expect(transfer(script, "n9")).toEqual([]);
@@ -1139,7 +1161,7 @@ describe("check-quorum", () => {
   test("dissertation 6.2: one that a majority answers leads on, whoever else is away", () => {
     const script = RaftScript.led(FIVE);
     script.add("n6");
-    script.step("n1", { type: "change", id: 1, change: { type: "add-learner", member: member("n6") } });
+    script.step("n1", { type: "change", id: 1, change: { type: "add-learners", members: [member("n6")] } });
     script.settle();
     for (const id of ["n4", "n5", "n6"]) script.cut(id);
     for (let tick = 0; tick < 60; tick += 1) {
@@ -1152,7 +1174,7 @@ describe("check-quorum", () => {
   test("dissertation 6.2: a minority's answers do not suffice, nor do a learner's", () => {
     const script = RaftScript.led(FIVE);
     script.add("n6");
-    script.step("n1", { type: "change", id: 1, change: { type: "add-learner", member: member("n6") } });
+    script.step("n1", { type: "change", id: 1, change: { type: "add-learners", members: [member("n6")] } });
     script.settle();
     for (const id of ["n3", "n4", "n5"]) script.cut(id);
     for (let tick = 0; tick < 20; tick += 1) {
@@ -1209,7 +1231,7 @@ describe("reads", () => {
   test("dissertation 6.4: a learner's answer does not count", () => {
     const script = RaftScript.led(THREE);
     script.add("n4");
-    script.step("n1", { type: "change", id: 1, change: { type: "add-learner", member: member("n4") } });
+    script.step("n1", { type: "change", id: 1, change: { type: "add-learners", members: [member("n4")] } });
     script.settle();
     read(script, "n1");
     expect(ready(script.hear("n1", "n4", answer(1, 1)))).toEqual([]);

@@ -243,8 +243,33 @@ describe("a leader", () => {
         term: status.term,
         sinceMs: present(leadership, "it leads").sinceMs,
         predecessorHeardAgoMs: undefined,
+        confirmedAtMs: leadership?.confirmedAtMs,
       });
       for (const at of group.followers) expect(group.consensus(at).leadership).toBeUndefined();
+    }
+  });
+
+  test("knows when the last round began that a majority has answered, and that none was since it was cut off", async () => {
+    for (const nodes of [1, 3]) {
+      const group = new Group({ nodes });
+      await group.whole();
+      await group.simulation.runFor(1000);
+      const { leadership } = group.consensus(group.leader);
+      const { clock } = present(group.simulation.hosts[group.leader], "a leader has a host").world;
+      const agoMs = (): number => clock.monotonicMs() - present(leadership?.confirmedAtMs, "a round was answered");
+      // A heartbeat every 100 ms, and some time for the answers.
+      for (let step = 0; step < 20; step += 1) {
+        await group.simulation.runFor(17);
+        expect(agoMs()).toBeGreaterThanOrEqual(0);
+        expect(agoMs()).toBeLessThan(160);
+      }
+      if (nodes === 1) continue;
+      const cutOffAtMs = clock.monotonicMs();
+      group.simulation.isolate([present(group.hosts[group.leader], "a leader has a host")]);
+      await group.simulation.runFor(400);
+      expect(present(leadership?.confirmedAtMs, "it still leads")).toBeLessThan(cutOffAtMs);
+      await group.simulation.runFor(2000);
+      expect(leadership?.confirmedAtMs).toBeUndefined();
     }
   });
 

@@ -117,7 +117,7 @@ const hello = (
 
 describe("a shard's primary", () => {
   test("commits what all in sync have acknowledged, and no more", () => {
-    const primary = new ShardPrimary(world, SHARD, 1, 0);
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
     write(primary, 10);
     expect(world.gate.committed).toBe(1);
@@ -126,7 +126,7 @@ describe("a shard's primary", () => {
   });
 
   test("is full while a member in sync lacks what is above the ring, however long one entry is, and not after", () => {
-    const primary = new ShardPrimary(world, SHARD, 1, 0);
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
     write(primary, 3 * MEBIBYTE);
     expect(primary.isFull).toBe(true);
@@ -136,7 +136,7 @@ describe("a shard's primary", () => {
   });
 
   test("ends the session of a member whose link broke, so that it says hello again, and does not drop it then", () => {
-    const primary = new ShardPrimary(world, SHARD, 1, 0);
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
     primary.linkLost("b");
     expect(world.saidTo("b").at(-1)).toBe("refused");
@@ -146,7 +146,7 @@ describe("a shard's primary", () => {
   });
 
   test("asks for a set without a member whose link does not come back", () => {
-    const primary = new ShardPrimary(world, SHARD, 1, 0);
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
     primary.linkLost("b");
     for (world.now = 0; world.now <= LOST_MS; world.now += 50) primary.tick();
@@ -154,12 +154,12 @@ describe("a shard's primary", () => {
     // It counts until it is agreed that it is out.
     write(primary, 10);
     expect(world.gate.committed).toBe(1);
-    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, 1);
+    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
     expect(world.gate.committed).toBe(2);
   });
 
   test("has a member that must be filled leave both sets, also below the minimum and if its link broke before", () => {
-    const primary = new ShardPrimary(world, SHARD, 2, 0);
+    const primary = new ShardPrimary(world, SHARD, { minimum: 2, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
     primary.linkLost("b");
     // It has something of an epoch that this log does not know.
@@ -169,17 +169,17 @@ describe("a shard's primary", () => {
   });
 
   test("counts nothing that an earlier start of a member has acknowledged", () => {
-    const primary = new ShardPrimary(world, SHARD, 1, 0);
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
     write(primary, 10);
     primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 10 });
-    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, 1);
+    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
     primary.hello("b", hello(2));
     expect(primary.replicas.map(({ state, acknowledged }) => [state, acknowledged])).toStrictEqual([["filling", 0]]);
   });
 
   test("sends a replica that it fills effects of any length, in pieces that the bus takes", () => {
-    const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, 1, 0);
+    const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1));
     // The slots were offered: their effects go over.
     world.turn();

@@ -74,6 +74,50 @@ describe("register-node", () => {
   });
 });
 
+describe("a feature level", () => {
+  const levels = (oldest: number, newest: number): { features: { oldest: number; newest: number } } => ({
+    features: { oldest, newest },
+  });
+
+  test("that a node's program does not have keeps the node out, however it comes in", () => {
+    const model = TopologyModel.of("a");
+    for (const type of ["register-node", "merge-node"] as const) {
+      for (const [oldest, newest] of [
+        [2, 3],
+        [2, 2],
+      ] as const) {
+        const node = nodeRecord("b", levels(oldest, newest));
+        expect(model.reasonOf(type === "merge-node" ? { type, node, slots: [] } : { type, node })).toBe(
+          `ERR node b has feature levels ${oldest} to ${newest}, and not the cluster's, 1: give it a version of bunch that has that, or take it out`,
+        );
+      }
+    }
+    model.grant({ type: "register-node", node: nodeRecord("b", levels(1, 3)) });
+  });
+
+  test("is the first where nobody has set one, and of a node that says nothing", () => {
+    const model = TopologyModel.of("a");
+    model.grant({ type: "change-setting", name: "feature-level", value: "1" });
+    model.grant({ type: "register-node", node: nodeRecord("b") });
+    // A later start of a member is a node as any other: one of an older program than the cluster's level stays out.
+    model.state = { ...model.state, settings: new Map([["feature-level", "2"]]) };
+    expect(model.reasonOf({ type: "register-node", node: nodeRecord("b", { start: "b-start-2" }) })).toContain(
+      "node b has feature levels 1 to 1, and not the cluster's, 2",
+    );
+  });
+
+  test("is not set while a member's program does not have it", () => {
+    const model = TopologyModel.of("a");
+    model.state = { ...model.state, settings: new Map([["feature-level", "2"]]) };
+    model.grant({ type: "register-node", node: nodeRecord("b", levels(2, 2)) });
+    expect(model.reasonOf({ type: "change-setting", name: "feature-level", value: "1" })).toBe(
+      "ERR node b has feature levels 2 to 2, and not the cluster's, 1: give it a version of bunch that has that, or take it out",
+    );
+    model.grant({ type: "remove-node", node: idOf("b"), by: idOf("a") });
+    model.grant({ type: "change-setting", name: "feature-level", value: "1" });
+  });
+});
+
 describe("remove-node", () => {
   test("removes a primary without slots with its shard, a replica from its shard, and a witness", () => {
     const model = TopologyModel.of("abc");

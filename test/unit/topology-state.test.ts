@@ -105,6 +105,55 @@ describe("checkState", () => {
   }
 });
 
+describe("checkChange", () => {
+  /** b is eligible: the set went below its minimum when it left. */
+  function withEligible(): TopologyState {
+    const model = TopologyModel.of("ab");
+    model.follow("a", "b");
+    model.grant({ type: "change-setting", name: "min-in-sync", value: "2" });
+    const { id, version: shardVersion } = model.shard("a");
+    model.grant({ type: "change-in-sync", shard: id, shardVersion, inSync: [A], eligible: [B] });
+    return model.state;
+  }
+  const sees = (before: TopologyState, after: TopologyState): string => {
+    expect(() => checkState(after)).toThrow(Fault);
+    try {
+      checkChange(before, after, deltaOf(before, after));
+    } catch (thrown) {
+      return thrown instanceof Fault ? thrown.message : "no fault";
+    }
+    return "nothing";
+  };
+
+  test("sees what a lower minimum alone makes of those that are eligible", () => {
+    const state = withEligible();
+    const settings = new Map(state.settings).set("min-in-sync", "1");
+    expect(sees(state, { ...state, settings })).toContain("nobody is eligible while shard");
+    const raised = { ...state, settings: new Map(state.settings).set("min-in-sync", "3") };
+    expect(() => checkChange(state, raised, deltaOf(state, raised))).not.toThrow();
+  });
+
+  test("sees a primary alone that has not been started as often as its shard says", () => {
+    const { state } = sample();
+    const a = state.nodes.get(A);
+    if (a === undefined) throw new Error("there is a node a");
+    const nodes = new Map(state.nodes).set(A, { ...a, incarnation: 0 });
+    expect(sees(state, { ...state, nodes })).toContain("has been started so often");
+    const later = { ...state, nodes: new Map(state.nodes).set(A, { ...a, incarnation: a.incarnation + 1 }) };
+    expect(() => checkChange(state, later, deltaOf(state, later))).not.toThrow();
+  });
+
+  test("sees a seal alone on a cluster of several nodes, and a second node in one that is sealed", () => {
+    const seal = { joinId: "1", clusterId: "2", host: "h", port: 1 };
+    const { state } = sample();
+    expect(sees(state, { ...state, seal })).toContain("only a cluster of one node becomes part of another");
+    const alone = TopologyModel.of("a");
+    alone.grant({ type: "seal", seal });
+    const nodes = new Map(alone.state.nodes).set(B, { ...nodeRecord("b"), incarnation: 1 });
+    expect(sees(alone.state, { ...alone.state, nodes })).toContain("only a cluster of one node");
+  });
+});
+
 describe("applyAct", () => {
   test("never goes back, and gives a shard that it changes its own version", () => {
     const { state } = sample();

@@ -215,7 +215,8 @@ export class LinkTaker {
   }
 }
 
-const SELF = "it has this node's id: it is this node itself, or a second one of that id";
+const SELF =
+  "it has this node's id: it is this node itself, or a second one that was started with its --name or a copy of its data directory, and needs its own";
 
 function refused(reason: LinkRefused["reason"], text: string): LinkRefused {
   return { type: "refused", reason, text, refusal: undefined };

@@ -74,6 +74,17 @@ export class Leader {
     return this.#host.log.configuration.members.filter((member) => member.isVoter).map((member) => member.id);
   }
 
+  /** Heartbeat rounds that it has begun. */
+  get round(): number {
+    return this.#round;
+  }
+
+  /** The last round that a majority of the voters has answered: at its beginning nobody else led. 0: none has been yet. */
+  get confirmedRound(): number {
+    const { id: self } = this.#host;
+    return majorityValue(this.voters.map((id) => (id === self ? this.#round : (this.progress.get(id)?.round ?? 0))));
+  }
+
   /** It has committed an entry of its own term, so it knows what is committed (paper, section 8). */
   get hasCommittedInTerm(): boolean {
     return this.#host.log.commitIndex >= this.#termStart;
@@ -113,7 +124,7 @@ export class Leader {
   }
 
   /**
-   * Changes one member, if
+   * Changes one member, or adds learners, if
    * 1. it is not handing over;
    * 2. it has committed an entry of its own term: else two leaders' changes could each be made on a configuration that the other does not know of (the
    *    hole that was found in the dissertation's algorithm in 2015);
@@ -368,11 +379,7 @@ export class Leader {
   /** Answers the reads whose round a majority has answered. */
   #confirmReads(): void {
     if (this.#reads.isEmpty) return;
-    const { id: self } = this.#host;
-    const round = majorityValue(
-      this.voters.map((id) => (id === self ? this.#round : (this.progress.get(id)?.round ?? 0))),
-    );
-    for (const read of this.#reads.confirm(round)) this.#answerRead(read);
+    for (const read of this.#reads.confirm(this.confirmedRound)) this.#answerRead(read);
   }
 
   #answerRead({ id, from, index }: PendingRead): void {

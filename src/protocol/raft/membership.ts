@@ -1,4 +1,4 @@
-/** What a change of one member makes of a configuration (dissertation, section 4.1). Pure. */
+/** What a change makes of a configuration: of one member, or of learners that come (dissertation, section 4.1). Pure. */
 import type { Configuration, ConfigurationChange, Member, PeerId, Refusal } from "./types.ts";
 
 /**
@@ -12,11 +12,15 @@ export function changeMembers(
   leader: PeerId,
   isCaughtUp: (id: PeerId) => boolean,
 ): readonly Member[] | Refusal {
+  if (change.type === "add-learners") {
+    const all = new Map(members.map((member) => [member.id, member]));
+    for (const member of change.members) {
+      if (!all.has(member.id)) all.set(member.id, { ...member, isVoter: false });
+    }
+    return all.size > members.length ? [...all.values()] : "no-change";
+  }
   const id = "member" in change ? change.member.id : change.id;
   const known = members.find((member) => member.id === id);
-  if (change.type === "add-learner") {
-    return known === undefined ? [...members, { ...change.member, isVoter: false }] : "no-change";
-  }
   if (known === undefined) return "unknown-member";
   const replaced = (by: Member): readonly Member[] => members.map((member) => (member.id === id ? by : member));
   switch (change.type) {

@@ -128,9 +128,12 @@ export type Message =
       readonly entries: readonly Entry[];
     };
 
-/** A change of one member at a time (dissertation, section 4.1). */
+/**
+ * A change of one member at a time (dissertation, section 4.1), but for learners that come: configurations that differ in learners alone have the same majorities,
+ * so any number of them comes in one entry. Each entry names all members and goes to all of them: n learners that came one by one would cost n * n * n.
+ */
 export type ConfigurationChange =
-  | { readonly type: "add-learner"; readonly member: Member }
+  | { readonly type: "add-learners"; readonly members: readonly Member[] }
   | { readonly type: "promote"; readonly id: PeerId }
   | { readonly type: "demote"; readonly id: PeerId }
   | { readonly type: "remove"; readonly id: PeerId }

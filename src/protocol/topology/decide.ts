@@ -6,14 +6,13 @@
  */
 import { NEWEST_VERSION } from "../../codec/link-codec.ts";
 import { SLOT_COUNT } from "../../codec/slot.ts";
-import {
-  type DecidedOn,
-  type NodeRecord,
-  STALE,
-  type ShardId,
-  type ShardRecord,
-  type SlotRange,
-  type TopologyRequest,
+import type {
+  DecidedOn,
+  NodeRecord,
+  ShardId,
+  ShardRecord,
+  SlotRange,
+  TopologyRequest,
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import type { TopologyRecord } from "./records.ts";
@@ -26,6 +25,9 @@ import {
   minInSyncOf,
   subtractRanges,
 } from "./state.ts";
+
+/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
+export const STALE = "ERR stale: ";
 
 /** What a request comes to. */
 export type TopologyDecision =
@@ -55,11 +57,21 @@ function rejection(reason: string): TopologyDecision {
   return { rejection: reason };
 }
 
-/** Decides one request. @param shardIdOf Names the shards of nodes that come in. */
-export function decideRequest(state: TopologyState, request: TopologyRequest, shardIdOf: ShardIdOf): TopologyDecision {
+/**
+ * Decides one request.
+ *
+ * @param shardIdOf Names the shards of nodes that come in.
+ * @param term Of the leader that decides; `undefined` where nobody leads.
+ */
+export function decideRequest(
+  state: TopologyState,
+  request: TopologyRequest,
+  shardIdOf: ShardIdOf,
+  term?: number,
+): TopologyDecision {
   if (state.seal !== undefined && !isForSealed(state, request)) {
     return rejection(
-      `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled`,
+      `ERR this node is about to be part of cluster ${state.seal.clusterId} (by way of ${state.seal.host}, port ${state.seal.port}): nothing changes until that is settled (if that cluster is gone for good: CLUSTER ABANDONJOIN)`,
     );
   }
   switch (request.type) {
@@ -142,13 +154,15 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
         if (![...shard.inSync, ...shard.eligible].includes(request.node) || shard.primary === request.node) {
           return rejection(`ERR node ${request.node} is neither in sync nor eligible in that shard`);
         }
-        return records({
-          type: "primary-promoted",
-          shard: shard.id,
-          node: request.node,
-          epoch: highestEpoch(state) + 1,
-        });
+        const promoted = { type: "primary-promoted", shard: shard.id, node: request.node } as const;
+        const epoch = highestEpoch(state) + 1;
+        if (request.leaderTerm === undefined) return records({ ...promoted, epoch });
+        return ofAnotherTerm(request.leaderTerm, term) ?? records({ ...promoted, epoch, isLeaseOver: true });
       });
+    case "keep-primary":
+      return withShard(state, request, (shard) => records({ type: "primary-kept", shard: shard.id }));
+    case "accept-loss":
+      return withShard(state, request, (shard) => acceptLoss(state, shard, request, term));
     case "start-migration":
       return startMigration(state, request);
     case "fence-migration":
@@ -175,10 +189,14 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
       if (!wants.test(request.value)) {
         return rejection(`ERR cluster setting "${request.name}" wants ${wants.source}`);
       }
+      if (request.name === "feature-level") {
+        const lacking = [...state.nodes.values()].find((node) => !hasLevel(node, Number(request.value)));
+        if (lacking !== undefined) return rejection(`ERR ${lackText(lacking, Number(request.value))}`);
+      }
       return records({ type: "setting-changed", name: request.name, value: request.value });
     }
     case "all":
-      return decideAll(state, request.requests, shardIdOf);
+      return decideAll(state, request.requests, shardIdOf, term);
     default:
       // It came from another node, perhaps of a later version: what nobody knows must not come into the log as whatever it looks like.
       request satisfies never;
@@ -190,12 +208,17 @@ export function decideRequest(state: TopologyState, request: TopologyRequest, sh
  * Each is decided on what the ones before it came to; one that is rejected takes all with it. Who asks knows the versions of shards before all of them, and
  * no others: these count throughout.
  */
-function decideAll(state: TopologyState, requests: readonly TopologyRequest[], shardIdOf: ShardIdOf): TopologyDecision {
+function decideAll(
+  state: TopologyState,
+  requests: readonly TopologyRequest[],
+  shardIdOf: ShardIdOf,
+  term?: number,
+): TopologyDecision {
   const all: TopologyRecord[] = [];
   const outcome: string[] = [];
   let after = state;
   for (const each of requests) {
-    const decision = decideRequest(after, each, shardIdOf);
+    const decision = decideRequest(after, each, shardIdOf, term);
     if ("rejection" in decision) return decision;
     all.push(...decision.records);
     outcome.push(...decision.outcome);
@@ -222,6 +245,8 @@ function registerNode(
     const { incarnation: _, ...same } = known;
     if (JSON.stringify(same) === JSON.stringify(node)) return records();
   }
+  const level = Number(state.settings.get("feature-level") ?? FIRST_LEVEL);
+  if (!hasLevel(node, level)) return rejection(`ERR ${lackText(node, level)}`);
   const predecessor = predecessorAt(state, node, shardIdOf);
   if ("rejection" in predecessor) return predecessor;
   const admitted: readonly TopologyRecord[] = [...predecessor.records, { type: "node-admitted", node }];
@@ -234,6 +259,21 @@ function registerNode(
         );
   }
   return shard === undefined ? records(...admitted, newShard(state, node.id, shardIdOf)) : records(...admitted);
+}
+
+/** Of a cluster in which nobody has set one, and of a node that does not say what it has. */
+const FIRST_LEVEL = 1;
+
+type Featured = Pick<NodeRecord, "id" | "name" | "features">;
+
+/** Whether a node's program has what a feature level of the cluster stands for. */
+function hasLevel({ features }: Featured, level: number): boolean {
+  return level >= (features?.oldest ?? FIRST_LEVEL) && level <= (features?.newest ?? FIRST_LEVEL);
+}
+
+function lackText({ id, name, features }: Featured, level: number): string {
+  const { oldest, newest } = features ?? { oldest: FIRST_LEVEL, newest: FIRST_LEVEL };
+  return `node ${name || id} has feature levels ${oldest} to ${newest}, and not the cluster's, ${level}: give it a version of bunch that has that, or take it out`;
 }
 
 /**
@@ -252,6 +292,14 @@ function predecessorAt(
   const isSamePlace = other.busHost === node.busHost && other.busPort === node.busPort && other.name === "";
   const removal = removeNode(state, { type: "remove-node", node: other.id, by: id }, shardIdOf);
   if (isSamePlace && !("rejection" in removal)) return removal;
+  const lost = shardOf(state, other.id);
+  if (isSamePlace && lost?.primary === other.id && lost.slots.length > 0) {
+    // To give them to the new one would say that they are empty: that is for a person to say.
+    const ranges = lost.slots.map(({ first, last }) => `${first} ${last}`).join(" ");
+    return rejection(
+      `ERR node ${other.id}, which was at ${host}:${port} before, owns slots, and has no name by which it could come back: unless it has a data directory, what it held is lost. CLUSTER DELSLOTSRANGE ${ranges} on another node gives that up; then this node takes its place, without slots, and CLUSTER ADDSLOTSRANGE gives it some. A node with a --name comes back as itself`,
+    );
+  }
   return rejection(`ERR node ${other.name || other.id} has the address ${host}:${port} already`);
 }
 
@@ -446,6 +494,32 @@ function changeInSync(
     return rejection(`ERR node ${stranger} does not hold every acknowledged write, or will not for long`);
   }
   return records({ type: "in-sync-changed", shard: shard.id, inSync, eligible });
+}
+
+/**
+ * Any member may go on with what it has, and a primary that restarted with nothing. That no holder of the data is there is for the leader to know, which hears of
+ * the nodes; the map knows only that a primary which holds the data is one.
+ */
+function acceptLoss(
+  state: TopologyState,
+  shard: ShardRecord,
+  { node, leaderTerm }: Extract<TopologyRequest, { type: "accept-loss" }>,
+  term: number | undefined,
+): TopologyDecision {
+  if (shard.primary !== node && !shard.replicas.includes(node)) {
+    return rejection(`ERR node ${node} is no member of shard ${shard.id}`);
+  }
+  if (shard.primary === node && !hasLostData(state, shard)) {
+    return rejection(`ERR node ${node} is the primary of shard ${shard.id}, and holds its data`);
+  }
+  const epoch = highestEpoch(state) + 1;
+  return ofAnotherTerm(leaderTerm, term) ?? records({ type: "loss-accepted", shard: shard.id, node, epoch });
+}
+
+/** The rejection of what another leader has decided on the leases that it knew of: see `LeaderTerm`. */
+function ofAnotherTerm(leaderTerm: number, term: number | undefined): TopologyDecision | undefined {
+  if (leaderTerm === term) return undefined;
+  return rejection(`${STALE}the leader of term ${leaderTerm} decided it, and leases may have been granted since`);
 }
 
 function startMigration(

@@ -61,6 +61,15 @@ export function foundingState(
   };
 }
 
+/** A primary of a cluster to be, with the replicas that it gets: `undefined` for one that it would have if all came out even. */
+interface Place {
+  readonly record: NodeRecord;
+  readonly replicas: (NodeRecord | undefined)[];
+}
+
+/** More than all zones that members of a shard share can come to. */
+const SHARED_HOST = 10_000;
+
 /**
  * Divides the slots evenly among nodes that found a cluster together, and gives each primary its replicas: on other hosts, and in other zones, as far as there
  * are any.
@@ -72,34 +81,73 @@ export function divideAmong(records: readonly NodeRecord[], replicas: number): r
   const holders = takeTurns(records.filter(({ role }) => role === "data"));
   const count = Math.max(1, Math.floor(holders.length / (replicas + 1)));
   const ranges = divideSlots(count);
-  const primaries = holders.slice(0, count).map((record, at) => {
-    const range = ranges[at];
-    return { record, slots: range === undefined ? [] : [range], replicas: [] as NodeRecord[] };
-  });
   const rest = replicas === 0 ? [] : holders.slice(count);
-  for (const record of rest) {
-    // Fewest replicas first; of those, one that shares the least with it.
-    const [best] = primaries.toSorted(
-      (a, b) => a.replicas.length - b.replicas.length || nearness(a, record) - nearness(b, record),
-    );
-    best?.replicas.push(record);
-  }
+  const places: readonly Place[] = holders.slice(0, count).map((record, at) => ({
+    record,
+    replicas: Array.from({ length: Math.ceil(rest.length / count) }, (_, turn) => rest[turn * count + at]),
+  }));
+  spread(places);
+  const primaries = places.map((place, at) => {
+    const range = ranges[at];
+    const own = place.replicas.flatMap((replica) => replica?.id ?? []);
+    return { record: place.record, slots: range === undefined ? [] : [range], replicas: own };
+  });
   const others = records.filter((record) => !primaries.some((primary) => primary.record.id === record.id));
-  return [
-    ...primaries.map(({ record, slots, replicas: own }) => ({ record, slots, replicas: own.map(({ id }) => id) })),
-    ...others.map((record) => ({ record, slots: [] })),
-  ];
+  return [...primaries, ...others.map((record) => ({ record, slots: [] }))];
 }
 
-/** How much the members of a shard would share with one more. */
-function nearness(
-  { record, replicas }: { record: NodeRecord; replicas: readonly NodeRecord[] },
-  other: NodeRecord,
-): number {
-  return [record, ...replicas].reduce(
-    (sum, each) => sum + (each.busHost === other.busHost ? 2 : 0) + (each.zone === other.zone ? 1 : 0),
-    0,
-  );
+/**
+ * Has two replicas change places, or one move to where one is missing, for as long as that makes the members of the two shards share less. Each step makes the
+ * sum less, so it ends.
+ *
+ * With one replica each it finds a way for no replica to be on its primary's host, if there is one. Say that one is, on host H. If the replica of another shard
+ * that has nobody on H took its place, none of the two would be. So each other shard has somebody on H, and this one two: more than half of all nodes are there.
+ */
+function spread(places: readonly Place[]): void {
+  let isSpread = false;
+  while (!isSpread) {
+    isSpread = true;
+    for (const [at, one] of places.entries()) {
+      for (const other of places.slice(at + 1)) if (changePlaces(one, other)) isSpread = false;
+    }
+  }
+}
+
+/** @returns Whether anybody changed places. */
+function changePlaces(one: Place, other: Place): boolean {
+  const sharedBefore = shared(one) + shared(other);
+  if (sharedBefore === 0) return false;
+  for (const [mine, a] of one.replicas.entries()) {
+    for (const [theirs, b] of other.replicas.entries()) {
+      // Nobody misses more than one.
+      if ((a === undefined && lacks(other)) || (b === undefined && lacks(one))) continue;
+      one.replicas[mine] = b;
+      other.replicas[theirs] = a;
+      if (shared(one) + shared(other) < sharedBefore) return true;
+      one.replicas[mine] = a;
+      other.replicas[theirs] = b;
+    }
+  }
+  return false;
+}
+
+function lacks({ replicas }: Place): boolean {
+  return replicas.includes(undefined);
+}
+
+/** How much the members of a shard share: what a replica shares with the primary counts twice. */
+function shared({ record, replicas }: Place): number {
+  let sum = 0;
+  for (const [at, replica] of replicas.entries()) {
+    if (replica === undefined) continue;
+    sum += 2 * sharedBy(record, replica);
+    for (const other of replicas.slice(at + 1)) if (other !== undefined) sum += sharedBy(replica, other);
+  }
+  return sum;
+}
+
+function sharedBy(one: NodeRecord, other: NodeRecord): number {
+  return (one.busHost === other.busHost ? SHARED_HOST : 0) + (one.zone === other.zone ? 1 : 0);
 }
 
 /** One of each host after another, hosts of other zones next to each other, so that the first ones stand apart. */

@@ -20,7 +20,16 @@ export type TopologyRecord =
       readonly inSync: readonly NodeId[];
       readonly eligible: readonly NodeId[];
     }
-  | { readonly type: "primary-promoted"; readonly shard: ShardId; readonly node: NodeId; readonly epoch: number }
+  | {
+      readonly type: "primary-promoted";
+      readonly shard: ShardId;
+      readonly node: NodeId;
+      readonly epoch: number;
+      /** The former primary serves no more: nobody waits for its word. */
+      readonly isLeaseOver?: true;
+    }
+  | { readonly type: "primary-kept"; readonly shard: ShardId }
+  | { readonly type: "loss-accepted"; readonly shard: ShardId; readonly node: NodeId; readonly epoch: number }
   | { readonly type: "migration-started"; readonly migration: MigrationRecord }
   | { readonly type: "migration-fenced"; readonly id: string }
   | { readonly type: "migration-completed"; readonly id: string }
@@ -63,7 +72,7 @@ export function describeRecord(record: TopologyRecord): string {
     case "slots-released":
       return `slots ${slots(record.slots)} released`;
     case "release-acknowledged":
-      return `node ${record.node} knows that it lost slots`;
+      return `node ${record.node} serves no more what it lost`;
     case "epoch-changed":
       return `shard ${record.shard} has epoch ${record.epoch}`;
     case "replica-added":
@@ -74,6 +83,10 @@ export function describeRecord(record: TopologyRecord): string {
       return `shard ${record.shard} has in sync ${record.inSync.join(" ")}, eligible ${record.eligible.join(" ") || "nobody"}`;
     case "primary-promoted":
       return `node ${record.node} promoted to primary of shard ${record.shard} in epoch ${record.epoch}`;
+    case "primary-kept":
+      return `shard ${record.shard} keeps its primary`;
+    case "loss-accepted":
+      return `shard ${record.shard} goes on with node ${record.node} as its primary in epoch ${record.epoch}, without what is lost`;
     case "migration-started":
       return `migration ${record.migration.id} of slots ${slots(record.migration.slots)} started from shard ${record.migration.source} to ${record.migration.target}`;
     case "migration-fenced":

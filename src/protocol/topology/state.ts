@@ -187,14 +187,30 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     case "in-sync-changed":
       return changeShard(state, record.shard, () => ({ inSync: record.inSync, eligible: record.eligible }));
     case "primary-promoted":
-      return changeShard(released(state, record.shard), record.shard, ({ primary, replicas, inSync, eligible }) => ({
+      return changeShard(
+        record.isLeaseOver === true ? silenced(state, record.shard) : released(state, record.shard),
+        record.shard,
+        ({ primary, replicas, inSync, eligible }) => ({
+          primary: record.node,
+          primaryIncarnation: incarnationOf(state, record.node),
+          primaryEpoch: record.epoch,
+          replicas: [...replicas.filter((id) => id !== record.node), primary],
+          // The old primary is dropped: what it acknowledged alone is not known.
+          inSync: [record.node, ...inSync.filter((id) => id !== record.node && id !== primary)],
+          eligible: eligible.filter((id) => id !== record.node && id !== primary),
+        }),
+      );
+    case "primary-kept":
+      return changeShard(state, record.shard, () => ({}));
+    case "loss-accepted":
+      return changeShard(silenced(state, record.shard), record.shard, ({ primary, replicas }) => ({
         primary: record.node,
         primaryIncarnation: incarnationOf(state, record.node),
         primaryEpoch: record.epoch,
-        replicas: [...replicas.filter((id) => id !== record.node), primary],
-        // The old primary is dropped: what it acknowledged alone is not known.
-        inSync: [record.node, ...inSync.filter((id) => id !== record.node && id !== primary)],
-        eligible: eligible.filter((id) => id !== record.node && id !== primary),
+        replicas: primary === record.node ? replicas : [...replicas.filter((id) => id !== record.node), primary],
+        // Whoever else has data has other data.
+        inSync: [record.node],
+        eligible: [],
       }));
     case "migration-started":
       return { ...state, migrations: put(state.migrations, record.migration.id, record.migration) };
@@ -304,6 +320,12 @@ function released(state: TopologyState, id: ShardId, slots?: readonly SlotRange[
   if (lost.length === 0 || owner.incarnation === 0) return state;
   const release = { node: owner.id, incarnation: owner.incarnation, version: state.version, slots: lost };
   return { ...state, releases: [...state.releases, release] };
+}
+
+/** A shard's primary serves no more: nobody waits for it to say so, whatever it has lost. */
+function silenced(state: TopologyState, id: ShardId): TopologyState {
+  const { primary } = present(state.shards.get(id), "a shard that gets another primary is there");
+  return { ...state, releases: keptReleases(state, (release) => release.node !== primary) };
 }
 
 function changeShard(

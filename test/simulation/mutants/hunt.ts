@@ -21,6 +21,7 @@ const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
   reset: runReset,
   recover: runRecover,
   formation: runFormation,
+  sole: (seed) => runFormation(seed, { isSole: true }),
   meeting: runMeeting,
   replication: runReplication,
   swim: runSwim,

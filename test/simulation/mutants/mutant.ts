@@ -9,7 +9,8 @@ export interface Mutant {
   readonly find: string;
   readonly replace: string;
   /** What finds it: machines alone (`raft-world.ts` for Raft, `swim-run.ts` for membership), or whole nodes (`cluster-run.ts` and its like). */
-  readonly run: "raft" | "swim" | "cluster" | "forget" | "reset" | "recover" | "formation" | "meeting" | "replication";
+  readonly run:
+    "raft" | "swim" | "cluster" | "forget" | "reset" | "recover" | "formation" | "sole" | "meeting" | "replication";
   /** It must be found within so many seeds, counted from 1. */
   readonly withinSeeds: number;
 }

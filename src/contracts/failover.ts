@@ -1,0 +1,27 @@
+/** Leases and failover, as others may see them. Provided by the plugin `failover`. */
+import { service } from "../service.ts";
+import type { NodeId, ShardId } from "./topology.ts";
+
+/** By what right a node serves. */
+export type LeaseState =
+  /** It needs no lease: it is not a primary, or all of its cluster. */
+  | "none"
+  | "held"
+  /** It has none, and serves nothing. */
+  | "lapsed"
+  /** It has none, and serves reads, which may be stale: the cluster setting `partition-policy` is `allow-reads`. */
+  | "stale-reads"
+  /** It has given it up, and hands its shard over. */
+  | "surrendered";
+
+export interface Failover {
+  readonly leaseState: LeaseState;
+  /** When the lease ends, in monotonic milliseconds; `Infinity` where none is needed. */
+  readonly leaseEndsAtMs: number;
+  /** Leader: of shards whose primary is gone, why nothing is done about it, or what is waited for, in words. */
+  readonly reasons: ReadonlyMap<ShardId, string>;
+  /** Leader: until when a node may have a lease, in monotonic milliseconds; `undefined` where this node does not lead, or does not yet. */
+  promisedUntilMs(node: NodeId): number | undefined;
+}
+
+export const failoverService = service<Failover>("failover");

@@ -1,0 +1,295 @@
+/** Failovers that somebody asks for, and losses that somebody accepts: whole nodes on virtual time. */
+import { describe, expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
+import { levelReplica } from "../support/fake-replication.ts";
+import { FailoverWorld, type FailoverWorldOptions } from "../support/failover-world.ts";
+import { localClient } from "../support/local-node.ts";
+
+/** A shard of `b`, which does not lead, with `a` and `c` in sync. */
+async function startShard(options: Partial<FailoverWorldOptions> = {}): Promise<FailoverWorld> {
+  const world = new FailoverWorld({ slots: { b: ["0-16383"] }, ...options });
+  await world.whole();
+  expect(world.leader).toBe("a");
+  await world.follow("a", "c");
+  await world.until("a lease", () => world.isRunning("b"));
+  return world;
+}
+
+describe("CLUSTER FAILOVER", () => {
+  test("hands over in one record, at once, without the lease running out", async () => {
+    const world = await startShard();
+    await world.simulation.runFor(500);
+    const beganAtMs = world.simulation.nowMs;
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("c to serve", () => world.isRunning("c"), 50);
+    expect(world.simulation.nowMs - beganAtMs).toBeLessThan(50);
+    expect(world.replication("b").handOvers).toEqual([world.idOf("c")]);
+    expect(world.shard("c").inSync).toEqual([world.idOf("c"), world.idOf("a")]);
+    expect(world.shard("c").replicas).toContain(world.idOf("b"));
+    expect(world.topology("c").history.at(-1)?.cause).toBe("primary b handed over to c");
+    await world.until("b to know", () => world.primary("b") === "c");
+    expect(await world.run("b", "get key")).toBe("MOVED 12539 10.0.0.3:6379");
+    expect(await world.run("c", "get key")).toBe("nil");
+  });
+
+  test("asks the right questions first, in Redis' words", async () => {
+    const world = await startShard();
+    expect(await world.run("b", "cluster failover")).toBe("ERR You should send CLUSTER FAILOVER to a replica");
+    expect(await world.run("c", "cluster failover softly")).toBe("ERR syntax error");
+    expect(await world.run("c", "cluster failover force now")).toBe(
+      "ERR unknown subcommand or wrong number of arguments for 'failover'. Try CLUSTER HELP.",
+    );
+    // One that is not in sync is not promoted, by no means.
+    const { id, version: shardVersion, primary } = world.shard("a");
+    await world.change("a", { type: "change-in-sync", shard: id, shardVersion, inSync: [primary], eligible: [] });
+    await world.whole();
+    for (const line of ["cluster failover", "cluster failover force", "cluster failover takeover"]) {
+      expect(await world.run("c", line)).toBe(
+        "ERR c is not in sync: it may lack acknowledged writes, and is not promoted",
+      );
+    }
+    expect(world.replication("b").handOvers).toEqual([]);
+  });
+
+  test("does nothing if the replica does not get all of the log in time: the primary goes on", async () => {
+    const world = await startShard();
+    world.replication("b").isLevel = false;
+    const { version } = world.shard("b");
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until(
+      "the hold to end",
+      () => world.replication("b").handOvers.length === 1 && !world.replication("b").isHolding,
+    );
+    expect(world.isRunning("b")).toBe(true);
+    await world.simulation.runFor(3000);
+    expect(world.shard("b").version).toBe(version);
+    expect(world.isRunning("b")).toBe(true);
+  });
+
+  test("ends by a record if the replica is lost when the primary has surrendered: the primary serves again (SAFETY 13)", async () => {
+    const world = await startShard();
+    const { version } = world.shard("b");
+    // The word that it has surrendered comes late.
+    const cut = world.simulation.cutOneWay([world.hostOf("b")], [world.hostOf("a")]);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    expect(world.replication("b").isHolding).toBe(true);
+    world.crash("c", "power");
+    await world.simulation.runFor(700);
+    // Nobody but the map ends that.
+    expect(world.failover("b").leaseState).toBe("surrendered");
+    expect(world.replication("b").isHolding).toBe(true);
+    cut.heal();
+    await world.until("b to serve", () => world.isRunning("b"));
+    expect(world.replication("b").isHolding).toBe(false);
+    expect(world.primary("b")).toBe("b");
+    expect(world.shard("b").version).toBeGreaterThan(version);
+    expect(world.topology("b").history.at(-1)?.cause).toStartWith("primary b would hand over to c: ");
+  });
+
+  test("is finished by the next leader, if the one that began it is lost", async () => {
+    const world = await startShard();
+    const cut = world.simulation.cutOneWay([world.hostOf("b")], [world.hostOf("a")]);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    world.crash("a", "power");
+    cut.heal();
+    await world.until("c to serve", () => world.isRunning("c"));
+    expect(world.topology("c").history.at(-1)?.cause).toBe("primary b handed over to c");
+  });
+});
+
+describe("CLUSTER FAILOVER FORCE", () => {
+  for (const word of ["force", "takeover"]) {
+    test(`takes over from a primary that does not answer clients, when its lease is over (${word.toUpperCase()})`, async () => {
+      const world = await startShard();
+      const beganAtMs = world.simulation.nowMs;
+      expect(await world.run("c", `cluster failover ${word}`)).toBe("OK");
+      await world.until("c to serve", () => world.isRunning("c"), 1500);
+      // The old lease was not taken back, it ran out.
+      expect(world.simulation.nowMs - beganAtMs).toBeGreaterThan(600);
+      expect(world.replication("b").handOvers).toEqual([]);
+      expect(world.topology("c").history.at(-1)?.cause).toStartWith("primary b: CLUSTER FAILOVER FORCE to c; ");
+    });
+  }
+
+  test("is refused without a majority, TAKEOVER too, with the way out (SAFETY 25)", async () => {
+    const world = await startShard();
+    world.crash("a", "power");
+    world.crash("b", "power");
+    await world.until("no leader", () => world.consensus("c").status.leader === undefined);
+    for (const line of ["cluster failover takeover", "cluster failover force", "cluster failover"]) {
+      const reply = await world.run("c", line);
+      if (line === "cluster failover" && reply.includes("Master is down")) continue;
+      expect(reply).toStartWith(
+        "CLUSTERDOWN no majority of the voters agrees on a leader, and nobody is promoted without one",
+      );
+      expect(reply).toContain("bunch recover --from DATA-DIR");
+    }
+    expect(world.primary("c")).toBe("b");
+  });
+});
+
+describe("a loss", () => {
+  /** The primary is gone, and `c`, which has caught up to there, is in no set. */
+  async function lose(options: Partial<FailoverWorldOptions> = {}): Promise<FailoverWorld> {
+    const world = await startShard(options);
+    world.replication("c").position = { epoch: 1, sequence: 5 };
+    world.replication("a").position = { epoch: 1, sequence: 4 };
+    const { id, version: shardVersion, primary } = world.shard("a");
+    await world.change("a", { type: "change-in-sync", shard: id, shardVersion, inSync: [primary], eligible: [] });
+    await world.whole();
+    await world.simulation.runFor(300);
+    return world;
+  }
+
+  test("stops the shard, which says so, and goes on by CLUSTER ACCEPT-LOSS with the survivor that has the most", async () => {
+    const world = await lose();
+    const { id } = world.shard("a");
+    expect(await world.run("c", `cluster accept-loss ${id}`)).toBe(
+      `ERR nothing is lost: the primary of shard ${id} is alive`,
+    );
+    expect(await world.run("c", `cluster accept-loss ${"0".repeat(40)}`)).toBe(
+      `ERR there is no shard ${"0".repeat(40)}`,
+    );
+    world.crash("b");
+    await world.until("a reason", () => (world.failover("a").reasons.get(id) ?? "").includes("lease may run"));
+    expect(await world.run("c", `cluster accept-loss ${id}`)).toMatch(
+      /^ERR primary b: .*; its lease may run for another \d+ ms$/,
+    );
+    await world.simulation.runFor(3000);
+    expect(world.primary("c")).toBe("b");
+    const reason = present(world.failover("a").reasons.get(id), "the leader says why");
+    expect(reason).toMatch(
+      /^primary b: .*; no member in sync or eligible is alive: there is none beside it; CLUSTER ACCEPT-LOSS/,
+    );
+    expect(await world.run("a", "info failover")).toContain(`shard_${id}:${reason.slice(0, 12)}`);
+    expect(world.log.filter((line) => line.includes("failover: waits")).length).toBeLessThanOrEqual(2);
+    expect(await world.run("c", `cluster accept-loss ${id}`)).toBe("OK");
+    await world.until("c to serve", () => world.isRunning("c"), 500);
+    expect(world.shard("c").inSync).toEqual([world.idOf("c")]);
+    expect(world.topology("c").history.at(-1)?.changes[0]).toContain("without what is lost");
+    await world.until("nothing to say", () => world.failover("a").reasons.size === 0);
+  });
+
+  test("is not accepted while a member in sync is alive, which takes over by itself", async () => {
+    const world = await startShard();
+    const { id } = world.shard("a");
+    world.crash("b");
+    await world.until("c or a to serve", () => world.isRunning("c") || world.isRunning("a"));
+    expect(await world.run("c", `cluster accept-loss ${id}`)).toBe(
+      `ERR nothing is lost: the primary of shard ${id} is alive`,
+    );
+  });
+
+  test("is accepted by a primary that restarted with nothing", async () => {
+    const world = await lose();
+    const { id, version: shardVersion } = world.shard("a");
+    // Its data were in sync elsewhere, by the map, and that is gone too: the shard waits for an operator.
+    await world.change("a", {
+      type: "change-in-sync",
+      shard: id,
+      shardVersion,
+      inSync: [world.idOf("b"), world.idOf("c")],
+      eligible: [],
+    });
+    world.positions.set("b", undefined);
+    world.replication("a").position = undefined;
+    world.crash("c", "power");
+    world.crash("b");
+    world.simulation.restart(world.hostOf("b"));
+    await world.until(
+      "b to be back",
+      () => world.isUp("b") && world.topology("b").waitingFor?.startsWith("a replica") === true,
+    );
+    await world.until("a reason", () => (world.failover("a").reasons.get(id) ?? "").includes("CLUSTER ACCEPT-LOSS"));
+    expect(world.failover("a").reasons.get(id)).toStartWith("primary b: it has restarted and lost the shard's data; ");
+    expect(await world.run("b", "get key")).toStartWith("CLUSTERDOWN");
+    expect(await world.run("b", `cluster accept-loss ${id}`)).toBe("OK");
+    await world.until("b to serve", () => world.isRunning("b"));
+    expect(await world.run("b", "get key")).toBe("nil");
+  });
+
+  test("is accepted without a word where the cluster setting on-loss says so", async () => {
+    const world = await lose();
+    await world.change("a", { type: "change-setting", name: "on-loss", value: "accept" });
+    world.crash("b");
+    await world.until("c to serve", () => world.isRunning("c"), 1500);
+    expect(world.shard("c").inSync).toEqual([world.idOf("c")]);
+  });
+
+  test("of a shard without replicas has nobody to go on with", async () => {
+    const world = new FailoverWorld();
+    await world.whole();
+    await world.until("a lease", () => world.isRunning("b"));
+    const { id } = present(
+      world.topology("a").map.shards.find(({ primary }) => primary === world.idOf("a")),
+      "there is one",
+    );
+    world.crash("a");
+    await world.until("another leader", () => world.maybeLeader !== undefined);
+    await world.until("a reason", () =>
+      (world.failover(world.leader).reasons.get(id) ?? "").endsWith("; the shard has no replica"),
+    );
+    expect(await world.run("b", `cluster accept-loss ${id}`)).toContain("is alive: start one again");
+  });
+});
+
+describe("a primary that is told to stop", () => {
+  for (const owner of ["b", "a"]) {
+    test(`hands over first${owner === "a" ? ", and its leading of the log" : ""}`, async () => {
+      const world = new FailoverWorld({ slots: { [owner]: ["0-16383"] } });
+      await world.whole();
+      const others = world.names.filter((name) => name !== owner);
+      await world.follow(...others);
+      await world.until("a lease", () => world.isRunning(owner));
+      await world.simulation.runFor(500);
+      world.replication(owner).replicas = others.map((name) => levelReplica(world.idOf(name)));
+      const beganAtMs = world.simulation.nowMs;
+      const node = world.node(owner);
+      await world.simulation.settle("the end", node.stop(), 5000);
+      const heir = present(
+        others.find((name) => world.primary(name) === name),
+        "somebody has taken over",
+      );
+      expect(
+        world.topology(heir).history.some(({ cause }) => cause === `primary ${owner} handed over to ${heir}`),
+      ).toBe(true);
+      expect(world.simulation.nowMs - beganAtMs).toBeLessThan(1000);
+    });
+  }
+
+  test("and cannot hand over stops all the same, and says why", async () => {
+    const world = await startShard();
+    await world.simulation.settle("the end", world.node("b").stop(), 5000);
+    expect(world.log.join("\n")).toContain("stops without handing its shard over");
+  });
+});
+
+describe("with keys that are replicated", () => {
+  test("a planned failover loses nothing, and no client sees an error but MOVED", async () => {
+    const world = await startShard({ isReal: true });
+    await world.until("all in sync", () => world.shard("a").inSync.length === 3);
+    expect(await world.run("b", "set key 1")).toBe("OK");
+    const client = localClient(world.node("b"));
+    const replies: string[] = [];
+    let isOver = false;
+    const write = async (): Promise<void> => {
+      while (!isOver) {
+        const reply = await client.run("incr key");
+        replies.push(reply);
+        isOver = reply.includes(" ");
+        // Replies may come in the same moment: time has to pass.
+        await new Promise<void>((resolve) => void world.simulation.after(1, "a client", resolve));
+      }
+    };
+    const writing = write();
+    await world.simulation.runFor(50);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.simulation.settle("the last reply", writing, 2000);
+    expect(replies.at(-1)).toStartWith("MOVED ");
+    expect(replies.length).toBeGreaterThan(5);
+    await world.until("c to serve", () => world.isRunning("c"));
+    expect(await world.run("c", "get key")).toBe(present(replies.at(-2), "it was written"));
+  });
+});

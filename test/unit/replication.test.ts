@@ -1,0 +1,323 @@
+/** Replication, on whole nodes in a simulated world: what a replica holds, when a reply leaves, and what becomes of a member that is away. */
+import { describe, expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
+import { SLOT_COUNT } from "../../src/codec/slot.ts";
+import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts";
+import { type Replication, replicationService } from "../../src/contracts/replication.ts";
+import { localClient } from "../support/local-node.ts";
+import { SimNodes, hostOf } from "../support/sim-nodes.ts";
+
+const JOIN = [0, 1, 2].map((at) => `${hostOf(at)}:16379`).join(",");
+
+/** One shard of several members, formed by themselves. */
+class Shard {
+  readonly nodes: SimNodes;
+  readonly #count: number;
+  primary = 0;
+
+  private constructor(count: number, seed: number) {
+    this.#count = count;
+    const config = { join: JOIN, bootstrapExpect: count, replicas: count - 1 };
+    this.nodes = new SimNodes(
+      Array.from({ length: count }, (_, at) => ({ ...config, name: `node-${at}` })),
+      seed,
+    );
+  }
+
+  static async of(count: number, seed = 1): Promise<Shard> {
+    const shard = new Shard(count, seed);
+    await shard.nodes.up(count);
+    await shard.nodes.until("one cluster", () => shard.nodes.isOne(...shard.all));
+    shard.primary = present(
+      shard.all.find((at) => shard.replication(at).role === "primary"),
+      "one is primary",
+    );
+    await shard.inSync(count);
+    return shard;
+  }
+
+  get all(): readonly number[] {
+    return Array.from({ length: this.#count }, (_, at) => at);
+  }
+
+  get replicas(): readonly number[] {
+    return this.all.filter((at) => at !== this.primary);
+  }
+
+  replication(at: number): Replication {
+    return present(this.nodes.node(at).service(replicationService), "there is replication");
+  }
+
+  keyspace(at: number): Keyspace {
+    return present(this.nodes.node(at).service(keyspaceService), "there is a keyspace");
+  }
+
+  get set(): readonly string[] {
+    return this.nodes.topology(this.primary).selfShard?.inSync ?? [];
+  }
+
+  async inSync(count: number): Promise<void> {
+    await this.nodes.until(
+      `${count} in sync`,
+      () =>
+        this.set.length === count &&
+        this.replication(this.primary).replicas.filter(({ state, lag }) => state === "following" && lag === 0)
+          .length ===
+          count - 1,
+    );
+  }
+
+  digest(at: number): string {
+    const keyspace = this.keyspace(at);
+    return Array.from({ length: SLOT_COUNT }, (_, slot) => keyspace.digestSlot(slot)).join("");
+  }
+
+  async expectEqual(): Promise<void> {
+    await this.inSync(this.#count);
+    for (const at of this.replicas) expect(this.digest(at) === this.digest(this.primary), `node ${at}`).toBe(true);
+  }
+
+  write(line: string): Promise<string> {
+    return this.nodes.run(this.primary, line);
+  }
+}
+
+describe("a replica", () => {
+  test("ends as its primary, whatever commands ran", async () => {
+    const shard = await Shard.of(3);
+    for (const line of [
+      "SET a 1",
+      "INCR a",
+      "APPEND a x",
+      "SET b 1 PX 100000",
+      "SETRANGE c 10 hello",
+      "MSET {t}1 a {t}2 b",
+      "RENAME {t}1 {t}3",
+      "COPY {t}3 {t}4",
+      "SETBIT bits 77 1",
+      "BITFIELD bits INCRBY u8 3 200",
+      "DEL b",
+      "EXPIRE c 1000",
+      "INCRBYFLOAT f 1.5",
+      "GETEX c PERSIST",
+      "SET d 1 EX 5",
+    ])
+      await shard.write(line);
+    await shard.expectEqual();
+    expect(shard.keyspace(shard.primary).size).toBe(8);
+    expect(await shard.write("FLUSHALL")).toBe("OK");
+    await shard.expectEqual();
+    expect(shard.replicas.map((at) => shard.keyspace(at).size)).toEqual([0, 0]);
+  });
+
+  test("removes no key by itself, and shows none that has expired", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    await shard.write("SET k v PX 500");
+    await shard.expectEqual();
+    const client = localClient(shard.nodes.node(replica));
+    const { simulation } = shard.nodes;
+    await simulation.settle("readonly", client.run("READONLY"), 1000);
+    expect(await simulation.settle("get", client.run("GET k"), 1000)).toBe("v");
+    // The primary stands still: its sweep does not come, and the replica is on its own.
+    simulation.stall(hostOf(shard.primary), 700);
+    await simulation.runFor(600);
+    expect(shard.keyspace(replica).size).toBe(1);
+    expect(await simulation.settle("get", client.run("GET k"), 1000)).toBe("nil");
+    await shard.nodes.until("its primary's word that the key is gone", () => shard.keyspace(replica).size === 0);
+  });
+
+  test("goes on when a command fails because its key had expired: that it is gone is all that is told", async () => {
+    const shard = await Shard.of(3);
+    expect(await shard.write("CONFIG SET active-expire no")).toBe("OK");
+    await shard.write("SET {t}a v PX 100");
+    await shard.nodes.simulation.runFor(200);
+    expect(await shard.write("RENAME {t}a {t}b")).toBe("ERR no such key");
+    expect(shard.keyspace(shard.primary).size).toBe(0);
+    await shard.expectEqual();
+  });
+
+  test("answers reads of clients that said READONLY, and sends all others to its primary", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    await shard.write("SET k v");
+    const client = localClient(shard.nodes.node(replica));
+    const run = (line: string): Promise<string> => shard.nodes.simulation.settle(line, client.run(line), 1000);
+    expect(await run("GET k")).toBe(`MOVED 7629 ${hostOf(shard.primary)}:6379`);
+    await run("READONLY");
+    expect(await run("GET k")).toBe("v");
+    expect(await run("SET k w")).toBe(`MOVED 7629 ${hostOf(shard.primary)}:6379`);
+    await run("READWRITE");
+    expect(await run("GET k")).toBe(`MOVED 7629 ${hostOf(shard.primary)}:6379`);
+  });
+
+  test("that was away for a moment goes on from where it was, without being filled", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    await shard.write("SET k v");
+    await shard.expectEqual();
+    const { simulation, lines } = shard.nodes;
+    const before = lines.filter((line) => line.includes("this node is being filled")).length;
+    simulation.stall(hostOf(replica), 3000);
+    // Waits until the set is known to be without it.
+    expect(await shard.write("SET k w")).toBe("OK");
+    expect(shard.set.length).toBe(2);
+    for (let count = 0; count < 50; count += 1) await shard.write(`SET key:${count} ${count}`);
+    await shard.expectEqual();
+    expect(lines.filter((line) => line.includes("this node is being filled")).length).toBe(before);
+  });
+
+  test("that restarts is filled, and has nothing to say until it is", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    for (let count = 0; count < 500; count += 1) await shard.write(`SET key:${count} ${count}`);
+    const { simulation } = shard.nodes;
+    simulation.crash(hostOf(replica));
+    await shard.nodes.until("the set without it", () => shard.set.length === 2);
+    await shard.write("SET k v");
+    simulation.restart(hostOf(replica));
+    await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
+    expect(shard.replication(replica).position).toBeUndefined();
+    await shard.expectEqual();
+    expect(shard.keyspace(replica).size).toBe(501);
+  });
+});
+
+describe("a reply", () => {
+  test("to a write, or to a read of it, waits until the in-sync set has it, or is known to be smaller", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    await shard.write("SET k old");
+    simulation.stall(hostOf(replica), 5000);
+    const writer = localClient(shard.nodes.node(shard.primary));
+    const reader = localClient(shard.nodes.node(shard.primary));
+    let told = "";
+    void writer.run("SET k new").then((reply) => (told += `write ${reply} `));
+    void reader.run("GET k").then((reply) => (told += `read ${reply} `));
+    void reader.run("SETNX k other").then((reply) => (told += `nothing ${reply}`));
+    await simulation.runFor(500);
+    expect(told).toBe("");
+    expect(shard.set.length).toBe(3);
+    await shard.nodes.until("the set without it", () => shard.set.length === 2);
+    await simulation.runFor(10);
+    expect(told).toBe("write OK read new nothing 0");
+  });
+
+  test("to a read of another slot does not wait", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    await shard.write("SET other 1");
+    await shard.expectEqual();
+    shard.nodes.simulation.stall(hostOf(replica), 5000);
+    const client = localClient(shard.nodes.node(shard.primary));
+    void client.run("SET k new");
+    expect(await shard.nodes.run(shard.primary, "GET other")).toBe("1");
+    expect(shard.set.length).toBe(3);
+  });
+
+  test("to a write is an error, before anything is written, while the set is below its minimum", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const topology = shard.nodes.topology(shard.primary);
+    const { simulation } = shard.nodes;
+    await simulation.settle(
+      "the minimum",
+      topology.request({ type: "change-setting", name: "min-in-sync", value: "3" }, "a test"),
+      5000,
+    );
+    expect(await shard.write("SET k v")).toBe("OK");
+    simulation.crash(hostOf(replica));
+    await shard.nodes.until("the set without it", () => shard.set.length === 2);
+    expect(await shard.write("SET k w")).toStartWith("NOREPLICAS shard ");
+    expect(await shard.write("GET k")).toBe("v");
+    simulation.restart(hostOf(replica));
+    await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
+    await shard.inSync(3);
+    expect(await shard.write("SET k w")).toBe("OK");
+  });
+});
+
+describe("a client that wants other acknowledgements than the cluster's", () => {
+  test("has them, and nobody else", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    const topology = shard.nodes.topology(shard.primary);
+    const [hasty, careful, usual] = [0, 1, 2].map(() => localClient(shard.nodes.node(shard.primary)));
+    const run = (client: ReturnType<typeof localClient> | undefined, line: string): Promise<string> =>
+      simulation.settle(line, present(client, "a client").run(line), 2000);
+    expect(await run(usual, "CLIENT ACKS")).toBe("in-sync");
+    expect(await run(hasty, "CLIENT ACKS primary")).toBe("OK");
+    expect(await run(careful, "CLIENT ACKS IN-SYNC")).toBe("OK");
+    expect(await run(usual, "CLIENT ACKS all")).toBe('ERR acks are in-sync, primary or default, not "all"');
+    simulation.stall(hostOf(replica), 300);
+    let told = "";
+    for (const [name, client] of [
+      ["careful", careful],
+      ["usual", usual],
+      ["hasty", hasty],
+    ] as const)
+      void client?.run(`SET ${name} 1`).then(() => (told += `${name} `));
+    await simulation.runFor(20);
+    expect(told).toBe("hasty ");
+    await simulation.runFor(500);
+    expect(told).toBe("hasty careful usual ");
+    const change = { type: "change-setting", name: "acks", value: "primary" } as const;
+    await simulation.settle("the setting", topology.request(change, "a test"), 5000);
+    simulation.stall(hostOf(replica), 300);
+    told = "";
+    for (const [name, client] of [
+      ["careful", careful],
+      ["usual", usual],
+    ] as const)
+      void client?.run(`SET ${name} 1`).then(() => (told += `${name} `));
+    await simulation.runFor(20);
+    expect(told).toBe("usual ");
+  });
+});
+
+describe("replication-commands", () => {
+  test("WAIT counts the replicas that have it, at once, in time, or when the time is over", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    await shard.write("SET k v");
+    await shard.expectEqual();
+    expect(await shard.write("WAIT 2 100")).toBe("2");
+    simulation.stall(hostOf(replica), 400);
+    expect(await shard.write("CLIENT ACKS")).toBe("in-sync");
+    const client = localClient(shard.nodes.node(shard.primary));
+    const run = (line: string): Promise<string> => simulation.settle(line, client.run(line), 5000);
+    await run("CLIENT ACKS primary");
+    await run("SET k w");
+    expect(await run("WAIT 1 0")).toBe("1");
+    expect(await run("WAIT 2 50")).toBe("1");
+    expect(await run("WAIT 2 0")).toBe("2");
+    expect(await run("WAIT 2 -1")).toBe("ERR timeout is negative");
+    expect(await run("WAIT 2 x")).toBe("ERR timeout is not an integer or out of range");
+    expect(await shard.nodes.run(replica, "WAIT 1 0")).toStartWith("ERR WAIT cannot be used with replica instances.");
+  });
+
+  test("ROLE and INFO name the primary and its replicas, and where they are", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0, other = 0] = shard.replicas;
+    await shard.write("SET k v");
+    await shard.expectEqual();
+    const at = shard.replication(shard.primary).position?.sequence ?? 0;
+    expect(await shard.write("ROLE")).toBe(
+      `[master ${at} [${[replica, other]
+        .map((each) => [shard.nodes.topology(each).self.id, `[${hostOf(each)} 6379 ${at}]`])
+        .toSorted()
+        .map(([, text]) => text)
+        .join(" ")}]]`,
+    );
+    expect(await shard.nodes.run(replica, "ROLE")).toBe(`[slave ${hostOf(shard.primary)} 6379 connected ${at}]`);
+    const info = await shard.nodes.run(replica, "INFO replication");
+    expect(info).toContain("role:slave\r\n");
+    expect(info).toContain("master_link_status:up\r\n");
+    const told = await shard.write("INFO replication");
+    expect(told).toContain("role:master\r\nconnected_slaves:2\r\n");
+    expect(told).toContain(`,state=online,offset=${at},lag=0,in_sync=1,behind=0`);
+  });
+});
