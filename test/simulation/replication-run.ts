@@ -186,7 +186,7 @@ export async function runReplication(
     clients: () => clientHosts,
   });
   const clientCount = drawn.pick([2, 4, 6]);
-  const pauseMs = drawn.pick([5, 40]);
+  const pauseMs = drawn.pick([15, 40]);
   const injector = new FaultInjector(simulation, swarm, {
     hosts: world.hosts,
     bystanders: addClients(),
