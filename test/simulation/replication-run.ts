@@ -157,13 +157,13 @@ export async function runReplication(
     new LogsAreBounded((ringMib * 1.25 + 4) * MEBIBYTE),
   ];
   const looker = random.fork("looks");
-  let broken: unknown;
+  let broken: Error | undefined;
   const look = (): void => {
     const seen = lookAt(world.views);
     try {
       if (seen !== undefined) for (const checker of checkers) checker.look(seen);
     } catch (thrown) {
-      broken ??= thrown;
+      broken ??= thrown instanceof Error ? thrown : new Error(String(thrown));
     }
   };
   const lookOn = (): void => {

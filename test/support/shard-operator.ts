@@ -44,7 +44,7 @@ export class ShardOperator {
   #requests = 0;
   #underWay = 0;
   #isStopped = false;
-  #problem: unknown;
+  #problem: Error | undefined;
 
   constructor(world: ClusterWorld, random: SimRandom, options: ShardOperatorOptions) {
     this.#world = world;
@@ -371,7 +371,7 @@ export class ShardOperator {
         this.#underWay -= 1;
       },
       (thrown: unknown) => {
-        this.#problem ??= thrown;
+        this.#problem ??= thrown instanceof Error ? thrown : new Error(String(thrown));
       },
     );
   }
