@@ -200,7 +200,7 @@ function partsOf(command: KeyCommand, expiryMs: number): readonly string[] {
 
 function listOf(reply: ReplyValue | undefined): readonly ReplyValue[] {
   if (Array.isArray(reply)) return reply as readonly ReplyValue[];
-  throw new Error(`EXEC has answered ${JSON.stringify(reply)}`);
+  throw new Error(`EXEC has answered ${reply instanceof ReplyError ? reply.message : typeof reply}`);
 }
 
 function outputOf(reply: ReplyValue | undefined): KeyOutput {
