@@ -88,6 +88,11 @@ export default definePlugin({
   async setup(context) {
     const { core, node, settings, world } = context;
     const { clock, network, log, random } = world;
+    if (core.busPort !== undefined && core.busPort === core.port) {
+      throw new StartError(
+        `Settings "port" and "busPort" are both ${core.port}: clients and other nodes want a port each.`,
+      );
+    }
     const secrets = await readSecrets(core, world.machine);
     if (secrets.length === 0 && !core.insecure && !isLoopback(core.host)) {
       throw new StartError(
