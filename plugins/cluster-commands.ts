@@ -2,8 +2,8 @@
  * cluster-commands: `CLUSTER`: what clients and redis-cli ask about nodes, shards and slots.
  *
  * Promises: the formats that clients parse are Redis' to the byte, and the same map always reads the same. Everything is read from the
- * services `topology` (who owns what) and `keyspace` (what is in the slots of this node); which nodes are there from `membership`, and links from `bus`. Without
- * these two every node counts as there.
+ * services `topology` (who owns what) and `keyspace` (what is in the slots of this node); which nodes are there from `membership`, links from `bus`, and whether
+ * this node may serve from `failover`. Without these three every node counts as there, and this one as serving.
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
@@ -12,6 +12,7 @@ import { splitUsage } from "../src/command-syntax.ts";
 import type { ReplyWriter } from "../src/codec/resp-writer.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { busService } from "../src/contracts/bus.ts";
+import { failoverService } from "../src/contracts/failover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type MemberHealth, membershipService } from "../src/contracts/membership.ts";
 import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
@@ -102,10 +103,10 @@ export default definePlugin({
   name: "cluster-commands",
   summary: "CLUSTER: tells about nodes, shards and slots.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { membership: membershipService, bus: busService },
+  uses: { membership: membershipService, bus: busService, failover: failoverService },
   setup(context) {
     const { topology, keyspace } = context.requires;
-    const { membership, bus } = context.uses;
+    const { membership, bus, failover } = context.uses;
     const { clock } = context.world;
 
     const healthOf: HealthOf = (nodeId) => membership?.member(nodeId);
@@ -124,6 +125,13 @@ export default definePlugin({
       return slot >= 0 && slot < SLOT_COUNT ? slot : Number.NaN;
     };
 
+    /** Whether this node may serve what the map says is its own: the cluster has it as a member in this start, and its lease has not run out. */
+    const isServing = (): boolean => {
+      if (!topology.isMember || topology.self.start !== context.node.runId) return false;
+      const lease = failover?.leaseState;
+      return lease !== "lapsed" && lease !== "stale-reads";
+    };
+
     const info = (call: Call): void => {
       const { map } = topology;
       const assigned = countSlots(map.shards);
@@ -132,8 +140,8 @@ export default definePlugin({
       const messages = membership?.status;
       const epoch = Math.max(0, ...map.shards.map((shard) => shard.primaryEpoch));
       const fields: readonly (readonly [string, string | number])[] = [
-        // As in Redis: a cluster that does not serve every slot is not well.
-        ["cluster_state", assigned === SLOT_COUNT && failed === 0 ? "ok" : "fail"],
+        // As in Redis: a cluster that does not serve every slot is not well, and a node that is cut off from it says so.
+        ["cluster_state", assigned === SLOT_COUNT && failed === 0 && isServing() ? "ok" : "fail"],
         ["cluster_slots_assigned", assigned],
         ["cluster_slots_ok", assigned - suspected - failed],
         ["cluster_slots_pfail", suspected],

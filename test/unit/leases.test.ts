@@ -191,6 +191,7 @@ describe("a primary that is cut off", () => {
       await world.change("a", { type: "change-setting", name: "partition-policy", value: policy });
       await world.until("a lease", () => world.isHeld("a"));
       expect(await world.run("a", "set key 1")).toBe("OK");
+      expect(await world.run("a", "cluster info")).toContain("cluster_state:ok");
       const cut = world.simulation.isolate([world.hostOf("a")]);
       await world.until("no lease", () => !world.isHeld("a"), 1010);
       const refusal = await world.run("a", "set key 2");
@@ -201,12 +202,15 @@ describe("a primary that is cut off", () => {
       expect(await world.run("a", "dbsize")).toBe(policy === "deny" ? refusal : "1");
       expect(await world.run("a", "flushall")).toBe(refusal);
       expect(await world.run("a", "ping")).toBe("PONG");
+      // Long before the others, who own no slots, count as gone.
+      expect(await world.run("a", "cluster info")).toContain("cluster_state:fail");
       expect(world.failover("a").leaseState).toBe(policy === "deny" ? "lapsed" : "stale-reads");
       expect(world.node("a").replyGate.isLeased()).toBe(policy !== "deny");
       cut.heal();
       await world.until("a lease", () => world.isHeld("a"));
       expect(await world.run("a", "get key")).toBe("1");
       expect(await world.run("a", "set key 3")).toBe("OK");
+      expect(await world.run("a", "cluster info")).toContain("cluster_state:ok");
     });
   }
 });
