@@ -475,7 +475,7 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
   const refuse = (problem: string): never => {
     throw new StartError(problem);
   };
-  const { join, bootstrapExpect, replicas, empty } = core;
+  const { join, bootstrapExpect, replicas, replicaOf, empty } = core;
   const isLooking = join !== undefined || bootstrapExpect !== undefined;
   if (nodes !== undefined && (isLooking || empty)) {
     refuse(
@@ -491,13 +491,17 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
   }
   if (replicas > 0 && bootstrapExpect === undefined) {
     refuse(
-      `Flag --replicas ${replicas} is about a cluster that is founded by --bootstrap-expect; CLUSTER REPLICATE makes a node a replica.`,
+      `Flag --replicas ${replicas} is about a cluster that is founded by --bootstrap-expect; --replica-of or CLUSTER REPLICATE makes a node a replica.`,
     );
   }
   if (bootstrapExpect !== undefined && bootstrapExpect <= replicas) {
     refuse(
       `Flag --bootstrap-expect ${bootstrapExpect} is too few for --replicas ${replicas}: a primary with its replicas takes ${replicas + 1} nodes.`,
     );
+  }
+  if (replicaOf !== undefined && (join === undefined || bootstrapExpect !== undefined || core.witness)) {
+    const what = core.witness ? "a witness holds no data" : "those that found one (--bootstrap-expect) take --replicas";
+    refuse(`Flag --replica-of ${replicaOf} is for a node that joins a cluster by --join; ${what}.`);
   }
   const hosts = [core.announceBusHost ?? core.announceHost ?? core.host, core.announceHost ?? core.host];
   const nowhere = hosts.map((each) => each.split(",")[0] ?? "").find(isEveryAddress);
