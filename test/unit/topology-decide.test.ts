@@ -315,7 +315,11 @@ test("a request that nobody knows is rejected: it may come from a node of a late
 });
 
 describe("members of shards", () => {
-  const add = (model: TopologyModel, primary: string, node: string): TopologyRequest => {
+  const add = (
+    model: TopologyModel,
+    primary: string,
+    node: string,
+  ): Extract<TopologyRequest, { type: "add-replica" }> => {
     const { id, version } = model.shard(primary);
     return { type: "add-replica", shard: id, shardVersion: version, node: idOf(node) };
   };
@@ -351,7 +355,7 @@ describe("members of shards", () => {
     const model = TopologyModel.of("abcd");
     for (const replica of "cd") model.follow("a", replica);
     const { id, version } = model.shard("a");
-    const move = { ...add(model, "b", "c"), decidedOn: { [id]: version } } as const;
+    const move = { ...add(model, "b", "c"), decidedOn: { [id]: version } };
     model.grant({ type: "remove-replica", shard: id, shardVersion: version, node: idOf("d") });
     expect(model.reasonOf(move)).toStartWith("ERR stale: shard ");
     model.grant({ ...move, decidedOn: { [id]: model.shard("a").version } });
