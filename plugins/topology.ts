@@ -460,8 +460,12 @@ function divide(founders: readonly Founder[], replicas: number): readonly Foundi
     // Each start is admitted by a record of its own.
     return { ...record, start: "", incarnation: 0 };
   });
-  // As people would: by name, where there are names.
-  const inOrder = records.toSorted((a, b) => (a.name === b.name ? 0 : a.name < b.name ? -1 : 1));
+  // As people would: by name, where there are names, "node-2" before "node-10".
+  const keyOf = ({ name }: NodeRecord): string => name.replaceAll(/[0-9]+/g, (digits) => digits.padStart(64, "0"));
+  const inOrder = records
+    .map((record) => ({ record, key: keyOf(record) }))
+    .toSorted((a, b) => (a.key === b.key ? 0 : a.key < b.key ? -1 : 1))
+    .map(({ record }) => record);
   return divideAmong(inOrder, replicas);
 }
 
