@@ -233,13 +233,14 @@ export class Desk {
 
   #member(id: NodeId, nowMs: number): MemberFacts {
     const report = this.#report(id);
-    const name = this.#host.node(id)?.name || id;
+    const place = this.#host.node(id);
+    const name = place?.name || id;
     const suspicion = this.#suspicion(id, report?.atMs ?? this.#beganAtMs);
     const isAlive = suspicion === undefined && report !== undefined && nowMs - report.atMs < this.#aliveMs;
     const isExpected = !isAlive && suspicion === undefined && nowMs - this.#beganAtMs < this.#aliveMs;
     const silentMs = Math.round(nowMs - (report?.atMs ?? this.#beganAtMs));
     const trouble = suspicion === undefined ? `not heard for ${silentMs} ms` : suspicion.words;
-    return { name, isAlive, isExpected, position: report?.beat.position, trouble };
+    return { name, isAlive, isExpected, position: report?.beat.position, trouble, place };
   }
 
   /** Why a primary gets no lease that might have one. */
