@@ -341,8 +341,13 @@ export default definePlugin({
       to,
     }: Extract<LeaseMessage, { type: "hand-over" }>): Promise<void> => {
       const present = topology.selfShard;
-      if (replication === undefined || isHandingOver || leaseState !== "held") return;
-      if (present?.id !== shard || present.version !== shardVersion || !isPrimary()) return;
+      const refuseBecause = (reason: string): void => log.info("failover: not handed over", { shard, to, reason });
+      if (replication === undefined) return refuseBecause("nothing is replicated");
+      if (isHandingOver || surrender !== undefined) return refuseBecause("it hands over already");
+      if (leaseState !== "held") return refuseBecause("it has no lease that it could give up");
+      if (present?.id !== shard || present.version !== shardVersion || !isPrimary()) {
+        return refuseBecause("the shard has changed since");
+      }
       isHandingOver = true;
       try {
         const isLevel = await replication.handOver(to, settings.handOverMs);
@@ -472,6 +477,8 @@ export default definePlugin({
       });
       context.every(LOOK_MS, lead);
     });
+    // One that is a cluster by itself leads already, and others may come at once.
+    context.on(hooks.ready, lead);
     context.on(hooks.stop, async () => {
       await retire();
       isStopped = true;
@@ -515,7 +522,7 @@ export default definePlugin({
       else answer(call, { type: "accept-loss", shard: shard.id });
     };
     context.subcommand("cluster", {
-      ...splitUsage("failover [force_takeover:(FORCE | TAKEOVER)]"),
+      ...splitUsage("failover [options:(FORCE | TAKEOVER)]"),
       arity: -2,
       flags: ["admin", "stale", "no_async_loading"],
       group: "cluster",

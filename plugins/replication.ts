@@ -247,7 +247,7 @@ export default definePlugin({
             call.reply.error(`NOREPLICAS ${refusal}: nothing was written`);
             return Verdict.rejected;
           }
-          if (isFull) hold.hold();
+          if (isFull && !hold.isHolding) hold.hold();
           return undefined;
         }),
       ];
@@ -405,14 +405,14 @@ export default definePlugin({
         if (primary === undefined) return false;
         const leading = primary;
         leading.isHandingOver = true;
-        hold.hold();
+        if (!hold.isHolding) hold.hold();
         leading.flush();
         return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
       },
       resume() {
         if (primary === undefined) return;
         primary.isHandingOver = false;
-        if (!primary.isFull) hold.release();
+        if (hold.isHolding && !primary.isFull) hold.release();
       },
     };
     return { replication };

@@ -113,7 +113,9 @@ export class Desk {
     if (node?.incarnation !== beat.incarnation) return answerTo(beat, 0, "the map has another start of it");
     // Word of an earlier link, which came late: it may have surrendered since.
     if (before !== undefined && beat.sequence <= before.beat.sequence) return undefined;
-    const hearsAtMs = before === undefined || beat.answered > before.beat.answered ? nowMs : before.hearsAtMs;
+    // Beats that want no lease are not answered: a replica has heard nothing, and will.
+    const hasHeard = before?.beat.wantsLease !== true || beat.answered > before.beat.answered;
+    const hearsAtMs = hasHeard ? nowMs : before.hearsAtMs;
     this.#noteBroken(beat, before?.beat, nowMs);
     const shard = this.#shardOf(from);
     const { surrender } = beat;
