@@ -289,8 +289,9 @@ export default definePlugin({
       if (!isSameShard) isWhole = false;
       keyspace.removesExpired = role !== "replica";
       if (role === "primary" && shard !== undefined) {
-        // Copies of a shard that it has left: the map has it in neither set of that any more.
-        if (wasIn.role === "replica" && !isSameShard) keyspace.clear();
+        // Copies of a shard that it has left: the map has it in neither set of that any more. Or half a copy, of a shard whose data are given up: some keys
+        // of one moment beside some of another would be worse than none.
+        if (wasIn.role === "replica" && (!isSameShard || !isWhole)) keyspace.clear();
         if (shard.replicas.length === 0) {
           isWhole = false;
           replyGate.setCommitted(Number.POSITIVE_INFINITY);
