@@ -34,6 +34,7 @@ import { membershipService } from "../src/contracts/membership.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { type NodeId, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { StartError } from "../src/errors.ts";
+import { KeyHold } from "../src/key-hold.ts";
 import { within } from "../src/consensus/within.ts";
 import { Desk, type Suspicion } from "../src/failover/desk.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -119,6 +120,9 @@ export default definePlugin({
     let isHandingOver = false;
     /** The commands that were held for a planned failover go on when there is a lease again, or at this moment, in monotonic milliseconds. */
     let resumesAtMs: number | undefined;
+    /** A node that has taken over holds commands until it has its first lease, which is a round trip away, or until then. */
+    let holdsUntilMs = Number.NEGATIVE_INFINITY;
+    const hold = new KeyHold(context);
     const wishes = new Map<number, (problem: string | undefined) => void>();
     let lastWish = 0;
     /** Why it was not granted a lease, the last time, and when there was an answer at all. */
@@ -186,6 +190,8 @@ export default definePlugin({
         resumesAtMs = undefined;
         replication?.resume();
       }
+      if (leaseState === "lapsed" && nowMs < holdsUntilMs) hold.hold();
+      else if (hold.isHolding) hold.release();
       if (before === leaseState) return;
       const reason = whyLapsed(nowMs);
       if (leaseState === "stale-reads") log.warn("failover: no lease: reads are served, and may be stale", { reason });
@@ -445,6 +451,8 @@ export default definePlugin({
         // 1. A node that becomes a primary, or is not alone any more, serves nothing before it has a lease. If it leads itself, it has it in the same moment.
         if (!needsLease() || leaseState !== "none") return;
         keeper.surrender();
+        // Clients were sent here by those who know already, and not all of them ask again when they are refused.
+        holdsUntilMs = clock.monotonicMs() + settings.leaseMs;
         shardVersion = version;
         beat();
         guard();

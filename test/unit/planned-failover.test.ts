@@ -32,6 +32,35 @@ describe("CLUSTER FAILOVER", () => {
     expect(await world.run("c", "get key")).toBe("nil");
   });
 
+  test("to the node that leads the log: it has its lease in the moment that it knows", async () => {
+    const world = await startShard();
+    await world.simulation.runFor(500);
+    expect(await world.run("a", "cluster failover")).toBe("OK");
+    await world.until("a to know", () => world.primary("a") === "a", 50);
+    expect(world.isRunning("a")).toBe(true);
+  });
+
+  test("has the new primary hold what comes before its lease, and not refuse it: others know already, and send clients there", async () => {
+    const world = await startShard();
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("c to know", () => world.primary("c") === "c", 50);
+    expect(world.failover("c").leaseState).toBe("lapsed");
+    expect(await world.run("c", "set key value")).toBe("OK");
+    expect(world.failover("c").leaseState).toBe("held");
+  });
+
+  test("holds for no longer than a lease: a new primary that gets none refuses", async () => {
+    const world = await startShard();
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("c to know", () => world.primary("c") === "c", 50);
+    const beganAtMs = world.simulation.nowMs;
+    for (const name of ["a", "b"]) world.crash(name, "power");
+    expect(await world.run("c", "set key value")).toStartWith(
+      "CLUSTERDOWN The cluster is down: this node has no lease",
+    );
+    expect(world.simulation.nowMs - beganAtMs).toBeWithin(900, 1500);
+  });
+
   test("asks the right questions first, in Redis' words", async () => {
     const world = await startShard();
     expect(await world.run("b", "cluster failover")).toBe("ERR You should send CLUSTER FAILOVER to a replica");
