@@ -377,6 +377,7 @@ describe("a node that cannot be reached", () => {
       }
       expect(times.length).toBeLessThan(16);
       expect(world.logged("bus link lost")).toHaveLength(listens ? 1 : 0);
+      expect(world.logged("did not answer as a node does; the port for nodes is")).toHaveLength(listens ? 1 : 0);
     });
   }
 
