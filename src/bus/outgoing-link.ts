@@ -58,6 +58,8 @@ export class OutgoingLink {
   #takenAtMs = 0;
   #usedAtMs = 0;
   #isResting = false;
+  // The last try ended at somebody who proved nothing.
+  #wasNoNode = false;
   // As whom this node has greeted: see `NodeFacts.id`.
   #greetedAs = "";
   #openedAtMs = 0;
@@ -288,8 +290,11 @@ export class OutgoingLink {
     const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
     this.#retryAtMs = nowMs + pauseMs;
     if (this.#isToSelf) return;
-    if (this.#failures === 1 && this.#refusal === undefined) {
-      const why = wasOpen && !wasProved ? NOT_A_NODE : "closed";
+    const isNoNode = wasOpen && !wasProved;
+    const isNews = this.#failures === 1 || (isNoNode && !this.#wasNoNode);
+    this.#wasNoNode = isNoNode;
+    if (isNews && this.#refusal === undefined) {
+      const why = isNoNode ? NOT_A_NODE : "closed";
       const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? why };
       if (wasOpen) log.info("bus link lost", fields);
       else log.debug("bus link not made", fields);
