@@ -377,8 +377,29 @@ describe("a node that cannot be reached", () => {
       }
       expect(times.length).toBeLessThan(16);
       expect(world.logged("bus link lost")).toHaveLength(listens ? 1 : 0);
+      expect(world.logged("did not answer as a node does; the port for nodes is")).toHaveLength(listens ? 1 : 0);
     });
   }
+
+  test("since none listens there is told of once, also when nobody had been there at all before", async () => {
+    const world = new BusWorld();
+    world.simulation.addHost(B, async ({ network }) => {
+      const ending = { data: (stream: Stream) => stream.destroy(), writable: () => undefined, closed: () => undefined };
+      await network.listen({ host: B, port: BUS_PORT, accept: () => ending });
+    });
+    world.simulation.crash(B);
+    const bus = await world.add(A);
+    for (const at of upTo(6000)) {
+      if (at === 3000) {
+        expect(world.logged("bus link lost")).toEqual([]);
+        world.simulation.restart(B);
+      }
+      bus.send(addressOf(B), BusChannel.consensus, numbered(at));
+      await world.simulation.runFor(1);
+    }
+    expect(world.logged("bus link lost")).toHaveLength(1);
+    expect(world.logged("did not answer as a node does")).toHaveLength(1);
+  });
 
   test("is reached again within the longest pause after it has come back", async () => {
     const world = new BusWorld();
