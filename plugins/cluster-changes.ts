@@ -133,6 +133,21 @@ export default definePlugin({
           return outcome satisfies never;
       }
     };
+    /**
+     * Asks for what is decided on this node's map. A shard that it concerns may change before the leader sees the request; it is decided once more then, on the
+     * map that the rejection came with, by what the client wants and that map shows.
+     */
+    const askAnew = async (
+      decide: () => TopologyRequest | { readonly error: string },
+      cause: string,
+    ): Promise<Settled> => {
+      for (let attempt = 1; ; attempt += 1) {
+        const request = decide();
+        if ("error" in request) return request;
+        const settled = await ask(request, cause);
+        if (settled.error?.startsWith(STALE) !== true || attempt === MAX_ATTEMPTS) return settled;
+      }
+    };
     /** Asks for a change, and answers OK when it is made. */
     const change = (call: Call, request: TopologyRequest): void => answerAfter(call, ask(request, causeOf(call)));
 
@@ -178,10 +193,6 @@ export default definePlugin({
       }
       return wanted.ranges;
     };
-    /**
-     * Asks for a change of slots that is decided on this node's map. A shard that it concerns may change before the leader sees the request; it is decided
-     * once more then, on the map that the rejection came with, by what the client wants and that map shows.
-     */
     const changeSlots = (call: Call, isAssigning: boolean): void => {
       const slots = wantedSlots(call, isAssigning);
       if (slots === undefined) return;
@@ -192,13 +203,7 @@ export default definePlugin({
         const decidedOn = selfShard === undefined ? {} : { [selfShard.id]: selfShard.version };
         return { type: "assign-slots", node: self.id, slots, decidedOn };
       };
-      const settle = async (): Promise<Settled> => {
-        for (let attempt = 1; ; attempt += 1) {
-          const settled = await ask(decide(), cause);
-          if (settled.error?.startsWith(STALE) !== true || attempt === MAX_ATTEMPTS) return settled;
-        }
-      };
-      answerAfter(call, settle());
+      answerAfter(call, askAnew(decide, cause));
     };
     const assign = (call: Call): void => changeSlots(call, true);
     const release = (call: Call): void => changeSlots(call, false);
@@ -224,22 +229,28 @@ export default definePlugin({
       else change(call, { type: "remove-node", node, by: topology.self.id });
     };
 
-    /** Makes this node a replica of another's shard. */
+    /** Makes this node a replica of another's shard: one without slots and keys, or a replica of another shard, whose copy it drops. */
     const replicate = (call: Call): void => {
       const id = call.text(2);
-      const { self, map } = topology;
-      const shard = map.shards.find((each) => each.primary === id);
-      if (topology.node(id) === undefined) call.reply.error(`ERR Unknown node ${id.slice(0, 128)}`);
-      else if (id === self.id) call.reply.error("ERR Can't replicate myself");
-      else if (shard === undefined) call.reply.error("ERR I can only replicate a master, not a replica.");
-      else if (shard.replicas.includes(self.id)) call.reply.simple("OK");
-      else if (topology.selfShard?.primary === self.id && keyspace.size > 0) {
-        call.reply.error("ERR To set a master the node must be empty and without assigned slots.");
-      } else {
-        const request = { type: "add-replica", shard: shard.id, shardVersion: shard.version, node: self.id } as const;
+      const decide = (): TopologyRequest | { readonly error: string } => {
+        const { self, map, selfShard } = topology;
+        const shard = map.shards.find((each) => each.primary === id);
+        if (topology.node(id) === undefined) return { error: `ERR Unknown node ${id.slice(0, 128)}` };
+        if (id === self.id) return { error: "ERR Can't replicate myself" };
+        if (shard === undefined) return { error: "ERR I can only replicate a master, not a replica." };
+        if (selfShard?.primary === self.id && keyspace.size > 0) {
+          return { error: "ERR To set a master the node must be empty and without assigned slots." };
+        }
+        return { type: "add-replica", shard: shard.id, shardVersion: shard.version, node: self.id };
+      };
+      const first = decide();
+      if ("error" in first) call.reply.error(first.error);
+      else if (topology.selfShard?.primary === id) call.reply.simple("OK");
+      else {
+        const cause = causeOf(call);
         answerAfter(
           call,
-          keyHold.during(() => ask(request, causeOf(call))),
+          keyHold.during(() => askAnew(decide, cause)),
         );
       }
     };

@@ -460,8 +460,12 @@ function divide(founders: readonly Founder[], replicas: number): readonly Foundi
     // Each start is admitted by a record of its own.
     return { ...record, start: "", incarnation: 0 };
   });
-  // As people would: by name, where there are names.
-  const inOrder = records.toSorted((a, b) => (a.name === b.name ? 0 : a.name < b.name ? -1 : 1));
+  // As people would: by name, where there are names, "node-2" before "node-10".
+  const keyOf = ({ name }: NodeRecord): string => name.replaceAll(/[0-9]+/g, (digits) => digits.padStart(64, "0"));
+  const inOrder = records
+    .map((record) => ({ record, key: keyOf(record) }))
+    .toSorted((a, b) => (a.key === b.key ? 0 : a.key < b.key ? -1 : 1))
+    .map(({ record }) => record);
   return divideAmong(inOrder, replicas);
 }
 
@@ -475,7 +479,7 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
   const refuse = (problem: string): never => {
     throw new StartError(problem);
   };
-  const { join, bootstrapExpect, replicas, empty } = core;
+  const { join, bootstrapExpect, replicas, replicaOf, empty } = core;
   const isLooking = join !== undefined || bootstrapExpect !== undefined;
   if (nodes !== undefined && (isLooking || empty)) {
     refuse(
@@ -491,13 +495,17 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
   }
   if (replicas > 0 && bootstrapExpect === undefined) {
     refuse(
-      `Flag --replicas ${replicas} is about a cluster that is founded by --bootstrap-expect; CLUSTER REPLICATE makes a node a replica.`,
+      `Flag --replicas ${replicas} is about a cluster that is founded by --bootstrap-expect; --replica-of or CLUSTER REPLICATE makes a node a replica.`,
     );
   }
   if (bootstrapExpect !== undefined && bootstrapExpect <= replicas) {
     refuse(
       `Flag --bootstrap-expect ${bootstrapExpect} is too few for --replicas ${replicas}: a primary with its replicas takes ${replicas + 1} nodes.`,
     );
+  }
+  if (replicaOf !== undefined && (join === undefined || bootstrapExpect !== undefined || core.witness)) {
+    const what = core.witness ? "a witness holds no data" : "those that found one (--bootstrap-expect) take --replicas";
+    refuse(`Flag --replica-of ${replicaOf} is for a node that joins a cluster by --join; ${what}.`);
   }
   const hosts = [core.announceBusHost ?? core.announceHost ?? core.host, core.announceHost ?? core.host];
   const nowhere = hosts.map((each) => each.split(",")[0] ?? "").find(isEveryAddress);

@@ -107,6 +107,14 @@ export const coreSchema = Type.Object({
     minimum: 0,
     maximum: 10,
   }),
+  replicaOf: Type.Optional(
+    Type.String({
+      description:
+        "With --join: the shard whose replica this node becomes once it is in the cluster: a shard's id, or the id or the name of a node of it; or auto: the one with the fewest replicas whose primary is on another host. A node that comes back with slots, or as a replica, stays what it is. Default: it comes in as a primary without slots.",
+      pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+      wants: "auto, the id of a shard, or the id or name of a node of it",
+    }),
+  ),
   empty: Type.Boolean({
     description: "Starts without slots, and waits to be met by a cluster, or to be given slots.",
     default: false,

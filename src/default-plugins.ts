@@ -28,6 +28,8 @@ import dump from "../plugins/dump.ts";
 import functions from "../plugins/functions.ts";
 import eviction from "../plugins/eviction.ts";
 import failover from "../plugins/failover.ts";
+import replicaMigration from "../plugins/replica-migration.ts";
+import replicaOf from "../plugins/replica-of.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** In the order in which they are set up, as far as their needs leave it open. */
@@ -60,6 +62,8 @@ export const defaultPlugins = [
   slowlog,
   resp,
   config,
+  replicaMigration,
+  replicaOf,
   // The last to be set up is the first to stop: a primary hands over while it still has its clients.
   failover,
 ] as const satisfies readonly Plugin[];

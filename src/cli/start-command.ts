@@ -1,17 +1,19 @@
 /**
- * `bun start`: a local cluster, each node a process of its own, on consecutive ports. They find each other by the first one's address, with a secret that nobody
- * else knows, and divide the slots among them.
+ * `bun start`: a local cluster, each node a process of its own, on consecutive ports, primaries first. They find each other by the first one's address, with a secret
+ * that nobody else knows, and divide the slots among them; each primary gets its replicas. A table says who is what, once they serve.
  *
  * The nodes' output is shown with the node's name before each line. All stop together: on SIGINT, SIGTERM or SIGHUP, or when this process ends,
  * be it killed. When one dies by itself, it says so and the others go on.
  */
 import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { Command } from "commander";
+import Table from "cli-table3";
+import { Command, Option } from "commander";
 import pc from "picocolors";
 import { BUS_PORT_OFFSET, type CoreSettings, describeSettings } from "../config.ts";
 import { defaultPlugins } from "../default-plugins.ts";
-import { StartError } from "../errors.ts";
+import { StartError, messageOf } from "../errors.ts";
+import { askNode } from "./ask-node.ts";
 import { failStart } from "./report.ts";
 
 /** How long nodes may take to stop in order before they are ended: longer than one takes for replies that nobody reads. */
@@ -29,6 +31,7 @@ const OWN_SETTINGS: ReadonlySet<string> = new Set<keyof CoreSettings | "plugins.
   "announceBusPort",
   "join",
   "bootstrapExpect",
+  "replicaOf",
   "empty",
   "witness",
   "dataDir",
@@ -64,16 +67,27 @@ export function signalFor(cause: EndCause, isStopping: boolean): "SIGTERM" | "SI
 export function startCommand(): Command {
   return new Command("start")
     .description("Runs a local cluster: several nodes, the slots divided among them.")
-    .option("--nodes <count>", "how many nodes", "3")
+    .option("--nodes <count>", "how many nodes own slots", "3")
+    .addOption(
+      // Set for all nodes it would be about these as well.
+      new Option("--replicas <count>", "how many replicas each of them gets, each a node more")
+        .default("0")
+        .env("BUNCH_REPLICAS"),
+    )
     .option("--port <port>", "the first node's port; the others follow", "7001")
-    .action(async (flags: { readonly nodes: string; readonly port: string }) => {
+    .action(async (flags: { readonly nodes: string; readonly replicas: string; readonly port: string }) => {
       try {
-        await run(wholeNumber("--nodes", flags.nodes, 1, 100), flags.port);
+        const primaries = wholeNumber("--nodes", flags.nodes, 1, MAX_NODES);
+        await run(primaries, wholeNumber("--replicas", flags.replicas, 0, MAX_REPLICAS), flags.port);
       } catch (thrown) {
         failStart(thrown);
       }
     });
 }
+
+const MAX_NODES = 100;
+/** As the setting `replicas` has it. */
+const MAX_REPLICAS = 10;
 
 function wholeNumber(flag: string, text: string, least: number, most: number): number {
   const value = Number(text);
@@ -81,7 +95,36 @@ function wholeNumber(flag: string, text: string, least: number, most: number): n
   throw new StartError(`Flag ${flag} is "${text}", but it must be a whole number from ${least} to ${most}.`);
 }
 
-async function run(count: number, portText: string): Promise<void> {
+/**
+ * Who is what, for people.
+ *
+ * @param nodes What CLUSTER NODES says.
+ * @param names Of the nodes, by their ports.
+ */
+export function clusterTable(nodes: string, names: ReadonlyMap<number, string>): string {
+  const lines = nodes.split("\n").flatMap((line) => {
+    const [id = "", address = "", flags = "", primary = "", , , , , ...slots] = line.trim().split(" ");
+    const port = Number(/:([0-9]+)@/.exec(address)?.[1]);
+    return id === "" || Number.isNaN(port) ? [] : [{ id, port, flags, primary, slots }];
+  });
+  const nameOf = (port: number): string => names.get(port) ?? String(port);
+  const table = new Table({ head: ["node", "port", "role", "slots"], style: { head: [], border: [] } });
+  for (const { port, flags, primary, slots } of lines.toSorted((one, other) => one.port - other.port)) {
+    const followed = lines.find(({ id }) => id === primary);
+    const isReplica = flags.split(",").includes("slave");
+    const role = isReplica ? `replica of ${followed === undefined ? primary : nameOf(followed.port)}` : "primary";
+    table.push([nameOf(port), String(port), role, slots.join(" ")]);
+  }
+  return table.toString();
+}
+
+async function run(primaries: number, replicas: number, portText: string): Promise<void> {
+  const count = primaries * (replicas + 1);
+  if (count > MAX_NODES) {
+    throw new StartError(
+      `Flags --nodes ${primaries} and --replicas ${replicas} make ${count} nodes, but there can be ${MAX_NODES} at most.`,
+    );
+  }
   const firstPort = wholeNumber("--port", portText, 1, 65535 - BUS_PORT_OFFSET - count + 1);
   const nodes = Array.from({ length: count }, (_, index) => ({
     name: `node-${index + 1}`,
@@ -116,6 +159,8 @@ async function run(count: number, portText: string): Promise<void> {
         `127.0.0.1:${firstPort + BUS_PORT_OFFSET}`,
         "--bootstrap-expect",
         String(count),
+        "--replicas",
+        String(replicas),
         "--log-level",
         "warn",
         "--stop-with-input",
@@ -144,7 +189,8 @@ async function run(count: number, portText: string): Promise<void> {
       if (isStopping) return;
       exitCode = 1;
       const how = child.signalCode === null ? `exit code ${code}` : `signal ${child.signalCode}`;
-      say(process.stderr, `${prefix} ${pc.red(`the node has died (${how}); its slots are not served`)}\n`);
+      const outcome = replicas === 0 ? "its slots are not served" : "if it was a primary, a replica takes over";
+      say(process.stderr, `${prefix} ${pc.red(`the node has died (${how}); ${outcome}`)}\n`);
       ready.reject(new StartError(`Node ${node.name} did not start: see its output above.`));
     });
     ready.promise.catch(() => undefined);
@@ -180,6 +226,13 @@ async function run(count: number, portText: string): Promise<void> {
     await Promise.all(children.map(({ exited }) => exited));
     if (isStopping && !(thrown instanceof StartError)) process.exit(0);
     throw thrown;
+  }
+  try {
+    const told = await askNode(`127.0.0.1:${firstPort}`, process.env["BUNCH_PASSWORD"], "CLUSTER", "NODES");
+    say(process.stdout, `\n${clusterTable(told, new Map(nodes.map(({ port, name }) => [port, name])))}\n`);
+  } catch (thrown) {
+    // The cluster is there all the same.
+    if (!isStopping) say(process.stderr, `${messageOf(thrown)}\n`);
   }
   say(process.stdout, `\n${pc.green(`${count} ${count === 1 ? "node" : "nodes"}, all 16384 slots served.`)} Try:\n`);
   say(

@@ -180,7 +180,16 @@ export type TopologyRequest =
   | { readonly type: "acknowledge-releases"; readonly node: NodeId; readonly version: number }
   | { readonly type: "bump-epoch"; readonly node: NodeId }
   | { readonly type: "set-epoch"; readonly node: NodeId; readonly epoch: number }
-  | { readonly type: "add-replica"; readonly shard: ShardId; readonly shardVersion: number; readonly node: NodeId }
+  | {
+      readonly type: "add-replica";
+      readonly shard: ShardId;
+      readonly shardVersion: number;
+      readonly node: NodeId;
+      /** With the version of the shard whose replica it was until then, if it was decided on that as well. */
+      readonly decidedOn?: DecidedOn;
+    }
+  /** A node that holds nothing is to be a replica: of the shard with this id, or that a node with this id or name is in, or of any (`auto`). */
+  | { readonly type: "place-replica"; readonly node: NodeId; readonly of: string }
   | { readonly type: "remove-replica"; readonly shard: ShardId; readonly shardVersion: number; readonly node: NodeId }
   | {
       readonly type: "change-in-sync";

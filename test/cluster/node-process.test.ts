@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { agreed, ask } from "../support/ask-nodes.ts";
+import { agreed, ask, until } from "../support/ask-nodes.ts";
 import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
 
@@ -443,6 +443,46 @@ describe("bun start", () => {
     expect(await cluster.exited).toBe(0);
   }, 60_000);
 
+  test("--replicas gives each primary its own, on the ports after the primaries', and says who is what", async () => {
+    const ports = [21_846, 21_847, 21_848, 21_849, 21_850, 21_851];
+    const cluster = runBunch(["start", "--replicas", "1", "--port", String(ports[0])]);
+    // Six processes begin at once: a machine that is busy takes long.
+    await cluster.until("6 nodes, all 16384 slots served.", 90_000);
+    const cells = cluster
+      .output()
+      .split("\n")
+      .filter((line) => line.includes("\u2502"))
+      .map((line) =>
+        line
+          .split("\u2502")
+          .map((cell) => cell.trim())
+          .slice(1, -1),
+      );
+    expect(cells.slice(1)).toEqual([
+      ["node-1", "21846", "primary", "0-5460"],
+      ["node-2", "21847", "primary", "5461-10922"],
+      ["node-3", "21848", "primary", "10923-16383"],
+      ["node-4", "21849", "replica of node-1", ""],
+      ["node-5", "21850", "replica of node-2", ""],
+      ["node-6", "21851", "replica of node-3", ""],
+    ]);
+    const client = await RawClient.connect(21_846);
+    // Slot 0 is the first one's.
+    expect(await client.run("set {3560}k v")).toBe("+OK\r\n");
+    client.close();
+    const reader = await RawClient.connect(21_849);
+    expect(await reader.run("readonly")).toBe("+OK\r\n");
+    // It is filled by and by, and sends its clients to the primary until it is.
+    await until(
+      () => reader.run("get {3560}k"),
+      (reply) => reply === "$1\r\nv\r\n",
+      "the replica to have the key",
+    );
+    reader.close();
+    cluster.kill("SIGINT");
+    expect(await cluster.exited).toBe(0);
+  }, 120_000);
+
   for (const [what, reader] of [
     ["has read one line", "head -n 1"],
     ["reads nothing", "true"],
@@ -468,6 +508,9 @@ describe("bun start", () => {
     const bad = runBunch(["start", "--nodes", "0"]);
     expect(await bad.exited).toBe(2);
     expect(bad.output()).toContain('Flag --nodes is "0", but it must be a whole number from 1 to 100.');
+    const many = runBunch(["start", "--nodes", "60", "--replicas", "1"]);
+    expect(await many.exited).toBe(2);
+    expect(many.output()).toContain("Flags --nodes 60 and --replicas 1 make 120 nodes, but there can be 100 at most.");
     const holder = runBunch(["node", "--port", "21850"]);
     await holder.until("listens on");
     const cluster = runBunch(["start", "--nodes", "2", "--port", "21849"]);

@@ -120,6 +120,11 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
     ...at(model, shard, isStale),
     node: idOf(node),
   })),
+  of(fc.tuple(letter, fc.constantFrom("auto", ...LETTERS)), ([node, wanted]) => ({
+    type: "place-replica",
+    node: idOf(node),
+    of: wanted,
+  })),
   of(onShard, ([shard, node, isStale], model) => ({
     type: "remove-replica",
     ...at(model, shard, isStale),

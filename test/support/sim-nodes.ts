@@ -50,6 +50,10 @@ export class SimNodes {
     return present(this.#nodes.get(hostOf(at)), `node ${at} is up`);
   }
 
+  isUp(at: number): boolean {
+    return this.#nodes.has(hostOf(at));
+  }
+
   topology(at: number): Topology {
     return present(this.node(at).service(topologyService), "there is a topology");
   }

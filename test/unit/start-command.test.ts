@@ -1,6 +1,6 @@
 /** What `bun start` hands down to its nodes. That it forms a cluster is in `test/cluster/node-process.test.ts`. */
 import { expect, test } from "bun:test";
-import { childEnvironment, signalFor } from "../../src/cli/start-command.ts";
+import { childEnvironment, clusterTable, signalFor } from "../../src/cli/start-command.ts";
 
 test("nodes of a local cluster inherit what they can share, and nothing that says who or where one of them is", () => {
   const own = {
@@ -14,6 +14,7 @@ test("nodes of a local cluster inherit what they can share, and nothing that say
     BUNCH_ANNOUNCE_BUS_PORT: "4",
     BUNCH_JOIN: "10.0.0.1:5",
     BUNCH_BOOTSTRAP_EXPECT: "7",
+    BUNCH_REPLICA_OF: "auto",
     BUNCH_EMPTY: "true",
     BUNCH_WITNESS: "true",
     BUNCH_DATA_DIR: "data",
@@ -29,4 +30,23 @@ test("nodes stop in order, unless a signal comes while they do: that nobody read
   for (const cause of ["signal", "unread", "failed"] as const) expect(signalFor(cause, false)).toBe("SIGTERM");
   expect(signalFor("signal", true)).toBe("SIGKILL");
   expect([signalFor("unread", true), signalFor("failed", true)]).toEqual([undefined, undefined]);
+});
+
+test("the table says who is primary of which slots, and who replicates whom, in the order of ports", () => {
+  const [a, b, c] = ["a", "b", "c"].map((letter) => letter.repeat(40));
+  const told = [
+    `${b} 127.0.0.1:7002@17002 myself,slave ${a} 0 0 1 connected`,
+    `${c} 127.0.0.1:7003@17003 slave ${"d".repeat(40)} 0 0 1 connected`,
+    `${a} 127.0.0.1:7001@17001 master - 0 0 1 connected 0-5460 7000`,
+    "",
+  ].join("\n");
+  const rows = clusterTable(told, new Map([7001, 7002].map((port) => [port, `node-${port - 7000}`])))
+    .split("\n")
+    .filter((line) => line.includes("700"))
+    .map((line) => line.split("\u2502").map((cell) => cell.trim()));
+  expect(rows).toEqual([
+    ["", "node-1", "7001", "primary", "0-5460 7000", ""],
+    ["", "node-2", "7002", "replica of node-1", "", ""],
+    ["", "7003", "7003", `replica of ${"d".repeat(40)}`, "", ""],
+  ]);
 });

@@ -315,7 +315,11 @@ test("a request that nobody knows is rejected: it may come from a node of a late
 });
 
 describe("members of shards", () => {
-  const add = (model: TopologyModel, primary: string, node: string): TopologyRequest => {
+  const add = (
+    model: TopologyModel,
+    primary: string,
+    node: string,
+  ): Extract<TopologyRequest, { type: "add-replica" }> => {
     const { id, version } = model.shard(primary);
     return { type: "add-replica", shard: id, shardVersion: version, node: idOf(node) };
   };
@@ -345,6 +349,51 @@ describe("members of shards", () => {
     model.grant({ type: "release-slots", slots: [range(1)] });
     model.grant(add(model, "b", "c"));
     expect(reason("b")).toBe("ERR To set a master the node must be empty and without assigned slots.");
+  });
+
+  test("add-replica that was decided on the shard which gives the node up is refused if that has changed since", () => {
+    const model = TopologyModel.of("abcd");
+    for (const replica of "cd") model.follow("a", replica);
+    const { id, version } = model.shard("a");
+    const move = { ...add(model, "b", "c"), decidedOn: { [id]: version } };
+    model.grant({ type: "remove-replica", shard: id, shardVersion: version, node: idOf("d") });
+    expect(model.reasonOf(move)).toStartWith("ERR stale: shard ");
+    model.grant({ ...move, decidedOn: { [id]: model.shard("a").version } });
+    expect(model.shard("b").replicas).toEqual([idOf("c")]);
+  });
+
+  test("place-replica makes a node that holds nothing a replica: of the shard that needs it most, or of one that is named", () => {
+    const model = TopologyModel.of("abcdefg");
+    model.assign("a", range(0, 9));
+    model.assign("b", range(10, 19));
+    const place = (node: string, of: string): TopologyRequest => ({ type: "place-replica", node: idOf(node), of });
+    model.grant(place("c", "auto"));
+    model.grant(place("d", "auto"));
+    expect([model.shard("a").replicas, model.shard("b").replicas]).toEqual([[idOf("c")], [idOf("d")]]);
+    // Asked again it has happened: it does not go on to another one.
+    model.grant(place("e", "auto"));
+    expect(model.decide(place("e", "auto"))).toEqual({ records: [], outcome: ["OK"] });
+    expect(model.shard("a").replicas).toEqual([idOf("c"), idOf("e")]);
+    // By the shard's id, by the id of a node of it, by the name of one: who is its primary may change.
+    model.grant(place("f", model.shard("b").id));
+    model.grant(place("g", "d"));
+    expect(model.shard("b").replicas).toEqual([idOf("d"), idOf("f"), idOf("g")]);
+  });
+
+  test("place-replica is refused where there is no such shard, and for nodes that have something", () => {
+    const model = TopologyModel.of("ab");
+    const place = (node: string, of: string): TopologyRequest => ({ type: "place-replica", node: idOf(node), of });
+    expect(model.reasonOf(place("b", "auto"))).toBe("ERR there is no shard with slots that it could be a replica of");
+    model.assign("a", range(0, 9));
+    expect(model.reasonOf(place("b", "x"))).toBe('ERR no shard has the id "x", and no node that id or name');
+    expect(model.reasonOf(place("c", "auto"))).toBe(`ERR Unknown node ${idOf("c")}`);
+    expect(model.reasonOf(place("b", "b"))).toBe("ERR node b is in this node's own shard");
+    expect(model.reasonOf(place("a", "b"))).toBe(
+      "ERR To set a master the node must be empty and without assigned slots.",
+    );
+    model.grant({ type: "register-node", node: nodeRecord("w", { role: "witness" }) });
+    expect(model.reasonOf(place("w", "auto"))).toBe("ERR node w is a witness: it holds no data");
+    expect(model.reasonOf(place("b", "w"))).toBe("ERR node w is in no shard");
   });
 
   test("remove-replica leaves the node with a shard of its own", () => {
@@ -522,6 +571,14 @@ describe("members of shards", () => {
       inSync: [idOf("b")],
       eligible: [idOf("c")],
     });
+  });
+
+  test("another start of a primary that was in sync alone leads another epoch: its log begins anew", () => {
+    const { model, change } = shardOfFour(3);
+    model.grant(change("a", ""));
+    const { primaryEpoch } = model.shard("a");
+    model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
+    expect(model.shard("a").primaryEpoch).toBeGreaterThan(primaryEpoch);
   });
 
   test("a primary without replicas begins again with what it has, and a shard of the founding list has lost nothing", () => {

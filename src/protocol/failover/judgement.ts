@@ -5,11 +5,13 @@
  * 1. something is wrong with it: it is not heard, it has restarted without its data, it has surrendered, an operator wants it so; a primary that renews its lease is
  *    alive, whatever others say of it;
  * 2. its lease is over, as far as this leader may have promised it, or one before it;
- * 3. a member that holds every acknowledged write is alive: in sync, else eligible. Of several the one with the most of the log; a leader that has just begun
- *    waits a moment for those that it has not heard yet.
+ * 3. a member that holds every acknowledged write is alive: in sync, else eligible. Of several the one with the most of the log; of equals one on another host than
+ *    the primary's, then in another zone: what took the primary may take what is near it next. A leader that has just begun waits a moment for those that it has
+ *    not heard yet.
  */
 import type { LogPosition } from "../../contracts/replication.ts";
 import type { NodeId, ShardRecord } from "../../contracts/topology.ts";
+import { type Place, compareRanks, isInZoneOf, isOnHostOf } from "../topology/placement.ts";
 
 /** A member of a shard, as the leader knows it. */
 export interface MemberFacts {
@@ -23,6 +25,8 @@ export interface MemberFacts {
   readonly position: LogPosition | undefined;
   /** What is wrong with it, in words, if it is not alive. */
   readonly trouble: string;
+  /** Where it stands; `undefined`: nobody knows it any more. */
+  readonly place: Place | undefined;
 }
 
 export interface ShardFacts {
@@ -93,7 +97,7 @@ function judgeHolders(facts: ShardFacts, primary: string): Judgement {
   if (late !== undefined) return wait("late", late, `${primary}; waits to hear of ${member(late).name}`);
   for (const set of [shard.inSync, shard.eligible]) {
     const able = set.filter((id) => isOther(id) && member(id).isAlive && (forcedTo ?? id) === id);
-    const best = bestOf(able, member);
+    const best = bestOf(able, shard.primary, member);
     if (best === undefined) continue;
     const { name, position } = best;
     const where = `${name} has the best position (${position.epoch}, ${position.sequence})`;
@@ -114,7 +118,7 @@ function judgeHolders(facts: ShardFacts, primary: string): Judgement {
 /** Without what is lost: with the survivor that has the most, else with the primary that begins again, else with any that has nothing. */
 function goOn({ shard, member }: ShardFacts, primary: string): Judgement {
   const survivors = shard.replicas.filter((id) => member(id).isAlive);
-  const best = bestOf(survivors, member);
+  const best = bestOf(survivors, shard.primary, member);
   if (best !== undefined) {
     const { epoch, sequence } = best.position;
     const cause = `${primary}; nobody is left who holds every acknowledged write, which is accepted; ${best.name} has got to (${epoch}, ${sequence})`;
@@ -144,20 +148,21 @@ interface Best {
   readonly position: LogPosition;
 }
 
-/** Who has the most of the log; of equals the first. Nobody without a whole copy. */
-function bestOf(ids: readonly NodeId[], member: ShardFacts["member"]): Best | undefined {
-  let best: Best | undefined;
-  for (const id of ids) {
-    const { name, position } = member(id);
-    if (position === undefined) continue;
-    if (best === undefined || comparePositions(position, best.position) > 0) best = { id, name, position };
-  }
-  return best;
-}
-
-/** Below 0 if `one` is before `other`, 0 if they are the same. */
-function comparePositions(one: LogPosition, other: LogPosition): number {
-  return one.epoch - other.epoch || one.sequence - other.sequence;
+/** Who has the most of the log; of equals who is farthest from the primary, then the first. Nobody without a whole copy. */
+function bestOf(ids: readonly NodeId[], primary: NodeId, member: ShardFacts["member"]): Best | undefined {
+  const home = member(primary).place;
+  const ranked = ids.flatMap((id) => {
+    const { name, position, place } = member(id);
+    if (position === undefined) return [];
+    const rank = [
+      -position.epoch,
+      -position.sequence,
+      Number(isOnHostOf(place, home)),
+      Number(isInZoneOf(place, home)),
+    ];
+    return [{ id, name, position, rank }];
+  });
+  return ranked.toSorted((one, other) => compareRanks(one.rank, other.rank))[0];
 }
 
 function wait(kind: string, about: string, reason: string): Judgement {

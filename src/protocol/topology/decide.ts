@@ -15,6 +15,7 @@ import type {
   TopologyRequest,
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
+import { shardForReplica } from "./placement.ts";
 import type { TopologyRecord } from "./records.ts";
 import {
   type TopologyState,
@@ -116,27 +117,9 @@ export function decideRequest(
       return records({ type: "epoch-changed", shard: shard.id, epoch: request.epoch });
     }
     case "add-replica":
-      return withShard(state, request, (shard) => {
-        const node = state.nodes.get(request.node);
-        if (node === undefined) return rejection(`ERR Unknown node ${request.node}`);
-        if (node.role === "witness") return rejection(`ERR node ${node.name} is a witness: it holds no data`);
-        const former = shardOf(state, request.node);
-        if (former?.id === shard.id) return rejection(`ERR node ${node.name} is in that shard already`);
-        const leave: TopologyRecord[] = [];
-        if (former?.primary === request.node) {
-          if (former.slots.length > 0 || former.replicas.length > 0) {
-            return rejection("ERR To set a master the node must be empty and without assigned slots.");
-          }
-          const gains = migrationTo(state, former.id);
-          if (gains !== undefined) return rejection(`ERR migration ${gains} moves slots to node ${node.name}`);
-          leave.push({ type: "shard-removed", shard: former.id });
-        } else if (former !== undefined) {
-          const problem = problemOfLeaving(state, former, request.node);
-          if (problem !== undefined) return rejection(problem);
-          leave.push({ type: "replica-removed", shard: former.id, node: request.node });
-        }
-        return records(...leave, { type: "replica-added", shard: shard.id, node: request.node });
-      });
+      return withShard(state, request, (shard) => addReplica(state, shard, request));
+    case "place-replica":
+      return placeReplica(state, request);
     case "remove-replica":
       return withShard(state, request, (shard) => {
         if (!shard.replicas.includes(request.node)) return rejection(`ERR node ${request.node} is no replica there`);
@@ -456,6 +439,63 @@ function bumpEpoch(state: TopologyState, node: string): TopologyDecision {
   }
   const epoch = highest + 1;
   return { records: [{ type: "epoch-changed", shard: shard.id, epoch }], outcome: [`BUMPED ${epoch}`] };
+}
+
+/** A node that holds nothing becomes a replica, or a replica one of another shard. */
+function addReplica(
+  state: TopologyState,
+  shard: ShardRecord,
+  { node: id, decidedOn }: Pick<Extract<TopologyRequest, { type: "add-replica" }>, "node" | "decidedOn">,
+): TopologyDecision {
+  const node = state.nodes.get(id);
+  if (node === undefined) return rejection(`ERR Unknown node ${id}`);
+  if (node.role === "witness") return rejection(`ERR node ${node.name} is a witness: it holds no data`);
+  const former = shardOf(state, id);
+  if (former?.id === shard.id) return rejection(`ERR node ${node.name} is in that shard already`);
+  const stale = former === undefined ? undefined : staleness(former, decidedOn);
+  if (stale !== undefined) return stale;
+  const leave: TopologyRecord[] = [];
+  if (former?.primary === id) {
+    if (former.slots.length > 0 || former.replicas.length > 0) {
+      return rejection("ERR To set a master the node must be empty and without assigned slots.");
+    }
+    const gains = migrationTo(state, former.id);
+    if (gains !== undefined) return rejection(`ERR migration ${gains} moves slots to node ${node.name}`);
+    leave.push({ type: "shard-removed", shard: former.id });
+  } else if (former !== undefined) {
+    const problem = problemOfLeaving(state, former, id);
+    if (problem !== undefined) return rejection(problem);
+    leave.push({ type: "replica-removed", shard: former.id, node: id });
+  }
+  return records(...leave, { type: "replica-added", shard: shard.id, node: id });
+}
+
+/** Decided here, on the leader's whole log: two nodes that come in at once are each placed with regard to the other. */
+function placeReplica(
+  state: TopologyState,
+  { node, of }: Extract<TopologyRequest, { type: "place-replica" }>,
+): TopologyDecision {
+  if (!state.nodes.has(node)) return rejection(`ERR Unknown node ${node}`);
+  // Word of it may not have come back: it is not moved on, to where there are fewer by now.
+  if (shardOf(state, node)?.replicas.includes(node) === true) return records();
+  if (of === "auto") {
+    const best = shardForReplica(state, node);
+    return best === undefined
+      ? rejection("ERR there is no shard with slots that it could be a replica of")
+      : addReplica(state, best, { node });
+  }
+  const named = [...state.nodes.values()].find(({ id, name }) => id === of || name === of);
+  const shard = state.shards.get(of) ?? (named === undefined ? undefined : shardOf(state, named.id));
+  if (shard === undefined) {
+    return rejection(
+      named === undefined
+        ? `ERR no shard has the id "${of.slice(0, 64)}", and no node that id or name`
+        : `ERR node ${named.name || named.id} is in no shard`,
+    );
+  }
+  return shard.primary === node
+    ? rejection(`ERR node ${of.slice(0, 64)} is in this node's own shard`)
+    : addReplica(state, shard, { node });
 }
 
 /** The primary has lost the shard's data: whoever holds them stays. */
