@@ -58,7 +58,7 @@ const settingsSchema = Type.Object({
   }),
   maxLinks: Type.Integer({
     description:
-      "Streams that other nodes may have open to this one, and streams that this one may open. More are closed at once.",
+      "Streams that other nodes may have open to this one, and streams that this one may open. Beyond that those are closed first that have proved nothing.",
     default: 2000,
     minimum: 1,
   }),
@@ -88,6 +88,11 @@ export default definePlugin({
   async setup(context) {
     const { core, node, settings, world } = context;
     const { clock, network, log, random } = world;
+    if (core.busPort !== undefined && core.busPort === core.port) {
+      throw new StartError(
+        `Settings "port" and "busPort" are both ${core.port}: clients and other nodes want a port each.`,
+      );
+    }
     const secrets = await readSecrets(core, world.machine);
     if (secrets.length === 0 && !core.insecure && !isLoopback(core.host)) {
       throw new StartError(
@@ -337,6 +342,17 @@ export default definePlugin({
 
     // --- life ---
 
+    /** Of too many links the one goes that has had longest to prove itself, and has not: strangers in whatever number keep no member out. */
+    const makeRoom = (): void => {
+      if (incoming.size <= settings.maxLinks) return;
+      for (const link of incoming) {
+        if (link.sender !== undefined) continue;
+        incoming.delete(link);
+        link.refuse("full", `there are more than ${settings.maxLinks} links, and it has proved nothing yet`);
+        return;
+      }
+    };
+
     /** Opens the port for streams, and the same for datagrams. */
     const open = async (): Promise<void> => {
       const chosen = port;
@@ -347,7 +363,7 @@ export default definePlugin({
           accept: (stream) => {
             const link = new IncomingLink(host, stream, { deliver, closed: (closed) => void incoming.delete(closed) });
             incoming.add(link);
-            if (incoming.size > settings.maxLinks) link.refuse("full", `${settings.maxLinks} links are open already`);
+            makeRoom();
             return link;
           },
         });

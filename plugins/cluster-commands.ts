@@ -2,8 +2,8 @@
  * cluster-commands: `CLUSTER`: what clients and redis-cli ask about nodes, shards and slots.
  *
  * Promises: the formats that clients parse are Redis' to the byte, and the same map always reads the same. Everything is read from the
- * services `topology` (who owns what) and `keyspace` (what is in the slots of this node); which nodes are there from `membership`, and links from `bus`. Without
- * these two every node counts as there.
+ * services `topology` (who owns what) and `keyspace` (what is in the slots of this node); which nodes are there from `membership`, links from `bus`, and who may
+ * serve from `failover`. Without these three every node counts as there, and as serving.
  *
  * `cluster_state` is `ok` if every slot has a primary that serves it, as far as this node knows, and this node is in the cluster; else `fail`, and fields
  * `cluster_fail_...` say why. Replicas are told to clients (CLUSTER SLOTS), and are `online` (CLUSTER SHARDS), once they have all that their shard holds; `loading`
@@ -16,6 +16,7 @@ import { splitUsage } from "../src/command-syntax.ts";
 import type { ReplyWriter } from "../src/codec/resp-writer.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { busService } from "../src/contracts/bus.ts";
+import { failoverService } from "../src/contracts/failover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type MemberHealth, membershipService } from "../src/contracts/membership.ts";
 import { type ReplicaHealth, replicationService } from "../src/contracts/replication.ts";
@@ -112,10 +113,10 @@ export default definePlugin({
   name: "cluster-commands",
   summary: "CLUSTER: tells about nodes, shards and slots.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { membership: membershipService, bus: busService, replication: replicationService },
+  uses: { membership: membershipService, bus: busService, failover: failoverService, replication: replicationService },
   setup(context) {
     const { topology, keyspace } = context.requires;
-    const { membership, bus, replication } = context.uses;
+    const { membership, bus, failover, replication } = context.uses;
     const { clock } = context.world;
 
     const healthOf: HealthOf = (nodeId) => membership?.member(nodeId);
@@ -134,16 +135,19 @@ export default definePlugin({
       return slot >= 0 && slot < SLOT_COUNT ? slot : Number.NaN;
     };
 
-    const hasLease = (): boolean => context.replyGate.leaseEndsAtMs > clock.monotonicMs();
+    const hasLease = (): boolean => failover?.leaseState !== "lapsed" && failover?.leaseState !== "stale-reads";
     /** Why nobody serves a shard's slots, as far as this node knows; `undefined`: its primary does. */
-    const whyNotServed = ({ primary, primaryIncarnation }: ShardRecord): string | undefined => {
+    const whyNotServed = ({ id, primary, primaryIncarnation }: ShardRecord): string | undefined => {
       const node = topology.node(primary);
       const words = `primary ${node?.name || primary}`;
       const health = healthOf(primary);
       if (isGone(health)) return `${words} is ${health?.state ?? "gone"}: ${health?.reason ?? ""}`;
       if (node?.incarnation === 0) return `${words} has not started yet`;
       if (node?.incarnation !== primaryIncarnation) return `${words} has restarted and lost what the shard held`;
-      return primary === topology.self.id && !hasLease() ? `${words}, this node, has no lease` : undefined;
+      if (primary === topology.self.id) return hasLease() ? undefined : `${words}, this node, has no lease`;
+      // Who leads hears of it before anybody counts as gone: what is wrong is nobody's loss while the lease may run.
+      const leaseEndsAtMs = failover?.promisedUntilMs(primary) ?? Number.POSITIVE_INFINITY;
+      return leaseEndsAtMs > clock.monotonicMs() ? undefined : failover?.reasons.get(id);
     };
     /** What keeps the cluster from being well, by what it is about. */
     const failuresOf = (
@@ -176,7 +180,7 @@ export default definePlugin({
       const messages = membership?.status;
       const epoch = Math.max(0, ...map.shards.map((shard) => shard.primaryEpoch));
       const fields: readonly (readonly [string, string | number])[] = [
-        // As in Redis: a cluster that does not serve every slot is not well.
+        // As in Redis: a cluster that does not serve every slot is not well, and a node that is cut off from it says so.
         ["cluster_state", failures.length === 0 ? "ok" : "fail"],
         ["cluster_slots_assigned", assigned],
         ["cluster_slots_ok", assigned - suspected - failed],

@@ -34,6 +34,7 @@ import { membershipService } from "../src/contracts/membership.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { type NodeId, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { StartError } from "../src/errors.ts";
+import { KeyHold } from "../src/key-hold.ts";
 import { within } from "../src/consensus/within.ts";
 import { Desk, type Suspicion } from "../src/failover/desk.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -119,6 +120,9 @@ export default definePlugin({
     let isHandingOver = false;
     /** The commands that were held for a planned failover go on when there is a lease again, or at this moment, in monotonic milliseconds. */
     let resumesAtMs: number | undefined;
+    /** A node that has taken over holds commands until it has its first lease, which is a round trip away, or until then. */
+    let holdsUntilMs = Number.NEGATIVE_INFINITY;
+    const hold = new KeyHold(context);
     const wishes = new Map<number, (problem: string | undefined) => void>();
     let lastWish = 0;
     /** Why it was not granted a lease, the last time, and when there was an answer at all. */
@@ -186,6 +190,8 @@ export default definePlugin({
         resumesAtMs = undefined;
         replication?.resume();
       }
+      if (leaseState === "lapsed" && nowMs < holdsUntilMs) hold.hold();
+      else if (hold.isHolding) hold.release();
       if (before === leaseState) return;
       const reason = whyLapsed(nowMs);
       if (leaseState === "stale-reads") log.warn("failover: no lease: reads are served, and may be stale", { reason });
@@ -341,8 +347,13 @@ export default definePlugin({
       to,
     }: Extract<LeaseMessage, { type: "hand-over" }>): Promise<void> => {
       const present = topology.selfShard;
-      if (replication === undefined || isHandingOver || leaseState !== "held") return;
-      if (present?.id !== shard || present.version !== shardVersion || !isPrimary()) return;
+      const refuseBecause = (reason: string): void => log.info("failover: not handed over", { shard, to, reason });
+      if (replication === undefined) return refuseBecause("nothing is replicated");
+      if (isHandingOver || surrender !== undefined) return refuseBecause("it hands over already");
+      if (leaseState !== "held") return refuseBecause("it has no lease that it could give up");
+      if (present?.id !== shard || present.version !== shardVersion || !isPrimary()) {
+        return refuseBecause("the shard has changed since");
+      }
       isHandingOver = true;
       try {
         const isLevel = await replication.handOver(to, settings.handOverMs);
@@ -440,6 +451,8 @@ export default definePlugin({
         // 1. A node that becomes a primary, or is not alone any more, serves nothing before it has a lease. If it leads itself, it has it in the same moment.
         if (!needsLease() || leaseState !== "none") return;
         keeper.surrender();
+        // Clients were sent here by those who know already, and not all of them ask again when they are refused.
+        holdsUntilMs = clock.monotonicMs() + settings.leaseMs;
         shardVersion = version;
         beat();
         guard();
@@ -472,6 +485,8 @@ export default definePlugin({
       });
       context.every(LOOK_MS, lead);
     });
+    // One that is a cluster by itself leads already, and others may come at once.
+    context.on(hooks.ready, lead);
     context.on(hooks.stop, async () => {
       await retire();
       isStopped = true;
@@ -515,7 +530,7 @@ export default definePlugin({
       else answer(call, { type: "accept-loss", shard: shard.id });
     };
     context.subcommand("cluster", {
-      ...splitUsage("failover [force_takeover:(FORCE | TAKEOVER)]"),
+      ...splitUsage("failover [options:(FORCE | TAKEOVER)]"),
       arity: -2,
       flags: ["admin", "stale", "no_async_loading"],
       group: "cluster",

@@ -29,6 +29,7 @@ import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { Proposals } from "../src/consensus/proposals.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
+import { checkTimes } from "../src/consensus/raft-times.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
@@ -59,12 +60,12 @@ import type { Raft } from "../src/protocol/raft/machine.ts";
 const settingsSchema = Type.Object({
   tickMs: Type.Integer({
     description:
-      "The grain of Raft's time, in milliseconds. Heartbeats and elections are counted in it; a finer one wakes idle nodes more often.",
+      "The grain of Raft's time, in milliseconds, at most heartbeatMs. Heartbeats and elections are counted in it; a finer one wakes idle nodes more often.",
     default: 50,
     minimum: 1,
   }),
   heartbeatMs: Type.Integer({
-    description: "How often a leader tells that it leads, in milliseconds.",
+    description: "How often a leader tells that it leads, in milliseconds. At most half of electionMs.",
     default: 100,
     minimum: 1,
   }),
@@ -131,6 +132,7 @@ export default definePlugin({
     const { core, hooks, node, settings, world } = context;
     const { bus } = context.requires;
     const { clock, disk, log, random } = world;
+    checkTimes(settings);
     const hex = (bytes: number): string => Buffer.from(random.bytes(bytes)).toString("hex");
     const hasDisk = core.dataDir !== undefined;
 

@@ -53,7 +53,7 @@ export default definePlugin({
       arity: 1,
       flags: ["noscript", "loading", "stale", "fast"],
       group: "server",
-      categories: ["dangerous"],
+      categories: ["admin", "dangerous"],
       summary: "Tells whether this node is a primary or a replica, and of whom.",
       complexity: "O(1)",
       since: "2.8.12",
@@ -89,6 +89,7 @@ export default definePlugin({
       arity: 3,
       flags: ["noscript"],
       group: "generic",
+      categories: ["connection"],
       summary:
         "Waits until so many replicas have what this client has written, or for so many milliseconds; tells how many have.",
       complexity: "O(N), N being the replicas",

@@ -247,7 +247,7 @@ export default definePlugin({
             call.reply.error(`NOREPLICAS ${refusal}: nothing was written`);
             return Verdict.rejected;
           }
-          if (isFull) hold.hold();
+          if (isFull && !hold.isHolding) hold.hold();
           return undefined;
         }),
       ];
@@ -291,8 +291,9 @@ export default definePlugin({
       // A copy of a shard that the node has left, with the cluster: nobody counts on it. It would be in the way of whatever becomes of the node next.
       if (wasIn.role === "replica" && role === "none" && shard === undefined) keyspace.clear();
       if (role === "primary" && shard !== undefined) {
-        // Copies of a shard that it has left: the map has it in neither set of that any more.
-        if (wasIn.role === "replica" && !isSameShard) keyspace.clear();
+        // Copies of a shard that it has left: the map has it in neither set of that any more. Or half a copy, of a shard whose data are given up: some keys
+        // of one moment beside some of another would be worse than none.
+        if (wasIn.role === "replica" && (!isSameShard || !isWhole)) keyspace.clear();
         if (shard.replicas.length === 0) {
           isWhole = false;
           replyGate.setCommitted(Number.POSITIVE_INFINITY);
@@ -407,14 +408,14 @@ export default definePlugin({
         if (primary === undefined) return false;
         const leading = primary;
         leading.isHandingOver = true;
-        hold.hold();
+        if (!hold.isHolding) hold.hold();
         leading.flush();
         return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
       },
       resume() {
         if (primary === undefined) return;
         primary.isHandingOver = false;
-        if (!primary.isFull) hold.release();
+        if (hold.isHolding && !primary.isFull) hold.release();
       },
     };
     return { replication };

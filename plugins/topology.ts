@@ -121,7 +121,7 @@ export default definePlugin({
       start.type === "found" ? findSelf(founders, node.id, core, start.isListed) : ownNode(node.id, core, []);
     if (listed.record.role === "witness" && core.dataDir === undefined) {
       throw new StartError(
-        `Node "${listed.record.name}" is a witness: it needs a data directory (--data-dir), since its vote has to outlive it.`,
+        `This node is a witness: it needs a data directory (--data-dir), since its vote has to outlive it.`,
       );
     }
     const founding = foundingState(founders, shardIdOf);

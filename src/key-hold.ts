@@ -11,6 +11,7 @@ export class KeyHold {
   readonly #context: NodeContext;
   readonly #held = new Set<Client>();
   #unhook: (() => void) | undefined;
+  #holds = 0;
 
   constructor(context: NodeContext) {
     this.#context = context;
@@ -21,8 +22,9 @@ export class KeyHold {
     return this.#unhook !== undefined;
   }
 
-  /** Holds from here on, until `release`. */
+  /** Holds from here on, until as many `release`s. */
   hold(): void {
+    this.#holds += 1;
     this.#unhook ??= this.#context.on(
       this.#context.hooks.commandBefore,
       (call) => {
@@ -37,8 +39,10 @@ export class KeyHold {
     );
   }
 
-  /** What was held is decided anew. */
+  /** Ends one `hold`. After the last one, what was held is decided anew. */
   release(): void {
+    this.#holds -= 1;
+    if (this.#holds > 0) return;
     this.#unhook?.();
     this.#unhook = undefined;
     const released = [...this.#held];

@@ -217,9 +217,10 @@ class BunNetwork implements Network {
         },
         data: (_socket, bytes) => options.handler.data(stream, bytes),
         drain: () => options.handler.writable(stream),
-        close: (_socket, error) => stream.closed(error === undefined ? undefined : error.message),
+        // By way of the inner one, which knows whether the end comes from within a call of it.
+        close: (socket, error) => (socket.data ?? stream).closed(error === undefined ? undefined : error.message),
         error(socket, error) {
-          stream.closed(error.message);
+          (socket.data ?? stream).closed(error.message);
           socket.terminate();
         },
         connectError: (_socket, error) => stream.closed(error.message),

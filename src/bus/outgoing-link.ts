@@ -10,6 +10,7 @@
 import { Buffer } from "node:buffer";
 import { FrameReader, encodeFrame } from "../codec/frame.ts";
 import { HANDSHAKE_CHANNEL, type LinkKind, MAX_HANDSHAKE_BYTES } from "../codec/link-codec.ts";
+import { BUS_PORT_OFFSET } from "../config.ts";
 import type { BusAddress } from "../contracts/bus.ts";
 import { FrameSeal, sealedLength } from "../protocol/link/frame-seal.ts";
 import { LinkOpener, type LinkRefused } from "../protocol/link/handshake.ts";
@@ -18,6 +19,9 @@ import { type LinkHost, PROOF_LIMITS, STUCK_MS } from "./link-host.ts";
 
 /** Frames that wait are written together up to so many bytes: about what a socket takes at once. */
 const PIECE_BYTES = 64 * 1024;
+
+/** It took the stream, and proved nothing. People who look for a cluster give the port for clients easily. */
+const NOT_A_NODE = `what listens there did not answer as a node does; the port for nodes is the one for clients + ${BUS_PORT_OFFSET}, unless --bus-port says another`;
 
 interface Waiting {
   readonly channel: number;
@@ -54,6 +58,8 @@ export class OutgoingLink {
   #takenAtMs = 0;
   #usedAtMs = 0;
   #isResting = false;
+  // The last try ended at somebody who proved nothing.
+  #wasNoNode = false;
   // As whom this node has greeted: see `NodeFacts.id`.
   #greetedAs = "";
   #openedAtMs = 0;
@@ -255,6 +261,7 @@ export class OutgoingLink {
     const { clock, log, settings } = this.#host;
     const nowMs = clock.monotonicMs();
     const wasOpen = this.#isOpen;
+    const wasProved = this.#seal !== undefined;
     const { nodeId } = this;
     this.#limit?.cancel();
     this.#stream = undefined;
@@ -283,8 +290,12 @@ export class OutgoingLink {
     const pauseMs = Math.min(settings.retryMinMs * 2 ** Math.min(this.#failures - 1, 20), settings.retryMaxMs);
     this.#retryAtMs = nowMs + pauseMs;
     if (this.#isToSelf) return;
-    if (this.#failures === 1 && this.#refusal === undefined) {
-      const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? "closed" };
+    const isNoNode = wasOpen && !wasProved;
+    const isNews = this.#failures === 1 || (isNoNode && !this.#wasNoNode);
+    this.#wasNoNode = isNoNode;
+    if (isNews && this.#refusal === undefined) {
+      const why = isNoNode ? NOT_A_NODE : "closed";
+      const fields = { to: `${this.#address.host}:${this.#address.port}`, reason: reason ?? why };
       if (wasOpen) log.info("bus link lost", fields);
       else log.debug("bus link not made", fields);
     }

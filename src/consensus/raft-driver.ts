@@ -64,6 +64,9 @@ export class RaftDriver {
    * member does not lead.
    */
   get confirmedAtMs(): number | undefined {
+    const { leadership, isVoter, voters } = this.machine;
+    // It is the majority itself, at any moment.
+    if (leadership !== undefined && isVoter && voters.length === 1) return this.#events.nowMs();
     return this.#rounds.confirmedAtMs;
   }
 

@@ -46,6 +46,7 @@ export type CommandCategory =
   | "string"
   | "transaction"
   | "scripting"
+  | "admin"
   | "dangerous"
   | "hash"
   | "list"

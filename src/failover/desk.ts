@@ -77,8 +77,8 @@ export class Desk {
   readonly #broken = new Map<NodeId, Suspicion>();
   readonly #watched = new Map<ShardId, Watched>();
   readonly #forced = new Map<ShardId, Forced>();
-  /** Shards about whose primary something is being decided: it is granted nothing meanwhile. */
-  readonly #deciding = new Set<ShardId>();
+  /** Shards about whose primary something is being decided, with the version that this was decided on: it is granted nothing meanwhile. */
+  readonly #deciding = new Map<ShardId, number>();
   readonly #acknowledging = new Set<NodeId>();
   readonly #waits = new Map<ShardId, { readonly kind: string; readonly reason: string }>();
   #indexed: { readonly map: ClusterMap | undefined; readonly shards: ReadonlyMap<NodeId, ShardRecord> } = {
@@ -113,7 +113,9 @@ export class Desk {
     if (node?.incarnation !== beat.incarnation) return answerTo(beat, 0, "the map has another start of it");
     // Word of an earlier link, which came late: it may have surrendered since.
     if (before !== undefined && beat.sequence <= before.beat.sequence) return undefined;
-    const hearsAtMs = before === undefined || beat.answered > before.beat.answered ? nowMs : before.hearsAtMs;
+    // Beats that want no lease are not answered: a replica has heard nothing, and will.
+    const hasHeard = before?.beat.wantsLease !== true || beat.answered > before.beat.answered;
+    const hearsAtMs = hasHeard ? nowMs : before.hearsAtMs;
     this.#noteBroken(beat, before?.beat, nowMs);
     const shard = this.#shardOf(from);
     const { surrender } = beat;
@@ -152,7 +154,7 @@ export class Desk {
     const shard = this.#host.map.shards.find(({ id }) => id === wish.shard);
     if (shard === undefined) return `ERR there is no shard ${wish.shard}`;
     this.#watch(shard, nowMs);
-    if (this.#deciding.has(shard.id)) return "ERR a change of this shard's primary is under way already";
+    if (this.#isDeciding(shard)) return "ERR a change of this shard's primary is under way already";
     if (wish.type === "accept-loss") return this.#acceptLoss(shard, cause, nowMs);
     const heir = this.#member(wish.to, nowMs);
     if (!shard.replicas.includes(wish.to)) return "ERR You should send CLUSTER FAILOVER to a replica";
@@ -243,7 +245,7 @@ export class Desk {
 
   /** Why a primary gets no lease that might have one. */
   #whyNotNow(shard: ShardRecord | undefined, hearsAtMs: number, nowMs: number): string | undefined {
-    if (shard !== undefined && this.#deciding.has(shard.id)) return "another primary is being chosen";
+    if (shard !== undefined && this.#isDeciding(shard)) return "another primary is being chosen";
     if (shard !== undefined && this.#forcedOf(shard, nowMs) !== undefined)
       return "CLUSTER FAILOVER FORCE was asked for";
     if (nowMs - hearsAtMs > DEAF_LEASES * this.#options.leaseMs) return "it does not hear the leader's answers";
@@ -309,7 +311,7 @@ export class Desk {
 
   #lookAt(shard: ShardRecord, nowMs: number): void {
     this.#watch(shard, nowMs);
-    if (this.#deciding.has(shard.id)) return;
+    if (this.#isDeciding(shard)) return;
     const judgement = this.#judge(shard, nowMs, this.#host.map.settings.get("on-loss") === "accept");
     if (judgement.type === "fine") {
       if (this.#waits.delete(shard.id)) this.#host.log.info("failover: not needed any more", { shard: shard.id });
@@ -332,13 +334,21 @@ export class Desk {
       judgement.type === "keep"
         ? { type: "keep-primary", shard, shardVersion }
         : { type: judgement.type, shard, shardVersion, node: judgement.node, leaderTerm: term };
-    this.#deciding.add(shard);
+    this.#deciding.set(shard, shardVersion);
     this.#waits.set(shard, { kind: judgement.type, reason: cause });
     log.warn(`failover: ${request.type}`, { shard, cause });
-    void this.#settle(shard, request, cause);
+    void this.#settle(shard, shardVersion, request, cause);
   }
 
-  async #settle(shard: ShardId, request: TopologyRequest, cause: string): Promise<void> {
+  /**
+   * Whether a change of a shard's primary is under way that may still come about. Once the map has the shard at another version it has, or will be rejected: who
+   * was promoted asks for a lease as soon as it knows, which may be before this node has heard what became of its own request.
+   */
+  #isDeciding({ id, version }: ShardRecord): boolean {
+    return this.#deciding.get(id) === version;
+  }
+
+  async #settle(shard: ShardId, shardVersion: number, request: TopologyRequest, cause: string): Promise<void> {
     const outcome = await this.#host.request(request, cause);
     const isDone = outcome.type === "done";
     // Nobody knows, and this node leads no more: the next one reads it in the map.
@@ -349,7 +359,7 @@ export class Desk {
     } else {
       this.#host.log.warn("failover: not done", { shard, reason: outcome.reason });
     }
-    this.#deciding.delete(shard);
+    if (this.#deciding.get(shard) === shardVersion) this.#deciding.delete(shard);
   }
 
   /**

@@ -228,6 +228,21 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       "goes with none of --join",
     ],
     ["a witness without a disk", () => ["--witness"], "needs a data directory"],
+    [
+      "one port for clients and for nodes",
+      () => ["--port", "5000", "--bus-port", "5000"],
+      'Settings "port" and "busPort" are both 5000: clients and other nodes want a port each.',
+    ],
+    [
+      "elections that come before heartbeats",
+      () => ["--raft-heartbeat-ms", "300"],
+      'Setting "plugins.raft.heartbeatMs" is 300, but it must be at most half of electionMs (500)',
+    ],
+    [
+      "a grain of time that is too coarse for heartbeats",
+      () => ["--raft-tick-ms", "200"],
+      'Setting "plugins.raft.tickMs" is 200, but it must be at most heartbeatMs (100)',
+    ],
     ["--http-port", () => ["--http-port", "15500"], "Cannot use --http-port: nothing serves HTTP in this version"],
     [
       "an address off loopback without a password",

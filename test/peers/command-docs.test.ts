@@ -11,7 +11,9 @@ import { type RedisServer, needsRedisServer, startRedisServer } from "../support
 /** Not in 7.0, or not in Redis at all. */
 const LATER = new Set([
   "cluster|map",
+  "client|acks",
   "cluster|abandonjoin",
+  "cluster|accept-loss",
   "cluster|myshardid",
   "cluster|slot-stats",
   "client|setinfo",

@@ -198,6 +198,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       await agreed([...ports, added], (nodes) => nodes.length === 7);
       for (const port of [first, second, third]) expect(await ask(port, `cluster forget ${id}`)).toBe("+OK\r\n");
       await returning.until("this node was taken out of the cluster");
+      expect(await ask(replica, "cluster info")).toContain("cluster_state:fail");
       returning.kill("SIGKILL");
       await returning.exited;
       // Told where the cluster is, it stays out all the same, and says why.

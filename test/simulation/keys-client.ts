@@ -18,7 +18,7 @@ const RETRY_MS = 50;
 /** Redirects that one operation follows. While a primary changes, two nodes may send it to each other for a while. */
 const MAX_REDIRECTS = 5;
 /** Errors that promise that nothing was done. */
-const REFUSALS: readonly string[] = ["CLUSTERDOWN", "LOADING", "NOREPLICAS", "TRYAGAIN", "EXECABORT", "OOM"];
+const REFUSALS: ReadonlySet<string> = new Set(["CLUSTERDOWN", "LOADING", "NOREPLICAS", "TRYAGAIN", "EXECABORT", "OOM"]);
 /** What expiries are drawn up to. */
 const MAX_EXPIRY_MS = 3000;
 
@@ -111,7 +111,7 @@ export class KeysClient {
           this.redirected += 1;
           continue;
         }
-        if (REFUSALS.includes(last.code)) {
+        if (REFUSALS.has(last.code)) {
           this.refused += 1;
           return notDone();
         }
@@ -199,8 +199,8 @@ function partsOf(command: KeyCommand, expiryMs: number): readonly string[] {
 }
 
 function listOf(reply: ReplyValue | undefined): readonly ReplyValue[] {
-  if (Array.isArray(reply)) return reply;
-  throw new Error(`EXEC has answered ${String(reply)}`);
+  if (Array.isArray(reply)) return reply as readonly ReplyValue[];
+  throw new Error(`EXEC has answered ${reply instanceof ReplyError ? reply.message : typeof reply}`);
 }
 
 function outputOf(reply: ReplyValue | undefined): KeyOutput {

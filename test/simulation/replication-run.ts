@@ -118,7 +118,7 @@ export async function runReplication(
     lagMs: drawn.pick([300, 1000]),
     lostMs: drawn.pick([50, 200]),
   };
-  const plugins = { replication, ...(hasFailover ? { failover: {} } : {}) };
+  const plugins = { replication, failover: hasFailover ? {} : (false as const) };
   const world = new ClusterWorld(seed, random, {
     swarm,
     sink,
@@ -157,13 +157,13 @@ export async function runReplication(
     new LogsAreBounded((ringMib * 1.25 + 4) * MEBIBYTE),
   ];
   const looker = random.fork("looks");
-  let broken: unknown;
+  let broken: Error | undefined;
   const look = (): void => {
     const seen = lookAt(world.views);
     try {
       if (seen !== undefined) for (const checker of checkers) checker.look(seen);
     } catch (thrown) {
-      broken ??= thrown;
+      broken ??= thrown instanceof Error ? thrown : new Error(String(thrown));
     }
   };
   const lookOn = (): void => {
@@ -186,7 +186,7 @@ export async function runReplication(
     clients: () => clientHosts,
   });
   const clientCount = drawn.pick([2, 4, 6]);
-  const pauseMs = drawn.pick([5, 40]);
+  const pauseMs = drawn.pick([15, 40]);
   const injector = new FaultInjector(simulation, swarm, {
     hosts: world.hosts,
     bystanders: addClients(),
@@ -200,10 +200,10 @@ export async function runReplication(
   // In some runs the first fill, too, happens under faults.
   if (drawn.chance(0.7)) await simulation.runUntil("replicas in sync", areShardsWhole, LIVENESS_MS);
   operator.start({
-    killMs: drawn.pick([0, 0, 2000]),
-    cutOffMs: drawn.pick([0, 0, 4000]),
-    plannedMs: drawn.pick([0, 0, 2500]),
-    moveMs: drawn.pick([0, 0, 0, 5000]),
+    killMs: drawn.pick([0, 1500, 4000]),
+    cutOffMs: drawn.pick([0, 0, 3000]),
+    plannedMs: drawn.pick([0, 0, 2000]),
+    moveMs: drawn.pick([0, 0, 3000]),
     settingMs: drawn.pick([0, 0, 2500]),
   });
   lookOn();

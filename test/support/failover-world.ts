@@ -8,7 +8,7 @@ import {
   type TopologyRequest,
   topologyService,
 } from "../../src/contracts/topology.ts";
-import type { Config } from "../../src/config.ts";
+import { BUS_PORT_OFFSET, type Config } from "../../src/config.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { FakeReplication } from "./fake-replication.ts";
 import { localClient } from "./local-node.ts";
@@ -207,6 +207,19 @@ export class FailoverWorld {
       await this.change("a", { type: "change-in-sync", shard: id, shardVersion: version, inSync: next, eligible });
     }
     await this.whole();
+  }
+
+  /** Another node comes, and joins by way of one that is there. */
+  async join(name: string, by: string): Promise<void> {
+    const host = this.hostOf(name);
+    let isThere = false;
+    this.simulation.addHost(host, async (world) => {
+      const config = { name, host, port: PORT, insecure: true, join: `${this.hostOf(by)}:${PORT + BUS_PORT_OFFSET}` };
+      const node = await createNode({ world, config: { ...config, plugins: { resp: false, failover: {} } } });
+      await node.start();
+      isThere = true;
+    });
+    await this.until(`${name} to join`, () => isThere && this.topology(by).map.nodes.length === this.names.length + 1);
   }
 
   crash(name: string, kind: "process" | "power" = "process"): void {

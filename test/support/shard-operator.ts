@@ -10,9 +10,9 @@
 import { replicationService } from "../../src/contracts/replication.ts";
 import type { ClusterMap, ShardRecord } from "../../src/contracts/topology.ts";
 import type { NodeView } from "./cluster-checkers.ts";
-import { localClient } from "./local-node.ts";
 import type { ClusterWorld } from "./cluster-world.ts";
 import { newestMapOf, runningMember, runningPrimary } from "./shard-checkers.ts";
+import type { CrashKind } from "./sim-disk.ts";
 import type { SimHost } from "./sim-world.ts";
 import type { Healable } from "./sim-network.ts";
 import type { SimRandom } from "./sim-random.ts";
@@ -43,7 +43,7 @@ export class ShardOperator {
   #requests = 0;
   #underWay = 0;
   #isStopped = false;
-  #problem: unknown;
+  #problem: Error | undefined;
 
   constructor(world: ClusterWorld, random: SimRandom, options: ShardOperatorOptions) {
     this.#world = world;
@@ -189,17 +189,35 @@ export class ShardOperator {
     return { type: "unknown" };
   }
 
-  /** Kills a primary, which comes back without its data. */
+  /** Kills a primary, which comes back without its data. In half of the cases it has not reached the other nodes for a moment: only clients. */
   #kill(random: SimRandom): void {
     const chosen = this.#choosePrimary(random);
     const downMs = random.exponential(1000);
+    const kind: CrashKind = random.below(2) === 0 ? "process" : "power";
+    const isCutBefore = random.below(2) === 0;
+    const cutMs = random.below(400);
     const { simulation } = this.#world;
     if (chosen === undefined || !this.mayCrash(chosen.view.name)) return;
-    const { name } = chosen.view;
-    this.counts.killed += 1;
-    simulation.crash(name, random.pick(["process", "power"]));
-    simulation.after(downMs, "operator", () => {
-      if (!simulation.host(name).isUp) simulation.restart(name);
+    const { view, shard } = chosen;
+    const { name } = view;
+    const crash = (): void => {
+      this.counts.killed += 1;
+      simulation.crash(name, kind);
+      simulation.after(downMs, "operator", () => {
+        if (!simulation.host(name).isUp) simulation.restart(name);
+      });
+    };
+    // What it asks of the map now must not be agreed on once it is back: with a disk it would remember.
+    if (!isCutBefore || view.consensus.status.role === "leader") return crash();
+    const spared = this.#spareMembersOf(shard);
+    this.#cuts.set(name, { nodes: this.#cutFromNodes(name), clients: undefined });
+    this.#do(async () => {
+      await this.#pause(cutMs);
+      if (this.#world.views.includes(view)) crash();
+      await this.#pause(downMs);
+      this.#cuts.get(name)?.nodes?.heal();
+      this.#cuts.delete(name);
+      for (const each of spared) this.#spared.delete(each);
     });
   }
 
@@ -223,11 +241,7 @@ export class ShardOperator {
       clients: this.#cutFromClients(host),
     };
     this.#cuts.set(host, cut);
-    for (const id of [...shard.inSync, ...shard.eligible]) {
-      const member = this.#world.views.find(({ node }) => node.facts.id === id);
-      if (member !== undefined) this.#spared.add(member.name);
-    }
-    const spared = [...this.#spared];
+    const spared = this.#spareMembersOf(shard);
     this.#do(async () => {
       await this.#pause(waitMs);
       // What is known of it by now: it may have been dropped from the sets, or dropped others, before the cut.
@@ -244,6 +258,15 @@ export class ShardOperator {
       this.#cuts.delete(host);
       for (const each of spared) this.#spared.delete(each);
     });
+  }
+
+  /** Nobody of its sets is crashed until the hosts that this returns are taken out again. */
+  #spareMembersOf(shard: ShardRecord): readonly string[] {
+    const names = [...shard.inSync, ...shard.eligible].flatMap(
+      (id) => this.#world.views.find(({ node }) => node.facts.id === id)?.name ?? [],
+    );
+    for (const name of names) this.#spared.add(name);
+    return names;
   }
 
   #cutFromNodes(host: string): Healable {
@@ -267,7 +290,13 @@ export class ShardOperator {
     if (replication === undefined || heir === undefined) return;
     this.counts.planned += 1;
     if (!this.#options.isPromoting) {
-      void localClient(heir.node).run(random.below(3) > 0 ? "cluster failover" : "cluster failover force");
+      const words = random.below(3) > 0 ? ["failover"] : ["failover", "force"];
+      // Nobody answers for a node that dies; and what was begun may take its time.
+      this.#do(() =>
+        Promise.race([heir.node.connect().execute("cluster", ...words), this.#pause(2000)]).then(() =>
+          this.#pause(6000),
+        ),
+      );
       return;
     }
     this.#spared.add(heir.name);
@@ -289,18 +318,22 @@ export class ShardOperator {
 
   // --- others ---
 
+  /** Moves a replica to another shard. Its own keeps its primary meanwhile, which may be the only one that has everything from then on. */
   #moveReplica(random: SimRandom): void {
-    const map = newestMapOf(this.#world.views);
-    const from = random.pick((map?.shards ?? []).filter(({ replicas }) => replicas.length > 1));
-    const to = random.pick((map?.shards ?? []).filter((shard) => shard !== from && shard.slots.length > 0));
-    const node = random.pick(from?.replicas ?? []);
-    const view = random.pick(this.#world.ready);
-    if (from === undefined || to === undefined || node === undefined || view === undefined) return;
-    this.counts.moved += 1;
-    void view.topology.request(
-      { type: "add-replica", shard: to.id, shardVersion: to.version, node },
-      "a replica moves",
+    const chosen = this.#choosePrimary(random);
+    const to = random.pick(
+      (chosen?.map.shards ?? []).filter(({ id, slots }) => id !== chosen?.shard.id && slots.length > 0),
     );
+    const node = random.pick(chosen?.shard.replicas ?? []);
+    if (chosen === undefined || to === undefined || node === undefined) return;
+    this.counts.moved += 1;
+    const spared = this.#spareMembersOf(chosen.shard);
+    this.#requests += 1;
+    const id = `move ${this.#requests}`;
+    this.#do(async () => {
+      await this.#ask({ type: "add-replica", shard: to.id, shardVersion: to.version, node }, id);
+      for (const each of spared) this.#spared.delete(each);
+    });
   }
 
   #changeSetting(random: SimRandom): void {
@@ -343,7 +376,7 @@ export class ShardOperator {
         this.#underWay -= 1;
       },
       (thrown: unknown) => {
-        this.#problem ??= thrown;
+        this.#problem ??= thrown instanceof Error ? thrown : new Error(String(thrown));
       },
     );
   }

@@ -58,16 +58,17 @@ export class TopologyModel {
     return model;
   }
 
-  decide(request: TopologyRequest): TopologyDecision {
+  /** @param term Of the leader that decides. */
+  decide(request: TopologyRequest, term?: number): TopologyDecision {
     const before = JSON.stringify(stateToJson(this.state));
-    const decision = decideRequest(this.state, request, shardIdOf);
+    const decision = decideRequest(this.state, request, shardIdOf, term);
     assert(JSON.stringify(stateToJson(this.state)) === before, "deciding changes nothing");
     return decision;
   }
 
   /** Decides, and applies what came of it. */
-  ask(request: TopologyRequest, cause = "a test"): TopologyDecision {
-    const decision = this.decide(request);
+  ask(request: TopologyRequest, cause = "a test", term?: number): TopologyDecision {
+    const decision = this.decide(request, term);
     if ("rejection" in decision) return decision;
     const { state } = this;
     const before = JSON.stringify(stateToJson(state));
@@ -81,7 +82,12 @@ export class TopologyModel {
 
   /** Asks for what must be granted. @returns The outcome. */
   grant(request: TopologyRequest): readonly string[] {
-    const decision = this.ask(request);
+    return this.grantIn(undefined, request);
+  }
+
+  /** The same of a leader of some term. */
+  grantIn(term: number | undefined, request: TopologyRequest): readonly string[] {
+    const decision = this.ask(request, "a test", term);
     assert(!("rejection" in decision), `granted: ${"rejection" in decision ? decision.rejection : ""}`);
     return decision.outcome;
   }

@@ -23,19 +23,13 @@ class Leader {
   readonly admission: Admission;
 
   constructor() {
-    const leader = this;
-    const machine = {
-      get term() {
-        return leader.term;
-      },
-      get log() {
-        return leader.log;
-      },
-      get configuration() {
-        return { members: leader.members };
-      },
-      leader: "other/1",
-    };
+    const machine = (): Raft =>
+      ({
+        term: this.term,
+        log: this.log,
+        configuration: { members: this.members },
+        leader: "other/1",
+      }) as unknown as Raft;
     const state = {
       standingOf: (id: string) => this.standings.get(id) ?? "member",
       introduce: (id: string) => {
@@ -47,7 +41,7 @@ class Leader {
     this.admission = new Admission({
       group: () => "g",
       peer: () => "self/1",
-      machine: () => machine as unknown as Raft,
+      machine,
       isReady: () => this.isReady,
       state: () => state,
       known: new KnownPeers(),

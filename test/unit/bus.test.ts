@@ -310,17 +310,23 @@ describe("a stranger", () => {
     expect(told).toHaveLength(101);
   });
 
-  test("finds no room beyond the bound of links, until one has gone", async () => {
+  test("finds no room beyond the bound of links, and takes none from those that have proved themselves", async () => {
     const world = new BusWorld();
     await world.add(A, { maxLinks: 3 });
     const raws = [];
     for (const _ of upTo(5)) raws.push(await world.say(A, hello()));
-    expect(raws.map(({ isClosed }) => isClosed)).toEqual([false, false, false, true, true]);
+    expect(raws.map(({ isClosed }) => isClosed)).toEqual([true, true, false, false, false]);
     expect(world.bus(A).links()).toHaveLength(3);
-    raws[1]?.close();
-    await world.simulation.runFor(50);
-    expect((await world.join(A, numbered(4))).stream.isClosed).toBe(false);
-    expect(world.numbers(A)).toEqual([4]);
+    expect(world.logged("and it has proved nothing yet")).toHaveLength(1);
+    // Whoever proves itself gets in beside them, and stays however many come.
+    const members = [await world.join(A, numbered(4)), await world.join(A, numbered(5))];
+    for (const _ of upTo(5)) raws.push(await world.say(A, hello()));
+    expect(members.map(({ stream }) => stream.isClosed)).toEqual([false, false]);
+    expect(world.numbers(A)).toEqual([4, 5]);
+    // Of those that all have proved themselves the first ones stay.
+    expect((await world.join(A, numbered(6))).stream.isClosed).toBe(false);
+    expect((await world.join(A, numbered(7))).stream.isClosed).toBe(true);
+    expect(world.numbers(A)).toEqual([4, 5, 6]);
   });
 });
 
@@ -371,8 +377,29 @@ describe("a node that cannot be reached", () => {
       }
       expect(times.length).toBeLessThan(16);
       expect(world.logged("bus link lost")).toHaveLength(listens ? 1 : 0);
+      expect(world.logged("did not answer as a node does; the port for nodes is")).toHaveLength(listens ? 1 : 0);
     });
   }
+
+  test("since none listens there is told of once, also when nobody had been there at all before", async () => {
+    const world = new BusWorld();
+    world.simulation.addHost(B, async ({ network }) => {
+      const ending = { data: (stream: Stream) => stream.destroy(), writable: () => undefined, closed: () => undefined };
+      await network.listen({ host: B, port: BUS_PORT, accept: () => ending });
+    });
+    world.simulation.crash(B);
+    const bus = await world.add(A);
+    for (const at of upTo(6000)) {
+      if (at === 3000) {
+        expect(world.logged("bus link lost")).toEqual([]);
+        world.simulation.restart(B);
+      }
+      bus.send(addressOf(B), BusChannel.consensus, numbered(at));
+      await world.simulation.runFor(1);
+    }
+    expect(world.logged("bus link lost")).toHaveLength(1);
+    expect(world.logged("did not answer as a node does")).toHaveLength(1);
+  });
 
   test("is reached again within the longest pause after it has come back", async () => {
     const world = new BusWorld();

@@ -71,7 +71,7 @@ describe("Command", () => {
       flags: ["write", "denyoom", "fast"],
       subcommands: [{ ...make("inner").specification }],
     });
-    expect(command.bits).toBe(CommandBits.write | CommandBits.denyOom | CommandBits.quick);
+    expect(command.bits).toBe(CommandBits.write | CommandBits.denyOom | CommandBits.quick | CommandBits.aboutKeys);
     expect(command.subcommands?.get("inner")?.fullName).toBe("outer|inner");
   });
 

@@ -141,6 +141,16 @@ describe("nodes", () => {
     await world.whole();
     expect(world.failover("a")).toMatchObject({ leaseState: "none", leaseEndsAtMs: Number.POSITIVE_INFINITY });
     expect(await world.run("a", "set key 1")).toBe("OK");
+    // Another one joins: it serves on, under a lease that it grants itself.
+    let isServed = true;
+    world.simulation.check("it serves all the time", () => {
+      isServed &&= !world.isUp("a") || world.node("a").replyGate.isLeased();
+    });
+    await world.join("j", "a");
+    await world.until("a lease", () => world.failover("a").leaseState === "held");
+    await world.simulation.runFor(3000);
+    expect(isServed).toBe(true);
+    expect(await world.run("a", "set key 2")).toBe("OK");
   });
 
   test("that are primaries have a lease all the time, and serve", async () => {
@@ -181,6 +191,7 @@ describe("a primary that is cut off", () => {
       await world.change("a", { type: "change-setting", name: "partition-policy", value: policy });
       await world.until("a lease", () => world.isHeld("a"));
       expect(await world.run("a", "set key 1")).toBe("OK");
+      expect(await world.run("a", "cluster info")).toContain("cluster_state:ok");
       const cut = world.simulation.isolate([world.hostOf("a")]);
       await world.until("no lease", () => !world.isHeld("a"), 1010);
       const refusal = await world.run("a", "set key 2");
@@ -191,12 +202,37 @@ describe("a primary that is cut off", () => {
       expect(await world.run("a", "dbsize")).toBe(policy === "deny" ? refusal : "1");
       expect(await world.run("a", "flushall")).toBe(refusal);
       expect(await world.run("a", "ping")).toBe("PONG");
+      // Long before the others, who own no slots, count as gone.
+      expect(await world.run("a", "cluster info")).toContain("cluster_state:fail");
       expect(world.failover("a").leaseState).toBe(policy === "deny" ? "lapsed" : "stale-reads");
       expect(world.node("a").replyGate.isLeased()).toBe(policy !== "deny");
       cut.heal();
       await world.until("a lease", () => world.isHeld("a"));
       expect(await world.run("a", "get key")).toBe("1");
       expect(await world.run("a", "set key 3")).toBe("OK");
+      expect(await world.run("a", "cluster info")).toContain("cluster_state:ok");
     });
   }
+});
+
+test("a primary that does not hear its leader, which hears it, has no lease, and is replaced", async () => {
+  const world = new FailoverWorld({ slots: { b: ["0-16383"] } });
+  await world.whole();
+  expect(world.leader).toBe("a");
+  await world.follow("a", "c");
+  await world.until("a lease", () => world.isHeld("b"));
+  world.simulation.cutOneWay([world.hostOf("a")], [world.hostOf("b")]);
+  await world.until("no lease", () => !world.isHeld("b"), 1010);
+  await world.until("another to serve", () => world.primary("a") !== "b" && world.isRunning(world.primary("a")), 8000);
+});
+
+test("a primary whose leaseMs is another than the leader's gets no lease, and says why", async () => {
+  const settingsOf = (name: string) => ({ plugins: { failover: name === "b" ? { leaseMs: 2000 } : {} } });
+  const world = new FailoverWorld({ settingsOf });
+  await world.until("a lease", () => world.isHeld("c"));
+  await world.simulation.runFor(2000);
+  expect(world.failover("b").leaseState).toBe("lapsed");
+  expect(await world.run("b", "info failover")).toContain(
+    "lease_refusal:its setting plugins.failover.leaseMs is 2000, and the leader's is 1000: it must be the same on all nodes",
+  );
 });

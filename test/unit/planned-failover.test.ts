@@ -32,6 +32,35 @@ describe("CLUSTER FAILOVER", () => {
     expect(await world.run("c", "get key")).toBe("nil");
   });
 
+  test("to the node that leads the log: it has its lease in the moment that it knows", async () => {
+    const world = await startShard();
+    await world.simulation.runFor(500);
+    expect(await world.run("a", "cluster failover")).toBe("OK");
+    await world.until("a to know", () => world.primary("a") === "a", 50);
+    expect(world.isRunning("a")).toBe(true);
+  });
+
+  test("has the new primary hold what comes before its lease, and not refuse it: others know already, and send clients there", async () => {
+    const world = await startShard();
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("c to know", () => world.primary("c") === "c", 50);
+    expect(world.failover("c").leaseState).toBe("lapsed");
+    expect(await world.run("c", "set key value")).toBe("OK");
+    expect(world.failover("c").leaseState).toBe("held");
+  });
+
+  test("holds for no longer than a lease: a new primary that gets none refuses", async () => {
+    const world = await startShard();
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("c to know", () => world.primary("c") === "c", 50);
+    const beganAtMs = world.simulation.nowMs;
+    for (const name of ["a", "b"]) world.crash(name, "power");
+    expect(await world.run("c", "set key value")).toStartWith(
+      "CLUSTERDOWN The cluster is down: this node has no lease",
+    );
+    expect(world.simulation.nowMs - beganAtMs).toBeWithin(900, 1500);
+  });
+
   test("asks the right questions first, in Redis' words", async () => {
     const world = await startShard();
     expect(await world.run("b", "cluster failover")).toBe("ERR You should send CLUSTER FAILOVER to a replica");
@@ -266,27 +295,59 @@ describe("a primary that is told to stop", () => {
   });
 });
 
+/** Counts at a node, until it is told to stop or sent away. @returns What it was answered. */
+async function count(world: FailoverWorld, name: string): Promise<readonly string[]> {
+  const client = localClient(world.node(name));
+  const replies: string[] = [];
+  for (let isOver = false; !isOver;) {
+    const reply = await client.run("incr key");
+    replies.push(reply);
+    isOver = reply.includes(" ");
+    // Replies may come in the same moment: time has to pass.
+    await new Promise<void>((resolve) => void world.simulation.after(1, "a client", resolve));
+  }
+  return replies;
+}
+
 describe("with keys that are replicated", () => {
+  test("a primary that is told to stop hands over, and no client sees an error but MOVED", async () => {
+    const world = await startShard({ isReal: true });
+    await world.simulation.runFor(500);
+    const counting = count(world, "b");
+    await world.simulation.runFor(50);
+    const stopping = world.node("b").stop();
+    const replies = await world.simulation.settle("the last reply", counting, 2000);
+    expect(replies.at(-1)).toStartWith("MOVED ");
+    await world.simulation.settle("the end", stopping, 5000);
+    const heir = world.primary("a");
+    expect(heir).not.toBe("b");
+    await world.until("it to serve", () => world.isRunning(heir));
+    expect(await world.run(heir, "get key")).toBe(present(replies.at(-2), "it was written"));
+  });
+
+  test("a primary that is killed is replaced, with every write that was acknowledged", async () => {
+    const world = await startShard({ isReal: true });
+    const counting = count(world, "b");
+    await world.simulation.runFor(200);
+    world.crash("b");
+    // The client's process was the node's: what it was answered last is not known to it any more.
+    void counting;
+    await world.until(
+      "another to serve",
+      () => world.primary("a") !== "b" && world.isRunning(world.primary("a")),
+      1500,
+    );
+    expect(Number(await world.run(world.primary("a"), "get key"))).toBeGreaterThan(100);
+  });
+
   test("a planned failover loses nothing, and no client sees an error but MOVED", async () => {
     const world = await startShard({ isReal: true });
     await world.until("all in sync", () => world.shard("a").inSync.length === 3);
     expect(await world.run("b", "set key 1")).toBe("OK");
-    const client = localClient(world.node("b"));
-    const replies: string[] = [];
-    let isOver = false;
-    const write = async (): Promise<void> => {
-      while (!isOver) {
-        const reply = await client.run("incr key");
-        replies.push(reply);
-        isOver = reply.includes(" ");
-        // Replies may come in the same moment: time has to pass.
-        await new Promise<void>((resolve) => void world.simulation.after(1, "a client", resolve));
-      }
-    };
-    const writing = write();
+    const counting = count(world, "b");
     await world.simulation.runFor(50);
     expect(await world.run("c", "cluster failover")).toBe("OK");
-    await world.simulation.settle("the last reply", writing, 2000);
+    const replies = await world.simulation.settle("the last reply", counting, 2000);
     expect(replies.at(-1)).toStartWith("MOVED ");
     expect(replies.length).toBeGreaterThan(5);
     await world.until("c to serve", () => world.isRunning("c"));

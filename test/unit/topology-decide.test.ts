@@ -573,6 +573,14 @@ describe("members of shards", () => {
     });
   });
 
+  test("another start of a primary that was in sync alone leads another epoch: its log begins anew", () => {
+    const { model, change } = shardOfFour(3);
+    model.grant(change("a", ""));
+    const { primaryEpoch } = model.shard("a");
+    model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
+    expect(model.shard("a").primaryEpoch).toBeGreaterThan(primaryEpoch);
+  });
+
   test("a primary without replicas begins again with what it has, and a shard of the founding list has lost nothing", () => {
     const model = TopologyModel.of("a");
     model.assign("a", range(0, 9));

@@ -23,7 +23,7 @@ test("a witness is a node of the map and has no shard", async () => {
 
 test("a witness without a data directory, or with slots, is refused in a sentence", async () => {
   const without = await start("w", [DATA, WITNESS]).catch((thrown: unknown) => String(thrown));
-  expect(without).toContain('Node "w" is a witness: it needs a data directory (--data-dir)');
+  expect(without).toContain("This node is a witness: it needs a data directory (--data-dir)");
   const withSlots = await start("a", [
     { ...DATA, slots: [] },
     { ...WITNESS, slots: ["5"] },

@@ -274,8 +274,8 @@ export function hasLostData(state: TopologyState, { primary, primaryIncarnation 
 function restarted(state: TopologyState, id: NodeId, hasEarlier: boolean): TopologyState {
   for (const shard of state.shards.values()) {
     if (shard.primary === id) {
-      // Where nobody else holds anything either it begins with what it has.
-      const isHolder = !hasEarlier || [...shard.inSync, ...shard.eligible].every((each) => each === id);
+      // Where there is nobody else it begins with what it has. With replicas somebody decides, if none of them is in a set: one may have nearly everything.
+      const isHolder = !hasEarlier || shard.replicas.length === 0;
       return changeShard(state, shard.id, ({ primaryIncarnation, primaryEpoch }) => ({
         primaryIncarnation: isHolder ? state.version : primaryIncarnation,
         // Its log begins anew, too: a place in the one before must not be taken for one in this.

@@ -23,7 +23,8 @@ const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
   formation: runFormation,
   sole: (seed) => runFormation(seed, { isSole: true }),
   meeting: runMeeting,
-  replication: runReplication,
+  replication: (seed) => runReplication(seed),
+  failover: (seed) => runReplication(seed, { hasFailover: true }),
   swim: runSwim,
 };
 

@@ -10,7 +10,17 @@ export interface Mutant {
   readonly replace: string;
   /** What finds it: machines alone (`raft-world.ts` for Raft, `swim-run.ts` for membership), or whole nodes (`cluster-run.ts` and its like). */
   readonly run:
-    "raft" | "swim" | "cluster" | "forget" | "reset" | "recover" | "formation" | "sole" | "meeting" | "replication";
+    | "raft"
+    | "swim"
+    | "cluster"
+    | "forget"
+    | "reset"
+    | "recover"
+    | "formation"
+    | "sole"
+    | "meeting"
+    | "replication"
+    | "failover";
   /** It must be found within so many seeds, counted from 1. */
   readonly withinSeeds: number;
 }

@@ -6,6 +6,7 @@
  */
 
 import type { Mutant } from "./mutant.ts";
+import { FAILOVER_MUTANTS } from "./failover-mutants.ts";
 import { REPLICATION_MUTANTS } from "./replication-mutants.ts";
 
 const MACHINE = "src/protocol/raft/machine.ts";
@@ -153,8 +154,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "reads-without-asking",
     breaks: "A leader confirms that it leads before it tells a read index (dissertation, 6.4).",
     file: LEADER,
-    find: "this.voters.map((id) => (id === self ? this.#round : (this.progress.get(id)?.round ?? 0))),",
-    replace: "this.voters.map(() => this.#round),",
+    find: "majorityValue(this.voters.map((id) => (id === self ? this.#round : (this.progress.get(id)?.round ?? 0))));",
+    replace: "majorityValue(this.voters.map(() => (self === undefined ? 0 : this.#round)));",
     run: "raft",
     withinSeeds: 2000,
   },
@@ -566,5 +567,6 @@ export const MUTANTS: readonly Mutant[] = [
     run: "meeting",
     withinSeeds: 100,
   },
+  ...FAILOVER_MUTANTS,
   ...REPLICATION_MUTANTS,
 ];

@@ -1,0 +1,83 @@
+/**
+ * Shards with replicas under faults: fixed seeds, and the same run on two engines. What the first runs found has tests of its own (`reply-gate.test.ts`,
+ * `shard-primary.test.ts`, `topology-state.test.ts`): their seeds draw other runs by now.
+ */
+import { describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { runReplication } from "./replication-run.ts";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const DENO = `${ROOT}node_modules/.bin/deno`;
+
+/** Nothing here is timed: a machine that is busy takes longer. */
+const LIMIT_MS = 240_000;
+
+describe("shards with replicas", () => {
+  test(
+    "lose nothing that a client was told of, and their members are equal at equal places (seeds 1 to 25)",
+    async () => {
+      const sum = { answered: 0, killed: 0, promoted: 0, cutOff: 0, planned: 0, moved: 0, lost: 0, compared: 0 };
+      for (let seed = 1; seed <= 25; seed += 1) {
+        const result = await runReplication(seed);
+        for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += result[name];
+      }
+      // A run in which nothing was written, lost or compared has tested nothing.
+      expect(sum.answered).toBeGreaterThan(5000);
+      expect(sum.killed).toBeGreaterThan(5);
+      expect(sum.promoted).toBeGreaterThan(10);
+      expect(sum.cutOff).toBeGreaterThan(3);
+      expect(sum.planned).toBeGreaterThan(5);
+      expect(sum.moved).toBeGreaterThan(3);
+      expect(sum.compared).toBeGreaterThan(500);
+      expect(sum.lost).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "do the same when they fail over by themselves (seeds 1 to 15)",
+    async () => {
+      const sum = { answered: 0, primaries: 0, lost: 0, compared: 0 };
+      for (let seed = 1; seed <= 15; seed += 1) {
+        const result = await runReplication(seed, { hasFailover: true });
+        for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += result[name];
+      }
+      expect(sum.answered).toBeGreaterThan(3000);
+      expect(sum.primaries).toBeGreaterThan(5);
+      expect(sum.compared).toBeGreaterThan(300);
+      expect(sum.lost).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "give the same trace for the same seed, and another one for another",
+    async () => {
+      const first = await runReplication(7);
+      expect((await runReplication(7)).traceHash).toBe(first.traceHash);
+      expect((await runReplication(8)).traceHash).not.toBe(first.traceHash);
+    },
+    LIMIT_MS,
+  );
+
+  test.skipIf(!existsSync(DENO) && process.env["BUNCH_STRICT"] !== "1")(
+    "give the same trace on Deno",
+    async () => {
+      const script = [
+        "run",
+        "--allow-all",
+        "--no-check",
+        "test/simulation/sim.ts",
+        "--run",
+        "replication",
+        "--seed",
+        "7",
+      ];
+      const child = Bun.spawn([DENO, ...script], { cwd: ROOT, stdout: "pipe", stderr: "pipe" });
+      const output = (await new Response(child.stdout).text()) + (await new Response(child.stderr).text());
+      expect(output).toContain(`trace ${(await runReplication(7)).traceHash}`);
+    },
+    LIMIT_MS,
+  );
+});

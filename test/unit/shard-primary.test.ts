@@ -1,0 +1,197 @@
+/** A shard's primary against replicas that say what the test has them say. */
+import { beforeEach, describe, expect, test } from "bun:test";
+import { MAX_FRAME_BYTES } from "../../src/bus/incoming-link.ts";
+import { ArgumentList } from "../../src/codec/resp-parser.ts";
+import type { ReplicationMessage } from "../../src/codec/replication-codec.ts";
+import type { ShardRecord } from "../../src/contracts/topology.ts";
+import { ReplyGate } from "../../src/reply-gate.ts";
+import { type PrimaryHost, ShardPrimary } from "../../src/replication/primary.ts";
+import { ShardLog } from "../../src/replication/shard-log.ts";
+import { SlotFill } from "../../src/replication/slot-fill.ts";
+import { Store } from "../../src/store/store.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+
+const MEBIBYTE = 1024 * 1024;
+const LOST_MS = 200;
+
+class World implements PrimaryHost {
+  readonly self = "a";
+  readonly gate = new ReplyGate(createBunWorld().clock);
+  readonly log = new ShardLog();
+  readonly events = { debug() {}, info() {}, warn() {}, error() {} };
+  readonly settings = {
+    lagMs: 1000,
+    lostMs: LOST_MS,
+    joinMs: LOST_MS,
+    heartbeatMs: 100,
+    ringBytes: MEBIBYTE,
+    windowBytes: 8 * MEBIBYTE,
+  };
+  readonly keyspace = new Store({ seed: 1, random: () => 0 });
+  readonly sent: { readonly to: string; readonly message: ReplicationMessage }[] = [];
+  readonly asked: { readonly inSync: readonly string[]; readonly eligible: readonly string[] }[] = [];
+  releases = 0;
+  now = 0;
+  #soon: (() => void)[] = [];
+
+  nowMs(): number {
+    return this.now;
+  }
+
+  soon(callback: () => void): void {
+    this.#soon.push(callback);
+  }
+
+  after(): void {}
+
+  send(to: string, message: ReplicationMessage): boolean {
+    this.sent.push({ to, message });
+    return true;
+  }
+
+  startFill(): SlotFill {
+    return new SlotFill(this.keyspace, [{ first: 0, last: 16_383 }], () => this.now);
+  }
+
+  fillEnded(): void {}
+
+  changeSets(
+    _shard: ShardRecord,
+    sets: { readonly inSync: readonly string[]; readonly eligible: readonly string[] },
+  ): Promise<string | undefined> {
+    this.asked.push(sets);
+    // Never known.
+    return new Promise(() => undefined);
+  }
+
+  release(): void {
+    this.releases += 1;
+  }
+
+  /** Runs what is due, until nothing is. */
+  turn(): void {
+    for (let due = this.#soon; due.length > 0; due = this.#soon) {
+      this.#soon = [];
+      for (const callback of due) callback();
+    }
+  }
+
+  /** What was said to a replica, by kinds. */
+  saidTo(to: string): readonly string[] {
+    return this.sent.filter((each) => each.to === to).map(({ message }) => message.type);
+  }
+}
+
+const SHARD: ShardRecord = {
+  id: "s",
+  primary: "a",
+  primaryIncarnation: 1,
+  replicas: ["b"],
+  inSync: ["a", "b"],
+  eligible: [],
+  slots: [{ first: 0, last: 16_383 }],
+  primaryEpoch: 1,
+  version: 5,
+};
+
+let world: World;
+beforeEach(() => {
+  world = new World();
+});
+
+const write = (primary: ShardPrimary, bytes: number): void => {
+  primary.effect({ slot: 3, args: ArgumentList.of(["SET", "k", "x".repeat(bytes)].map(encode)), isContinued: false });
+  world.turn();
+};
+
+const hello = (
+  session: number,
+  position?: { epoch: number; sequence: number },
+): Parameters<ShardPrimary["hello"]>[1] => ({
+  type: "hello",
+  session,
+  shard: "s",
+  epoch: 1,
+  start: `start ${session}`,
+  position,
+});
+
+describe("a shard's primary", () => {
+  test("commits what all in sync have acknowledged, and no more", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    write(primary, 10);
+    expect(world.gate.committed).toBe(1);
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 10 });
+    expect(world.gate.committed).toBe(2);
+  });
+
+  test("is full while a member in sync lacks what is above the ring, however long one entry is, and not after", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    write(primary, 3 * MEBIBYTE);
+    expect(primary.isFull).toBe(true);
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 0 });
+    world.turn();
+    expect([primary.isFull, world.releases]).toStrictEqual([false, 1]);
+  });
+
+  test("ends the session of a member whose link broke, so that it says hello again, and does not drop it then", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.linkLost("b");
+    expect(world.saidTo("b").at(-1)).toBe("refused");
+    primary.hello("b", hello(2, { epoch: 1, sequence: 1 }));
+    for (world.now = 0; world.now < 5 * LOST_MS; world.now += 50) primary.tick();
+    expect(world.asked).toStrictEqual([]);
+  });
+
+  test("asks for a set without a member whose link does not come back", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.linkLost("b");
+    for (world.now = 0; world.now <= LOST_MS; world.now += 50) primary.tick();
+    expect(world.asked).toStrictEqual([{ inSync: ["a"], eligible: [] }]);
+    // It counts until it is agreed that it is out.
+    write(primary, 10);
+    expect(world.gate.committed).toBe(1);
+    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
+    expect(world.gate.committed).toBe(2);
+  });
+
+  test("has a member that must be filled leave both sets, also below the minimum and if its link broke before", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 2, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.linkLost("b");
+    // It has something of an epoch that this log does not know.
+    primary.hello("b", hello(2, { epoch: 0, sequence: 7 }));
+    expect(world.saidTo("b").at(-1)).toBe("refused");
+    expect(world.asked).toStrictEqual([{ inSync: ["a"], eligible: [] }]);
+  });
+
+  test("counts nothing that an earlier start of a member has acknowledged", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    write(primary, 10);
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 10 });
+    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
+    primary.hello("b", hello(2));
+    expect(primary.replicas.map(({ state, acknowledged }) => [state, acknowledged])).toStrictEqual([["filling", 0]]);
+  });
+
+  test("sends a replica that it fills effects of any length, in pieces that the bus takes", () => {
+    const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1));
+    // The slots were offered: their effects go over.
+    world.turn();
+    write(primary, 6 * MEBIBYTE);
+    const lengths = world.sent.flatMap(({ message }) => (message.type === "effects" ? [message.bytes.length] : []));
+    expect(Math.max(...lengths)).toBeLessThan(MAX_FRAME_BYTES);
+    expect(lengths.reduce((sum, length) => sum + length, 0)).toBeGreaterThan(6 * MEBIBYTE);
+    expect(world.saidTo("b")).not.toContain("level");
+  });
+});
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
