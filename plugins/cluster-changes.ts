@@ -15,7 +15,7 @@
  * not seen to let its slots go, serves them until then, beside whoever has them from here on: stop it, or wait for it.
  *
  * CLUSTER RESET makes this node a cluster by itself, without slots, once the cluster that it belonged to has let it go. SOFT keeps its id, HARD draws
- * another one. Without a data directory that holds until the next start, which is as the settings say; with one for good: a list of nodes in the settings is
+ * another one. A primary with keys is not reset; a replica's are a copy, and go. Without a data directory that holds until the next start, which is as the settings say; with one for good: a list of nodes in the settings is
  * not about the node any more.
  */
 import { integerArgument } from "../src/arguments.ts";
@@ -282,13 +282,15 @@ export default definePlugin({
       const problem = await topology.beginAlone(isHard ? randomId(context.world.random) : id, isHard ? 0 : epoch);
       return problem === undefined ? {} : { error: `CLUSTERDOWN ${problem}; send CLUSTER RESET again` };
     };
+    /** What it holds is a copy, which is dropped when it leaves its shard. */
+    const isReplica = (): boolean => topology.selfShard?.replicas.includes(topology.self.id) === true;
     let isResetting = false;
     const reset = (call: Call): void => {
       if (call.count > 3) {
         refuseExtraArguments(call);
       } else if (call.count === 3 && !call.is(2, "HARD") && !call.is(2, "SOFT")) {
         call.reply.error(SYNTAX_ERROR);
-      } else if (keyspace.size > 0) {
+      } else if (keyspace.size > 0 && !isReplica()) {
         call.reply.error("ERR CLUSTER RESET can't be called with master nodes containing keys");
       } else if (isResetting) {
         call.reply.error("ERR the node is being reset already");

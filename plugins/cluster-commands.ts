@@ -2,8 +2,12 @@
  * cluster-commands: `CLUSTER`: what clients and redis-cli ask about nodes, shards and slots.
  *
  * Promises: the formats that clients parse are Redis' to the byte, and the same map always reads the same. Everything is read from the
- * services `topology` (who owns what) and `keyspace` (what is in the slots of this node); which nodes are there from `membership`, links from `bus`, and whether
- * this node may serve from `failover`. Without these three every node counts as there, and this one as serving.
+ * services `topology` (who owns what) and `keyspace` (what is in the slots of this node); which nodes are there from `membership`, links from `bus`, and who may
+ * serve from `failover`. Without these three every node counts as there, and as serving.
+ *
+ * `cluster_state` is `ok` if every slot has a primary that serves it, as far as this node knows, and this node is in the cluster; else `fail`, and fields
+ * `cluster_fail_...` say why. Replicas are told to clients (CLUSTER SLOTS), and are `online` (CLUSTER SHARDS), once they have all that their shard holds; `loading`
+ * before. How far a copy has got is known of this node's own shard: of other shards' members the offset is 0.
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
@@ -15,6 +19,7 @@ import { busService } from "../src/contracts/bus.ts";
 import { failoverService } from "../src/contracts/failover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type MemberHealth, membershipService } from "../src/contracts/membership.ts";
+import { type ReplicaHealth, replicationService } from "../src/contracts/replication.ts";
 import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
 import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -52,6 +57,9 @@ function reachable(node: NodeRecord, localAddress: string): NodeRecord {
 /** What is known of a node. */
 type HealthOf = (nodeId: string) => MemberHealth | undefined;
 
+/** Shards whose reasons CLUSTER INFO tells; of more it tells how many there are. */
+const MAX_REASONS = 20;
+
 /** Whether a node counts as failed, in Redis' sense. */
 function isGone(health: MemberHealth | undefined): boolean {
   return health?.state === "down" || health?.state === "left";
@@ -76,7 +84,9 @@ function formatNodes(
       const isReplica = shard !== undefined && shard.primary !== node.id;
       const health = node.id === self.id ? undefined : healthOf?.(node.id);
       const failure = isGone(health) ? ",fail" : health?.state === "suspect" ? ",fail?" : "";
-      const flags = `${node.id === self.id ? "myself," : ""}${isReplica ? "slave" : "master"}${failure}`;
+      // It lets its machine choose the port, and has not started yet.
+      const place = node.id !== self.id && node.port === 0 ? ",noaddr" : "";
+      const flags = `${node.id === self.id ? "myself," : ""}${isReplica ? "slave" : "master"}${failure}${place}`;
       const name = hostNameOf(node);
       const host = `${node.host}:${node.port}@${node.busPort}${name === undefined ? "" : `,${name}`}`;
       const slots =
@@ -103,10 +113,10 @@ export default definePlugin({
   name: "cluster-commands",
   summary: "CLUSTER: tells about nodes, shards and slots.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { membership: membershipService, bus: busService, failover: failoverService },
+  uses: { membership: membershipService, bus: busService, failover: failoverService, replication: replicationService },
   setup(context) {
     const { topology, keyspace } = context.requires;
-    const { membership, bus, failover } = context.uses;
+    const { membership, bus, failover, replication } = context.uses;
     const { clock } = context.world;
 
     const healthOf: HealthOf = (nodeId) => membership?.member(nodeId);
@@ -125,23 +135,53 @@ export default definePlugin({
       return slot >= 0 && slot < SLOT_COUNT ? slot : Number.NaN;
     };
 
-    /** Whether this node may serve what the map says is its own: the cluster has it as a member in this start, and its lease has not run out. */
-    const isServing = (): boolean => {
-      if (!topology.isMember || topology.self.start !== context.node.runId) return false;
-      const lease = failover?.leaseState;
-      return lease !== "lapsed" && lease !== "stale-reads";
+    const hasLease = (): boolean => failover?.leaseState !== "lapsed" && failover?.leaseState !== "stale-reads";
+    /** Why nobody serves a shard's slots, as far as this node knows; `undefined`: its primary does. */
+    const whyNotServed = ({ id, primary, primaryIncarnation }: ShardRecord): string | undefined => {
+      const node = topology.node(primary);
+      const words = `primary ${node?.name || primary}`;
+      const health = healthOf(primary);
+      if (isGone(health)) return `${words} is ${health?.state ?? "gone"}: ${health?.reason ?? ""}`;
+      if (node?.incarnation === 0) return `${words} has not started yet`;
+      if (node?.incarnation !== primaryIncarnation) return `${words} has restarted and lost what the shard held`;
+      if (primary === topology.self.id) return hasLease() ? undefined : `${words}, this node, has no lease`;
+      // Who leads hears of it before anybody counts as gone: what is wrong is nobody's loss while the lease may run.
+      const leaseEndsAtMs = failover?.promisedUntilMs(primary) ?? Number.POSITIVE_INFINITY;
+      return leaseEndsAtMs > clock.monotonicMs() ? undefined : failover?.reasons.get(id);
+    };
+    /** What keeps the cluster from being well, by what it is about. */
+    const failuresOf = (
+      assigned: number,
+      failing: readonly { readonly shard: ShardRecord; readonly reason: string }[],
+    ): readonly (readonly [about: string, reason: string])[] => {
+      const { waitingFor } = topology;
+      const free = SLOT_COUNT - assigned;
+      const shown = failing.slice(0, MAX_REASONS);
+      return [
+        ...(waitingFor === undefined ? [] : [["node", `this node waits for ${waitingFor}`] as const]),
+        ...(free === 0 ? [] : [["slots", `${free} ${free === 1 ? "slot is" : "slots are"} nobody's`] as const]),
+        ...shown.map(({ shard, reason }) => [`shard_${shard.id}`, reason] as const),
+        ...(failing.length === shown.length ? [] : [["more", `${failing.length - shown.length} more shards`] as const]),
+      ];
     };
 
     const info = (call: Call): void => {
       const { map } = topology;
       const assigned = countSlots(map.shards);
-      const suspected = countSlots(map.shards.filter(({ primary }) => healthOf(primary)?.state === "suspect"));
-      const failed = countSlots(map.shards.filter(({ primary }) => !isThere(primary)));
+      const failing = map.shards.flatMap((shard) => {
+        const reason = shard.slots.length === 0 ? undefined : whyNotServed(shard);
+        return reason === undefined ? [] : [{ shard, reason }];
+      });
+      const isFailing = new Set(failing.map(({ shard }) => shard));
+      const suspects = map.shards.filter((shard) => healthOf(shard.primary)?.state === "suspect");
+      const suspected = countSlots(suspects.filter((shard) => !isFailing.has(shard)));
+      const failed = countSlots(failing.map(({ shard }) => shard));
+      const failures = failuresOf(assigned, failing);
       const messages = membership?.status;
       const epoch = Math.max(0, ...map.shards.map((shard) => shard.primaryEpoch));
       const fields: readonly (readonly [string, string | number])[] = [
         // As in Redis: a cluster that does not serve every slot is not well, and a node that is cut off from it says so.
-        ["cluster_state", assigned === SLOT_COUNT && failed === 0 && isServing() ? "ok" : "fail"],
+        ["cluster_state", failures.length === 0 ? "ok" : "fail"],
         ["cluster_slots_assigned", assigned],
         ["cluster_slots_ok", assigned - suspected - failed],
         ["cluster_slots_pfail", suspected],
@@ -154,6 +194,7 @@ export default definePlugin({
         ["cluster_stats_messages_received", messages?.receivedMessages ?? 0],
         ["total_cluster_links_buffer_limit_exceeded", 0],
         ["cluster_map_version", map.version],
+        ...failures.map(([about, reason]) => [`cluster_fail_${about}`, reason] as const),
       ];
       call.reply.verbatim("txt", fields.map(([name, value]) => `${name}:${value}\r\n`).join(""));
     };
@@ -173,6 +214,29 @@ export default definePlugin({
     const selfFor = (call: Call): NodeRecord => reachable(topology.self, call.client.transport.localAddress);
     const membersOf = (shard: ShardRecord, self: NodeRecord): readonly NodeRecord[] =>
       [shard.primary, ...shard.replicas].flatMap((id) => (id === self.id ? self : (topology.node(id) ?? [])));
+    /**
+     * Whether a member has all that its shard holds. A replica's own primary knows it best, and of the others the map says who is in sync: one that is not may have all
+     * but the last second's, or nothing.
+     */
+    const isWhole = ({ primary, inSync, eligible }: ShardRecord, id: string): boolean => {
+      if (id === primary || inSync.includes(id) || eligible.includes(id)) return true;
+      if (id === topology.self.id) return replication?.position !== undefined;
+      return primary === topology.self.id && replicaHealth(id)?.state === "following";
+    };
+    const replicaHealth = (id: string): ReplicaHealth | undefined =>
+      replication?.replicas.find(({ nodeId }) => nodeId === id);
+    const offsetOf = (shard: ShardRecord, id: string): number => {
+      const self = topology.self.id;
+      if (replication === undefined) return 0;
+      if (id === self) return replication.position?.sequence ?? 0;
+      if (shard.primary === self) return replicaHealth(id)?.acknowledged ?? 0;
+      // A replica knows of its primary what that has told it to be committed.
+      return id === shard.primary && shard.replicas.includes(self) ? replication.committed : 0;
+    };
+    const healthWord = (shard: ShardRecord, id: string): "online" | "loading" | "fail" => {
+      if (!isThere(id) || (id === shard.primary && whyNotServed(shard) !== undefined)) return "fail";
+      return isWhole(shard, id) ? "online" : "loading";
+    };
     const slots = (call: Call): void => {
       const ranges = topology.map.shards
         .flatMap((shard) => shard.slots.map((range) => ({ shard, range })))
@@ -180,8 +244,10 @@ export default definePlugin({
       const self = selfFor(call);
       call.reply.array(ranges.length);
       for (const { shard, range } of ranges) {
-        // As in Redis: replicas that are gone are not told, primaries are.
-        const members = membersOf(shard, self).filter(({ id }) => id === shard.primary || isThere(id));
+        // As in Redis: replicas that are gone, or have not got everything yet, are not told; primaries are.
+        const members = membersOf(shard, self).filter(
+          ({ id }) => id === shard.primary || (isThere(id) && isWhole(shard, id)),
+        );
         call.reply.array(2 + members.length);
         call.reply.integer(range.first);
         call.reply.integer(range.last);
@@ -203,10 +269,10 @@ export default definePlugin({
         call.reply.bulkText("nodes");
         const members = membersOf(shard, self);
         call.reply.array(members.length);
-        for (const node of members) writeShardsNode(call.reply, node, node.id === shard.primary);
+        for (const node of members) writeShardsNode(call.reply, node, shard);
       }
     };
-    const writeShardsNode = (reply: ReplyWriter, node: NodeRecord, isPrimary: boolean): void => {
+    const writeShardsNode = (reply: ReplyWriter, node: NodeRecord, shard: ShardRecord): void => {
       const name = hostNameOf(node);
       reply.map(name === undefined ? 7 : 8);
       reply.bulkText("id");
@@ -222,11 +288,11 @@ export default definePlugin({
         reply.bulkText(name);
       }
       reply.bulkText("role");
-      reply.bulkText(isPrimary ? "master" : "replica");
+      reply.bulkText(node.id === shard.primary ? "master" : "replica");
       reply.bulkText("replication-offset");
-      reply.integer(0);
+      reply.integer(offsetOf(shard, node.id));
       reply.bulkText("health");
-      reply.bulkText(isThere(node.id) ? "online" : "fail");
+      reply.bulkText(healthWord(shard, node.id));
     };
     const links = (call: Call): void => {
       const known = (bus?.links() ?? []).filter(({ kind, nodeId }) => kind === "member" && nodeId !== "");

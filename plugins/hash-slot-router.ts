@@ -98,10 +98,15 @@ export default definePlugin({
     const routesOf = (map: ClusterMap): Routes =>
       makeRoutes(map, { id: topology.self.id, start: topology.isMember ? context.node.runId : undefined });
     let routes = routesOf(topology.map);
+    /** The shard that this node is in: a replica that moves to another one changes nobody's slots, and serves others itself. */
+    let ownShard = topology.selfShard?.id;
     let movedCount = 0;
     context.on(context.hooks.mapChanged, ({ map, delta }) => {
+      const shard = topology.selfShard?.id;
+      const isElsewhere = shard !== ownShard;
+      ownShard = shard;
       // Most changes are about something else, and a table of all slots is not made in no time.
-      if (delta === undefined || delta.changesSlots || delta.nodes.length > 0) routes = routesOf(map);
+      if (delta === undefined || delta.changesSlots || delta.nodes.length > 0 || isElsewhere) routes = routesOf(map);
     });
 
     const refuse = (call: Call, slot: number, action: number): Verdict => {

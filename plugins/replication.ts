@@ -288,6 +288,8 @@ export default definePlugin({
       if (role !== "replica" || !isSameShard) stopReplica();
       if (!isSameShard) isWhole = false;
       keyspace.removesExpired = role !== "replica";
+      // A copy of a shard that the node has left, with the cluster: nobody counts on it. It would be in the way of whatever becomes of the node next.
+      if (wasIn.role === "replica" && role === "none" && shard === undefined) keyspace.clear();
       if (role === "primary" && shard !== undefined) {
         // Copies of a shard that it has left: the map has it in neither set of that any more. Or half a copy, of a shard whose data are given up: some keys
         // of one moment beside some of another would be worse than none.

@@ -62,10 +62,10 @@ export const defaultPlugins = [
   slowlog,
   resp,
   config,
+  // Who is set up late stops early: a primary hands over while it still has its clients.
+  failover,
   replicaMigration,
   replicaOf,
-  // The last to be set up is the first to stop: a primary hands over while it still has its clients.
-  failover,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

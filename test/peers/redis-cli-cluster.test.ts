@@ -3,6 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { agreed, ask, askUntil, nodesOf, redisCli, until } from "../support/ask-nodes.ts";
 import { type BunchProcess, endLeftovers } from "../support/bunch-server.ts";
 import { busPort, runNode } from "../support/node-processes.ts";
+import { RawClient } from "../support/raw-client.ts";
 import { needsRedisServer } from "../support/redis-server.ts";
 
 /** Nothing here is timed: a machine that is busy takes longer. */
@@ -40,7 +41,102 @@ async function idOf(port: number): Promise<string> {
   return /[0-9a-f]{40}/.exec(await ask(port, "cluster myid"))?.[0] ?? "none";
 }
 
+const KEYS = Array.from({ length: 60 }, (_, at) => `key-${at}`);
+
+/** What a node itself has of the keys, as a client sees it that reads from replicas: `key=value`, in order. */
+async function readsOf(port: number): Promise<readonly string[]> {
+  const client = await RawClient.connect(port);
+  const found: string[] = [];
+  expect(await client.run("readonly")).toBe("+OK\r\n");
+  for (const key of KEYS) {
+    const [, value] = /^\$[0-9]+\r\n(.*)\r\n$/.exec((await client.run(`get ${key}`)) ?? "") ?? [];
+    if (value !== undefined) found.push(`${key}=${value}`);
+  }
+  client.close();
+  return found;
+}
+
+/** Writes all keys by way of one of the nodes. */
+async function writeAll(port: number, value: string): Promise<void> {
+  for (const key of KEYS) expect((await redisCli("-c", "-p", String(port), "set", key, value)).said).toBe("OK\n");
+}
+
+/** Waits until a node is that one's replica, and reads the same as it. */
+async function reads(port: number, primary: number, value: string): Promise<void> {
+  const wanted = await readsOf(primary);
+  expect(wanted.length).toBeGreaterThan(0);
+  expect(wanted.every((each) => each.endsWith(`=${value}`))).toBe(true);
+  await until(
+    () => readsOf(port),
+    (found) => JSON.stringify(found) === JSON.stringify(wanted),
+    `${port} to read as ${primary} does`,
+  );
+}
+
 describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
+  test(
+    "create, add-node and del-node of replicas: they hold the data, take over, and move on when they are told",
+    async () => {
+      const ports = [22_620, 22_621, 22_622, 22_623, 22_624, 22_625];
+      const [first = 0, second = 0, third = 0] = ports;
+      const added = 22_626;
+      await startAllEmpty([...ports, added]);
+      await cluster("create", ...ports.map(at), "--cluster-replicas", "1", "--cluster-yes");
+      const portOf = new Map<string, number>();
+      for (const port of [...ports, added]) portOf.set(await idOf(port), port);
+      const map = await agreed(ports, (nodes) => nodes.length === 6);
+      const replicas = map.flatMap(({ id, primary }) =>
+        primary === "-" ? [] : [{ port: portOf.get(id) ?? 0, id, primary: portOf.get(primary) ?? 0 }],
+      );
+      expect(replicas.map(({ primary }) => primary).toSorted()).toEqual([first, second, third]);
+      await writeAll(first, "one");
+      for (const { port, primary } of replicas) await reads(port, primary, "one");
+      // A key has one primary, and is nowhere else but at its replica.
+      const counts = await Promise.all(ports.map(readsOf));
+      expect(counts.reduce((sum, { length }) => sum + length, 0)).toBe(2 * KEYS.length);
+      await writeAll(second, "two");
+      for (const { port, primary } of replicas) await reads(port, primary, "two");
+      await isClean(ports);
+
+      // A replica that was empty gets what there is.
+      const secondId = await idOf(second);
+      expect(
+        await cluster("add-node", at(added), at(first), "--cluster-slave", "--cluster-master-id", secondId),
+      ).toContain("[OK] New node added correctly.");
+      await reads(added, second, "two");
+      await isClean([first, added]);
+      expect(await ask(first, "cluster shards")).not.toContain("loading");
+      const info = await ask(second, "info replication");
+      expect(info).toContain("connected_slaves:2\r\n");
+
+      // It moves to another shard when it is told, and drops what it had.
+      expect(await ask(added, `cluster replicate ${await idOf(third)}`)).toBe("+OK\r\n");
+      await reads(added, third, "two");
+      expect(await ask(second, `cluster replicate ${await idOf(third)}`)).toStartWith(
+        "-ERR To set a master the node must be empty and without assigned slots.",
+      );
+      await isClean([added]);
+
+      // With its copy in memory it is taken out: it is empty then, and alone.
+      const addedId = await idOf(added);
+      expect(await cluster("del-node", at(first), addedId)).toContain("Sending CLUSTER RESET SOFT to the deleted node");
+      await agreed(ports, (nodes) => nodes.length === 6 && nodes.every(({ id }) => id !== addedId));
+      await agreed([added], (nodes) => nodes.length === 1 && nodes[0]?.slots === "");
+      expect(await ask(added, "dbsize")).toBe(":0\r\n");
+      await isClean(ports);
+
+      // A replica takes over without a word lost, and redis-cli finds nothing amiss.
+      const [heir] = replicas.filter(({ primary }) => primary === first);
+      expect(await ask(heir?.port ?? 0, "cluster failover")).toBe("+OK\r\n");
+      await agreed(ports, (nodes) => nodes.some(({ id, flags }) => id === heir?.id && flags === "master"));
+      await isClean(ports);
+      await reads(first, heir?.port ?? 0, "two");
+      await writeAll(third, "three");
+      await reads(first, heir?.port ?? 0, "three");
+    },
+    LIMIT_MS,
+  );
+
   test(
     "create makes one cluster of six empty nodes, with a replica for each primary; nodes are added, taken out, and met again",
     async () => {
