@@ -32,16 +32,6 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     withinSeeds: 60,
   },
   {
-    name: "writes-of-nothing-wait-for-nothing",
-    breaks: "What a write that changed nothing has seen may be lost, too (SAFETY 8).",
-    file: "src/dispatcher.ts",
-    find: "if (this.#gate.isGuarded) this.#guard(call, command);",
-    replace:
-      "if (this.#gate.isGuarded && ((command.bits & CommandBits.write) === 0 || this.keyspace?.changes !== changesBefore)) this.#guard(call, command);",
-    run: "replication",
-    withinSeeds: 60,
-  },
-  {
     name: "drops-a-member-before-it-is-agreed",
     breaks: "A smaller in-sync set counts when the map has it.",
     file: "src/replication/primary.ts",
@@ -95,15 +85,6 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace: "return (this.#states[slot] as number) >= SlotState.midway;",
     run: "replication",
     withinSeeds: 40,
-  },
-  {
-    name: "digests-know-no-expiry",
-    breaks: "Digests include expiry times (SAFETY 18).",
-    file: "src/store/digest.ts",
-    find: "    this.#addWord(expiresAtMs | 0);\n    this.#addWord(Math.floor(expiresAtMs / WORD_RANGE));",
-    replace: "    this.#addWord(expiresAtMs === -1 ? 1 : 0);",
-    run: "replication",
-    withinSeeds: 100,
   },
   {
     name: "half-filled-it-is-where-it-was",
@@ -177,14 +158,5 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace: "inSync: [record.node, ...inSync.filter((id) => id !== record.node)],",
     run: "replication",
     withinSeeds: 30,
-  },
-  {
-    name: "commits-below-the-minimum",
-    breaks: "Nothing commits while the set is below its minimum (SAFETY 4).",
-    file: "src/replication/primary.ts",
-    find: "if (isAlone && inSync.length >= this.#terms.minimum) {",
-    replace: "if (isAlone) {",
-    run: "replication",
-    withinSeeds: 100,
   },
 ];
