@@ -11,7 +11,6 @@
  * 2. The leader grants no longer than from the beginning of its last heartbeat round that a majority answered, and remembers what it promised
  *    (`src/protocol/failover/lease-grants.ts`). A new leader takes any primary to have a lease of the leader before it.
  * 3. It looks at each shard several times in a beat (`judgement.ts`): where the primary is gone and its lease is over, it asks the map for a promotion.
- * 4. Slots that were taken from a node which lost its lease since are served by whoever has them: the leader says so in its stead.
  *
  * A planned failover (CLUSTER FAILOVER, and a primary that is told to stop) hands over without an error to any client: the primary holds commands until the replica
  * has everything, gives its lease up, and says so; the leader promotes. If it can not, it says so by a record, and the primary goes on.
