@@ -208,8 +208,9 @@ export async function until<Found>(
   what: string,
   pauseMs: number,
   look: () => Promise<Found | undefined>,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<Found> {
-  const deadlineMs = performance.now() + TIMEOUT_MS;
+  const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;

@@ -9,6 +9,7 @@ import { Command, InvalidArgumentError } from "commander";
 import type { Bench } from "./bench.ts";
 import { consensusBench } from "./benches/consensus.ts";
 import { cpuBench } from "./benches/cpu.ts";
+import { failoverBench } from "./benches/failover.ts";
 import { membershipBench } from "./benches/membership.ts";
 import { memoryBench } from "./benches/memory.ts";
 import { pausesBench } from "./benches/pauses.ts";
@@ -17,7 +18,15 @@ import { type Bound, isHeld } from "./figures.ts";
 import { boundsSection, renderMarkdown, renderTerminal, type Section } from "./report.ts";
 import { bunchSubject, describeMachine, redisSubject, Servers } from "./servers.ts";
 
-const BENCHES: readonly Bench[] = [startBench, cpuBench, memoryBench, pausesBench, consensusBench, membershipBench];
+const BENCHES: readonly Bench[] = [
+  startBench,
+  cpuBench,
+  memoryBench,
+  pausesBench,
+  consensusBench,
+  failoverBench,
+  membershipBench,
+];
 
 interface Flags {
   readonly quick: boolean;

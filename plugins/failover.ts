@@ -190,8 +190,9 @@ export default definePlugin({
         resumesAtMs = undefined;
         replication?.resume();
       }
-      if (leaseState === "lapsed" && nowMs < holdsUntilMs) hold.hold();
-      else if (hold.isHolding) hold.release();
+      const isTakingOver = leaseState === "lapsed" && nowMs < holdsUntilMs;
+      if (isTakingOver && !hold.isHolding) hold.hold();
+      else if (!isTakingOver && hold.isHolding) hold.release();
       if (before === leaseState) return;
       const reason = whyLapsed(nowMs);
       if (leaseState === "stale-reads") log.warn("failover: no lease: reads are served, and may be stale", { reason });

@@ -26,6 +26,7 @@ import { topologyService } from "../contracts/topology.ts";
 import { type Node, createNode } from "../node.ts";
 import { type Plugin, isPlugin } from "../plugin.ts";
 import { type LogLevel, createBunWorld } from "../world-bun.ts";
+import { lockDirectory } from "./directory-lock.ts";
 import { failStart } from "./report.ts";
 
 /** Read when no `--config` is given. */
@@ -124,6 +125,7 @@ async function run(flags: NodeFlags, command: Command): Promise<void> {
     printBootTree(node);
     process.exit(0);
   }
+  if (dataDirectory !== undefined) await lockDirectory(resolve(dataDirectory));
   await node.start();
   // Before it says that it is ready: who waits for that may stop it at once.
   const stop = (): void => {

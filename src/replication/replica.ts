@@ -190,6 +190,8 @@ export class ShardReplica {
       case "level":
         if (this.#sink === undefined) return this.#end("its primary sent a level that was not asked for");
         this.#sink = undefined;
+        // What was answered meanwhile depends on places of the log that it had before.
+        this.#host.gate.break("this node was being filled");
         this.#host.log.reset(message.position, message.history);
         this.#isWhole = true;
         // Whatever it holds by now was read at the primary before it was committed there: reads wait until it is.

@@ -1,8 +1,9 @@
 /** Real processes: how a node starts, says no, and stops. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { agreed, ask, until } from "../support/ask-nodes.ts";
 import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
@@ -111,6 +112,33 @@ describe("a node that starts", () => {
     }
     expect(ids[0]).toMatch(/^[0-9a-f]{40}$/);
     expect(ids[1]).toBe(ids[0] ?? "");
+  });
+
+  test("has its data directory to itself while it runs, and no longer", async () => {
+    const data = join(directory, "locked");
+    const start = () => runBunch(["node", "--port", nextPort(), "--data-dir", data]);
+    const first = start();
+    await first.until("listens on");
+    const second = start();
+    expect(await second.exited).toBe(2);
+    expect(second.output()).toMatch(
+      /Cannot use data directory ".*locked": process [0-9]+ runs a node with it; stop that/,
+    );
+    // One that was killed could not say that it ends; one that stops does.
+    first.kill("SIGKILL");
+    await first.exited;
+    const third = start();
+    await third.until("listens on");
+    expect(existsSync(join(data, "node.json.lock"))).toBe(true);
+    third.kill("SIGTERM");
+    await third.exited;
+    expect(existsSync(join(data, "node.json.lock"))).toBe(false);
+    // The number of a process is given again: here this test's, which began at another time.
+    writeFileSync(join(data, "node.json.lock"), `${process.pid} 1`);
+    const fourth = start();
+    await fourth.until("listens on");
+    fourth.kill("SIGTERM");
+    await fourth.exited;
   });
 
   test("prints its boot tree with --plugins, and every setting with --help", async () => {

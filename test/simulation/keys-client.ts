@@ -160,7 +160,9 @@ export class KeysClient {
       case 13:
         return { name: "SETPX", key, value, expiry };
       case 14:
-        return world.random.below(2) === 0 ? { name: "PEXPIRE", key, expiry } : { name: "PERSIST", key };
+        return { name: "PEXPIRE", key, expiry };
+      case 15:
+        return { name: "PERSIST", key };
       default:
         return { name: "GET", key };
     }

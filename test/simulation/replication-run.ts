@@ -77,8 +77,6 @@ export interface ReplicationRunResult {
 const OBJECTS: readonly [KeysObject, ...KeysObject[]] = [
   { name: "a", keys: ["a"] },
   { name: "b", keys: ["b"] },
-  { name: "c", keys: ["c"] },
-  { name: "d", keys: ["d"] },
   { name: "{t}", keys: ["{t}1", "{t}2"] },
   { name: "{u}", keys: ["{u}1", "{u}2"] },
 ];
@@ -200,7 +198,7 @@ export async function runReplication(
   // In some runs the first fill, too, happens under faults.
   if (drawn.chance(0.7)) await simulation.runUntil("replicas in sync", areShardsWhole, LIVENESS_MS);
   operator.start({
-    killMs: drawn.pick([0, 1500, 4000]),
+    killMs: drawn.pick([0, 1000, 3000]),
     cutOffMs: drawn.pick([0, 0, 3000]),
     plannedMs: drawn.pick([0, 0, 2000]),
     moveMs: drawn.pick([0, 0, 3000]),

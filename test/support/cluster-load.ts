@@ -52,7 +52,7 @@ export async function nodeRedisClient(ports: readonly number[]): Promise<LoadCli
     rootNodes: ports.map((port) => ({ url: `redis://127.0.0.1:${port}` })),
     maxCommandRedirections: MANY_REDIRECTS,
     // By default it waits 5 s until it asks who is there, while a node that it knows is gone.
-    topologyRefreshOnReconnectionAttempt: 100,
+    topologyRefreshOnReconnectionAttemptStrategy: 100,
     defaults: { socket: { reconnectStrategy: () => 20 } },
   });
   cluster.on("error", () => undefined);

@@ -27,6 +27,8 @@ export interface ShardOperatorOptions {
 const LOOK_MS = 50;
 /** A dead primary is replaced within this. */
 const MAX_PROMOTION_MS = 1500;
+/** A primary that is killed may have been cut off from the other nodes for so long: clients see what it has not told them. */
+const MAX_CUT_BEFORE_MS = 900;
 /** For how long a primary that hands over may wait for a replica. */
 const HAND_OVER_MS = 400;
 
@@ -97,7 +99,9 @@ export class ShardOperator {
     if (map === undefined || view === undefined) return false;
     const { id } = view.node.facts;
     // It may have been agreed already that others are out.
-    if (views.some(({ node }) => node.service(replicationService)?.isChangingSets === true)) return false;
+    const own = map.shards.find((shard) => shard.primary === id || shard.replicas.includes(id));
+    const leaders = views.filter(({ topology }) => topology.selfShard?.id === own?.id);
+    if (leaders.some(({ node }) => node.service(replicationService)?.isChangingSets === true)) return false;
     return map.shards.every((shard) => {
       if (shard.primary !== id && !shard.replicas.includes(id)) return true;
       const holders = [...shard.inSync, ...shard.eligible].filter((each) => {
@@ -189,13 +193,13 @@ export class ShardOperator {
     return { type: "unknown" };
   }
 
-  /** Kills a primary, which comes back without its data. In half of the cases it has not reached the other nodes for a moment: only clients. */
+  /** Kills a primary, which comes back without its data. Mostly it has not reached the other nodes for a moment: only clients. */
   #kill(random: SimRandom): void {
     const chosen = this.#choosePrimary(random);
     const downMs = random.exponential(1000);
     const kind: CrashKind = random.below(2) === 0 ? "process" : "power";
-    const isCutBefore = random.below(2) === 0;
-    const cutMs = random.below(400);
+    const isCutBefore = random.below(3) > 0;
+    const cutMs = random.below(MAX_CUT_BEFORE_MS);
     const { simulation } = this.#world;
     if (chosen === undefined || !this.mayCrash(chosen.view.name)) return;
     const { view, shard } = chosen;
@@ -208,7 +212,8 @@ export class ShardOperator {
       });
     };
     // What it asks of the map now must not be agreed on once it is back: with a disk it would remember.
-    if (!isCutBefore || view.consensus.status.role === "leader") return crash();
+    const remembers = this.#world.hasDisk(name) && view.consensus.status.role === "leader";
+    if (!isCutBefore || remembers) return crash();
     const spared = this.#spareMembersOf(shard);
     this.#cuts.set(name, { nodes: this.#cutFromNodes(name), clients: undefined });
     this.#do(async () => {

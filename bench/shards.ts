@@ -1,0 +1,286 @@
+/**
+ * Clusters of six nodes, three shards with a replica each, of bunch or of Redis, which benches kill and start again; and the clients that write to them meanwhile.
+ */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Cluster as IoredisCluster } from "ioredis";
+import { assert, present } from "../src/assert.ts";
+import { keySlot } from "../src/codec/slot.ts";
+import { runChild } from "./child.ts";
+import { Connection, until } from "./cluster.ts";
+import { bunchSubject, redisSubject, type Server, type Servers, type Subject } from "./servers.ts";
+
+const NODE_COUNT = 6;
+const SHARD_COUNT = 3;
+/** Pause between two looks at something that takes seconds. */
+const LOOK_MS = 50;
+/** Of a killed Redis' timeout, until another has taken over, and more. */
+const PATIENCE_MS = 60_000;
+
+/** A kind of cluster. */
+export interface ShardsSubject {
+  readonly name: string;
+  /** The node of a port. @param directory Of that node, through all its starts. */
+  readonly node: (port: number, ports: readonly number[], directory: string) => Subject;
+  /** Whether redis-cli has to make a cluster of them. */
+  readonly isCreated: boolean;
+  /** Whether one of the nodes leads the others. */
+  readonly hasLeader: boolean;
+}
+
+/** Nodes of this repository, in memory. @param flags Further flags of each. */
+export function bunchShards(flags: readonly string[]): ShardsSubject {
+  return {
+    name: "bunch",
+    isCreated: false,
+    hasLeader: true,
+    node: (port, ports) =>
+      bunchSubject([
+        ...["--name", `node-${port}`, "--log-level", "warn", "--replicas", "1"],
+        ...["--join", ports.map((each) => `127.0.0.1:${each + 10_000}`).join(","), "--bootstrap-expect", "6"],
+        ...flags,
+      ]),
+  };
+}
+
+/** Redis, in memory. @param timeoutMs After how long a node that does not answer is taken for lost. */
+export function redisShards(timeoutMs: number): ShardsSubject {
+  const name = `redis (${timeoutMs / 1000} s)`;
+  return {
+    name,
+    isCreated: true,
+    hasLeader: false,
+    node: (port, _, directory) => ({
+      name,
+      needsSlots: false,
+      command: () => [...redisSubject(name).command(port, directory), "--cluster-node-timeout", String(timeoutMs)],
+    }),
+  };
+}
+
+/** A shard, by the ports of its nodes. */
+export interface Shard {
+  readonly primary: number;
+  readonly replica: number;
+  /** A key in one of its slots. */
+  readonly key: string;
+}
+
+export class Shards {
+  readonly subject: ShardsSubject;
+  readonly ports: readonly number[];
+  readonly #servers: Servers;
+  readonly #directory: string;
+  readonly #running = new Map<number, Server>();
+
+  private constructor(servers: Servers, subject: ShardsSubject, first: number, directory: string) {
+    this.subject = subject;
+    this.#servers = servers;
+    this.#directory = directory;
+    this.ports = Array.from({ length: NODE_COUNT }, (_, index) => first + index);
+  }
+
+  /** Starts the nodes, and waits until they are whole. */
+  static async start(servers: Servers, subject: ShardsSubject, first: number): Promise<Shards> {
+    const shards = new Shards(servers, subject, first, await mkdtemp(join(tmpdir(), "bunch-bench-shards-")));
+    for (const port of shards.ports) await Bun.write(join(shards.#directory, String(port), "here"), "");
+    await Promise.all(shards.ports.map((port) => shards.launch(port)));
+    if (subject.isCreated) {
+      const addresses = shards.ports.map((port) => `127.0.0.1:${port}`);
+      const flags = ["--cluster-replicas", "1", "--cluster-yes"];
+      const { code, output, errors } = await runChild(["redis-cli", "--cluster", "create", ...addresses, ...flags]);
+      if (code !== 0) throw new Error(`redis-cli made no cluster: ${output}${errors}`);
+    }
+    await shards.whole();
+    return shards;
+  }
+
+  /** Starts a node, for the first time or again. */
+  async launch(port: number): Promise<void> {
+    const former = this.#running.get(port);
+    if (former !== undefined) await this.#servers.stop(former);
+    const subject = this.subject.node(port, this.ports, join(this.#directory, String(port)));
+    const { server } = await this.#servers.launch(subject, port);
+    this.#running.set(port, server);
+  }
+
+  signal(port: number, signal: NodeJS.Signals): void {
+    process.kill(this.processId(port), signal);
+  }
+
+  processId(port: number): number {
+    return present(this.#running.get(port), "each port has a node").processId;
+  }
+
+  /** Waits until all nodes agree and are alive, and each replica follows. @returns The shards. */
+  async whole(): Promise<readonly Shard[]> {
+    return until(
+      `${this.subject.name} to be whole`,
+      LOOK_MS,
+      async () => {
+        const views = await Promise.all(this.ports.map(shardsAt));
+        const [view] = views;
+        if (view === undefined || view.length !== SHARD_COUNT) return undefined;
+        if (views.some((each) => JSON.stringify(each) !== JSON.stringify(view))) return undefined;
+        const infos = await Promise.all(view.map(({ replica }) => askOnce(replica, "INFO", "replication")));
+        const sets = await Promise.all(view.map(({ primary }) => askOnce(primary, "INFO", "replication")));
+        const isLevel =
+          infos.every((info) => info?.includes("master_link_status:up")) &&
+          sets.every((info) => /slave0:.*state=online/.test(info ?? "") && info?.includes("in_sync=0") === false);
+        return isLevel ? view : undefined;
+      },
+      PATIENCE_MS,
+    );
+  }
+
+  /** The port of the node that leads the others. */
+  async leader(): Promise<number> {
+    return until("a leader", LOOK_MS, async () => {
+      const infos = await Promise.all(this.ports.map((port) => askOnce(port, "INFO", "cluster")));
+      const leaders = this.ports.filter((_, index) => infos[index]?.includes("raft_role:leader"));
+      return leaders.length === 1 ? leaders[0] : undefined;
+    });
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#running.values()].map((server) => this.#servers.stop(server)));
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+/** Asks a node on a connection of its own. @returns `undefined` if it does not answer, or with an error. */
+export async function askOnce(port: number, ...words: readonly string[]): Promise<string | undefined> {
+  try {
+    const connection = await Connection.open(port);
+    try {
+      return await connection.run(...words);
+    } finally {
+      connection.close();
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+/** The shards that have both their nodes, by a node's map; none while a node fails. */
+async function shardsAt(port: number): Promise<readonly Shard[]> {
+  const lines = ((await askOnce(port, "CLUSTER", "NODES")) ?? "")
+    .split("\n")
+    .map((line) => line.trim().split(" "))
+    .filter(({ length }) => length >= 8);
+  if (lines.length !== NODE_COUNT || lines.some(([, , flags]) => /fail|handshake|noaddr/.test(flags ?? ""))) return [];
+  const portOf = (line: readonly string[]): number => Number(/:(\d+)@/.exec(line[1] ?? "")?.[1]);
+  const shards = lines.flatMap((line) => {
+    const replica = lines.find(([, , , primary]) => primary === line[0]);
+    const [first] = line[8]?.split("-") ?? [];
+    if (first === undefined || replica === undefined) return [];
+    return [{ primary: portOf(line), replica: portOf(replica), key: keyAt(line.slice(8)) }];
+  });
+  return shards.toSorted((one, other) => one.primary - other.primary);
+}
+
+function keyAt(ranges: readonly string[]): string {
+  for (let count = 0; ; count += 1) {
+    const slot = slotOf(`probe-${count}`);
+    const isThere = ranges.some((range) => {
+      const [first = 0, last = first] = range.split("-").map(Number);
+      return slot >= first && slot <= last;
+    });
+    if (isThere) return `probe-${count}`;
+  }
+}
+
+function slotOf(key: string): number {
+  const bytes = Buffer.from(key);
+  return keySlot(bytes, 0, bytes.length);
+}
+
+/** Of the writers, each of which waits for a reply before it writes again. */
+const WRITERS = 50;
+/** What each waits between two writes: the machine is not full, so that what is measured is not the load. */
+const PAUSE_MS = 20;
+/** Keys of each writer, which it writes in turns: what was acknowledged stays to be looked at for so long as it takes to come round. */
+const KEYS = 3000;
+
+export class WriteLoad {
+  readonly client: IoredisCluster;
+  /** Errors of commands. */
+  readonly errors = new Map<string, number>();
+  acknowledgedCount = 0;
+  readonly #loops: readonly Promise<void>[];
+  /** What was acknowledged, by key. */
+  readonly #acknowledged = new Map<string, number>();
+  #isEnding = false;
+  #longestMs = 0;
+
+  constructor(ports: readonly number[]) {
+    this.client = ioredis(ports);
+    this.#loops = Array.from({ length: WRITERS }, (_, writer) => this.#write(writer));
+  }
+
+  async #write(writer: number): Promise<void> {
+    await Bun.sleep(Math.random() * PAUSE_MS);
+    for (let count = 0; !this.#isEnding; count += 1) {
+      const key = `load-${writer}-${count % KEYS}`;
+      const beganMs = performance.now();
+      try {
+        await this.client.set(key, String(count));
+        this.#acknowledged.set(key, count);
+        this.acknowledgedCount += 1;
+        this.#longestMs = Math.max(this.#longestMs, performance.now() - beganMs);
+      } catch (error) {
+        const text = error instanceof Error ? error.message : String(error);
+        this.errors.set(text, (this.errors.get(text) ?? 0) + 1);
+      }
+      await Bun.sleep(PAUSE_MS);
+    }
+  }
+
+  /** The longest that a command took since this was asked last, in milliseconds. */
+  takeLongestMs(): number {
+    const longestMs = this.#longestMs;
+    this.#longestMs = 0;
+    return longestMs;
+  }
+
+  /** Looks at every key that was acknowledged, while writing goes on. @returns How many of their last acknowledged writes are gone; each counts once. */
+  async countLost(): Promise<number> {
+    let lost = 0;
+    const seen = [...this.#acknowledged];
+    for (let start = 0; start < seen.length; start += 1000) {
+      await Promise.all(
+        seen.slice(start, start + 1000).map(async ([key, count]) => {
+          if (Number((await this.client.get(key)) ?? -1) >= count) return;
+          lost += 1;
+          if (this.#acknowledged.get(key) === count) this.#acknowledged.delete(key);
+        }),
+      );
+    }
+    return lost;
+  }
+
+  async end(): Promise<void> {
+    this.#isEnding = true;
+    await Promise.all(this.#loops);
+    this.client.disconnect();
+  }
+}
+
+/** A client that goes on until the cluster answers: as it comes it gives up after 16 redirects, which a node that is gone uses up within a second. */
+export function ioredis(ports: readonly number[]): IoredisCluster {
+  assert(ports.length > 0, "a client knows a node");
+  const client = new IoredisCluster(
+    ports.map((port) => ({ host: "127.0.0.1", port })),
+    {
+      maxRedirections: 1_000_000,
+      clusterRetryStrategy: () => 50,
+      retryDelayOnFailover: 20,
+      retryDelayOnClusterDown: 20,
+      redisOptions: { maxRetriesPerRequest: null },
+    },
+  );
+  client.on("error", () => undefined);
+  return client;
+}
