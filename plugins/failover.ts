@@ -6,7 +6,7 @@
  * kept, logged when it changes, and shown (`INFO failover` at the leader).
  *
  * How:
- * 1. Each node tells the leader of the log of itself, several times in a lease's time (a _beat_): which map it has, how far its copy of the log reaches, which links
+ * 1. Each node tells the leader of the log of itself, several times in a lease's time (a "beat"): which map it has, how far its copy of the log reaches, which links
  *    broke. A primary asks for a lease by that; it counts from the moment on at which the beat was sent.
  * 2. The leader grants no longer than from the beginning of its last heartbeat round that a majority answered, and remembers what it promised
  *    (`src/protocol/failover/lease-grants.ts`). A new leader takes any primary to have a lease of the leader before it.
