@@ -242,6 +242,14 @@ export async function runReplication(
   }
   await simulation.runUntil("all replicas level", () => problemOf(lost) === undefined, LIVENESS_MS);
   look();
+  const isSpread = (): boolean => {
+    const whole = newestMapOf(world.views)?.shards.filter(({ id }) => !lost.has(id)) ?? [];
+    const isBare = whole.some(({ slots, replicas }) => slots.length > 0 && replicas.length === 0);
+    // A primary, one that stays, and one to spare.
+    return !isBare || whole.every(({ inSync }) => inSync.length < 3);
+  };
+  await simulation.runUntil("a replica for each shard, as far as there are any to spare", isSpread, LIVENESS_MS);
+  await simulation.runUntil("those that moved to be in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
   // It stays so: nobody goes in and out of a set without a reason.
   const quietVersion = newestMapOf(world.views)?.version;
   await simulation.runFor(QUIET_MS);
