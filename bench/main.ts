@@ -13,6 +13,7 @@ import { failoverBench } from "./benches/failover.ts";
 import { membershipBench } from "./benches/membership.ts";
 import { memoryBench } from "./benches/memory.ts";
 import { pausesBench } from "./benches/pauses.ts";
+import { replicationBench } from "./benches/replication.ts";
 import { startBench } from "./benches/start.ts";
 import { type Bound, isHeld } from "./figures.ts";
 import { boundsSection, renderMarkdown, renderTerminal, type Section } from "./report.ts";
@@ -24,6 +25,7 @@ const BENCHES: readonly Bench[] = [
   memoryBench,
   pausesBench,
   consensusBench,
+  replicationBench,
   failoverBench,
   membershipBench,
 ];

@@ -210,8 +210,10 @@ export class WriteLoad {
   readonly errors = new Map<string, number>();
   acknowledgedCount = 0;
   readonly #loops: readonly Promise<void>[];
-  /** What was acknowledged, by key. */
+  /** What was acknowledged last, by key. */
   readonly #acknowledged = new Map<string, number>();
+  /** The same since it was looked for. */
+  #fresh = new Map<string, number>();
   #isEnding = false;
   #longestMs = 0;
 
@@ -228,6 +230,7 @@ export class WriteLoad {
       try {
         await this.client.set(key, String(count));
         this.#acknowledged.set(key, count);
+        this.#fresh.set(key, count);
         this.acknowledgedCount += 1;
         this.#longestMs = Math.max(this.#longestMs, performance.now() - beganMs);
       } catch (error) {
@@ -245,13 +248,19 @@ export class WriteLoad {
     return longestMs;
   }
 
-  /** Looks at every key that was acknowledged, while writing goes on. @returns How many of their last acknowledged writes are gone; each counts once. */
-  async countLost(): Promise<number> {
+  /**
+   * Looks for what was acknowledged, while writing goes on.
+   *
+   * @param isAll Of each key what was acknowledged last; else only since this was asked before.
+   * @returns How many are gone; each counts once.
+   */
+  async countLost(isAll: boolean): Promise<number> {
     let lost = 0;
-    const seen = [...this.#acknowledged];
-    for (let start = 0; start < seen.length; start += 1000) {
+    const wanted = [...(isAll ? this.#acknowledged : this.#fresh)];
+    this.#fresh = new Map();
+    for (let start = 0; start < wanted.length; start += 1000) {
       await Promise.all(
-        seen.slice(start, start + 1000).map(async ([key, count]) => {
+        wanted.slice(start, start + 1000).map(async ([key, count]) => {
           if (Number((await this.client.get(key)) ?? -1) >= count) return;
           lost += 1;
           if (this.#acknowledged.get(key) === count) this.#acknowledged.delete(key);

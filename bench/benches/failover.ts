@@ -71,7 +71,7 @@ async function run(context: BenchContext): Promise<BenchResult> {
     const load = new WriteLoad(shards.ports);
     for (const [what, count] of cases) {
       for (let round = 0; round < count; round += 1) {
-        const one = await measure(shards, load, what, round);
+        const one = await measure(shards, load, what, round, round === count - 1);
         const client = what === "planned" ? "" : `, a client waited ${formatFigure(one.clientMs)} ms`;
         context.progress(
           `${subject.name}, ${what}, ${round + 1} of ${count}: ${formatFigure(one.outageMs)} ms${client}, ${one.lost} lost`,
@@ -85,7 +85,7 @@ async function run(context: BenchContext): Promise<BenchResult> {
   return { sections: [section(figures)], bounds: boundsOf(figures), raw: figures };
 }
 
-async function measure(shards: Shards, load: WriteLoad, what: Case, round: number): Promise<Figures> {
+async function measure(shards: Shards, load: WriteLoad, what: Case, round: number, isLast: boolean): Promise<Figures> {
   const all = await shards.whole();
   // A moment by chance: heartbeats come at fixed ones.
   await Bun.sleep(LEAD_MS + Math.random() * 500);
@@ -97,7 +97,7 @@ async function measure(shards: Shards, load: WriteLoad, what: Case, round: numbe
   const { outageMs, clientMs } =
     what === "planned" ? await handOver(shards, load, shard) : await lose(shards, load, shard, what, leader);
   await Bun.sleep(LEAD_MS);
-  const lost = await load.countLost();
+  const lost = await load.countLost(isLast);
   return { subject: shards.subject.name, what, outageMs, clientMs, lost, errors: errorsOf(load) - errorsBefore };
 }
 

@@ -106,6 +106,13 @@ export class ByteReader {
     return value;
   }
 
+  /** All that is left, as a view: for what is long, and for as long as the array that is read is not written to. */
+  rest(): Uint8Array {
+    const value = this.#bytes.subarray(this.#at, this.#end);
+    this.#at = this.#end;
+    return value;
+  }
+
   /**
    * Passes so many bytes without copying them: for what is copied from here to where it belongs.
    *

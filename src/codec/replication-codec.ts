@@ -7,6 +7,7 @@
 import type { LogPosition } from "../contracts/replication.ts";
 import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
+import { copyBytes } from "./copy-bytes.ts";
 
 /** When an epoch began: see `ShardLog`. */
 interface EpochStart {
@@ -75,9 +76,7 @@ const TYPES = ["hello", "refused", "begin", "entries", "effects", "stream", "lev
 const MAX_REASON_LENGTH = 500;
 
 export function encodeReplication(message: ReplicationMessage): Uint8Array {
-  const writer = new ByteWriter(
-    "bytes" in message && typeof message.bytes !== "number" ? message.bytes.length + 40 : 128,
-  );
+  const writer = new ByteWriter(128);
   writer.byte(TYPES.indexOf(message.type));
   writer.number(message.session);
   switch (message.type) {
@@ -99,14 +98,12 @@ export function encodeReplication(message: ReplicationMessage): Uint8Array {
     case "entries":
       writer.number(message.number);
       writer.number(message.committed);
-      writer.raw(message.bytes);
-      break;
+      return joined(writer.finish(), message.bytes);
     case "effects":
     case "stream":
       writer.number(message.number);
       writer.flag(message.isLast);
-      writer.raw(message.bytes);
-      break;
+      return joined(writer.finish(), message.bytes);
     case "level":
       writer.number(message.number);
       writePosition(writer, message.position);
@@ -121,15 +118,22 @@ export function encodeReplication(message: ReplicationMessage): Uint8Array {
       writer.number(message.bytes);
       break;
     case "answer":
-      writer.raw(message.bytes);
-      break;
+      return joined(writer.finish(), message.bytes);
     default:
       message satisfies never;
   }
   return writer.finish();
 }
 
-/** @returns `undefined` if it is none. */
+/** A head and what is long behind it, copied once. */
+function joined(head: Uint8Array, bytes: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(head.length + bytes.length);
+  copyBytes(head, 0, head.length, whole, 0);
+  copyBytes(bytes, 0, bytes.length, whole, head.length);
+  return whole;
+}
+
+/** @returns `undefined` if it is none. What it carries of entries and streams is a view of these bytes. */
 export function decodeReplication(bytes: Uint8Array): ReplicationMessage | undefined {
   const reader = new ByteReader(bytes);
   const type = TYPES[reader.byte()];
@@ -159,7 +163,7 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
         session,
         number: reader.number(),
         committed: reader.number(),
-        bytes: reader.raw(reader.remaining),
+        bytes: reader.rest(),
       };
     case "effects":
     case "stream":
@@ -168,7 +172,7 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
         session,
         number: reader.number(),
         isLast: reader.flag(),
-        bytes: reader.raw(reader.remaining),
+        bytes: reader.rest(),
       };
     case "level":
       return {
@@ -181,7 +185,7 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
     case "ack":
       return { type, session, sequence: reader.number(), bytes: reader.number() };
     case "answer":
-      return { type, session, bytes: reader.raw(reader.remaining) };
+      return { type, session, bytes: reader.rest() };
     default:
       return type satisfies never;
   }

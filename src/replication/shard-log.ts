@@ -59,6 +59,11 @@ export class ShardLog {
   #oldest: Segment;
   #newest: Segment;
   #allocatedBytes = 0;
+  /**
+   * The bytes of a segment that was dropped, for the next one: a log that is full goes on without new memory, whose first use costs the system more than all
+   * that is written to it. Nobody reads them any more: views of the log end with the next write, and a cursor in a dropped segment is not here.
+   */
+  #spare: Uint8Array | undefined;
   /** Where the entry begins that is being written, in the newest segment; -1 if there is none. */
   #openAt = -1;
   #at = 0;
@@ -232,6 +237,7 @@ export class ShardLog {
       const { next } = this.#oldest;
       if (next === undefined || next.first > keepFrom) break;
       this.#allocatedBytes -= this.#oldest.bytes.length;
+      if (this.#oldest.bytes.length === SEGMENT_BYTES) this.#spare = this.#oldest.bytes;
       this.#oldest = next;
     }
     while ((this.#history[1]?.first ?? Number.POSITIVE_INFINITY) < this.first) this.#history.shift();
@@ -285,7 +291,9 @@ export class ShardLog {
 
   #segment(first: number, length: number): Segment {
     this.#allocatedBytes += length;
-    return { bytes: new Uint8Array(length), length: 0, first, next: undefined };
+    const spare = length === SEGMENT_BYTES ? this.#spare : undefined;
+    if (spare !== undefined) this.#spare = undefined;
+    return { bytes: spare ?? new Uint8Array(length), length: 0, first, next: undefined };
   }
 }
 
