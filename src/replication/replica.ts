@@ -35,6 +35,8 @@ export interface ReplicaHost {
   nextSession(): number;
 }
 
+const MAX_PATIENCE = 32;
+
 export class ShardReplica {
   readonly #host: ReplicaHost;
   readonly #reader = new EntryReader();
@@ -46,6 +48,11 @@ export class ShardReplica {
   /** Of the next frame. */
   #number = 0;
   #receivedBytes = 0;
+  /**
+   * A way that takes longer for a frame than silence is suffered would have the session begun again and again, each with all that was sent before: from one to the
+   * next there is twice the patience, until the primary has nothing more to send.
+   */
+  #patience = 1;
   #assembler = new EntryAssembler();
   #sink: SlotSink | undefined;
   #isSinkDue = false;
@@ -134,7 +141,10 @@ export class ShardReplica {
   tick(): void {
     const { silenceMs, retryMs } = this.#host;
     const nowMs = this.#host.nowMs();
-    if (this.#isOpen && nowMs - this.#heardAtMs > silenceMs) this.#end("its primary is silent");
+    if (this.#isOpen && nowMs - this.#heardAtMs > silenceMs * this.#patience) {
+      this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE);
+      this.#end("its primary is silent");
+    }
     if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs) this.#hello();
   }
 
@@ -269,6 +279,7 @@ export class ShardReplica {
   }
 
   #entries(bytes: Uint8Array, committed: number): void {
+    if (bytes.length === 0) this.#patience = 1;
     const { log } = this.#host;
     let isDamaged = !this.isFollowing;
     if (!isDamaged) {

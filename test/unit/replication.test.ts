@@ -184,6 +184,25 @@ describe("a replica", () => {
   });
 });
 
+test("a replica that is far away is in sync, too, and one that it takes seconds to send a frame to catches up", async () => {
+  const shard = await Shard.of(3);
+  const [replica = 0] = shard.replicas;
+  const { simulation } = shard.nodes;
+  const far = shard.all.filter((at) => at !== replica).map((at) => [hostOf(at), hostOf(replica)] as const);
+  const ways = [...far, ...far.map(([one, other]) => [other, one] as const)];
+  const clog = simulation.network.clog(ways, 300);
+  await shard.write("SET k v");
+  await simulation.runFor(3000);
+  await shard.expectEqual();
+  clog.heal();
+  // Longer than silence is suffered.
+  const slow = simulation.network.clog(ways, 1500);
+  for (let count = 0; count < 20; count += 1) await shard.write(`SET key:${count} ${count}`);
+  await shard.nodes.until("it to be level", () => shard.digest(replica) === shard.digest(shard.primary), 60_000);
+  slow.heal();
+  await shard.expectEqual();
+});
+
 describe("a reply", () => {
   test("to a write, or to a read of it, waits until the in-sync set has it, or is known to be smaller", async () => {
     const shard = await Shard.of(3);
