@@ -36,6 +36,7 @@ export interface ReplicaHost {
 }
 
 const MAX_PATIENCE = 32;
+const MAX_HELLO_PATIENCE = 16;
 
 export class ShardReplica {
   readonly #host: ReplicaHost;
@@ -53,6 +54,8 @@ export class ShardReplica {
    * next there is twice the patience, until the primary has nothing more to send.
    */
   #patience = 1;
+  /** Likewise for hellos: one that is said before the answer to the last one is there makes that answer worthless. */
+  #helloPatience = 1;
   #assembler = new EntryAssembler();
   #sink: SlotSink | undefined;
   #isSinkDue = false;
@@ -145,7 +148,7 @@ export class ShardReplica {
       this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE);
       this.#end("its primary is silent");
     }
-    if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs) this.#hello();
+    if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs * this.#helloPatience) this.#hello();
   }
 
   /** The link to the primary broke. */
@@ -156,6 +159,7 @@ export class ShardReplica {
   received(from: NodeId, message: ReplicationMessage): void {
     if (this.#isClosed || from !== this.#shard.primary || message.session !== this.#session) return;
     this.#heardAtMs = this.#host.nowMs();
+    this.#helloPatience = 1;
     switch (message.type) {
       case "refused":
         this.#end(message.reason);
@@ -330,7 +334,7 @@ export class ShardReplica {
     this.#session = this.#host.nextSession();
     this.#number = 0;
     this.#receivedBytes = 0;
-    this.#host.send(primary, {
+    const isSent = this.#host.send(primary, {
       type: "hello",
       session: this.#session,
       shard: id,
@@ -338,6 +342,7 @@ export class ShardReplica {
       start,
       position: this.#isWhole ? log.position : undefined,
     });
+    this.#helloPatience = isSent ? Math.min(this.#helloPatience * 2, MAX_HELLO_PATIENCE) : 1;
   }
 
   #end(reason: string): void {
