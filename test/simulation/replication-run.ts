@@ -258,7 +258,9 @@ export async function runReplication(
   if (newestMapOf(world.views)?.version !== quietVersion) {
     throw simulation.error("Nothing goes wrong any more, and yet the map changes");
   }
-  for (const { node, name } of world.views) {
+  for (const { node, name, topology } of world.views) {
+    // What a replica has of a shard that nobody leads any more may never have been committed: it is not told.
+    if (lost.has(topology.selfShard?.id ?? "")) continue;
     if (node.replyGate.waitingCount > 0) throw simulation.error(`${name} holds ${node.replyGate.waitingCount} replies`);
   }
 
