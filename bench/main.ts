@@ -56,7 +56,11 @@ const program = new Command("bench")
   .option("--rounds <count>", "how often each server is measured, in turns", wholeNumber)
   .option("--seconds <seconds>", "how long a measurement lasts", positiveNumber)
   .option("--keys <count>", "how many keys `memory` and `pauses` use", wholeNumber)
-  .option("--filter <pattern>", 'which rows of `cpu` to run, as "SET, pipeline 16"', (text) => new RegExp(text))
+  .option(
+    "--filter <pattern>",
+    'which rows of `cpu`, `replication`, `failover` to run, as "SET, pipeline 16"',
+    (text) => new RegExp(text),
+  )
   .option("--node <flags>", "further flags for the bunch node, separated by spaces", "")
   .addHelpText("after", `\nBenches:\n${BENCHES.map((each) => `  ${each.name.padEnd(10)} ${each.summary}`).join("\n")}`)
   .action(run);

@@ -38,8 +38,16 @@ export function bunchShards(flags: readonly string[]): ShardsSubject {
     hasLeader: true,
     node: (port, ports) =>
       bunchSubject([
-        ...["--name", `node-${port}`, "--log-level", "warn", "--replicas", "1"],
-        ...["--join", ports.map((each) => `127.0.0.1:${each + 10_000}`).join(","), "--bootstrap-expect", "6"],
+        "--name",
+        `node-${port}`,
+        "--log-level",
+        "warn",
+        "--join",
+        ports.map((each) => `127.0.0.1:${each + 10_000}`).join(","),
+        "--bootstrap-expect",
+        String(ports.length),
+        "--replicas",
+        "1",
         ...flags,
       ]),
   };

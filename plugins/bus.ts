@@ -248,7 +248,7 @@ export default definePlugin({
         return announced();
       },
       receive: (channel, receive) => void receivers.set(channel, receive),
-      send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array) => {
+      send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array, isTurnOver = false) => {
         const kind = kindOf(channel);
         const isNowhere = isEveryAddress(announced().host);
         if (isNowhere) tellNowhere();
@@ -258,7 +258,7 @@ export default definePlugin({
           bytes.length <= MAX_FRAME_BYTES &&
           (kind === "meeting" || cluster !== undefined) &&
           formatAddress(to) !== formatAddress(announced());
-        const isTaken = isPossible && linkTo(to, kind)?.send(channel, bytes) === true;
+        const isTaken = isPossible && linkTo(to, kind)?.send(channel, bytes, isTurnOver) === true;
         if (!isTaken) droppedFrames += 1;
         return isTaken;
       },

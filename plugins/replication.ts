@@ -145,7 +145,9 @@ export default definePlugin({
       const record = topology.node(to);
       if (record === undefined) return false;
       const address = { host: record.busHost, port: record.busPort };
-      return bus?.send(address, BusChannel.replication, encodeReplication(message)) ?? false;
+      // Entries and what is said of them are sent at the end of a turn as it is.
+      const isTurnOver = message.type === "entries" || message.type === "ack";
+      return bus?.send(address, BusChannel.replication, encodeReplication(message), isTurnOver) ?? false;
     };
     const shared = {
       gate: replyGate,

@@ -75,7 +75,10 @@ async function startBunch(servers: Servers, port: number, replicas: number): Pro
   const join = ports.map((each) => `127.0.0.1:${each + 10_000}`).join(",");
   const founding = ["--join", join, "--bootstrap-expect", String(ports.length), "--replicas", String(replicas)];
   const flags = (each: number): readonly string[] => [
-    ...["--log-level", "warn", "--name", `node-${each}`],
+    "--log-level",
+    "warn",
+    "--name",
+    `node-${each}`,
     ...(replicas === 0 ? [] : founding),
   ];
   const all = await Promise.all(

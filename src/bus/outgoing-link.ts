@@ -95,8 +95,8 @@ export class OutgoingLink {
     return this.#seal !== undefined;
   }
 
-  /** @returns False if it is dropped. */
-  send(channel: number, bytes: Uint8Array): boolean {
+  /** @param isTurnOver See `Bus.send`. @returns False if it is dropped. */
+  send(channel: number, bytes: Uint8Array, isTurnOver: boolean): boolean {
     const { clock, settings } = this.#host;
     const nowMs = clock.monotonicMs();
     if (this.#stream !== undefined && this.queuedBytes > 0 && nowMs - this.#takenAtMs > STUCK_MS) {
@@ -121,7 +121,8 @@ export class OutgoingLink {
     if (this.#seal === undefined) this.#waiting.push({ channel, bytes: bytes.slice() });
     else {
       this.#queue.push(this.#seal.seal(channel, bytes));
-      this.#flushSoon();
+      if (isTurnOver) this.#flush();
+      else this.#flushSoon();
     }
     return true;
   }

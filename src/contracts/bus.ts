@@ -41,10 +41,10 @@ export interface Bus {
   receive(channel: BusChannel, receive: (from: BusSender, bytes: Uint8Array) => void): void;
   /**
    * Sends a frame: it arrives once, in order, or never, and nothing tells which.
-   *
+   * @param isTurnOver It goes out at once: whoever sends has waited for the end of the turn already. Else it waits for what else the turn has to say.
    * @returns False if it was dropped here: the link is down, or too much waits for it, or this node is in no cluster and the channel is one of members.
    */
-  send(to: BusAddress, channel: BusChannel, bytes: Uint8Array): boolean;
+  send(to: BusAddress, channel: BusChannel, bytes: Uint8Array, isTurnOver?: boolean): boolean;
   /**
    * The node that has proved to be at an address, while a link of meetings to it is open; this node, where a link to the address has come back to it.
    * `undefined`: nobody knows.

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { FrameReader } from "../../src/codec/frame.ts";
 import { type HandshakeMessage, encodeAnswerBody, encodeHandshake, readHandshake } from "../../src/codec/link-codec.ts";
+import { SteadyProof, proofOf } from "../../src/codec/proof.ts";
 import { Datagrams, MAX_DATAGRAM_BYTES } from "../../src/protocol/link/datagrams.ts";
 import { FrameSeal, SEAL_BYTES } from "../../src/protocol/link/frame-seal.ts";
 import { LinkOpener, LinkTaker } from "../../src/protocol/link/handshake.ts";
@@ -55,6 +56,20 @@ function sealAll(sent: readonly Frame[]): readonly Uint8Array[] {
   const seal = new FrameSeal(KEY);
   return sent.map(({ channel, payload }) => seal.seal(channel, payload));
 }
+
+describe("SteadyProof", () => {
+  test("is proofOf of the same two parts, however often", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.uint8Array({ minLength: 9, maxLength: 9 }), fc.uint8Array())), (all) => {
+        const proof = new SteadyProof(KEY, "frame", 9);
+        for (const [place, part] of all) {
+          proof.place.set(place);
+          expect([...proof.of(part)]).toEqual([...proofOf(KEY, "frame", place, part)]);
+        }
+      }),
+    );
+  });
+});
 
 describe("sealed frames", () => {
   test("arrive as they were sent, however they are cut", () => {

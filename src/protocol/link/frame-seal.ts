@@ -5,7 +5,7 @@
  * repeat nor reorder frames of it.
  */
 import { FRAME_HEADER_BYTES, encodeFrame } from "../../codec/frame.ts";
-import { isSameProof, proofOf } from "../../codec/proof.ts";
+import { SteadyProof, isSameProof } from "../../codec/proof.ts";
 
 /** Half a proof: nobody has more than one try at a link. */
 export const SEAL_BYTES = 16;
@@ -17,14 +17,15 @@ export function sealedLength(payloadBytes: number): number {
 
 /** The sender's side, or the receiver's, of one direction of a link. */
 export class FrameSeal {
-  readonly #key: Uint8Array;
-  // Eight bytes of the number of the next frame, and one of its channel.
-  readonly #place = new Uint8Array(9);
-  readonly #view = new DataView(this.#place.buffer);
+  // Its place is eight bytes of the number of the next frame, and one of its channel.
+  readonly #proof: SteadyProof;
+  readonly #view: DataView;
   #number = 0;
 
   constructor(key: Uint8Array) {
-    this.#key = key;
+    this.#proof = new SteadyProof(key, "frame", 9);
+    const { buffer, byteOffset } = this.#proof.place;
+    this.#view = new DataView(buffer, byteOffset);
   }
 
   /** The next frame, as it goes out. The payload is copied. */
@@ -42,8 +43,8 @@ export class FrameSeal {
   #sealOf(channel: number, payload: Uint8Array): Uint8Array {
     this.#view.setUint32(0, Math.floor(this.#number / 2 ** 32));
     this.#view.setUint32(4, this.#number % 2 ** 32);
-    this.#place[8] = channel;
+    this.#view.setUint8(8, channel);
     this.#number += 1;
-    return proofOf(this.#key, "frame", this.#place, payload).subarray(0, SEAL_BYTES);
+    return this.#proof.of(payload).subarray(0, SEAL_BYTES);
   }
 }
