@@ -36,7 +36,7 @@ import {
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { STALE } from "../src/protocol/topology/decide.ts";
+import { SETTING_DEFAULTS, STALE } from "../src/protocol/topology/decide.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 import { refuseExtraArguments } from "../src/subcommand-help.ts";
 
@@ -327,6 +327,31 @@ export default definePlugin({
       else call.reply.error(`ERR Unknown node ${id}`);
     };
 
+    // --- settings of the whole cluster ---
+
+    const setting = (call: Call): void => {
+      const { reply } = call;
+      const present = new Map([...SETTING_DEFAULTS, ...topology.map.settings]);
+      if (call.count === 4) {
+        change(call, { type: "change-setting", name: call.text(2), value: call.text(3) });
+      } else if (call.count > 4) {
+        refuseExtraArguments(call);
+      } else if (call.count === 3) {
+        const value = present.get(call.text(2));
+        if (value === undefined)
+          reply.error(
+            `ERR there is no cluster setting "${call.shown(2).slice(0, 64)}"; there are ${[...present.keys()].join(", ")}`,
+          );
+        else reply.bulkText(value);
+      } else {
+        reply.map(present.size);
+        for (const [name, value] of present) {
+          reply.bulkText(name);
+          reply.bulkText(value);
+        }
+      }
+    };
+
     const subcommand = (
       usage: string,
       arity: number,
@@ -395,6 +420,14 @@ export default definePlugin({
       "Tells how many nodes found that another one does not answer, as far as that mattered.",
       countFailureReports,
       { complexity: "O(N), N being the reports", flags: ["admin", "stale"], tips: ["nondeterministic_output"] },
+    );
+    subcommand(
+      "setting [name [value]]",
+      -2,
+      "bunch 0.1.0",
+      "Tells the settings of the whole cluster, or one of them, or changes one for all nodes.",
+      setting,
+      { complexity: "O(N), N being the settings" },
     );
     subcommand("saveconfig", 2, "3.0.0", "Answers OK: what is agreed is on disk already, where there is one.", (call) =>
       call.reply.ok(),

@@ -6,12 +6,11 @@
  * kept, logged when it changes, and shown (`INFO failover` at the leader).
  *
  * How:
- * 1. Each node tells the leader of the log of itself, several times in a lease's time (a *beat*): which map it has, how far its copy of the log reaches, which links
+ * 1. Each node tells the leader of the log of itself, several times in a lease's time (a "beat"): which map it has, how far its copy of the log reaches, which links
  *    broke. A primary asks for a lease by that; it counts from the moment on at which the beat was sent.
  * 2. The leader grants no longer than from the beginning of its last heartbeat round that a majority answered, and remembers what it promised
  *    (`src/protocol/failover/lease-grants.ts`). A new leader takes any primary to have a lease of the leader before it.
  * 3. It looks at each shard several times in a beat (`judgement.ts`): where the primary is gone and its lease is over, it asks the map for a promotion.
- * 4. Slots that were taken from a node which lost its lease since are served by whoever has them: the leader says so in its stead.
  *
  * A planned failover (CLUSTER FAILOVER, and a primary that is told to stop) hands over without an error to any client: the primary holds commands until the replica
  * has everything, gives its lease up, and says so; the leader promotes. If it can not, it says so by a record, and the primary goes on.

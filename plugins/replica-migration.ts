@@ -153,7 +153,9 @@ export default definePlugin({
         return nowMs - since.sinceMs >= settings.afterMs;
       });
       for (const id of wanting.keys()) if (!needy.has(id)) wanting.delete(id);
-      for (const { shard, need } of stuck) {
+      // A cluster without replicas is meant to be one: there is nothing to be waited for.
+      const hasReplicas = map.shards.some(({ replicas }) => replicas.length > 0);
+      for (const { shard, need } of hasReplicas ? stuck : []) {
         const what = isBusy(shard.id) ? "its primary is being replaced, or its slots move" : whyNobody(need);
         const since = wanting.get(shard.id);
         if (since !== undefined) note(shard, since, what);

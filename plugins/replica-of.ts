@@ -24,7 +24,6 @@ export default definePlugin({
     const { topology, keyspace } = context.requires;
     const { log } = world;
     const of = core.replicaOf;
-    if (of === undefined) return;
     const keyHold = new KeyHold(context);
     /** This start of the node has come to be what it stays. */
     let isSettled = false;
@@ -32,10 +31,10 @@ export default definePlugin({
     let reason = "";
 
     /** Why it is not a replica yet; empty once it is. */
-    const ask = async (): Promise<string> => {
+    const ask = async (wanted: string): Promise<string> => {
       if (keyspace.size > 0) return "it holds keys: FLUSHALL, or leave --replica-of out";
-      const request = { type: "place-replica", node: node.id, of } as const;
-      const outcome = await topology.request(request, `it joined with --replica-of ${of}`);
+      const request = { type: "place-replica", node: node.id, of: wanted } as const;
+      const outcome = await topology.request(request, `it joined with --replica-of ${wanted}`);
       return outcome.type === "done" ? "" : outcome.reason.replace(/^ERR /, "");
     };
     const wait = (why: string): void => {
@@ -44,7 +43,8 @@ export default definePlugin({
     };
     const look = (): void => {
       const { self, selfShard } = topology;
-      if (isSettled || isAsking || !topology.isMember || self.start !== node.runId || selfShard === undefined) return;
+      if (of === undefined || isSettled || isAsking || selfShard === undefined) return;
+      if (!topology.isMember || self.start !== node.runId) return;
       const { primary, replicas, slots } = selfShard;
       if (primary !== node.id || replicas.length > 0 || slots.length > 0) {
         isSettled = true;
@@ -55,18 +55,19 @@ export default definePlugin({
       }
       isAsking = true;
       keyHold
-        .during(ask)
+        .during(() => ask(of))
         .then(wait, (thrown: unknown) => context.fault(thrown))
         .finally(() => {
           isAsking = false;
         });
     };
     context.on(hooks.ready, () => {
-      context.every(ASK_MS, look);
+      if (of !== undefined) context.every(ASK_MS, look);
     });
-    context.on(hooks.info, () => ({
-      section: "replication",
-      fields: { replica_of_wanted: of, replica_of_waits_for: reason },
-    }));
+    context.on(hooks.info, () =>
+      of === undefined
+        ? undefined
+        : { section: "replication", fields: { replica_of_wanted: of, replica_of_waits_for: reason } },
+    );
   },
 });

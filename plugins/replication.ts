@@ -170,7 +170,7 @@ export default definePlugin({
       settings: {
         lagMs: settings.lagMs,
         lostMs: settings.lostMs,
-        joinMs: settings.lostMs,
+        joinMs: settings.lagMs,
         heartbeatMs: settings.heartbeatMs,
         ringBytes: parseByteSize(settings.ringBytes) ?? 0,
         windowBytes: parseByteSize(settings.windowBytes) ?? 0,

@@ -79,7 +79,6 @@ export class Desk {
   readonly #forced = new Map<ShardId, Forced>();
   /** Shards about whose primary something is being decided, with the version that this was decided on: it is granted nothing meanwhile. */
   readonly #deciding = new Map<ShardId, number>();
-  readonly #acknowledging = new Set<NodeId>();
   readonly #waits = new Map<ShardId, { readonly kind: string; readonly reason: string }>();
   #indexed: { readonly map: ClusterMap | undefined; readonly shards: ReadonlyMap<NodeId, ShardRecord> } = {
     map: undefined,
@@ -139,13 +138,12 @@ export class Desk {
   /** Looks at all shards, and does what is to be done. Called several times in a beat. */
   look(): void {
     const nowMs = this.#host.nowMs();
-    const { shards, releases } = this.#host.map;
+    const { shards } = this.#host.map;
     for (const shard of shards) this.#lookAt(shard, nowMs);
     if (this.#waits.size > 0) {
       const there = new Set(shards.map(({ id }) => id));
       for (const id of this.#waits.keys()) if (!there.has(id)) this.#waits.delete(id);
     }
-    for (const { node, incarnation, version } of releases) this.#release(node, incarnation, version, nowMs);
   }
 
   /** Somebody wants something. @returns Why it is not begun; `undefined` if it is. */
@@ -360,26 +358,6 @@ export class Desk {
       this.#host.log.warn("failover: not done", { shard, reason: outcome.reason });
     }
     if (this.#deciding.get(shard) === shardVersion) this.#deciding.delete(shard);
-  }
-
-  /**
-   * A node has lost slots and has not said that it knows: its word is not needed once its lease is over, since it gets no other before it knows. That it lives by
-   * leases is certain only if it has asked for one, or told of itself, in this term: one that is just joining with slots of its own serves them by its own map.
-   */
-  #release(id: NodeId, incarnation: number, version: number, nowMs: number): void {
-    const report = this.#report(id);
-    if (report?.beat.incarnation !== incarnation || this.#acknowledging.has(id)) return;
-    if (this.#grants.promisedUntilMs(id) > nowMs) return;
-    // It knows, and says so itself.
-    if (report.beat.mapVersion >= version && this.#member(id, nowMs).isAlive) return;
-    this.#acknowledging.add(id);
-    const cause = `${this.#member(id, nowMs).name} has no lease any more, and gets none before it knows what it lost`;
-    void this.#acknowledge({ type: "acknowledge-releases", node: id, version }, id, cause);
-  }
-
-  async #acknowledge(request: TopologyRequest, id: NodeId, cause: string): Promise<void> {
-    await this.#host.request(request, cause);
-    this.#acknowledging.delete(id);
   }
 }
 

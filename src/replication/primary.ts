@@ -82,6 +82,8 @@ interface Link {
   readonly nodeId: NodeId;
   readonly start: string;
   readonly session: number;
+  /** The replica has said a word in this session: what is sent before may be for nobody, as another session may have taken its place. */
+  isHeard: boolean;
   /** Of the next frame. */
   number: number;
   cursor: LogCursor;
@@ -238,7 +240,8 @@ export class ShardPrimary {
     const stalledMs = nowMs - this.#tickedAtMs - 100;
     this.#tickedAtMs = nowMs;
     for (const link of this.#links.values()) {
-      if (link.fill === undefined && nowMs - link.sentAtMs >= settings.heartbeatMs) this.#sendEntries(link, NOTHING);
+      if (link.isHeard && link.fill === undefined && nowMs - link.sentAtMs >= settings.heartbeatMs)
+        this.#sendEntries(link, NOTHING);
     }
     for (const id of this.#shard.replicas) {
       const member = this.#member(id);
@@ -290,6 +293,7 @@ export class ShardPrimary {
       nodeId: from,
       start: message.start,
       session,
+      isHeard: false,
       number: 0,
       cursor: start,
       fill: isFill ? this.#host.startFill() : undefined,
@@ -306,7 +310,6 @@ export class ShardPrimary {
       sequence: position?.sequence ?? 0,
     });
     this.#send(link, { type: "begin", session, number: link.number, epoch: this.#shard.primaryEpoch, isFill });
-    this.#pump(link);
   }
 
   acknowledged(from: NodeId, message: Extract<ReplicationMessage, { type: "ack" }>): void {
@@ -320,6 +323,7 @@ export class ShardPrimary {
     const member = this.#member(from);
     const nowMs = this.#host.nowMs();
     member.heardAtMs = nowMs;
+    link.isHeard = true;
     // Some link broke that the session does not rest on: it goes on.
     if (member.lostAtMs !== Number.NEGATIVE_INFINITY) member.lostAtMs = undefined;
     link.acknowledgedBytes = Math.max(link.acknowledgedBytes, message.bytes);
@@ -395,6 +399,7 @@ export class ShardPrimary {
   }
 
   #pump(link: Link): void {
+    if (!link.isHeard) return;
     const { log, settings } = this.#host;
     if (!log.isHere(link.cursor)) {
       this.#drop(link, "the log does not reach back to what it lacks");
@@ -538,7 +543,8 @@ export class ShardPrimary {
     this.#host.after(TELL_MS, () => {
       this.#isTellDue = false;
       for (const link of this.#links.values()) {
-        if (link.fill === undefined && link.toldCommitted < this.#committed) this.#sendEntries(link, NOTHING);
+        if (link.isHeard && link.fill === undefined && link.toldCommitted < this.#committed)
+          this.#sendEntries(link, NOTHING);
       }
     });
   }

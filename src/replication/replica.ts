@@ -35,6 +35,9 @@ export interface ReplicaHost {
   nextSession(): number;
 }
 
+const MAX_PATIENCE = 32;
+const MAX_HELLO_PATIENCE = 16;
+
 export class ShardReplica {
   readonly #host: ReplicaHost;
   readonly #reader = new EntryReader();
@@ -46,6 +49,13 @@ export class ShardReplica {
   /** Of the next frame. */
   #number = 0;
   #receivedBytes = 0;
+  /**
+   * A way that takes longer for a frame than silence is suffered would have the session begun again and again, each with all that was sent before: from one to the
+   * next there is twice the patience, until the primary has nothing more to send.
+   */
+  #patience = 1;
+  /** Likewise for hellos: one that is said before the answer to the last one is there makes that answer worthless. */
+  #helloPatience = 1;
   #assembler = new EntryAssembler();
   #sink: SlotSink | undefined;
   #isSinkDue = false;
@@ -134,8 +144,11 @@ export class ShardReplica {
   tick(): void {
     const { silenceMs, retryMs } = this.#host;
     const nowMs = this.#host.nowMs();
-    if (this.#isOpen && nowMs - this.#heardAtMs > silenceMs) this.#end("its primary is silent");
-    if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs) this.#hello();
+    if (this.#isOpen && nowMs - this.#heardAtMs > silenceMs * this.#patience) {
+      this.#patience = Math.min(this.#patience * 2, MAX_PATIENCE);
+      this.#end("its primary is silent");
+    }
+    if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs * this.#helloPatience) this.#hello();
   }
 
   /** The link to the primary broke. */
@@ -146,6 +159,7 @@ export class ShardReplica {
   received(from: NodeId, message: ReplicationMessage): void {
     if (this.#isClosed || from !== this.#shard.primary || message.session !== this.#session) return;
     this.#heardAtMs = this.#host.nowMs();
+    this.#helloPatience = 1;
     switch (message.type) {
       case "refused":
         this.#end(message.reason);
@@ -269,6 +283,7 @@ export class ShardReplica {
   }
 
   #entries(bytes: Uint8Array, committed: number): void {
+    if (bytes.length === 0) this.#patience = 1;
     const { log } = this.#host;
     let isDamaged = !this.isFollowing;
     if (!isDamaged) {
@@ -319,7 +334,7 @@ export class ShardReplica {
     this.#session = this.#host.nextSession();
     this.#number = 0;
     this.#receivedBytes = 0;
-    this.#host.send(primary, {
+    const isSent = this.#host.send(primary, {
       type: "hello",
       session: this.#session,
       shard: id,
@@ -327,6 +342,7 @@ export class ShardReplica {
       start,
       position: this.#isWhole ? log.position : undefined,
     });
+    this.#helloPatience = isSent ? Math.min(this.#helloPatience * 2, MAX_HELLO_PATIENCE) : 1;
   }
 
   #end(reason: string): void {

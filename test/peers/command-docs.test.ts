@@ -15,6 +15,7 @@ const LATER = new Set([
   "cluster|abandonjoin",
   "cluster|accept-loss",
   "cluster|myshardid",
+  "cluster|setting",
   "cluster|slot-stats",
   "client|setinfo",
   "client|no-touch",

@@ -285,7 +285,13 @@ export class MapChecker {
       }
       // One whose lease is over serves nothing, whatever it takes for its own.
       const isLapsed = other?.node.service(failoverService) !== undefined && !other.node.replyGate.isLeased();
-      if (other !== undefined && other !== view && !isLapsed && !this.givenUp.has(other.node.facts.id)) {
+      if (
+        other !== undefined &&
+        other !== view &&
+        !isLapsed &&
+        !isDeposed(other, view, slot) &&
+        !this.givenUp.has(other.node.facts.id)
+      ) {
         throw new Violation(`one node serves a slot: ${view.name} and ${other.name} both serve ${slot}`);
       }
       this.#servedBy[slot] = view;
@@ -396,4 +402,14 @@ function hasSamePrimary(one: ShardRecord, other: ShardRecord | undefined): boole
 /** The start of a node that a map admits. */
 function startOf(map: ClusterMap, { node }: NodeView): string | undefined {
   return map.nodes.find(({ id }) => id === node.facts.id)?.start;
+}
+
+/**
+ * Whether a node that serves a slot is followed by one that was promoted in its place. Its writes need the in-sync set, which knows of that; its reads are its lease's
+ * matter, which is looked at where no machine is suspended: one that was takes its lease to run on.
+ */
+function isDeposed(old: NodeView, next: NodeView, slot: number): boolean {
+  const shardIn = ({ topology: { map } }: NodeView): ShardRecord | undefined => map.shards[map.shardOfSlot[slot] ?? -1];
+  const [before, after] = [shardIn(old), shardIn(next)];
+  return before !== undefined && before.id === after?.id && before.primaryEpoch < after.primaryEpoch;
 }

@@ -2,11 +2,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { TopologyRequest } from "../../src/contracts/topology.ts";
-import { STALE } from "../../src/protocol/topology/decide.ts";
+import { SETTING_DEFAULTS, STALE } from "../../src/protocol/topology/decide.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { FakeTopology } from "../support/fake-topology.ts";
+import { SimNodes } from "../support/sim-nodes.ts";
 import { localClient, startLocalNode } from "../support/local-node.ts";
 
 describe("a change of the map", () => {
@@ -329,5 +330,27 @@ describe("a subcommand that a plugin adds to another's container", () => {
     expect(wrong("get", "x")).rejects.toThrow(
       'Cannot add command "get|x" of plugin "wrong": "get" of plugin "strings" has no subcommands',
     );
+  });
+});
+
+describe("CLUSTER SETTING", () => {
+  test("tells all settings of the cluster, and one; and changes one, for all nodes", async () => {
+    const nodes = new SimNodes([{ name: "a" }]);
+    await nodes.up(1);
+    const run = (line: string): Promise<string> => nodes.run(0, `CLUSTER SETTING ${line}`.trim());
+    expect(await run("min-in-sync")).toBe("1");
+    expect(await run("min-in-sync 2")).toBe("OK");
+    expect(await run("min-in-sync")).toBe("2");
+    expect(nodes.topology(0).map.settings.get("min-in-sync")).toBe("2");
+    expect(await run("")).toContain("acks");
+    expect(await run("min-in-sync none")).toBe('ERR cluster setting "min-in-sync" wants ^[1-9][0-9]?$');
+    for (const line of ["nothing", "nothing 1"])
+      expect(await run(line)).toBe(
+        'ERR there is no cluster setting "nothing"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, feature-level',
+      );
+    expect(await run("acks primary now")).toStartWith("ERR unknown subcommand or wrong number of arguments");
+    // Every setting that can be changed is told, too.
+    for (const name of SETTING_DEFAULTS.keys())
+      expect(await run(`${name} ${SETTING_DEFAULTS.get(name) ?? ""}`)).toBe("OK");
   });
 });

@@ -106,6 +106,8 @@ describe("--replica-of SHARD", () => {
     await nodes.until("it to be in sync there", () => primaryOf(nodes, 3) === "node-2" && isInSync(nodes, 3));
     expect(await nodes.run(4, "CLUSTER FAILOVER")).toBe("OK");
     await nodes.until("the other to be a primary", () => primaryOf(nodes, 4) === "node-4");
+    // Else it would be the only one that has anything.
+    await nodes.until("the one before to be in sync", () => isInSync(nodes, 1));
     for (const at of [3, 4]) {
       nodes.simulation.crash(hostOf(at));
       nodes.simulation.restart(hostOf(at));

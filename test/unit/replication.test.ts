@@ -184,6 +184,25 @@ describe("a replica", () => {
   });
 });
 
+test("a replica that is far away comes back into the set while clients write all the time", async () => {
+  const shard = await Shard.of(3);
+  const [replica = 0] = shard.replicas;
+  const { simulation } = shard.nodes;
+  const far = shard.all.filter((at) => at !== replica).map((at) => [hostOf(at), hostOf(replica)] as const);
+  simulation.network.clog([...far, ...far.map(([one, other]) => [other, one] as const)], 200);
+  const clients = Array.from({ length: 40 }, () => localClient(shard.nodes.node(shard.primary)));
+  let count = 0;
+  const write = (client: { run(line: string): Promise<string> }): void =>
+    void client.run(`SET key:${(count += 1)} ${count}`).then(() => simulation.after(20, "write", () => write(client)));
+  for (const client of clients) write(client);
+  simulation.stall(hostOf(replica), 3000);
+  await shard.nodes.until("the set without it", () => shard.set.length === 2);
+  await shard.nodes.until("it to be in sync again", () => shard.set.length === 3);
+  const { length } = shard.set;
+  await simulation.runFor(2000);
+  expect([length, shard.set.length]).toEqual([3, 3]);
+});
+
 describe("a reply", () => {
   test("to a write, or to a read of it, waits until the in-sync set has it, or is known to be smaller", async () => {
     const shard = await Shard.of(3);

@@ -48,6 +48,16 @@ const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
   ["feature-level", new RegExp(`^(${Array.from({ length: NEWEST_VERSION }, (_, at) => at + 1).join("|")})$`)],
 ]);
 
+/** What counts where the map does not say. */
+export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
+  ["min-in-sync", "1"],
+  ["acks", "in-sync"],
+  ["on-loss", "stop"],
+  ["replica-migration", "yes"],
+  ["partition-policy", "deny"],
+  ["feature-level", "1"],
+]);
+
 const OK: readonly string[] = ["OK"];
 
 function records(...all: readonly TopologyRecord[]): TopologyDecision {

@@ -20,7 +20,29 @@ export async function isApplicable(mutant: Mutant): Promise<boolean> {
   return source.split(mutant.find).length === 2;
 }
 
-/** Hunts one mutant. @returns `undefined` if it lives. */
+/** Runs seeds with the sources of a directory. @returns `undefined` if none fails. */
+async function firstFailure(
+  directory: string,
+  run: Mutant["run"],
+  first: number,
+  count: number,
+): Promise<Caught | undefined> {
+  const child = Bun.spawn([process.execPath, "test/simulation/mutants/hunt.ts", run, String(first), String(count)], {
+    cwd: directory,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  const code = await child.exited;
+  // A mutant that does not even run was found by the compiler, which proves nothing.
+  if (code !== 0 && errors !== "") throw new Error(`${directory} does not run: ${errors.slice(0, 500)}`);
+  if (code !== 0) return undefined;
+  const [seed, ...what] = output.trim().split(" ");
+  return { seed: Number(seed), what: what.join(" ") };
+}
+
+/** Hunts one mutant. @throws If what finds it fails without it as well. @returns `undefined` if it lives. */
 export async function hunt(mutant: Mutant): Promise<Caught | undefined> {
   const directory = await mkdtemp(join(tmpdir(), `bunch-mutant-${mutant.name}-`));
   try {
@@ -34,17 +56,13 @@ export async function hunt(mutant: Mutant): Promise<Caught | undefined> {
       file,
       source.replace(mutant.find, () => mutant.replace),
     );
-    const child = Bun.spawn(
-      [process.execPath, "test/simulation/mutants/hunt.ts", mutant.run, "1", String(mutant.withinSeeds)],
-      { cwd: directory, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
-    );
-    const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-    const code = await child.exited;
-    // A mutant that does not even run was found by the compiler, which proves nothing.
-    if (code !== 0 && errors !== "") throw new Error(`Mutant ${mutant.name} does not run: ${errors.slice(0, 500)}`);
-    if (code !== 0) return undefined;
-    const [seed, ...what] = output.trim().split(" ");
-    return { seed: Number(seed), what: what.join(" ") };
+    const caught = await firstFailure(directory, mutant.run, 1, mutant.withinSeeds);
+    if (caught === undefined) return undefined;
+    // What fails without it as well was not found because of it.
+    const alone = await firstFailure(ROOT, mutant.run, caught.seed, 1);
+    if (alone !== undefined)
+      throw new Error(`Seed ${alone.seed} fails without mutant ${mutant.name} too: ${alone.what}`);
+    return caught;
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

@@ -263,7 +263,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "restarted-primary-serves-as-before",
     breaks: "Another start of a primary is not taken for the one that had the data (SAFETY 2).",
     file: "src/protocol/topology/state.ts",
-    find: "const isHolder = !hasEarlier || [...shard.inSync, ...shard.eligible].every((each) => each === id);",
+    find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
     replace: "const isHolder = shard.primary === id;",
     run: "cluster",
     withinSeeds: 100,
