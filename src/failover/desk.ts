@@ -152,7 +152,7 @@ export class Desk {
     const shard = this.#host.map.shards.find(({ id }) => id === wish.shard);
     if (shard === undefined) return `ERR there is no shard ${wish.shard}`;
     this.#watch(shard, nowMs);
-    if (this.#isDeciding(shard)) return "ERR a change of this shard's primary is under way already";
+    if (this.#deciding.has(shard.id)) return "ERR a change of this shard's primary is under way already";
     if (wish.type === "accept-loss") return this.#acceptLoss(shard, cause, nowMs);
     const heir = this.#member(wish.to, nowMs);
     if (!shard.replicas.includes(wish.to)) return "ERR You should send CLUSTER FAILOVER to a replica";
@@ -309,7 +309,8 @@ export class Desk {
 
   #lookAt(shard: ShardRecord, nowMs: number): void {
     this.#watch(shard, nowMs);
-    if (this.#isDeciding(shard)) return;
+    // Nothing more is decided before it is known what became of the last.
+    if (this.#deciding.has(shard.id)) return;
     const judgement = this.#judge(shard, nowMs, this.#host.map.settings.get("on-loss") === "accept");
     if (judgement.type === "fine") {
       if (this.#waits.delete(shard.id)) this.#host.log.info("failover: not needed any more", { shard: shard.id });

@@ -283,8 +283,10 @@ export class MapChecker {
         if (((before >>> bit) & 1) === 1 && other === view) this.#servedBy[slot] = undefined;
         continue;
       }
+      // One that hears of its promotion when another has been promoted in its place already serves nothing: it has no lease, and gets none.
+      if (other !== undefined && other !== view && isWithoutLease(view) && isDeposed(view, other, slot)) continue;
       // One whose lease is over serves nothing, whatever it takes for its own.
-      const isLapsed = other?.node.service(failoverService) !== undefined && !other.node.replyGate.isLeased();
+      const isLapsed = other !== undefined && isWithoutLease(other);
       if (
         other !== undefined &&
         other !== view &&
@@ -402,6 +404,10 @@ function hasSamePrimary(one: ShardRecord, other: ShardRecord | undefined): boole
 /** The start of a node that a map admits. */
 function startOf(map: ClusterMap, { node }: NodeView): string | undefined {
   return map.nodes.find(({ id }) => id === node.facts.id)?.start;
+}
+
+function isWithoutLease({ node }: NodeView): boolean {
+  return node.service(failoverService) !== undefined && !node.replyGate.isLeased();
 }
 
 /**
