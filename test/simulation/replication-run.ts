@@ -221,6 +221,8 @@ export async function runReplication(
     () => isWhole(world.views, nodes),
     LIVENESS_MS,
   );
+  // One that had all of a shard by itself may have come back, and been admitted, only now.
+  for (const { id } of operator.lostShards()) lost.add(id);
   simulation.explain(() => problemOf(lost));
   // Three members in sync are there for a shard of three only.
   const [operatorView] = world.views;
