@@ -241,9 +241,10 @@ describe("a node that is reset", () => {
       expect(await run(5, "cluster reset soft")).toBe("+OK\r\n");
       expect(await run(5, "cluster addslots 7")).toBe("+OK\r\n");
       await stop(node);
+      // Another start is of another epoch: it has nothing of what the one before had.
       node = await start();
       expect(await run(5, "cluster nodes")).toMatch(
-        new RegExp(`${first} \\S+ myself,master - 0 0 1 connected 7\n\r\n$`),
+        new RegExp(`${first} \\S+ myself,master - 0 0 2 connected 7\n\r\n$`),
       );
       expect(await run(5, "cluster reset hard")).toBe("+OK\r\n");
       const second = await idOf(5);
@@ -252,7 +253,7 @@ describe("a node that is reset", () => {
       await stop(node);
       node = await start();
       expect(await run(5, "cluster nodes")).toMatch(
-        new RegExp(`${second} \\S+ myself,master - 0 0 1 connected 8\n\r\n$`),
+        new RegExp(`${second} \\S+ myself,master - 0 0 2 connected 8\n\r\n$`),
       );
       await stop(node);
     } finally {

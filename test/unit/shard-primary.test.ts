@@ -121,6 +121,10 @@ describe("a shard's primary", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
     write(primary, 10);
+    // Nothing but the answer, before the replica is heard: it may have begun another session meanwhile.
+    expect(world.saidTo("b")).toStrictEqual(["begin"]);
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    expect(world.saidTo("b")).toStrictEqual(["begin", "entries"]);
     expect(world.gate.committed).toBe(1);
     primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 10 });
     expect(world.gate.committed).toBe(2);
@@ -172,6 +176,7 @@ describe("a shard's primary", () => {
   test("counts nothing that an earlier start of a member has acknowledged", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
     write(primary, 10);
     primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 10 });
     primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
@@ -182,6 +187,7 @@ describe("a shard's primary", () => {
   test("sends a replica that it fills effects of any length, in pieces that the bus takes", () => {
     const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 0, bytes: 0 });
     // The slots were offered: their effects go over.
     world.turn();
     write(primary, 6 * MEBIBYTE);
