@@ -4,10 +4,11 @@
  * A node that is to go runs, or is cut off, or is dead, or comes back later. Its slots are taken from it and given to another one, then it is forgotten. It is
  * never admitted again and disturbs nobody; once it knows it serves nothing, and says why; the rest is one cluster, with a full set of voters.
  */
+import type { Config } from "../../src/config.ts";
 import { idOfName } from "../../src/identity.ts";
 import { foundingVoters } from "../../src/protocol/voters.ts";
 import type { NodeView } from "../support/cluster-checkers.ts";
-import { ClusterWorld, LIVENESS_MS, NOTICE_MS, isWhole } from "../support/cluster-world.ts";
+import { ClusterWorld, LIVENESS_MS, NOTICE_MS, isWhole, type ListedNode } from "../support/cluster-world.ts";
 import { DepartedChecker } from "../support/departed-checker.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
 import { MapAsker, drawSmallRequest } from "../support/map-asker.ts";
@@ -23,9 +24,11 @@ export interface ForgetRunOptions {
   readonly swarm: SwarmOptions | undefined;
   /** Gets each line of the trace. */
   readonly sink: ((line: string) => void) | undefined;
+  /** Nodes serve by leases. Without them nothing but the map keeps a node from serving. */
+  readonly hasLeases: boolean;
 }
 
-const DEFAULTS: ForgetRunOptions = { safetyMs: 12_000, swarm: undefined, sink: undefined };
+const DEFAULTS: ForgetRunOptions = { safetyMs: 12_000, swarm: undefined, sink: undefined, hasLeases: true };
 
 /** What a run came to. */
 export interface ForgetRunResult {
@@ -57,13 +60,17 @@ interface Victim {
   isForgotten: boolean;
 }
 
+function withoutLeases(_: ListedNode, members: readonly ListedNode[]): Config {
+  return { plugins: { topology: { nodes: members }, failover: false } };
+}
+
 /**
  * Runs one seed.
  *
  * @throws {SimulationError} If something did not hold; the message says what, and how the world stood.
  */
 export async function runForget(seed: number, options: Partial<ForgetRunOptions> = {}): Promise<ForgetRunResult> {
-  const { safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { safetyMs, swarm: givenSwarm, sink, hasLeases } = { ...DEFAULTS, ...options };
   const swarm = givenSwarm ?? drawSwarm(seed);
   const random = new SimRandom(`forget ${seed}`);
   const world = new ClusterWorld(seed, random, {
@@ -71,6 +78,7 @@ export async function runForget(seed: number, options: Partial<ForgetRunOptions>
     sink,
     counts: [2, 3, 3, 3, 4, 5, 5],
     diskChances: [0, 0.5, 1],
+    ...(hasLeases ? {} : { settingsOf: withoutLeases }),
   });
   const { simulation, maps } = world;
   const count = world.members.length;

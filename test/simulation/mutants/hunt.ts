@@ -17,7 +17,8 @@ const STEPS = 5000;
 const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
   raft: (seed) => new RaftWorld(seed).run(STEPS),
   cluster: runCluster,
-  forget: runForget,
+  forget: (seed) => runForget(seed),
+  "forget-without-leases": (seed) => runForget(seed, { hasLeases: false }),
   reset: runReset,
   recover: runRecover,
   formation: runFormation,

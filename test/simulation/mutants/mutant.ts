@@ -14,6 +14,7 @@ export interface Mutant {
     | "swim"
     | "cluster"
     | "forget"
+    | "forget-without-leases"
     | "reset"
     | "recover"
     | "formation"

@@ -301,7 +301,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "plugins/hash-slot-router.ts",
     find: "start: topology.isMember ? context.node.runId : undefined",
     replace: "start: context.node.runId",
-    run: "forget",
+    run: "forget-without-leases",
     withinSeeds: 100,
   },
   {
@@ -319,7 +319,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: "src/consensus/voter-step.ts",
     find: "id !== peer && view.admits(nodeOf(id)) && leadership.isCaughtUp(id)",
     replace: "id !== peer",
-    run: "forget",
+    run: "forget-without-leases",
     withinSeeds: 200,
   },
   {
