@@ -342,6 +342,30 @@ describe("replication-commands", () => {
   });
 });
 
+test("a primary that is deposed closes the connections whose last commands it does not know the end of, and answers them nothing (SAFETY 9)", async () => {
+  const shard = await Shard.of(3);
+  const old = shard.primary;
+  const { simulation } = shard.nodes;
+  await shard.write("SET n 1");
+  const others = shard.replicas.map((at) => [hostOf(at), hostOf(old)] as const);
+  const cut = simulation.network.cut([...others, ...others.map(([one, other]) => [other, one] as const)]);
+  const clients = [localClient(shard.nodes.node(old)), localClient(shard.nodes.node(old))] as const;
+  const told: string[] = [];
+  for (const [at, line] of ["INCR n", "GET n"].entries())
+    void clients[at]?.run(line).then(
+      (reply) => told.push(reply),
+      (thrown: unknown) => told.push(String(thrown)),
+    );
+  await shard.nodes.until("another primary", () =>
+    shard.replicas.some((at) => shard.replication(at).role === "primary"),
+  );
+  expect(told).toEqual([]);
+  cut.heal();
+  await shard.nodes.until("it to know", () => shard.replication(old).role === "replica");
+  await simulation.runFor(100);
+  expect(told).toEqual(["Error: The connection was closed", "Error: The connection was closed"]);
+});
+
 describe("a shard whose data are given up", () => {
   test("begins empty where the one that goes on had half a copy", async () => {
     // With Raft's state on disk two of three may restart.

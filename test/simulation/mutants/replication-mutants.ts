@@ -123,16 +123,6 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     withinSeeds: 60,
   },
   {
-    name: "deposed-primary-says-that-nothing-was-done",
-    breaks: "An error that promises that nothing was done is given before anything is logged (SAFETY 9).",
-    file: "plugins/resp.ts",
-    find: "    this.kill();\n  }\n\n  closed(): void {",
-    replace:
-      '    const text = new TextEncoder().encode("-CLUSTERDOWN this node does not lead the shard\\r\\n");\n    this.#gated = [];\n    this.#gatedBytes = 0;\n    this.#output.push(text);\n    this.#outputBytes += text.length;\n    this.#drain();\n    this.#goOn();\n  }\n\n  closed(): void {',
-    run: "replication",
-    withinSeeds: 100,
-  },
-  {
     name: "replica-removes-expired-keys",
     breaks: "A replica removes nothing by itself (SAFETY 24).",
     file: "plugins/replication.ts",
