@@ -210,12 +210,18 @@ interface Answer {
   readonly version: number;
 }
 
+/** The newest version of a cluster that anybody outside was told of. */
+export interface KnownVersion {
+  readonly clusterId: string;
+  readonly version: number;
+}
+
 /** What must hold for the map, on every node that has one. */
 export class MapChecker {
   /** The newest version that any node has had. */
   newestVersion = 0;
-  /** The newest version that anybody outside was told of. */
-  answeredVersion = 0;
+  /** By cluster: the newest version that anybody outside was told of. */
+  readonly #answeredVersions = new Map<string, number>();
   /** Nodes that an operator takes for gone: until they hear of it they serve on, and others serve in their place. */
   readonly givenUp = new Set<string>();
   /** By cluster and version: versions of different clusters are not comparable. */
@@ -318,15 +324,22 @@ export class MapChecker {
         throw new Violation(`an answer is given when the node has applied it: ${view.name} at ${version}`);
       }
       if (version <= 0) throw new Violation(`an answer names its version: ${cause} got ${version}`);
-      this.answeredVersion = Math.max(this.answeredVersion, view.topology.map.version);
+      const { clusterId, version: now } = view.topology.map;
+      this.#answeredVersions.set(clusterId, Math.max(this.#answeredVersions.get(clusterId) ?? 0, now));
     }
     this.#answers.set(cause, { type: outcome.type, version: Math.max(version, newestBefore > 0 ? version : 0) });
   }
 
+  /** What is known of a node's cluster at this moment, for `read`. */
+  known({ topology: { map } }: NodeView): KnownVersion {
+    return { clusterId: map.clusterId, version: this.#answeredVersions.get(map.clusterId) ?? 0 };
+  }
+
   /** A node was told that it knows everything that was known when it asked. */
-  read(view: NodeView, least: number): void {
+  read(view: NodeView, { clusterId, version: least }: KnownVersion): void {
     const { version } = view.topology.map;
-    if (version < least) {
+    // Versions of different clusters are not comparable.
+    if (view.topology.map.clusterId === clusterId && version < least) {
       throw new Violation(
         `reads are fresh: ${view.name} read version ${version}, and ${least} was known before it asked`,
       );

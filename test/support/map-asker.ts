@@ -65,11 +65,11 @@ export class MapAsker {
 
   #read(view: NodeView): void {
     const { maps } = this.#world;
-    const least = maps.answeredVersion;
+    const known = maps.known(view);
     const read = view.consensus.barrier(2000).then((isFresh) => {
       if (!isFresh) return;
       this.reads += 1;
-      maps.read(view, least);
+      maps.read(view, known);
     });
     this.#watch(read);
   }
