@@ -17,6 +17,9 @@ import type { SimHost } from "./sim-world.ts";
 import type { Healable } from "./sim-network.ts";
 import type { SimRandom } from "./sim-random.ts";
 
+/** Why it changes how many must be in sync: so that its acts are told from the cluster's own. */
+export const MINIMUM_CAUSE = "another minimum";
+
 export interface ShardOperatorOptions {
   /** Promotes others where primaries are lost, by hand. Off where nodes do it themselves. */
   readonly isPromoting: boolean;
@@ -346,7 +349,7 @@ export class ShardOperator {
     const value = String(1 + random.below(2));
     if (view === undefined) return;
     this.counts.settings += 1;
-    void view.topology.request({ type: "change-setting", name: "min-in-sync", value }, "another minimum");
+    void view.topology.request({ type: "change-setting", name: "min-in-sync", value }, MINIMUM_CAUSE);
   }
 
   /** Some primary that runs, with somebody to take over, without whom the rest agrees on changes. */
