@@ -258,9 +258,9 @@ export async function runReplication(
   // Keys may expire meanwhile.
   await simulation.runUntil("all replicas level again", () => problemOf(lost) === undefined, LIVENESS_MS);
   // Word of what the operator wanted may have been lost, and come about only now.
-  const [surprise] = world.views
+  const surprise = world.views
     .flatMap(({ topology }) => topology.history)
-    .filter(({ version, cause }) => version > (quietVersion ?? 0) && cause !== MINIMUM_CAUSE);
+    .find(({ version, cause }) => version > (quietVersion ?? 0) && cause !== MINIMUM_CAUSE);
   if (surprise !== undefined) {
     throw simulation.error(
       `Nothing goes wrong any more, and yet the map changes: ${surprise.changes.join("; ")} (${surprise.cause})`,
