@@ -362,13 +362,19 @@ export default definePlugin({
     });
 
     /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */
-    const within = async (limitMs: number, begin: (resolve: (isSo: boolean) => void) => void): Promise<boolean> => {
+    const within = async (
+      limitMs: number,
+      begin: (resolve: (isSo: boolean) => void) => () => void,
+    ): Promise<boolean> => {
       let timer: Timer | undefined;
+      let end: (() => void) | undefined;
       const isSo = await new Promise<boolean>((resolve) => {
         if (limitMs > 0) timer = clock.after(limitMs, () => resolve(false));
-        begin(resolve);
+        end = begin(resolve);
       });
       timer?.cancel();
+      // Whoever asks again and again for what does not come makes nothing grow.
+      end?.();
       return isSo;
     };
     const replication: Replication = {
@@ -395,7 +401,7 @@ export default definePlugin({
         return replica?.refusal;
       },
       get last() {
-        return log.openSequence;
+        return replyGate.last;
       },
       acknowledgedBy: (sequence) => primary?.acknowledgedBy(sequence) ?? 0,
       async whenAcknowledged(count, limitMs) {

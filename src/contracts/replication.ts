@@ -59,7 +59,7 @@ export interface Replication {
   readonly isChangingSets: boolean;
   /** A primary's replicas; nobody otherwise. */
   readonly replicas: readonly ReplicaHealth[];
-  /** The last entry of the log that a command's effects went into, or will. */
+  /** The newest entry of the log, one that is still being written included. */
   readonly last: number;
   /** How many replicas have an entry of the log. */
   acknowledgedBy(sequence: number): number;

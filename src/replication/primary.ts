@@ -356,9 +356,9 @@ export class ShardPrimary {
     if (member !== undefined) member.lostAtMs ??= this.#host.nowMs();
   }
 
-  /** Calls once a member has all of the log, and all of it is committed; with `false` if this ends before. */
-  whenHasAll(nodeId: NodeId, callback: (hasAll: boolean) => void): void {
-    this.#when(() => {
+  /** Calls once a member has all of the log, and all of it is committed; with `false` if this ends before. @returns Ends the wait. */
+  whenHasAll(nodeId: NodeId, callback: (hasAll: boolean) => void): () => void {
+    return this.#when(() => {
       const { last } = this.#host.log;
       return this.#committed >= last && (this.#members.get(nodeId)?.acknowledged ?? 0) >= last;
     }, callback);
@@ -371,16 +371,25 @@ export class ShardPrimary {
     return count;
   }
 
-  /** Calls once so many replicas have all that there is now; with `false` if this ends before. */
-  whenAcknowledged(count: number, callback: (isSo: boolean) => void): void {
+  /** Calls once so many replicas have all that there is now; with `false` if this ends before. @returns Ends the wait. */
+  whenAcknowledged(count: number, callback: (isSo: boolean) => void): () => void {
     this.flush();
     const { last } = this.#host.log;
-    this.#when(() => this.acknowledgedBy(last) >= count, callback);
+    return this.#when(() => this.acknowledgedBy(last) >= count, callback);
   }
 
-  #when(isSo: () => boolean, callback: (isSo: boolean) => void): void {
-    this.#waiting.push({ isSo, callback });
+  #when(isSo: () => boolean, callback: (isSo: boolean) => void): () => void {
+    const wait = { isSo, callback };
+    this.#waiting.push(wait);
     this.#tellWaiting();
+    return () => {
+      this.#waiting = this.#waiting.filter((each) => each !== wait);
+    };
+  }
+
+  /** How many wait for replicas. */
+  get waitingCount(): number {
+    return this.#waiting.length;
   }
 
   #tellWaiting(): void {

@@ -120,11 +120,6 @@ export class ShardReplica {
     return this.isFollowing ? undefined : this.#refusal;
   }
 
-  /** Monotonic milliseconds of the last word from the primary. */
-  get heardAtMs(): number {
-    return this.#heardAtMs;
-  }
-
   shardChanged(shard: ShardRecord): void {
     const isOther =
       shard.primary !== this.#shard.primary || shard.primaryIncarnation !== this.#shard.primaryIncarnation;

@@ -173,6 +173,16 @@ describe("a shard's primary", () => {
     expect(world.asked).toStrictEqual([{ inSync: ["a"], eligible: [] }]);
   });
 
+  test("forgets who waited for replicas once that has ended", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    for (let count = 0; count < 100; count += 1) {
+      const ends = [primary.whenAcknowledged(5, () => undefined), primary.whenHasAll("b", () => undefined)];
+      expect(primary.waitingCount).toBe(2);
+      for (const end of ends) end();
+    }
+    expect(primary.waitingCount).toBe(0);
+  });
+
   test("counts nothing that an earlier start of a member has acknowledged", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
