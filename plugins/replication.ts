@@ -192,7 +192,8 @@ export default definePlugin({
           );
           if (outcome.type === "done") return undefined;
           if (outcome.type === "rejected" || outcome.type === "refused") return outcome.reason;
-          // It may have happened, or may yet: asked again under its id it has one outcome.
+          // It may have happened, or may yet: asked again under its id it has one outcome. Nobody needs to know who does not lead any more.
+          if (primary === undefined) return "this node does not lead the shard any more";
         }
       },
       release: () => {
