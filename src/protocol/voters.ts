@@ -30,7 +30,9 @@ export interface VoterPolicy {
  * 1. a member whose node has come back under another identity will never answer again: it goes;
  * 2. too few voters: the best learner gets a vote, if a second one can follow at once where that makes an even number;
  * 3. too many: the worst voter loses its vote;
- * 4. a voter is away for long, or stands where too many do, and a better learner is there: the learner gets a vote, and by 3 the other one loses it.
+ * 4. a voter is away for long, and a learner is ready: the voter loses its vote, and by 2 the learner gets one. Those that answer are then a majority by
+ *    themselves while the learner begins to count: it may die at that very moment. The other way round it would be one of the three of four that are needed;
+ * 5. a voter stands where too many do, and a better learner is there: the learner gets a vote, and by 3 the other one loses it.
  *
  * How many are wanted counts those that answer: five voters of which two are away stop when the next one goes, and three that answer do not. But below
  * three nobody is taken out for being away: that would make nothing safer.
@@ -67,7 +69,9 @@ export function nextVoterChange(
   const others = voters.filter(({ member }) => member.id !== leader);
   // By two, so that the change is worth it and is not made back.
   const isCrowded = (zone: string): boolean => others.some(({ member }) => votersIn(member.zone) >= votersIn(zone) + 2);
-  const isReplaced = best !== undefined && (away.length > 0 || isCrowded(best.member.zone));
+  const gone = others.find(isAway);
+  if (best !== undefined && gone !== undefined && voters.length === wanted) return { type: "demote", id: gone.member.id };
+  const isReplaced = best !== undefined && isCrowded(best.member.zone);
   // An even number needs one more to agree than the odd one below it, and one of two stops when either goes: nobody makes that step before whoever makes
   // the next one is ready, too.
   const isComplete = voters.length % 2 === 0 || ready.length > 1;
