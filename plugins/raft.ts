@@ -254,6 +254,8 @@ export default definePlugin({
           random,
           heartbeatTicks: ticks(settings.heartbeatMs),
           electionTicks: ticks(settings.electionMs),
+          // A short log is kept short: what stays behind a snapshot takes no more than what is cut off at a time.
+          trailingBytes: Math.min(RAFT_DEFAULTS.trailingBytes, settings.snapshotBytes),
         },
         storage,
         {
@@ -261,7 +263,7 @@ export default definePlugin({
           send: (to, message) => {
             const address = addressOf(to);
             // What would wait behind all that is out of date when it arrives. It is sent anew; heartbeats, which ask for it, go on.
-            const isBulk = message.type === "snapshot" || ("entries" in message && message.entries.length > 0);
+            const isBulk = "bytes" in message || ("entries" in message && message.entries.length > 0);
             if (address === undefined || (isBulk && bus.queuedBytes(address) > MAX_BACKLOG_BYTES)) return;
             sendTo(address, { type: "raft", group, from: peer, to, message });
           },
@@ -402,7 +404,7 @@ export default definePlugin({
             return;
           }
           driver.input({ type: "message", from: frame.from, message: frame.message });
-          if (frame.message.type === "fetch-response") catchUp.answered(frame.from);
+          if (frame.message.type.startsWith("fetch-")) catchUp.answered(frame.from);
           break;
         case "who":
           if (hasRead) formation?.asked(from, frame.standing, clock.monotonicMs());
