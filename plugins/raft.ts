@@ -29,7 +29,7 @@ import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { Proposals } from "../src/consensus/proposals.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
-import { checkTimes } from "../src/consensus/raft-times.ts";
+import { checkSettings } from "../src/consensus/raft-settings.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
@@ -132,7 +132,7 @@ export default definePlugin({
     const { core, hooks, node, settings, world } = context;
     const { bus } = context.requires;
     const { clock, disk, log, random } = world;
-    checkTimes(settings);
+    checkSettings(settings);
     const hex = (bytes: number): string => Buffer.from(random.bytes(bytes)).toString("hex");
     const hasDisk = core.dataDir !== undefined;
 
