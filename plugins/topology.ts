@@ -507,6 +507,13 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
     const what = core.witness ? "a witness holds no data" : "those that found one (--bootstrap-expect) take --replicas";
     refuse(`Flag --replica-of ${replicaOf} is for a node that joins a cluster by --join; ${what}.`);
   }
+  for (const name of ["announceHost", "announceBusHost"] as const) {
+    const told = core[name]?.split(",").find(isEveryAddress);
+    if (told === undefined) continue;
+    refuse(
+      `Setting "${name}" names every address (${told}), to which nobody can connect: it must be where this node is reached.`,
+    );
+  }
   const hosts = [core.announceBusHost ?? core.announceHost ?? core.host, core.announceHost ?? core.host];
   const nowhere = hosts.map((each) => each.split(",")[0] ?? "").find(isEveryAddress);
   const hasOthers = join !== undefined || (nodes?.length ?? 0) > 1 || node.joining !== undefined;
