@@ -46,6 +46,7 @@ import {
   consensusService,
 } from "../src/contracts/consensus.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { entryBytes } from "../src/protocol/raft/log.ts";
 import {
   type DurableState,
   type Entry,
@@ -208,10 +209,9 @@ export default definePlugin({
       );
     };
     const applyEntries = (entries: readonly Entry[]): void => {
-      for (const { index, data } of entries) {
-        if (data === undefined) continue;
-        bytesSinceSnapshot += data.length;
-        settle(index, attached().apply(index, data));
+      for (const entry of entries) {
+        bytesSinceSnapshot += entryBytes(entry);
+        if (entry.data !== undefined) settle(entry.index, attached().apply(entry.index, entry.data));
       }
       if (bytesSinceSnapshot > settings.snapshotBytes) takeSnapshot();
     };
