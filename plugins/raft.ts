@@ -324,7 +324,7 @@ export default definePlugin({
 
     /** Asks to be taken in by the group that is there. */
     const askToJoin = (): void =>
-      formation?.tellOthers({ type: "join", group, member: ownMember(), card: attached().self().card, hops: 0 });
+      formation?.tellFew({ type: "join", group, member: ownMember(), card: attached().self().card, hops: 0 });
     const abandon = async (): Promise<void> => {
       const stopped = driver?.stop();
       driver = undefined;
