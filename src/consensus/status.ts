@@ -1,7 +1,7 @@
 /** What a node tells of its part in consensus. Pure. */
 import type { ConsensusStatus, Leadership } from "../contracts/consensus.ts";
 import type { Raft } from "../protocol/raft/machine.ts";
-import type { PeerId } from "../protocol/raft/types.ts";
+import type { Configuration, PeerId } from "../protocol/raft/types.ts";
 import { nodeIdOf } from "./formation.ts";
 import type { RaftDriver } from "./raft-driver.ts";
 
@@ -17,6 +17,23 @@ export interface OwnPart {
   readonly refusal: string;
 }
 
+/** Members as they are told: a list of them never changes, and the status is asked for all the time. */
+const told = new WeakMap<Configuration["members"], ConsensusStatus["members"]>();
+
+function membersOf({ members }: Configuration): ConsensusStatus["members"] {
+  let list = told.get(members);
+  if (list === undefined) {
+    list = members.map(({ id, isVoter, host, port }) => ({
+      nodeId: nodeIdOf(id),
+      peer: id,
+      isVoter,
+      address: { host, port },
+    }));
+    told.set(members, list);
+  }
+  return list;
+}
+
 export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, refusal }: OwnPart): ConsensusStatus {
   const leading = raft?.leader;
   return {
@@ -28,12 +45,7 @@ export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, 
     commitIndex: raft?.log.commitIndex ?? 0,
     lastIndex: raft?.log.lastIndex ?? 0,
     snapshotIndex: raft?.log.snapshot.index ?? 0,
-    members: (raft?.configuration.members ?? []).map(({ id, isVoter, host, port }) => ({
-      nodeId: nodeIdOf(id),
-      peer: id,
-      isVoter,
-      address: { host, port },
-    })),
+    members: raft === undefined ? [] : membersOf(raft.configuration),
     isOut,
     waitingFor: isOut
       ? "CLUSTER MEET to bring it back: this node was taken out of the cluster"
