@@ -22,6 +22,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.votedFor = state.term === this.term ? state.votedFor : undefined;",
     replace: "this.votedFor = undefined;",
     run: "raft",
+    seed: 286,
     withinSeeds: 400,
   },
   {
@@ -31,6 +32,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (index <= log.commitIndex || log.term(index) !== this.#term) return;",
     replace: "if (index <= log.commitIndex) return;",
     run: "raft",
+    seed: 106,
     withinSeeds: 2000,
   },
   {
@@ -40,6 +42,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'this.#effects.push({ type: "send", to, message, isDurable });',
     replace: 'this.#effects.push({ type: "send", to, message, isDurable: isDurable && false });',
     run: "raft",
+    seed: 2,
     withinSeeds: 400,
   },
   {
@@ -49,6 +52,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isGranted = isFree && this.log.isUpToDate(message.lastIndex, message.lastTerm);",
     replace: "const isGranted = isFree;",
     run: "raft",
+    seed: 3,
     withinSeeds: 400,
   },
   {
@@ -67,6 +71,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "} else if (message.term < this.term) {",
     replace: "} else if (message.term < this.term - 1) {",
     run: "raft",
+    seed: 77,
     withinSeeds: 400,
   },
   {
@@ -76,6 +81,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'const commitIndex = Math.min(log.commitIndex, progress.match);\n      this.#host.send(id, { type: "heartbeat"',
     replace: 'const { commitIndex } = log;\n      this.#host.send(id, { type: "heartbeat"',
     run: "raft",
+    seed: 22,
     withinSeeds: 400,
   },
   {
@@ -85,6 +91,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (term === entry.term) continue;",
     replace: "if (term === entry.term && entry.index <= log.commitIndex) continue;",
     run: "raft",
+    seed: 11,
     withinSeeds: 400,
   },
   {
@@ -94,6 +101,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (message.snapshotIndex <= log.commitIndex) {\n      this.#incoming = undefined;\n      this.#accept(from, log.commitIndex);\n      return;\n    }\n    if (log.term(message.snapshotIndex) === message.snapshotTerm) {",
     replace: "if (log.commitIndex < 0) {",
     run: "raft",
+    seed: 6,
     withinSeeds: 400,
   },
   {
@@ -121,6 +129,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.snapshot = { index, term, configuration: this.configurationAt(index), data };",
     replace: "this.snapshot = { index, term, configuration: this.configuration, data };",
     run: "raft",
+    seed: 5,
     withinSeeds: 2000,
   },
   {
@@ -130,6 +139,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "while ((this.#configurations.at(-1)?.index ?? 0) >= index) this.#configurations.pop();",
     replace: "",
     run: "raft",
+    seed: 419,
     withinSeeds: 2000,
   },
   {
@@ -139,6 +149,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (!this.hasCommittedInTerm || log.configurationIndex > log.commitIndex)",
     replace: "if (!this.hasCommittedInTerm)",
     run: "raft",
+    seed: 16,
     withinSeeds: 400,
   },
   {
@@ -148,6 +159,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (!this.hasCommittedInTerm || log.configurationIndex > log.commitIndex)",
     replace: "if (log.configurationIndex > log.commitIndex)",
     run: "raft",
+    seed: 14,
     withinSeeds: 400,
   },
   {
@@ -157,6 +169,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'return isCaughtUp(id) ? replaced({ ...known, isVoter: true }) : "not-caught-up";',
     replace: "return replaced({ ...known, isVoter: true });",
     run: "raft",
+    seed: 53,
     withinSeeds: 400,
   },
   {
@@ -166,6 +179,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return Math.floor(count / 2) + 1;",
     replace: "return Math.ceil(count / 2);",
     run: "raft",
+    seed: 3,
     withinSeeds: 400,
   },
   {
@@ -175,6 +189,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "majorityValue(this.voters.map((id) => (id === self ? this.#round : (this.progress.get(id)?.round ?? 0))));",
     replace: "majorityValue(this.voters.map(() => (self === undefined ? 0 : this.#round)));",
     run: "raft",
+    seed: 1155,
     withinSeeds: 2000,
   },
   {
@@ -194,6 +209,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: ".filter((entry) => entry.index <= log.commitIndex)",
     replace: "",
     run: "raft",
+    seed: 101,
     withinSeeds: 400,
   },
   {
@@ -203,6 +219,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "      .configurationsFrom(this.log.commitIndex)\n",
     replace: "      .configurationsFrom(this.log.lastIndex)\n",
     run: "raft",
+    seed: 3571,
     withinSeeds: 4000,
   },
   {
@@ -212,6 +229,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.#leaderHeardTicksAgo = this.term === 0 ? undefined : 0;",
     replace: "this.#leaderHeardTicksAgo = undefined;",
     run: "cluster",
+    seed: 7,
     withinSeeds: 100,
   },
   {
@@ -221,6 +239,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (heard !== undefined) this.#leaderHeardTicksAgo = Math.min(this.#leaderHeardTicksAgo ?? heard, heard);",
     replace: "if (heard !== undefined) this.#leaderHeardTicksAgo ??= heard;",
     run: "cluster",
+    seed: 49,
     withinSeeds: 100,
   },
   {
@@ -230,6 +249,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "let peer: PeerId = `${node.id}/${hex(4)}`;",
     replace: 'let peer: PeerId = `${node.id}/${"0".repeat(8)}`;',
     run: "cluster",
+    seed: 2,
     withinSeeds: 100,
   },
   {
@@ -248,6 +268,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "decideRequest(ahead?.state ?? state, request, shardIdOf, consensus?.leadership?.term)",
     replace: "decideRequest(state, request, shardIdOf, consensus?.leadership?.term)",
     run: "cluster",
+    seed: 3,
     withinSeeds: 100,
   },
   {
@@ -284,6 +305,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
     replace: "const isHolder = shard.primary === id;",
     run: "cluster",
+    seed: 2,
     withinSeeds: 100,
   },
   {
@@ -293,6 +315,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "    if (this.#syncedLength === this.#length) return;",
     replace: "    if (this.#length >= 0) return;",
     run: "cluster",
+    seed: 7,
     withinSeeds: 400,
   },
   {
@@ -302,6 +325,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;",
     replace: "const isReady = (): boolean => machine()?.leadership !== undefined;",
     run: "cluster",
+    seed: 4,
     withinSeeds: 200,
   },
   {
@@ -311,6 +335,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "  if (state.tombstones.has(node.id)) {\n",
     replace: "  if (state.tombstones.size < 0) {\n",
     run: "forget",
+    seed: 2,
     withinSeeds: 100,
   },
   {
@@ -329,6 +354,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "!view.admits(nodeOf(id)) && canDoWithout(id)",
     replace: "!view.admits(nodeOf(id))",
     run: "forget",
+    seed: 12,
     withinSeeds: 200,
   },
   {
@@ -338,6 +364,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "id !== peer && view.admits(nodeOf(id)) && leadership.isCaughtUp(id)",
     replace: "id !== peer",
     run: "forget-without-leases",
+    seed: 25,
     withinSeeds: 200,
   },
   {
@@ -357,6 +384,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       '{ type: "all", requests: [{ type: "flush-slots", node: id }, { type: "remove-node", node: id, by: id }] },',
     run: "reset",
+    seed: 2,
     withinSeeds: 200,
   },
   {
@@ -375,6 +403,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'else if (state().standingOf(nodeIdOf(frame.peer)) !== "member") this.#host.manageVoters();',
     replace: "",
     run: "reset",
+    seed: 27,
     withinSeeds: 400,
   },
   {
@@ -384,6 +413,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "isHard ? randomId(context.world.random) : id,",
     replace: "id,",
     run: "reset",
+    seed: 3,
     withinSeeds: 20,
   },
   {
@@ -411,6 +441,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if ((await directories.exists(path)) || !(await directories.exists(draft))) return undefined;",
     replace: "if (draft !== path) return undefined;",
     run: "recover",
+    seed: 2,
     withinSeeds: 100,
   },
   {
@@ -519,6 +550,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'this.#ring.some(1, (each) => each.state === "down")',
     replace: 'this.#ring.some(0, (each) => each.state === "down")',
     run: "swim",
+    seed: 5,
     withinSeeds: 10,
   },
   {
@@ -528,6 +560,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'this.#take(claim.state === "down" ? asSuspicion(claim, from) : claim, `${from.slice(0, 8)} holds so`);',
     replace: "this.#take(claim, `${from.slice(0, 8)} holds so`);",
     run: "swim",
+    seed: 3,
     withinSeeds: 30,
   },
   {
@@ -547,6 +580,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "foundingPeers = [];\n      peer = `${node.id}/${hex(4)}`;\n      // What the old identity",
     replace: "foundingPeers = [];\n      // What the old identity",
     run: "formation",
+    seed: 21,
     withinSeeds: 200,
   },
   {
@@ -556,6 +590,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: '  if (living !== undefined) return { type: "join", group: living.group };\n',
     replace: "",
     run: "formation",
+    seed: 5,
     withinSeeds: 100,
   },
   {
@@ -565,6 +600,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "nodes === undefined ? reasonToWait(self, list, reports, nowMs) : undefined;",
     replace: "seeds === list ? reasonToWait(self, list, reports, nowMs) : undefined;",
     run: "sole",
+    seed: 27,
     withinSeeds: 100,
   },
   {
@@ -583,6 +619,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "isOut: consensus.status.isOut,",
     replace: "isOut: !topology.isMember && topology.map.version > 0,",
     run: "meeting",
+    seed: 4,
     withinSeeds: 100,
   },
   ...FAILOVER_MUTANTS,
