@@ -17,24 +17,30 @@ export interface OwnPart {
   readonly refusal: string;
 }
 
-/** Members as they are told: a list of them never changes, and the status is asked for all the time. */
-const told = new WeakMap<Configuration["members"], ConsensusStatus["members"]>();
+/** Members as they are told, made once for each configuration: the status is asked for all the time. */
+export class ToldMembers {
+  #members: Configuration["members"] = [];
+  #told: ConsensusStatus["members"] = [];
 
-function membersOf({ members }: Configuration): ConsensusStatus["members"] {
-  let list = told.get(members);
-  if (list === undefined) {
-    list = members.map(({ id, isVoter, host, port }) => ({
-      nodeId: nodeIdOf(id),
-      peer: id,
-      isVoter,
-      address: { host, port },
-    }));
-    told.set(members, list);
+  of({ members }: Configuration): ConsensusStatus["members"] {
+    if (members !== this.#members) {
+      this.#members = members;
+      this.#told = members.map(({ id, isVoter, host, port }) => ({
+        nodeId: nodeIdOf(id),
+        peer: id,
+        isVoter,
+        address: { host, port },
+      }));
+    }
+    return this.#told;
   }
-  return list;
 }
 
-export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, refusal }: OwnPart): ConsensusStatus {
+export function statusOf(
+  raft: Raft | undefined,
+  { group, peer, isOut, forming, refusal }: OwnPart,
+  told: ToldMembers,
+): ConsensusStatus {
   const leading = raft?.leader;
   return {
     group,
@@ -45,7 +51,7 @@ export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, 
     commitIndex: raft?.log.commitIndex ?? 0,
     lastIndex: raft?.log.lastIndex ?? 0,
     snapshotIndex: raft?.log.snapshot.index ?? 0,
-    members: raft === undefined ? [] : membersOf(raft.configuration),
+    members: raft === undefined ? [] : told.of(raft.configuration),
     isOut,
     waitingFor: isOut
       ? "CLUSTER MEET to bring it back: this node was taken out of the cluster"
