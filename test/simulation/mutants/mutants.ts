@@ -239,7 +239,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (heard !== undefined) this.#leaderHeardTicksAgo = Math.min(this.#leaderHeardTicksAgo ?? heard, heard);",
     replace: "if (heard !== undefined) this.#leaderHeardTicksAgo ??= heard;",
     run: "cluster",
-    seed: 49,
+    seed: 57,
     withinSeeds: 100,
   },
   {
@@ -278,6 +278,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (ahead?.settled.has(requestId) === true || journal.outcomeOf(requestId) !== undefined) {",
     replace: "if (ahead?.settled.has(requestId) === true) {",
     run: "cluster",
+    seed: 4,
     withinSeeds: 200,
   },
   {
@@ -287,6 +288,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "      pending.copies > 0\n",
     replace: "      pending.copies < 0\n",
     run: "cluster",
+    seed: 3,
     withinSeeds: 100,
   },
   {
@@ -305,7 +307,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
     replace: "const isHolder = shard.primary === id;",
     run: "cluster",
-    seed: 2,
+    seed: 55,
     withinSeeds: 100,
   },
   {
@@ -335,7 +337,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "  if (state.tombstones.has(node.id)) {\n",
     replace: "  if (state.tombstones.size < 0) {\n",
     run: "forget",
-    seed: 2,
+    seed: 3,
     withinSeeds: 100,
   },
   {
@@ -384,7 +386,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       '{ type: "all", requests: [{ type: "flush-slots", node: id }, { type: "remove-node", node: id, by: id }] },',
     run: "reset",
-    seed: 2,
+    seed: 29,
     withinSeeds: 200,
   },
   {
@@ -403,7 +405,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'else if (state().standingOf(nodeIdOf(frame.peer)) !== "member") this.#host.manageVoters();',
     replace: "",
     run: "reset",
-    seed: 27,
+    seed: 96,
     withinSeeds: 400,
   },
   {
