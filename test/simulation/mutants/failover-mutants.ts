@@ -12,7 +12,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "if (leaseEndsAtMs > nowMs) {",
     replace: "if (leaseEndsAtMs > nowMs + 100_000) {",
     run: "failover",
-    seed: 2,
+    seed: 7,
     withinSeeds: 10,
   },
   {
@@ -22,7 +22,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "const endsAtMs = Math.min(nowMs, confirmedAtMs) + this.#options.leaseMs;",
     replace: "const endsAtMs = nowMs + this.#options.leaseMs;",
     run: "failover",
-    seed: 4,
+    seed: 7,
     withinSeeds: 40,
   },
   {

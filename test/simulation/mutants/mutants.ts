@@ -366,7 +366,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "id !== peer && view.admits(nodeOf(id)) && leadership.isCaughtUp(id)",
     replace: "id !== peer",
     run: "forget-without-leases",
-    seed: 25,
+    seed: 183,
     withinSeeds: 200,
   },
   {

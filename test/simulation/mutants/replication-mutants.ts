@@ -41,7 +41,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace:
       "    this.#asked = inSync;\n    this.#shard = { ...shard, inSync: shard.inSync.filter((id) => inSync.includes(id)) };\n    this.#advance();",
     run: "replication",
-    seed: 2,
+    seed: 4,
     withinSeeds: 30,
   },
   {
