@@ -642,8 +642,7 @@ export default definePlugin({
         raft_fetches: catchUp.fetches,
       },
     }));
-
-    const toldMembers = new ToldMembers();
+    const told = new ToldMembers();
     const consensus: RaftConsensus = {
       get machine() {
         return machine();
@@ -654,8 +653,7 @@ export default definePlugin({
         formBy(plan_);
       },
       get status() {
-        const forming = formation?.waitingFor ?? "";
-        return statusOf(machine(), { group, peer, isOut, forming, refusal }, toldMembers);
+        return statusOf(machine(), { group, peer, isOut, forming: formation?.waitingFor ?? "", refusal }, told);
       },
       get leadership() {
         return leadership;
