@@ -121,6 +121,8 @@ export default definePlugin({
     let resumesAtMs: number | undefined;
     /** A node that has taken over holds commands until it has its first lease, which is a round trip away, or until then. */
     let holdsUntilMs = Number.NEGATIVE_INFINITY;
+    /** Its primary has surrendered to it: whoever knows more of the map sends clients here, and this node would send them back. It holds what they want until then. */
+    let inherits: { readonly shardVersion: number; readonly untilMs: number } | undefined;
     const hold = new KeyHold(context);
     const wishes = new Map<number, (problem: string | undefined) => void>();
     let lastWish = 0;
@@ -189,7 +191,10 @@ export default definePlugin({
         resumesAtMs = undefined;
         replication?.resume();
       }
-      const isTakingOver = leaseState === "lapsed" && nowMs < holdsUntilMs;
+      if (inherits !== undefined && (topology.selfShard?.version !== inherits.shardVersion || nowMs >= inherits.untilMs)) {
+        inherits = undefined;
+      }
+      const isTakingOver = inherits !== undefined || (leaseState === "lapsed" && nowMs < holdsUntilMs);
       if (isTakingOver && !hold.isHolding) hold.hold();
       else if (!isTakingOver && hold.isHolding) hold.release();
       if (before === leaseState) return;
@@ -337,7 +342,7 @@ export default definePlugin({
     /**
      * A primary hands its shard over:
      * 1. commands are held, until the replica has all of the log;
-     * 2. the lease is given up, which every beat says from then on: only now the leader may promote;
+     * 2. the lease is given up, which every beat says from then on: only now the leader may promote. The replica is told, too, and holds what clients want;
      * 3. the shard has another version: with another primary, or with this one, which serves again.
      * Until 2 it may go on by itself; from then on only the map ends it (SAFETY 13).
      */
@@ -368,6 +373,7 @@ export default definePlugin({
         keeper.surrender();
         guard();
         beat();
+        send(to, { type: "heir", shard, shardVersion: surrender.shardVersion });
       } catch (thrown) {
         context.fault(thrown);
       } finally {
@@ -421,6 +427,13 @@ export default definePlugin({
         case "hand-over":
           if (from === consensus?.status.leader) void handOver(message);
           break;
+        case "heir": {
+          const shard = topology.selfShard;
+          if (isPrimary() || shard?.primary !== from || shard.version !== message.shardVersion) return;
+          inherits = { shardVersion: shard.version, untilMs: clock.monotonicMs() + settings.leaseMs };
+          guard();
+          break;
+        }
         default:
           message satisfies never;
       }
@@ -440,6 +453,7 @@ export default definePlugin({
     // --- another map ---
 
     let wasPrimary = false;
+    let wasReplica = false;
     context.on(
       hooks.mapChanged,
       () => {
@@ -450,7 +464,8 @@ export default definePlugin({
         }
         // 1. A node that becomes a primary, or is not alone any more, serves nothing before it has a lease. If it leads itself, it has it in the same moment.
         if (!needsLease() || leaseState !== "none") return;
-        keeper.surrender();
+        // A replica's lease may be on its way already: the leader grants it with the promotion, on a beat of before.
+        if (!wasReplica) keeper.surrender();
         // Clients were sent here by those who know already, and not all of them ask again when they are refused.
         holdsUntilMs = clock.monotonicMs() + settings.leaseMs;
         shardVersion = version;
@@ -463,8 +478,12 @@ export default definePlugin({
       hooks.mapChanged,
       () => {
         // 2. One that is a primary no more: after whoever leads the log has ended what waited for it, nothing may leave that waited for a lease.
-        if (wasPrimary && !isPrimary()) replyGate.break("this node is not the primary any more");
+        if (wasPrimary && !isPrimary()) {
+          keeper.surrender();
+          replyGate.break("this node is not the primary any more");
+        }
         wasPrimary = isPrimary();
+        wasReplica = isAdmitted() && topology.selfShard?.replicas.includes(node.id) === true;
         guard();
         // 3. A lease is granted to whoever knows the last change of its shard: the leader hears of it at once.
         const { version = 0 } = topology.selfShard ?? {};
@@ -576,6 +595,10 @@ export default definePlugin({
         get reasons() {
           return leading()?.reasons ?? new Map<string, string>();
         },
+        get isHeir() {
+          return inherits !== undefined;
+        },
+        holdForHeir: (client) => hold.add(client),
         promisedUntilMs: (id) => leading()?.promisedUntilMs(id),
       },
     };

@@ -27,7 +27,7 @@ import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { type Effect, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type ReplicaHealth, replicationService, type Replication } from "../src/contracts/replication.ts";
-import { type ClusterMap, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import { type ClusterMap, type NodeId, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { SlotFill } from "../src/replication/slot-fill.ts";
@@ -114,6 +114,8 @@ export default definePlugin({
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
+    /** Of members that know sooner than this node that it leads: each of them would say its hello again only after a while. */
+    const early = new Map<NodeId, Extract<ReplicationMessage, { type: "hello" }>>();
     // No number of an earlier start's, of which frames may still be on their way.
     let session = world.random.below(2 ** 31);
     let hooksOfPrimary: readonly (() => void)[] = [];
@@ -311,6 +313,11 @@ export default definePlugin({
       } else {
         replyGate.setCommitted(Number.POSITIVE_INFINITY);
       }
+      for (const [from, hello] of early) {
+        if (hello.shard === shard?.id && hello.epoch > shard.primaryEpoch) continue;
+        early.delete(from);
+        if (hello.shard === shard?.id) primary?.hello(from, hello);
+      }
     };
     context.on(hooks.mapChanged, ({ map }) => switchTo(map));
 
@@ -324,7 +331,9 @@ export default definePlugin({
       }
       switch (message.type) {
         case "hello":
-          if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
+          if (message.shard === assigned.shard?.id && message.epoch > assigned.shard.primaryEpoch) {
+            early.set(nodeId, message);
+          } else if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
           else
             send(nodeId, {
               type: "refused",

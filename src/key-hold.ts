@@ -39,6 +39,11 @@ export class KeyHold {
     );
   }
 
+  /** While it holds: also a command that touches no key of this node's (yet), until the last `release`. */
+  add(client: Client): void {
+    this.#held.add(client);
+  }
+
   /** Ends one `hold`. After the last one, what was held is decided anew. */
   release(): void {
     this.#holds -= 1;

@@ -40,21 +40,47 @@ describe("CLUSTER FAILOVER", () => {
     expect(world.isRunning("a")).toBe(true);
   });
 
-  test("has the new primary hold what comes before its lease, and not refuse it: others know already, and send clients there", async () => {
+  test("gives the new primary its lease in the moment in which it knows", async () => {
     const world = await startShard();
     expect(await world.run("c", "cluster failover")).toBe("OK");
     await world.until("c to know", () => world.primary("c") === "c", 50);
-    expect(world.failover("c").leaseState).toBe("lapsed");
+    expect(world.isRunning("c")).toBe(true);
+  });
+
+  test("has the replica hold what comes before it is the primary: others know already, and it would send clients back", async () => {
+    const world = await startShard({ isReal: true });
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    await world.until("a to know", () => world.primary("a") === "c", 50);
+    expect(world.primary("c")).toBe("b");
     expect(await world.run("c", "set key value")).toBe("OK");
     expect(world.failover("c").leaseState).toBe("held");
+  });
+
+  test("has it hold for no longer than a lease, where nothing comes of it", async () => {
+    const world = await startShard({ isReal: true });
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    // Its word is on its way to the replica, and not to the leader.
+    world.simulation.cutOneWay([world.hostOf("a")], [world.hostOf("c")]);
+    await world.simulation.runFor(5);
+    for (const name of ["a", "b"]) world.crash(name, "power");
+    const beganAtMs = world.simulation.nowMs;
+    expect(await world.run("c", "set key value")).toBe("MOVED 12539 10.0.0.2:6379");
+    expect(world.simulation.nowMs - beganAtMs).toBeWithin(900, 1300);
   });
 
   test("holds for no longer than a lease: a new primary that gets none refuses", async () => {
     const world = await startShard();
     expect(await world.run("c", "cluster failover")).toBe("OK");
-    await world.until("c to know", () => world.primary("c") === "c", 50);
-    const beganAtMs = world.simulation.nowMs;
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    // Its lease is over when it hears that it has one, and nobody is left who would grant it another.
+    world.simulation.stall(world.hostOf("c"), 1100);
+    await world.until("b to know", () => world.primary("b") === "c", 50);
     for (const name of ["a", "b"]) world.crash(name, "power");
+    await world.until("c to know", () => world.primary("c") === "c");
+    expect(world.failover("c").leaseState).toBe("lapsed");
+    const beganAtMs = world.simulation.nowMs;
     expect(await world.run("c", "set key value")).toStartWith(
       "CLUSTERDOWN The cluster is down: this node has no lease",
     );
