@@ -80,6 +80,11 @@ const BROKEN_LEASES = 1;
 const MAX_BROKEN = 16;
 /** How long the leader's answer to a wish is waited for, in milliseconds. */
 const WISH_MS = 1000;
+/**
+ * A primary that hands over sends clients to its heir for this part of a lease, and then holds them itself, as before the heir's word. The heir holds them for a
+ * lease: they are not sent back while they are sent here. A third of a lease is left, since the end is noticed with a beat.
+ */
+const REDIRECT_LEASES = 0.6;
 /** How often a node that stops looks whether somebody has taken over, in milliseconds. */
 const RETIRE_STEP_MS = 5;
 
@@ -121,7 +126,10 @@ export default definePlugin({
     let resumesAtMs: number | undefined;
     /** A node that has taken over holds commands until it has its first lease, which is a round trip away, or until then. */
     let holdsUntilMs = Number.NEGATIVE_INFINITY;
-    /** Its primary has surrendered to it: whoever knows more of the map sends clients here, and this node would send them back. It holds what they want until then. */
+    /** Who has the shard handed over to it holds commands on keys: clients are sent there, and connect to it, while its promotion is under way. */
+    let redirects: { readonly to: NodeId; readonly untilMs: number } | undefined;
+    let surrenderedAtMs = 0;
+    /** Its primary has surrendered to it, and sends clients here: what they want is held, and not sent back, until this shard has another version, or until then. */
     let inherits: { readonly shardVersion: number; readonly untilMs: number } | undefined;
     const hold = new KeyHold(context);
     const wishes = new Map<number, (problem: string | undefined) => void>();
@@ -152,6 +160,15 @@ export default definePlugin({
       const { bits } = call.command;
       if (leaseState === "stale-reads" && (bits & CommandBits.write) === 0) return undefined;
       if (!call.hasKey && (bits & TOUCHES) === 0) return undefined;
+      if (surrender !== undefined) {
+        // It is EXEC that waits.
+        if (call.client.intercept !== undefined) return undefined;
+        const heir = topology.node(redirects?.to ?? "");
+        if (call.hasKey && heir !== undefined) {
+          call.reply.error(`MOVED ${call.key.slot} ${heir.host}:${heir.port}`);
+          return Verdict.rejected;
+        }
+      }
       call.reply.error(lapseError);
       return Verdict.rejected;
     };
@@ -191,7 +208,14 @@ export default definePlugin({
         resumesAtMs = undefined;
         replication?.resume();
       }
-      if (inherits !== undefined && (topology.selfShard?.version !== inherits.shardVersion || nowMs >= inherits.untilMs)) {
+      if (redirects !== undefined && (surrender === undefined || nowMs >= redirects.untilMs)) {
+        redirects = undefined;
+        replication?.letKeysGo(false);
+      }
+      if (
+        inherits !== undefined &&
+        (topology.selfShard?.version !== inherits.shardVersion || nowMs >= inherits.untilMs)
+      ) {
         inherits = undefined;
       }
       const isTakingOver = inherits !== undefined || (leaseState === "lapsed" && nowMs < holdsUntilMs);
@@ -342,7 +366,8 @@ export default definePlugin({
     /**
      * A primary hands its shard over:
      * 1. commands are held, until the replica has all of the log;
-     * 2. the lease is given up, which every beat says from then on: only now the leader may promote. The replica is told, too, and holds what clients want;
+     * 2. the lease is given up, which every beat says from then on: only now the leader may promote. The replica is told, too, and holds what clients want,
+     *    who are sent there at once: while they connect to it, it becomes the primary. Else it would send them back;
      * 3. the shard has another version: with another primary, or with this one, which serves again.
      * Until 2 it may go on by itself; from then on only the map ends it (SAFETY 13).
      */
@@ -371,6 +396,7 @@ export default definePlugin({
         }
         surrender = { to, shardVersion: selfShard.version };
         keeper.surrender();
+        surrenderedAtMs = clock.monotonicMs();
         guard();
         beat();
         send(to, { type: "heir", shard, shardVersion: surrender.shardVersion });
@@ -432,8 +458,14 @@ export default definePlugin({
           if (isPrimary() || shard?.primary !== from || shard.version !== message.shardVersion) return;
           inherits = { shardVersion: shard.version, untilMs: clock.monotonicMs() + settings.leaseMs };
           guard();
+          send(from, { ...message, type: "holds" });
           break;
         }
+        case "holds":
+          if (surrender?.to !== from || surrender.shardVersion !== message.shardVersion) return;
+          redirects = { to: from, untilMs: surrenderedAtMs + REDIRECT_LEASES * settings.leaseMs };
+          if (clock.monotonicMs() < redirects.untilMs) replication?.letKeysGo(true);
+          break;
         default:
           message satisfies never;
       }

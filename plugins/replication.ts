@@ -430,6 +430,9 @@ export default definePlugin({
         leading.flush();
         return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
       },
+      letKeysGo(areFree) {
+        if (primary?.isHandingOver === true) hold.letKeysGo(areFree);
+      },
       resume() {
         if (primary === undefined) return;
         primary.isHandingOver = false;

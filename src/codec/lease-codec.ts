@@ -12,6 +12,7 @@ const MESSAGES = [
   "verdict",
   "hand-over",
   "heir",
+  "holds",
 ] as const satisfies readonly LeaseMessage["type"][];
 const WISHES = ["hand-over", "force", "accept-loss"] as const satisfies readonly Wish["type"][];
 
@@ -97,6 +98,7 @@ export function encodeLeaseMessage(message: LeaseMessage): Uint8Array {
       writeId(writer, message.to);
       break;
     case "heir":
+    case "holds":
       writeId(writer, message.shard);
       writer.number(message.shardVersion);
       break;
@@ -133,6 +135,7 @@ function readMessage(reader: ByteReader, type: LeaseMessage["type"]): LeaseMessa
     case "hand-over":
       return { type, shard: readId(reader), shardVersion: reader.number(), to: readId(reader) };
     case "heir":
+    case "holds":
       return { type, shard: readId(reader), shardVersion: reader.number() };
     default:
       return type satisfies never;

@@ -375,7 +375,8 @@ export class Desk {
     const beat = { ...report.beat, mapVersion: version };
     if (whyNoLease(this.#host.node(heir), shard, beat, this.#options) !== undefined) return;
     const grantMs = this.#grants.grant(heir, report.atMs, this.#host.confirmedAtMs());
-    if (grantMs > nowMs - report.atMs) this.#host.send(heir, { type: "answer", sequence: beat.sequence, grantMs, reason: "" });
+    if (grantMs > nowMs - report.atMs)
+      this.#host.send(heir, { type: "answer", sequence: beat.sequence, grantMs, reason: "" });
   }
 }
 

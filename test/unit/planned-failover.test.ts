@@ -57,6 +57,32 @@ describe("CLUSTER FAILOVER", () => {
     expect(world.failover("c").leaseState).toBe("held");
   });
 
+  test("sends clients to the replica as soon as that holds them, and holds them itself again before it does no more", async () => {
+    const world = await startShard({ isReal: true });
+    // Nobody else hears that it has surrendered.
+    await world.simulation.runFor(500);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to hold", () => world.failover("b").leaseState === "surrendered");
+    const [beganAtMs, toLeader] = [world.simulation.nowMs, [[world.hostOf("b")], [world.hostOf("a")]] as const];
+    const cut = world.simulation.cutOneWay(...toLeader);
+    const back = world.simulation.cutOneWay(toLeader[1], [world.hostOf("c")]);
+    const moved = "MOVED 12539 10.0.0.3:6379";
+    expect(await world.run("b", "set key value")).toBe(moved);
+    expect(await world.run("b", "get key")).toBe(moved);
+    const late = world.run("c", "set key late");
+    await world.until("b to hold again", () => world.simulation.nowMs - beganAtMs > 850);
+    let said = "nothing yet";
+    void world.run("b", "get key").then((text) => (said = text));
+    await world.simulation.runFor(50);
+    expect(said).toBe("nothing yet");
+    cut.heal();
+    back.heal();
+    await world.until("c to serve", () => world.isRunning("c"));
+    expect(await late).toBe("OK");
+    await world.until("b to answer", () => said !== "nothing yet");
+    expect(said).toBe(moved);
+  });
+
   test("has it hold for no longer than a lease, where nothing comes of it", async () => {
     const world = await startShard({ isReal: true });
     expect(await world.run("c", "cluster failover")).toBe("OK");

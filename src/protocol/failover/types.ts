@@ -67,4 +67,6 @@ export type LeaseMessage =
   /** Leader: the primary of a shard is asked to hand it over. */
   | { readonly type: "hand-over"; readonly shard: ShardId; readonly shardVersion: number; readonly to: NodeId }
   /** Primary: it has surrendered to whoever gets this, who will be the primary in a moment, or hear that it will not. */
-  | { readonly type: "heir"; readonly shard: ShardId; readonly shardVersion: number };
+  | { readonly type: "heir"; readonly shard: ShardId; readonly shardVersion: number }
+  /** The answer to that: from here on, and for a lease's time, it holds commands on the shard's keys. Clients may be sent to it. */
+  | { readonly type: "holds"; readonly shard: ShardId; readonly shardVersion: number };

@@ -373,7 +373,11 @@ export class Leader {
     const previousTerm = log.term(previousIndex);
     // Cut off meanwhile: the next heartbeat tells.
     if (previousTerm === undefined) return;
-    this.#host.send(id, { type: "append", term: this.#term, previousIndex, previousTerm, commitIndex, entries: [] }, false);
+    this.#host.send(
+      id,
+      { type: "append", term: this.#term, previousIndex, previousTerm, commitIndex, entries: [] },
+      false,
+    );
   }
 
   /** Answers the reads whose round a majority has answered. */
