@@ -258,6 +258,32 @@ describe("a reply", () => {
   });
 });
 
+test("a replica of a shard that nobody leads any more lets nobody wait for ever: it refuses what may not be committed, and reads the rest", async () => {
+  const shard = await Shard.of(3, { plugins: { failover: false } });
+  const [replica = 0, other = 0] = shard.replicas;
+  const { simulation } = shard.nodes;
+  await shard.write("SET known 1");
+  await shard.expectEqual();
+  const client = localClient(shard.nodes.node(replica));
+  const run = (line: string): Promise<string> => simulation.settle(line, client.run(line), 20_000);
+  await run("READONLY");
+  // One of two replicas has it: it is not committed when the primary is lost.
+  simulation.stall(hostOf(other), 400);
+  void localClient(shard.nodes.node(shard.primary)).run("SET k unknown");
+  await shard.nodes.until("the replica to have it", () => shard.keyspace(replica).size === 2, 300);
+  simulation.crash(hostOf(shard.primary));
+  const beganAtMs = simulation.nowMs;
+  await expect(run("GET k")).rejects.toThrow();
+  expect(simulation.nowMs - beganAtMs).toBeWithin(4500, 8000);
+  const later = localClient(shard.nodes.node(replica));
+  const ask = (line: string): Promise<string> => simulation.settle(line, later.run(line), 1000);
+  await ask("READONLY");
+  expect(await ask("GET k")).toStartWith("CLUSTERDOWN The cluster is down: nobody leads this replica's shard");
+  expect(await ask("DBSIZE")).toStartWith("CLUSTERDOWN");
+  expect(await ask("GET known")).toBe("1");
+  expect(await ask("PING")).toBe("PONG");
+});
+
 describe("a client that wants other acknowledgements than the cluster's", () => {
   test("has them, and nobody else", async () => {
     const shard = await Shard.of(3);
