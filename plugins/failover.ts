@@ -85,6 +85,11 @@ const WISH_MS = 1000;
  * lease: they are not sent back while they are sent here. A third of a lease is left, since the end is noticed with a beat.
  */
 const REDIRECT_LEASES = 0.6;
+/**
+ * What a primary could not answer before its lease was over waits for another lease, or for the word that somebody else leads. A primary that is cut off gets neither:
+ * after this part of a lease, by when another one has taken over that is to, its clients' connections end, and they find that one.
+ */
+const HOPELESS_LEASES = 0.5;
 /** How often a node that stops looks whether somebody has taken over, in milliseconds. */
 const RETIRE_STEP_MS = 5;
 
@@ -129,6 +134,8 @@ export default definePlugin({
     /** Who has the shard handed over to it holds commands on keys: clients are sent there, and connect to it, while its promotion is under way. */
     let redirects: { readonly to: NodeId; readonly untilMs: number } | undefined;
     let surrenderedAtMs = 0;
+    /** Since when it has no lease that it had. */
+    let lapsedAtMs: number | undefined;
     /** Its primary has surrendered to it, and sends clients here: what they want is held, and not sent back, until this shard has another version, or until then. */
     let inherits: { readonly shardVersion: number; readonly untilMs: number } | undefined;
     const hold = new KeyHold(context);
@@ -221,6 +228,11 @@ export default definePlugin({
       const isTakingOver = inherits !== undefined || (leaseState === "lapsed" && nowMs < holdsUntilMs);
       if (isTakingOver && !hold.isHolding) hold.hold();
       else if (!isTakingOver && hold.isHolding) hold.release();
+      const isLapsed = leaseState === "lapsed" || leaseState === "stale-reads";
+      if (!isLapsed) lapsedAtMs = undefined;
+      else if (before === "held") lapsedAtMs = nowMs;
+      const isHopeless = lapsedAtMs !== undefined && nowMs - lapsedAtMs >= HOPELESS_LEASES * settings.leaseMs;
+      if (isHopeless && replyGate.waitingCount > 0) replyGate.break(`no lease: ${whyLapsed(nowMs)}`);
       if (before === leaseState) return;
       const reason = whyLapsed(nowMs);
       if (leaseState === "stale-reads") log.warn("failover: no lease: reads are served, and may be stale", { reason });
