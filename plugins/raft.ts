@@ -148,6 +148,7 @@ export default definePlugin({
     let leadership: Leadership | undefined;
     let isOut = false;
     let isStopping = false;
+    let isLetGo = false;
     /** It has read what it remembers. Before that it is neither fresh nor a member, whatever it seems to be. */
     let hasRead = false;
     let isEstablished = false;
@@ -419,7 +420,7 @@ export default definePlugin({
           if (frame.group === group) admission.dismiss(from.address, frame);
           break;
         case "removed":
-          if (frame.group === group && frame.peer === peer && !isStopping) removed(frame.isBarred);
+          if (frame.group === group && frame.peer === peer) removed(frame.isBarred);
           break;
         case "refused":
           if (frame.group !== group || frame.peer !== peer || refusal === frame.reason) return;
@@ -441,7 +442,8 @@ export default definePlugin({
       }
     };
     const removed = (isBarred: boolean): void => {
-      if (isOut) return;
+      isLetGo = isStopping;
+      if (isOut || isStopping) return;
       // Late word of an earlier identity of this node took the place of this one, which has all that it ever had: it asks to come back.
       if (!isBarred) return askToJoin();
       log.warn("raft: this node was taken out of the cluster", { group, peer });
@@ -624,6 +626,7 @@ export default definePlugin({
           silentMs: (id) => known.silentMs(id, clock.monotonicMs()),
           transfer: (target) => driver?.input({ type: "transfer", target }),
           askToLeave,
+          isLetGo: () => isLetGo,
         };
         await sayFarewell(raft, leaver, clock);
       }
