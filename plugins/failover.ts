@@ -136,6 +136,7 @@ export default definePlugin({
     let surrenderedAtMs = 0;
     /** Since when it has no lease that it had. */
     let lapsedAtMs: number | undefined;
+    let isFirstAwaited = false;
     /** Its primary has surrendered to it, and sends clients here: what they want is held, and not sent back, until this shard has another version, or until then. */
     let inherits: { readonly shardVersion: number; readonly untilMs: number } | undefined;
     const hold = new KeyHold(context);
@@ -233,8 +234,13 @@ export default definePlugin({
       else if (before === "held") lapsedAtMs = nowMs;
       const isHopeless = lapsedAtMs !== undefined && nowMs - lapsedAtMs >= HOPELESS_LEASES * settings.leaseMs;
       if (isHopeless && replyGate.waitingCount > 0) replyGate.break(`no lease: ${whyLapsed(nowMs)}`);
-      if (before === leaseState) return;
+      // A node that has just become a primary has its first one in a moment: that is nobody's worry. (`holdsUntilMs`)
+      const isFirst = before === "none" && leaseState === "lapsed";
+      const isLate = isFirstAwaited && leaseState === "lapsed" && nowMs >= holdsUntilMs;
+      isFirstAwaited = isFirst || (isFirstAwaited && leaseState === "lapsed" && !isLate);
+      if (before === leaseState && !isLate) return;
       const reason = whyLapsed(nowMs);
+      if (isFirst) return log.info("failover: no first lease yet", { reason });
       if (leaseState === "stale-reads") log.warn("failover: no lease: reads are served, and may be stale", { reason });
       else if (leaseState === "lapsed") log.warn("failover: no lease: keys are not served", { reason });
       else log.info("failover: lease", { state: leaseState });
