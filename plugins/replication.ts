@@ -116,7 +116,10 @@ export default definePlugin({
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
-    /** Of members that know sooner than this node that it leads: each of them would say its hello again only after a while. */
+    /**
+     * Of members that know sooner than this node that it leads. Nothing is committed without those in sync, and one that is refused would say its hello again only
+     * after a while.
+     */
     const early = new Map<NodeId, Extract<ReplicationMessage, { type: "hello" }>>();
     // No number of an earlier start's, of which frames may still be on their way.
     let session = world.random.below(2 ** 31);
@@ -335,7 +338,12 @@ export default definePlugin({
       }
       switch (message.type) {
         case "hello":
-          if (message.shard === assigned.shard?.id && message.epoch > assigned.shard.primaryEpoch) {
+          // The former primary is in no set: it comes when the first writes are through, which would wait for it else.
+          if (
+            message.shard === assigned.shard?.id &&
+            message.epoch > assigned.shard.primaryEpoch &&
+            nodeId !== assigned.shard.primary
+          ) {
             early.set(nodeId, message);
           } else if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
           else

@@ -47,6 +47,17 @@ describe("CLUSTER FAILOVER", () => {
     expect(world.isRunning("c")).toBe(true);
   });
 
+  test("is over at once for writes, too, which wait for another replica in sync: that one hears first who leads, and is not sent away", async () => {
+    const world = await startShard({ isReal: true });
+    await world.simulation.runFor(500);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("c to know", () => world.primary("c") === "c", 50);
+    const beganAtMs = world.simulation.nowMs;
+    expect(world.shard("c").inSync).toContain(world.idOf("a"));
+    expect(await world.run("c", "set key value")).toBe("OK");
+    expect(world.simulation.nowMs - beganAtMs).toBeLessThan(20);
+  });
+
   test("has the replica hold what comes before it is the primary: others know already, and it would send clients back", async () => {
     const world = await startShard({ isReal: true });
     expect(await world.run("c", "cluster failover")).toBe("OK");
