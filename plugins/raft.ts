@@ -147,8 +147,7 @@ export default definePlugin({
     let driver: RaftDriver | undefined;
     let leadership: Leadership | undefined;
     let isOut = false;
-    let isStopping = false;
-    let isLetGo = false;
+    let [isStopping, isLetGo] = [false, false];
     /** It has read what it remembers. Before that it is neither fresh nor a member, whatever it seems to be. */
     let hasRead = false;
     let isEstablished = false;
