@@ -13,7 +13,8 @@
  * 3. It looks at each shard several times in a beat (`judgement.ts`): where the primary is gone and its lease is over, it asks the map for a promotion.
  *
  * A planned failover (CLUSTER FAILOVER, and a primary that is told to stop) hands over without an error to any client: the primary holds commands until the replica
- * has everything, gives its lease up, and says so; the leader promotes. If it can not, it says so by a record, and the primary goes on.
+ * has everything, gives its lease up, and says so; the leader promotes. Meanwhile the primary sends clients to the replica, which holds what they want. If the leader
+ * can not promote it, it says so by a record, and the primary goes on.
  *
  * A lease is watched by two: the gate of replies looks at the clock when a reply leaves (`src/reply-gate.ts`); and while there is no lease, a handler of `commandBefore`
  * refuses what would touch keys. While there is one, commands pay nothing.
