@@ -20,7 +20,7 @@ import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
 import { Admission } from "../src/consensus/admission.ts";
 import { Barriers } from "../src/consensus/barriers.ts";
-import { type Leaver, sayFarewell } from "../src/consensus/farewell.ts";
+import { sayFarewell } from "../src/consensus/farewell.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
 import { type Proposal, foundingMembers, soleProposal } from "../src/consensus/founding.ts";
 import { CatchUp } from "../src/consensus/catch-up.ts";
@@ -146,8 +146,7 @@ export default definePlugin({
     let foundingPeers: readonly PeerId[] = [];
     let driver: RaftDriver | undefined;
     let leadership: Leadership | undefined;
-    let isOut = false;
-    let [isStopping, isLetGo] = [false, false];
+    let [isOut, isStopping, isLetGo] = [false, false, false];
     /** It has read what it remembers. Before that it is neither fresh nor a member, whatever it seems to be. */
     let hasRead = false;
     let isEstablished = false;
@@ -619,15 +618,14 @@ export default definePlugin({
       isStopping = true;
       const raft = machine();
       if (raft !== undefined && !isOut) {
-        const leaver: Leaver = {
+        await sayFarewell(raft, clock, {
           peer,
           forgets: !hasDisk,
           silentMs: (id) => known.silentMs(id, clock.monotonicMs()),
           transfer: (target) => driver?.input({ type: "transfer", target }),
           askToLeave,
           isLetGo: () => isLetGo,
-        };
-        await sayFarewell(raft, leaver, clock);
+        });
       }
       requests.close();
       barriers.close();

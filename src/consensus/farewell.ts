@@ -9,7 +9,7 @@ const FAREWELL_MS = 1000;
 const FAREWELL_STEP_MS = 10;
 
 /** What a member can do about it. */
-export interface Leaver {
+interface Leaver {
   readonly peer: PeerId;
   /** It will have forgotten everything when it starts again. */
   readonly forgets: boolean;
@@ -28,7 +28,7 @@ export interface Leaver {
  *
  * @returns When that is done, or has taken too long.
  */
-export async function sayFarewell(raft: Raft, leaver: Leaver, clock: Clock): Promise<void> {
+export async function sayFarewell(raft: Raft, clock: Clock, leaver: Leaver): Promise<void> {
   if (!raft.isVoter || raft.voters.length === 1) return;
   const [heir] = raft.voters
     .filter((id) => id !== leaver.peer)
