@@ -130,7 +130,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "for (const { waiter } of broken) waiter.broken(reason);",
     replace: "for (const { position, waiter } of broken) waiter.released(reason === '' ? 0 : position);",
     run: "replication",
-    seed: 11,
+    seed: 126,
     withinSeeds: 60,
   },
   {
