@@ -161,4 +161,22 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     seed: 8,
     withinSeeds: 30,
   },
+  {
+    name: "takes-no-connections-word-for-what-it-waits-for",
+    breaks: "A connection that waits for all in sync does so whatever the cluster's setting is.",
+    file: "src/dispatcher.ts",
+    find: '(client.acks ?? this.#gate.acks) === "primary"',
+    replace: 'this.#gate.acks === "primary"',
+    run: "replication",
+    withinSeeds: 30,
+  },
+  {
+    name: "replica-tells-what-is-not-committed",
+    breaks: "A replica's reads wait until it knows that what they tell of is committed (SAFETY 8).",
+    file: "src/replication/replica.ts",
+    find: "this.#host.gate.logged(slot, this.#host.log.openSequence);",
+    replace: "",
+    run: "replication",
+    withinSeeds: 60,
+  },
 ];
