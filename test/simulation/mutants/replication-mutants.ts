@@ -171,12 +171,12 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     withinSeeds: 30,
   },
   {
-    name: "replica-tells-what-is-not-committed",
-    breaks: "A replica's reads wait until it knows that what they tell of is committed (SAFETY 8).",
+    name: "replica-takes-for-committed-what-it-has",
+    breaks: "A replica's reads wait until it knows from its primary that what they tell of is committed (SAFETY 8).",
     file: "src/replication/replica.ts",
-    find: "this.#host.gate.logged(slot, this.#host.log.openSequence);",
-    replace: "",
+    find: "const known = Math.min(committed, log.last);",
+    replace: "const known = Math.max(committed, log.last);",
     run: "replication",
-    withinSeeds: 60,
+    withinSeeds: 20,
   },
 ];
