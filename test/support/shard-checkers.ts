@@ -178,7 +178,8 @@ export class CommittedIsHeld {
     const agreed = newest.shards.find(({ id }) => id === own.id);
     // By a map in which another leads, the members' logs are another's.
     if (agreed?.primary !== own.primary || agreed.primaryEpoch !== own.primaryEpoch) return new Set();
-    return new Set([...agreed.inSync, ...agreed.eligible]);
+    // Its primary is none of them: it has what it wrote; and one that has restarted without it is replaced by them.
+    return new Set([...agreed.inSync, ...agreed.eligible].filter((id) => id !== agreed.primary));
   }
 }
 
