@@ -9,7 +9,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return position <= this.#committed && this.isLeased();",
     replace: "return this.isLeased();",
     run: "replication",
-    seed: 6,
+    seed: 11,
     withinSeeds: 60,
   },
   {
@@ -30,7 +30,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace:
       "if (call.hasKey) position = (command.bits & CommandBits.write) === 0 ? 0 : this.#gate.positionOf(call.key.slot);",
     run: "replication",
-    seed: 6,
+    seed: 27,
     withinSeeds: 60,
   },
   {
@@ -168,6 +168,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: '(client.acks ?? this.#gate.acks) === "primary"',
     replace: 'this.#gate.acks === "primary"',
     run: "replication",
+    seed: 6,
     withinSeeds: 30,
   },
   {
