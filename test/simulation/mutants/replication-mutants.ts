@@ -70,7 +70,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "    return sequence < end;",
     replace: "    return sequence < end || sequence <= this.last;",
     run: "replication",
-    seed: 15,
+    seed: 18,
     withinSeeds: 60,
   },
   {
