@@ -166,6 +166,11 @@ describe("CLUSTER FAILOVER", () => {
     expect(await world.run("c", "cluster failover")).toBe("OK");
     await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
     expect(world.replication("b").isHolding).toBe(true);
+    // No reply leaves by what is left of the lease.
+    expect(world.failover("b").leaseEndsAtMs).toBe(Number.NEGATIVE_INFINITY);
+    // Another change of the map says nothing of the shard. What comes after it tells b, which cannot say what it has, that it is committed.
+    for (const value of ["accept", "stop"]) expect(await world.run("a", `cluster setting on-loss ${value}`)).toBe("OK");
+    await world.until("b to know", () => world.topology("b").map.settings.get("on-loss") === "accept");
     world.crash("c", "power");
     await world.simulation.runFor(700);
     // Nobody but the map ends that.
