@@ -13,7 +13,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import type { Call, DeferredReply } from "../src/call.ts";
-import type { Client } from "../src/client.ts";
+import { ALL_SLOTS, type Client, NO_SLOT } from "../src/client.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { CommandBits } from "../src/command-table.ts";
@@ -111,6 +111,7 @@ export default definePlugin({
     const discard = (client: Client): void => {
       transactions.delete(client);
       client.intercept = undefined;
+      client.queuedSlot = NO_SLOT;
       client.onRejected = undefined;
       client.listFields.delete("multi");
       client.listFields.delete("flags");
@@ -149,6 +150,9 @@ export default definePlugin({
         return Verdict.rejected;
       }
       transaction.queue.push(args);
+      const isWriteOfAll = !call.hasKey && (command.bits & CommandBits.write) !== 0;
+      if (call.hasKey && client.queuedSlot === NO_SLOT) client.queuedSlot = call.key.slot;
+      else if (isWriteOfAll || (call.hasKey && client.queuedSlot !== call.key.slot)) client.queuedSlot = ALL_SLOTS;
       client.listFields.set("multi", String(transaction.queue.length));
       reply.simple("QUEUED");
       return Verdict.answered;

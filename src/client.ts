@@ -27,6 +27,11 @@ export interface ClientTransport {
   settle(write: (reply: Call["reply"]) => void): void;
 }
 
+/** For a place where a slot stands: keys of none. */
+export const NO_SLOT = -1;
+/** Likewise: keys of any slot. */
+export const ALL_SLOTS = -2;
+
 /** Whether replies are sent (`CLIENT REPLY`): all, none, or none for the next command only. */
 export type ReplyMode = "on" | "off" | "skip-next" | "skip";
 
@@ -69,6 +74,8 @@ export class Client {
    * One at a time, so that the path of everybody else's commands carries nothing of it.
    */
   intercept: ((call: Call) => Verdict | undefined) | undefined;
+  /** Between MULTI and EXEC: the slot of the keys that are queued, or `NO_SLOT`, or `ALL_SLOTS` where there are several, or a write of all keys. */
+  queuedSlot = NO_SLOT;
   /** Told when one of its commands is refused before it ran (unknown, wrong arity, MOVED ...): such a `MULTI` must not be executed. */
   onRejected: (() => void) | undefined;
   /** Extra flags of `CLIENT LIST` by letter, such as `x` (in MULTI) and `d` (dirty by WATCH), and numbers such as `multi`. */
@@ -95,6 +102,7 @@ export class Client {
     this.replyMode = "on";
     this.acks = undefined;
     this.intercept = undefined;
+    this.queuedSlot = NO_SLOT;
     this.onRejected = undefined;
     this.listFields.clear();
   }

@@ -1,0 +1,92 @@
+/**
+ * Holds back commands on the keys of some slots, and those alone, while something is settled that rests on these keys staying as they are: a key on its way to
+ * another node, a slot that is about to be another shard's.
+ *
+ * A held command is decided anew, from the beginning, when its slot is let go: it may find that the slot is somebody else's by then. Commands that touch keys of
+ * every slot (FLUSHALL) wait while any is held. Whoever decides before a hold does may still refuse: a command that would get MOVED or ASK in any case has
+ * no reason to wait.
+ *
+ * It keeps one reference for each client that waits, and nothing of commands: a client that waits sends nothing more.
+ */
+import type { Call } from "./call.ts";
+import { ALL_SLOTS, type Client, NO_SLOT } from "./client.ts";
+import { SLOT_COUNT } from "./codec/slot.ts";
+import { CommandBits } from "./command-table.ts";
+import { Verdict } from "./contracts/commands.ts";
+import type { NodeContext } from "./plugin.ts";
+
+export class SlotHold {
+  readonly #context: NodeContext;
+  /** How many hold each slot. */
+  readonly #holds = new Uint16Array(SLOT_COUNT);
+  /** Slots that are held. */
+  #count = 0;
+  readonly #held = new Map<Client, number>();
+  #unhook: (() => void) | undefined;
+
+  constructor(context: NodeContext) {
+    this.#context = context;
+    context.on(context.hooks.clientClosed, (client) => void this.#held.delete(client));
+  }
+
+  isHeld(slot: number): boolean {
+    return this.#holds[slot] !== 0;
+  }
+
+  /** Holds these slots from here on, each until as many `release`s. */
+  hold(slots: readonly number[]): void {
+    for (const slot of slots) {
+      if (this.#holds[slot] === 0) this.#count += 1;
+      this.#holds[slot] = (this.#holds[slot] as number) + 1;
+    }
+    if (this.#count === 0) return;
+    this.#unhook ??= this.#context.on(this.#context.hooks.commandBefore, (call) => this.#decide(call), {
+      order: "pre",
+    });
+  }
+
+  /** Ends one `hold` of each. What waited for a slot that nobody holds any more is decided anew. */
+  release(slots: readonly number[]): void {
+    for (const slot of slots) {
+      this.#holds[slot] = (this.#holds[slot] as number) - 1;
+      if (this.#holds[slot] === 0) this.#count -= 1;
+    }
+    if (this.#count === 0) {
+      this.#unhook?.();
+      this.#unhook = undefined;
+    }
+    const released = [...this.#held].filter(([, slot]) => !this.#holdsBack(slot)).map(([client]) => client);
+    for (const client of released) this.#held.delete(client);
+    for (const client of released) client.transport.release();
+  }
+
+  /** Holds while the work is under way. */
+  async during<Result>(slots: readonly number[], work: () => Promise<Result>): Promise<Result> {
+    this.hold(slots);
+    try {
+      return await work();
+    } finally {
+      this.release(slots);
+    }
+  }
+
+  #decide(call: Call): Verdict | undefined {
+    const slot = slotOf(call);
+    if (!this.#holdsBack(slot)) return undefined;
+    this.#held.set(call.client, slot);
+    return Verdict.held;
+  }
+
+  #holdsBack(slot: number): boolean {
+    return slot === ALL_SLOTS ? this.#count > 0 : slot !== NO_SLOT && this.#holds[slot] !== 0;
+  }
+}
+
+/** The slot whose keys a command touches when it runs now. */
+function slotOf({ client, command, hasKey, key }: Call): number {
+  if (command.fullName === "exec") return client.queuedSlot;
+  // Between MULTI and EXEC commands are only queued: it is EXEC that waits.
+  if (client.intercept !== undefined) return NO_SLOT;
+  if (hasKey) return key.slot;
+  return (command.bits & CommandBits.write) === 0 ? NO_SLOT : ALL_SLOTS;
+}
