@@ -78,6 +78,21 @@ const mapSchema = Type.Object(
       ),
       { wants: "a list of migrations" },
     ),
+    openSlots: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            slot: slotSchema,
+            migratingTo: Type.Optional(idSchema),
+            importing: Type.Array(Type.Object({ shard: idSchema, from: idSchema }, strict), {
+              wants: "a list of shards with where they take keys from",
+            }),
+          },
+          strict,
+        ),
+        { wants: "a list of slots with their marks" },
+      ),
+    ),
     releases: Type.Array(
       Type.Object({ node: idSchema, incarnation: countSchema, version: countSchema, slots: slotsSchema }, strict),
       { wants: "a list of releases" },

@@ -80,6 +80,15 @@ export interface MigrationRecord {
   readonly state: "started" | "fenced";
 }
 
+/** A slot that is moved key by key (CLUSTER SETSLOT): keys of it are at its owner, or at shards that take them in. */
+export interface OpenSlot {
+  readonly slot: number;
+  /** The owner's mark: where keys are that it has not got. */
+  readonly migratingTo?: ShardId;
+  /** The marks of other shards: each takes keys of the slot, from a shard that may have lost it since, or be gone. */
+  readonly importing: readonly { readonly shard: ShardId; readonly from: ShardId }[];
+}
+
 /** Slots that were taken from a node which has not said yet that it knows: nobody else serves them until it has (or has gone). */
 export interface ReleaseRecord {
   readonly node: NodeId;
@@ -119,6 +128,8 @@ export interface ClusterMap {
   /** For each slot the index of its shard in `shards`, or -1: nobody's. */
   readonly shardOfSlot: Int16Array;
   readonly migrations: readonly MigrationRecord[];
+  /** In order. None of them is a migration's. */
+  readonly openSlots: readonly OpenSlot[];
   readonly releases: readonly ReleaseRecord[];
   readonly tombstones: readonly Tombstone[];
   /** Settings of the whole cluster, by name. */
@@ -139,7 +150,7 @@ export interface MapChange {
 export interface MapDelta {
   readonly nodes: readonly NodeId[];
   readonly shards: readonly ShardId[];
-  /** Slots changed their owner, or may be served that could not be. */
+  /** Slots changed their owner or their marks, or may be served that could not be. */
   readonly changesSlots: boolean;
 }
 
@@ -227,6 +238,39 @@ export type TopologyRequest =
   | { readonly type: "fence-migration"; readonly id: string }
   | { readonly type: "complete-migration"; readonly id: string }
   | { readonly type: "abort-migration"; readonly id: string }
+  /** The node's shard marks a slot: its own as on its way to the peer's shard, or another's as coming from there. */
+  | {
+      readonly type: "mark-slot";
+      readonly slot: number;
+      readonly node: NodeId;
+      readonly mark: "migrating" | "importing";
+      readonly peer: NodeId;
+    }
+  /**
+   * A shard's primary takes its marks from a slot. It holds commands on the slot until this is settled, and has nothing of it that is not committed.
+   */
+  | {
+      readonly type: "unmark-slot";
+      readonly slot: number;
+      readonly shard: ShardId;
+      readonly shardVersion: number;
+      /** Keys of the slot that it has. */
+      readonly keys: number;
+      /** If no other shard takes the slot in after this, its owner's mark goes with this one. */
+      readonly isLast: boolean;
+    }
+  /** Takes all marks from a slot, whatever becomes of keys that are not at its owner: somebody said so who knows. */
+  | { readonly type: "close-slot"; readonly slot: number }
+  /**
+   * A slot's owner gives it to another node's shard: it is asked for by the owner's primary, which holds commands on the slot until this is settled, and has no key
+   * of it. Without an owner, by anybody.
+   */
+  | {
+      readonly type: "give-slot";
+      readonly slot: number;
+      readonly from?: { readonly shard: ShardId; readonly shardVersion: number };
+      readonly to: NodeId;
+    }
   | { readonly type: "change-setting"; readonly name: string; readonly value: string }
   /** All of these, or none. The versions of shards that they name are those before all of them. */
   | { readonly type: "all"; readonly requests: readonly TopologyRequest[] };

@@ -145,6 +145,38 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
     ...at(model, shard, isStale),
     node: replicaOf(model, shard, node),
   })),
+  ...[1, 2].flatMap(() => [
+    of(
+      fc.tuple(fc.constantFrom("a", "b", ...LETTERS), letter, fc.nat(40), fc.boolean(), fc.boolean()),
+      ([node, peer, slot, isImporting, isOwned], model): TopologyRequest => ({
+        type: "mark-slot",
+        slot: owned(model, isImporting ? peer : node, [{ first: slot, last: slot }], isOwned)[0]?.first ?? slot,
+        node: idOf(node),
+        mark: isImporting ? "importing" : "migrating",
+        peer: idOf(peer),
+      }),
+    ),
+    of(fc.tuple(onShard, fc.nat(40), fc.nat(2), fc.boolean()), ([[shard, , isStale], slot, keys, isLast], model) => ({
+      type: "unmark-slot",
+      slot: model.state.openSlots[0]?.slot ?? slot,
+      ...at(model, shard, isStale),
+      keys,
+      isLast,
+    })),
+  ]),
+  of(fc.nat(40), (slot, model) => ({ type: "close-slot", slot: model.state.openSlots[0]?.slot ?? slot })),
+  of(
+    fc.tuple(onShard, fc.nat(40), fc.boolean(), fc.boolean()),
+    ([[shard, to, isStale], slot, isOpen, isFree], model) => {
+      const own = owned(model, shard, [{ first: slot, last: slot }], !isFree)[0]?.first ?? slot;
+      return {
+        type: "give-slot",
+        slot: isOpen ? (model.state.openSlots[0]?.slot ?? own) : own,
+        ...(isFree ? {} : { from: at(model, shard, isStale) }),
+        to: idOf(to),
+      };
+    },
+  ),
   // More often than others: each needs the one before.
   ...[1, 2, 3].flatMap(() => [
     of(
@@ -200,6 +232,11 @@ class Owners {
       case "flush-slots": {
         const shard = [...before.shards.values()].find(({ primary }) => primary === request.node);
         for (const [slot, owner] of this.#owners) if (owner === shard?.id) this.#owners.delete(slot);
+        break;
+      }
+      case "give-slot": {
+        const shard = [...before.shards.values()].find(({ primary }) => primary === request.to);
+        this.#owners.set(request.slot, shard?.id ?? "");
         break;
       }
       case "complete-migration": {
@@ -300,6 +337,10 @@ describe("the cluster map", () => {
       "fence-migration",
       "complete-migration",
       "abort-migration",
+      "mark-slot",
+      "unmark-slot",
+      "close-slot",
+      "give-slot",
       "change-setting",
     ]) {
       expect(counts.get(type) ?? 0, type).toBeGreaterThan(0);

@@ -395,8 +395,27 @@ class Parts {
   readonly #numbers = new Map<string, number>();
   readonly #known = new WeakMap<object, number>();
 
-  digestOf({ clusterId, nodes, shards, migrations, releases, tombstones, settings, seal }: ClusterMap): string {
-    const lists = [nodes, shards, migrations, releases, tombstones, [settings], seal === undefined ? [] : [seal]];
+  digestOf({
+    clusterId,
+    nodes,
+    shards,
+    migrations,
+    openSlots,
+    releases,
+    tombstones,
+    settings,
+    seal,
+  }: ClusterMap): string {
+    const lists = [
+      nodes,
+      shards,
+      migrations,
+      openSlots,
+      releases,
+      tombstones,
+      [settings],
+      seal === undefined ? [] : [seal],
+    ];
     return `${clusterId} ${lists.map((list) => this.#listOf(list)).join("/")}`;
   }
 

@@ -55,6 +55,7 @@ export class FakeTopology {
       shards: [shard],
       shardOfSlot: new Int16Array(16_384),
       migrations: [],
+      openSlots: [],
       releases: [],
       tombstones: [],
       settings: new Map(),

@@ -15,6 +15,7 @@ import type {
   TopologyRequest,
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
+import { closeSlot, giveSlot, markSlot, takesIn, unmarkSlot } from "./decide-open-slots.ts";
 import { shardForReplica } from "./placement.ts";
 import type { TopologyRecord } from "./records.ts";
 import {
@@ -172,6 +173,17 @@ export function decideRequest(
       );
     case "abort-migration":
       return withMigration(state, request.id, () => records({ type: "migration-aborted", id: request.id }));
+    case "mark-slot":
+      return markSlot(state, request);
+    case "unmark-slot":
+      return withShard(state, request, (shard) => unmarkSlot(state, shard, request));
+    case "close-slot":
+      return closeSlot(state, request.slot);
+    case "give-slot": {
+      const { from } = request;
+      if (from === undefined) return giveSlot(state, undefined, request);
+      return withShard(state, from, (shard) => giveSlot(state, shard, request));
+    }
     case "change-setting": {
       const wants = SETTINGS.get(request.name);
       if (wants === undefined) {
@@ -390,6 +402,13 @@ function removeNode(
   const gains = migrationTo(state, shard.id);
   if (gains !== undefined)
     return rejection(`ERR migration ${gains} moves slots to node ${node.name || id}: abort it first`);
+  const taken = takesIn(state, shard.id);
+  // The one itself says that it holds nothing.
+  if (taken !== undefined && by !== id) {
+    return rejection(
+      `ERR node ${node.name || id} takes in keys of slot ${taken}: end that first (CLUSTER SETSLOT ${taken} STABLE, or STABLE FORCE if it is gone)`,
+    );
+  }
   // A shard without slots holds nothing: its replicas are primaries without slots from here on. redis-cli has some nodes forget a primary before it gives the
   // replicas to others.
   return records(
@@ -594,6 +613,12 @@ function startMigration(
   for (const migration of state.migrations.values()) {
     const [moving] = intersectRanges(slots, migration.slots);
     if (moving !== undefined) return rejection(`ERR slot ${moving.first} is being moved by migration ${migration.id}`);
+  }
+  const open = state.openSlots.find(({ slot }) => slots.some(({ first, last }) => slot >= first && slot <= last));
+  if (open !== undefined) {
+    return rejection(
+      `ERR slot ${open.slot} is being moved key by key: end that first (CLUSTER SETSLOT ${open.slot} STABLE)`,
+    );
   }
   const migration = { id: request.id, source: source.id, target: target.id, slots, state: "started" as const };
   return records({ type: "migration-started", migration });

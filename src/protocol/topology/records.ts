@@ -34,6 +34,14 @@ export type TopologyRecord =
   | { readonly type: "migration-fenced"; readonly id: string }
   | { readonly type: "migration-completed"; readonly id: string }
   | { readonly type: "migration-aborted"; readonly id: string }
+  | { readonly type: "slot-migrating"; readonly slot: number; readonly shard: ShardId; readonly to: ShardId }
+  | { readonly type: "slot-importing"; readonly slot: number; readonly shard: ShardId; readonly from: ShardId }
+  /** The shard's marks are gone. */
+  | { readonly type: "slot-stable"; readonly slot: number; readonly shard: ShardId }
+  /** All marks are. */
+  | { readonly type: "slot-closed"; readonly slot: number }
+  /** Its owner serves it no more: nobody waits for its word. */
+  | { readonly type: "slot-given"; readonly slot: number; readonly shard: ShardId }
   | { readonly type: "setting-changed"; readonly name: string; readonly value: string }
   | { readonly type: "sealed"; readonly seal: SealRecord }
   | { readonly type: "unsealed"; readonly joinId: string };
@@ -95,6 +103,16 @@ export function describeRecord(record: TopologyRecord): string {
       return `migration ${record.id} completed`;
     case "migration-aborted":
       return `migration ${record.id} aborted`;
+    case "slot-migrating":
+      return `slot ${record.slot} of shard ${record.shard} moves to shard ${record.to} key by key`;
+    case "slot-importing":
+      return `slot ${record.slot} is taken in by shard ${record.shard}, from shard ${record.from}`;
+    case "slot-stable":
+      return `slot ${record.slot} is not on its way any more for shard ${record.shard}`;
+    case "slot-closed":
+      return `slot ${record.slot} is not on its way any more`;
+    case "slot-given":
+      return `slot ${record.slot} given to shard ${record.shard} by its owner`;
     case "setting-changed":
       return `setting ${record.name} is "${record.value}"`;
     case "sealed":

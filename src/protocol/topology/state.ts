@@ -13,6 +13,7 @@ import type {
   MigrationRecord,
   NodeId,
   NodeRecord,
+  OpenSlot,
   ReleaseRecord,
   SealRecord,
   ShardId,
@@ -22,6 +23,17 @@ import type {
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
 import { JsonTexts } from "./json-texts.ts";
+import {
+  assignedTo,
+  checkOpenSlots,
+  closeSlot,
+  markImporting,
+  markMigrating,
+  ownerOf,
+  releasedFrom,
+  unmark,
+  withoutShard,
+} from "./open-slots.ts";
 import { type TopologyAct, type TopologyRecord, describeRecord } from "./records.ts";
 
 /** Acts that `explain` can tell of. */
@@ -36,6 +48,7 @@ export interface TopologyState {
   readonly nodes: ReadonlyMap<NodeId, NodeRecord>;
   readonly shards: ReadonlyMap<ShardId, ShardRecord>;
   readonly migrations: ReadonlyMap<string, MigrationRecord>;
+  readonly openSlots: readonly OpenSlot[];
   readonly releases: readonly ReleaseRecord[];
   readonly tombstones: ReadonlyMap<NodeId, Tombstone>;
   readonly settings: ReadonlyMap<string, string>;
@@ -48,6 +61,7 @@ export const EMPTY_STATE: TopologyState = {
   nodes: new Map(),
   shards: new Map(),
   migrations: new Map(),
+  openSlots: [],
   releases: [],
   tombstones: new Map(),
   settings: new Map(),
@@ -162,13 +176,19 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
       return { ...state, shards: put(state.shards, id, { id, ...members, slots: [], primaryEpoch: epoch, version }) };
     }
     case "shard-removed":
-      return { ...state, shards: without(state.shards, record.shard) };
+      return {
+        ...state,
+        shards: without(state.shards, record.shard),
+        openSlots: withoutShard(state.openSlots, record.shard),
+      };
     case "slots-assigned":
-      return changeShard(state, record.shard, (shard) => ({
-        slots: canonicalRanges([...shard.slots, ...record.slots]),
-      }));
+      return changeShard(
+        { ...state, openSlots: assignedTo(state.openSlots, record.slots, record.shard) },
+        record.shard,
+        (shard) => ({ slots: canonicalRanges([...shard.slots, ...record.slots]) }),
+      );
     case "slots-released":
-      return releaseSlots(state, record.slots);
+      return releaseSlots({ ...state, openSlots: releasedFrom(state.openSlots, record.slots) }, record.slots);
     case "release-acknowledged":
       return {
         ...state,
@@ -228,6 +248,25 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
     }
     case "migration-aborted":
       return { ...state, migrations: without(state.migrations, record.id) };
+    case "slot-migrating":
+      return { ...state, openSlots: markMigrating(state.openSlots, record.slot, record.to) };
+    case "slot-importing":
+      return { ...state, openSlots: markImporting(state.openSlots, record.slot, record.shard, record.from) };
+    case "slot-stable": {
+      const isOwner = ownerOf(state.shards.values(), record.slot)?.id === record.shard;
+      return { ...state, openSlots: unmark(state.openSlots, record.slot, record.shard, isOwner) };
+    }
+    case "slot-closed":
+      return { ...state, openSlots: closeSlot(state.openSlots, record.slot) };
+    case "slot-given": {
+      const slots = [{ first: record.slot, last: record.slot }];
+      const owner = ownerOf(state.shards.values(), record.slot);
+      const rest = (shard: ShardRecord): Partial<ShardRecord> => ({ slots: subtractRanges(shard.slots, slots) });
+      const given = owner === undefined ? state : changeShard(state, owner.id, rest);
+      return changeShard({ ...given, openSlots: closeSlot(given.openSlots, record.slot) }, record.shard, (shard) => ({
+        slots: canonicalRanges([...shard.slots, ...slots]),
+      }));
+    }
     case "setting-changed": {
       let next: TopologyState = { ...state, settings: put(state.settings, record.name, record.value) };
       // A lowered minimum may be reached by what is there.
@@ -397,6 +436,7 @@ export function checkState(state: TopologyState): void {
   checkSeal(state);
   for (const id of state.tombstones.keys()) assert(!state.nodes.has(id), `node ${id} is removed, or it is not`);
   for (const migration of state.migrations.values()) checkMigration(state, migration);
+  checkOpenSlots(state);
 }
 
 /**
@@ -431,6 +471,7 @@ export function checkChange(before: TopologyState, after: TopologyState, delta: 
       !after.shards.has(target);
     if (isChanged) checkMigration(after, migration);
   }
+  checkOpenSlots(after);
 }
 
 const ONE_SHARD = "a node is a member of one shard at most";
@@ -539,6 +580,7 @@ export function imageOf(state: TopologyState, previous: ClusterMap | undefined):
     shards,
     shardOfSlot,
     migrations: [...state.migrations.values()],
+    openSlots: state.openSlots,
     releases: state.releases,
     tombstones: [...state.tombstones.values()],
     settings: state.settings,
@@ -561,6 +603,7 @@ export function deltaOf(before: TopologyState, after: TopologyState): MapDelta {
     shards,
     changesSlots:
       before.releases !== after.releases ||
+      before.openSlots !== after.openSlots ||
       shards.some((id) => {
         const [old, now] = [before.shards.get(id), after.shards.get(id)];
         return (
@@ -580,6 +623,7 @@ export function stateToJson(state: TopologyState): Record<string, unknown> {
     nodes: [...state.nodes.values()],
     shards: [...state.shards.values()],
     migrations: [...state.migrations.values()],
+    ...(state.openSlots.length === 0 ? {} : { openSlots: state.openSlots }),
     releases: state.releases,
     tombstones: [...state.tombstones.values()],
     settings: [...state.settings],
@@ -594,6 +638,7 @@ export function stateFromJson(json: {
   readonly nodes: readonly NodeRecord[];
   readonly shards: readonly ShardRecord[];
   readonly migrations: readonly MigrationRecord[];
+  readonly openSlots?: readonly OpenSlot[];
   readonly releases: readonly ReleaseRecord[];
   readonly tombstones: readonly Tombstone[];
   readonly settings: readonly (readonly [string, string])[];
@@ -605,6 +650,7 @@ export function stateFromJson(json: {
     nodes: new Map(json.nodes.map((node) => [node.id, node])),
     shards: new Map(json.shards.map((shard) => [shard.id, shard])),
     migrations: new Map(json.migrations.map((migration) => [migration.id, migration])),
+    openSlots: json.openSlots ?? [],
     releases: json.releases,
     tombstones: new Map(json.tombstones.map((tombstone) => [tombstone.node, tombstone])),
     settings: new Map(json.settings),
