@@ -98,7 +98,22 @@ function formatNodes(
       // A node of the map that nothing is known of has never started.
       const isConnected = node.id === self.id || healthOf === undefined || (health !== undefined && !isGone(health));
       const link = isConnected ? "connected" : "disconnected";
-      return `${node.id} ${host} ${flags} ${isReplica ? shard.primary : "-"} ${times} ${shard?.primaryEpoch ?? 0} ${link}${slots}\n`;
+      const marks = node.id === self.id && shard?.primary === self.id ? marksOf(map, shard.id) : "";
+      return `${node.id} ${host} ${flags} ${isReplica ? shard.primary : "-"} ${times} ${shard?.primaryEpoch ?? 0} ${link}${slots}${marks}\n`;
+    })
+    .join("");
+}
+
+/** The slots that a shard moves key by key, as the line of its primary tells them. */
+function marksOf({ openSlots, shards, shardOfSlot }: ClusterMap, shard: string): string {
+  // A shard that is gone has no primary, and readers want an id.
+  const primaryOf = (id: string): string => shards.find((each) => each.id === id)?.primary ?? id;
+  return openSlots
+    .map(({ slot, migratingTo, importing }) => {
+      const isOwner = shards[shardOfSlot[slot] ?? -1]?.id === shard;
+      if (isOwner) return migratingTo === undefined ? "" : ` [${slot}->-${primaryOf(migratingTo)}]`;
+      const own = importing.find((each) => each.shard === shard);
+      return own === undefined ? "" : ` [${slot}-<-${primaryOf(own.from)}]`;
     })
     .join("");
 }

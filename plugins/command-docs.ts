@@ -73,11 +73,18 @@ function writeKeySpecification(reply: ReplyWriter, key: KeySpecification): void 
   reply.bulkText("begin_search");
   reply.map(2);
   reply.bulkText("type");
-  reply.bulkText("index");
+  reply.bulkText(key.after === undefined ? "index" : "keyword");
   reply.bulkText("spec");
-  reply.map(1);
-  reply.bulkText("index");
-  reply.integer(key.first);
+  reply.map(key.after === undefined ? 1 : 2);
+  if (key.after === undefined) {
+    reply.bulkText("index");
+    reply.integer(key.first);
+  } else {
+    reply.bulkText("keyword");
+    reply.bulkText(key.after.word);
+    reply.bulkText("startfrom");
+    reply.integer(key.after.from);
+  }
   reply.bulkText("find_keys");
   reply.map(2);
   reply.bulkText("type");
@@ -102,9 +109,11 @@ function writeInfo(reply: ReplyWriter, command: Command): void {
   reply.integer(command.arity);
   reply.set(specification.flags.length);
   for (const flag of specification.flags) reply.simple(flag);
-  reply.integer(command.firstKey);
-  reply.integer(command.lastKey);
-  reply.integer(command.keyStep);
+  // Of keys that must be looked for, those that are easily found.
+  const [sure] = specification.findKeys === undefined ? [] : (specification.keys ?? []);
+  reply.integer(sure?.first ?? command.firstKey);
+  reply.integer(sure?.last ?? command.lastKey);
+  reply.integer(sure?.step ?? command.keyStep);
   const categories = categoriesOf(command);
   reply.set(categories.length);
   for (const category of categories) reply.simple(`@${category}`);
@@ -275,7 +284,8 @@ export default definePlugin({
         call.reply.error("ERR Invalid command specified");
         return;
       }
-      if (command.firstKey === 0) {
+      const { findKeys } = command.specification;
+      if (command.firstKey === 0 && findKeys === undefined) {
         call.reply.error("ERR The command has no key arguments");
         return;
       }
@@ -285,7 +295,9 @@ export default definePlugin({
       }
       const words = Array.from({ length: args.count }, (_, index) => call.text(2 + index).toUpperCase());
       const keys: { readonly index: number; readonly flags: readonly string[] }[] = [];
-      for (const { first, last, step, flags: anyFlags, flagsOf } of command.specification.keys ?? []) {
+      const specifications = command.specification.keys ?? [];
+      for (const index of findKeys?.(args) ?? []) keys.push({ index, flags: specifications[0]?.flags ?? [] });
+      for (const { first, last, step, flags: anyFlags, flagsOf } of findKeys === undefined ? specifications : []) {
         const flags = flagsOf?.(words) ?? anyFlags;
         const end = last >= 0 ? Math.min(last, args.count - 1) : args.count + last;
         for (let index = first; index <= end; index += step) keys.push({ index, flags });

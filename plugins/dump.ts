@@ -5,6 +5,7 @@
  */
 import { ABSOLUTE_MS, RELATIVE_MS, expiryArgument, integerArgument } from "../src/arguments.ts";
 import { decode, encodeString } from "../src/codec/dump.ts";
+import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { NO_EXPIRY, ValueType, keyspaceService } from "../src/contracts/keyspace.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
@@ -50,14 +51,12 @@ export default definePlugin({
       },
     });
 
-    context.command({
-      name: "restore",
+    const restore: Omit<CommandSpecification, "name" | "group"> = {
       syntax:
         "key ttl:integer serialized-value [REPLACE@3.0.0] [ABSTTL@5.0.0] [IDLETIME seconds:integer@5.0.0] [FREQ frequency:integer@5.0.0]",
       arity: -4,
       flags: ["write", "denyoom"],
       keys: [{ first: 1, last: 1, step: 1, flags: ["OW", "UPDATE"] }],
-      group: "generic",
       categories: ["keyspace", "dangerous"],
       summary: "Sets a value from what DUMP told.",
       complexity: "O(N), N being the value's length",
@@ -146,6 +145,16 @@ export default definePlugin({
         }
         reply.ok();
       },
+    };
+    context.command({ ...restore, name: "restore", group: "generic" });
+    context.command({
+      ...restore,
+      name: "restore-asking",
+      flags: ["write", "denyoom", "asking"],
+      group: "server",
+      since: "3.0.0",
+      isSystemCommand: true,
+      summary: "RESTORE, for keys of a slot that is being imported: what MIGRATE sends.",
     });
   },
 });

@@ -13,18 +13,34 @@
  * 6. Its own primary's, which is handing the shard over to this node: held, until it is known who leads.
  * 7. Else MOVED, with the address that the owner announces.
  *
+ * A slot that is moved key by key (CLUSTER SETSLOT) is as in Redis:
+ *
+ * | this node is                  | all keys are here | none is         | some are, others not |
+ * | ----------------------------- | ----------------- | --------------- | -------------------- |
+ * | the owner's primary           | serve             | ASK             | TRYAGAIN             |
+ * | the taker's, after ASKING     | serve             | serve; TRYAGAIN if there are several | TRYAGAIN |
+ * | the taker's, without it       | MOVED             | MOVED           | MOVED                |
+ * | the owner's replica, READONLY | serve             | MOVED           | MOVED                |
+ *
+ * MIGRATE is served wherever the slot has a mark. A transaction counts the keys of all its commands. ASK and TRYAGAIN tell of keys, and so wait for
+ * commit as replies do. In Redis the replica answers that there is no such key, which need not be so.
+ *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.
  */
 import type { Call } from "../src/call.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
-import { CommandBits } from "../src/command-table.ts";
+import { type Command, CommandBits } from "../src/command-table.ts";
+import type { Client } from "../src/client.ts";
+import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { Verdict } from "../src/contracts/commands.ts";
 import { failoverService } from "../src/contracts/failover.ts";
+import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
-import { type ClusterMap, topologyService } from "../src/contracts/topology.ts";
+import { type ClusterMap, type OpenSlot, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { KeyReference } from "../src/store/key-reference.ts";
 
 /** What is done with commands on a slot; indexes above `MOVED` are places in the list of errors. */
 const SERVE = 0;
@@ -33,9 +49,39 @@ const UNASSIGNED = 1;
 const WAITING = 2;
 /** It is this node's, and an earlier start of the node had the data. */
 const LOST = 3;
-const MOVED = 4;
+/** It is moved key by key, and this node has a part in that: see `Routes.open`. */
+const OPEN = 4;
+export const MOVED = 5;
+
+/** Moves keys of such a slot, so that it is served wherever there is a mark. */
+const MIGRATE = "migrate";
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
+
+const TRY_AGAIN_ERROR = "TRYAGAIN Multiple keys request during rehashing of slot";
+
+/** What is done with commands on a slot that is moved key by key. */
+interface OpenRoute {
+  /** Whose primary this node is, or whose replica. */
+  readonly part: "owner" | "taker" | "replica";
+  /** What would be done if the slot were not open. */
+  readonly action: number;
+  /** Where the owner sends for keys that it has not got: `host:port`. */
+  readonly askAt: string;
+}
+
+/** How many of the keys that a command names, or a transaction, are here. */
+interface Presence {
+  existing: number;
+  missing: number;
+  first: string | undefined;
+  /** Not all of them are one key. */
+  isSeveral: boolean;
+}
+
+function newPresence(): Presence {
+  return { existing: 0, missing: 0, first: undefined, isSeveral: false };
+}
 
 /** For each slot what to do, and the address of each owner. */
 interface Routes {
@@ -46,6 +92,8 @@ interface Routes {
   readonly addresses: readonly string[];
   /** What stands for slots of the shard whose replica this node is; -1 if it is none. */
   readonly followed: number;
+  /** Of slots with action `OPEN`. */
+  readonly open: ReadonlyMap<number, OpenRoute>;
 }
 
 /**
@@ -82,20 +130,54 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
       for (let slot = first; slot <= last; slot += 1) if (actionOfSlot[slot] === SERVE) actionOfSlot[slot] = WAITING;
     }
   }
+  const open = new Map<number, OpenRoute>();
+  for (const each of map.openSlots) {
+    const route = openRoute(map, each, actionOfSlot[each.slot] as number, self.id, own?.incarnation, followed);
+    if (route === undefined) continue;
+    actionOfSlot[each.slot] = OPEN;
+    open.set(each.slot, route);
+  }
   let served = 0;
   while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
-  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, followed };
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, followed, open };
+}
+
+/**
+ * What a node has to do with a slot's marks; `undefined`: nothing.
+ *
+ * @param action What is done with the slot otherwise.
+ * @param incarnation Of this start of the node, if the map has admitted it.
+ */
+function openRoute(
+  { nodes, shards }: ClusterMap,
+  { migratingTo, importing }: OpenSlot,
+  action: number,
+  self: string,
+  incarnation: number | undefined,
+  followed: number,
+): OpenRoute | undefined {
+  const target = shards.find(({ id }) => id === migratingTo);
+  const address = nodes.find(({ id }) => id === target?.primary);
+  const askAt = address === undefined ? "" : `${address.host}:${address.port}`;
+  if (target !== undefined && action === SERVE) return { part: "owner", action, askAt };
+  if (target !== undefined && action === followed) return { part: "replica", action, askAt };
+  if (action < MOVED) return undefined;
+  const own = shards.find(({ primary }) => primary === self);
+  const isHolder = own !== undefined && own.primaryIncarnation === incarnation;
+  return isHolder && importing.some(({ shard }) => shard === own.id) ? { part: "taker", action, askAt } : undefined;
 }
 
 export default definePlugin({
   name: "hash-slot-router",
   summary: "Sends clients to the node that owns a key's slot.",
   requires: { topology: topologyService },
-  uses: { replication: replicationService, failover: failoverService },
+  uses: { replication: replicationService, failover: failoverService, keyspace: keyspaceService },
   provides: { router: routerService },
   setup(context) {
     const { topology } = context.requires;
-    const { replication, failover } = context.uses;
+    const { replication, failover, keyspace } = context.uses;
+    const { dispatcher } = context;
+    const scratch = new KeyReference();
     // One that was taken out may not have been sent the map that says so: its own has it as it was.
     const routesOf = (map: ClusterMap): Routes =>
       makeRoutes(map, { id: topology.self.id, start: topology.isMember ? context.node.runId : undefined });
@@ -115,6 +197,9 @@ export default definePlugin({
     const isHeld = ({ client, isNested }: Call, action: number): boolean =>
       action === routes.followed && failover?.isHeir === true && !isNested && client.intercept === undefined;
 
+    /** Whether all keys are in a slot, of a command whose keys must be looked for. */
+    const isOneSlot = ({ command, args }: Call, slot: number): boolean =>
+      command.keysOf(args).every((index) => keySlot(args.bytes, args.start(index), args.end(index)) === slot);
     const refuse = (call: Call, slot: number, action: number): Verdict => {
       if (action === UNASSIGNED) {
         call.reply.error("CLUSTERDOWN Hash slot not served");
@@ -135,12 +220,63 @@ export default definePlugin({
       return Verdict.rejected;
     };
 
+    /** Adds a command's keys to what is known of them. */
+    const look = (presence: Presence, command: Command | undefined, args: ArgumentList): void => {
+      for (const index of command?.keysOf(args) ?? []) {
+        keyspace?.refer(scratch, args.bytes, args.start(index), args.end(index));
+        if (keyspace === undefined || keyspace.peek(scratch) === 0) presence.missing += 1;
+        else presence.existing += 1;
+        const name = scratch.toString();
+        presence.first ??= name;
+        if (name !== presence.first) presence.isSeveral = true;
+      }
+    };
+    /** The slot of a transaction's keys; -1 if it has none, `undefined` if they are in several. */
+    const slotOfAll = (queue: readonly ArgumentList[]): number | undefined => {
+      let slot = -1;
+      for (const args of queue) {
+        for (const index of dispatcher.lookUp(args)?.keysOf(args) ?? []) {
+          const own = keySlot(args.bytes, args.start(index), args.end(index));
+          if (slot >= 0 && own !== slot) return undefined;
+          slot = own;
+        }
+      }
+      return slot;
+    };
+    /** Decides on keys of a slot that is moved key by key. `undefined`: they are served. */
+    const decideOpen = (
+      call: Call,
+      slot: number,
+      { part, action, askAt }: OpenRoute,
+      { existing, missing, isSeveral }: Presence,
+      isForTaker: boolean,
+    ): Verdict | undefined => {
+      const { client, reply } = call;
+      if (part === "replica") {
+        return missing === 0 && mayRead(client, call.command) ? undefined : refuse(call, slot, action);
+      }
+      if (part === "taker" && !client.isAsking && !isForTaker) return refuse(call, slot, action);
+      if (missing === 0 || (part === "taker" && !isSeveral)) return undefined;
+      if (part === "owner" && existing === 0) reply.error(`ASK ${slot} ${askAt}`);
+      else reply.error(TRY_AGAIN_ERROR);
+      // Which keys are here may yet be taken back.
+      dispatcher.guard(call);
+      return Verdict.rejected;
+    };
+    /** Whether a client reads from this node, a replica. */
+    const mayRead = (client: Client, command: Command): boolean =>
+      client.isReadOnly && (command.bits & CommandBits.readonly) !== 0 && replication?.position !== undefined;
+
     context.on(
       context.hooks.commandBefore,
       (call) => {
         if (!call.hasKey) return undefined;
         const { command } = call;
         const { slot } = call.key;
+        if (command.firstKey === 0 && !isOneSlot(call, slot)) {
+          call.reply.error(CROSS_SLOT_ERROR);
+          return Verdict.rejected;
+        }
         const last = command.lastKeyOf(call.count);
         for (let index = command.firstKey + command.keyStep; index <= last; index += command.keyStep) {
           if (keySlot(call.bytes, call.start(index), call.end(index)) !== slot) {
@@ -151,16 +287,17 @@ export default definePlugin({
         if (routes.servesAll) return undefined;
         const action = routes.actionOfSlot[slot] as number;
         if (action === SERVE) return undefined;
-        if (
-          action === routes.followed &&
-          call.client.isReadOnly &&
-          (command.bits & CommandBits.readonly) !== 0 &&
-          replication?.position !== undefined
-        )
-          return undefined;
-        if (isHeld(call, action)) {
+        if (action === routes.followed && mayRead(call.client, command)) return undefined;
+        const open = action === OPEN ? routes.open.get(slot) : undefined;
+        if (isHeld(call, open?.action ?? action)) {
           failover?.holdForHeir(call.client);
           return Verdict.held;
+        }
+        if (open !== undefined) {
+          if (command.fullName === MIGRATE && open.part !== "replica") return undefined;
+          const presence = newPresence();
+          look(presence, command, call.args);
+          return decideOpen(call, slot, open, presence, (command.bits & CommandBits.asking) !== 0);
         }
         return refuse(call, slot, action);
       },
@@ -173,7 +310,19 @@ export default definePlugin({
     });
     return {
       router: {
-        crossSlotError: CROSS_SLOT_ERROR,
+        refusesTransaction(call, queue) {
+          const slot = slotOfAll(queue);
+          if (slot === undefined) {
+            call.reply.error(CROSS_SLOT_ERROR);
+            return true;
+          }
+          const open = routes.actionOfSlot[slot] === OPEN ? routes.open.get(slot) : undefined;
+          // What is refused for a command by itself is not looked at here.
+          if (open === undefined || open.part === "replica") return false;
+          const presence = newPresence();
+          for (const args of queue) look(presence, dispatcher.lookUp(args), args);
+          return decideOpen(call, slot, open, presence, false) !== undefined;
+        },
         get movedCount() {
           return movedCount;
         },

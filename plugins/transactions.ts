@@ -158,22 +158,6 @@ export default definePlugin({
       return Verdict.answered;
     };
 
-    /** Whether all keys of a transaction are in one slot. */
-    const isOneSlot = (queue: readonly ArgumentList[]): boolean => {
-      let slot = -1;
-      for (const args of queue) {
-        const command = dispatcher.lookUp(args);
-        if (command === undefined || command.firstKey === 0) continue;
-        const last = command.lastKeyOf(args.count);
-        for (let index = command.firstKey; index <= last; index += command.keyStep) {
-          keyspace.refer(scratch, args.bytes, args.start(index), args.end(index));
-          if (slot >= 0 && scratch.slot !== slot) return false;
-          slot = scratch.slot;
-        }
-      }
-      return true;
-    };
-
     /** The rest of a transaction, from a command on whose reply is awaited. A client that leaves changes nothing: what was begun is finished. */
     class Rest {
       readonly #client: Client;
@@ -309,10 +293,7 @@ export default definePlugin({
           return;
         }
         const { queue } = transaction;
-        if (router !== undefined && !isOneSlot(queue)) {
-          reply.error(router.crossSlotError);
-          return;
-        }
+        if (router?.refusesTransaction(call, queue) === true) return;
         const mark = reply.length;
         for (const args of queue) {
           const verdict = dispatcher.ask(client, args, reply);

@@ -5,6 +5,7 @@
  * made on the command path. Statistics live with the command, as plain numbers.
  */
 import { StartError } from "./errors.ts";
+import type { ArgumentList } from "./codec/resp-parser.ts";
 import type { CommandFlag, CommandSpecification } from "./contracts/commands.ts";
 
 /** Flags that the dispatcher tests on each command, as bits. */
@@ -17,6 +18,7 @@ export const CommandBits = {
   skipSlowlog: 32,
   quick: 64,
   aboutKeys: 128,
+  asking: 256,
 } as const;
 
 const BIT_OF_FLAG: Partial<Readonly<Record<CommandFlag, number>>> = {
@@ -26,6 +28,7 @@ const BIT_OF_FLAG: Partial<Readonly<Record<CommandFlag, number>>> = {
   no_auth: CommandBits.noAuth,
   no_multi: CommandBits.noMulti,
   skip_slowlog: CommandBits.skipSlowlog,
+  asking: CommandBits.asking,
 };
 
 /** A command in the table. */
@@ -37,7 +40,7 @@ export class Command {
   readonly fullName: string;
   readonly arity: number;
   readonly bits: number;
-  /** Index of the first key, 0 if there is none. */
+  /** Index of the first key, 0 if there is none, or if it must be looked for (`findKeys`). */
   readonly firstKey: number;
   /** Of the last key: negative counts from the end. */
   readonly lastKey: number;
@@ -72,7 +75,7 @@ export class Command {
       (bits, flag) => bits | (BIT_OF_FLAG[flag] ?? 0),
       (isQuick ? CommandBits.quick : 0) | (isAboutKeys ? CommandBits.aboutKeys : 0),
     );
-    const keys = specification.keys ?? [];
+    const keys = specification.findKeys === undefined ? (specification.keys ?? []) : [];
     this.firstKey = keys[0]?.first ?? 0;
     this.lastKey = keys.at(-1)?.last ?? 0;
     this.keyStep = keys.length === 0 ? 0 : Math.max(...keys.map((key) => key.step));
@@ -101,6 +104,16 @@ export class Command {
   lastKeyOf(count: number): number {
     if (this.firstKey === 0 || this.firstKey >= count) return 0;
     return this.lastKey >= 0 ? Math.min(this.lastKey, count - 1) : count + this.lastKey;
+  }
+
+  /** Indexes of all keys of a call. */
+  keysOf(args: ArgumentList): readonly number[] {
+    const { findKeys } = this.specification;
+    if (findKeys !== undefined) return findKeys(args);
+    const indexes: number[] = [];
+    const last = this.lastKeyOf(args.count);
+    for (let index = this.firstKey; index > 0 && index <= last; index += this.keyStep) indexes.push(index);
+    return indexes;
   }
 
   resetStatistics(): void {

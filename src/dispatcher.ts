@@ -24,6 +24,7 @@ import type { ReplyGate } from "./reply-gate.ts";
 import type { Clock, Log } from "./world.ts";
 
 const MINUS = 0x2d;
+const ASKING = "asking";
 
 /**
  * Of quick commands one in so many is timed. Reading the clock costs 27 ns, a fortieth of a pipelined GET; a command that is quick by nature is slow only
@@ -111,12 +112,15 @@ export class Dispatcher {
    * @returns `undefined`, `rejected` or `answered` when a reply was written; `held` or `deferred` when it was not: see `Verdict`.
    */
   dispatch(client: Client, args: ArgumentList, reply: ReplyWriter): Verdict | undefined {
+    const wasAsking = client.isAsking;
     const command = this.#examine(client, args, reply);
-    if (command === undefined) return Verdict.rejected;
+    if (command === undefined) {
+      if (wasAsking && client.intercept === undefined) client.isAsking = false;
+      return Verdict.rejected;
+    }
     const call = this.#prepare(command, client, args, reply);
     client.lastCommandName = command.fullName;
     client.commandCount += 1;
-    const wasAsking = client.isAsking;
     this.#isInCommand = true;
     this.#effectCount = 0;
     const mark = reply.length;
@@ -130,8 +134,9 @@ export class Dispatcher {
     }
     if (verdict === undefined) verdict = this.#run(call, command);
     else if (verdict === Verdict.rejected) this.#rejected(command, client, reply, mark);
-    // ASKING is for one command, whatever became of it; one that is held is still to come.
-    if (wasAsking && verdict !== Verdict.held) client.isAsking = false;
+    // ASKING is for one command, whatever became of it, or one transaction; one that is held is still to come.
+    if (wasAsking && verdict !== Verdict.held && client.intercept === undefined && command.fullName !== ASKING)
+      client.isAsking = false;
     this.#isInCommand = false;
     return verdict;
   }
@@ -224,7 +229,7 @@ export class Dispatcher {
       this.#hooks.commandSlow.notify({ call, microseconds });
     }
     if ((command.bits & CommandBits.write) !== 0 && this.#hooks.effect.isHeard) this.#tellEffects(call, changesBefore);
-    if (this.#gate.isGuarded) this.#guard(call, command);
+    this.guard(call);
     return call.deferred === undefined ? undefined : Verdict.deferred;
   }
 
@@ -272,6 +277,9 @@ export class Dispatcher {
     call.isNested = false;
     if (command.firstKey !== 0 && command.firstKey < args.count && this.keyspace !== undefined) {
       call.locate(this.keyspace, command.firstKey);
+    } else if (command.specification.findKeys !== undefined && this.keyspace !== undefined) {
+      const [first] = command.keysOf(args);
+      if (first !== undefined) call.locate(this.keyspace, first);
     }
     return call;
   }
@@ -306,10 +314,11 @@ export class Dispatcher {
 
   /**
    * Notes on the client what the reply depends on: also that of a write which changed nothing, and that of a failed one. A wrong type is as much a
-   * state of the key as its value.
+   * state of the key as its value. Whoever decides before a command runs, and looks at keys for that, calls it too.
    */
-  #guard(call: Call, command: Command): void {
-    const { client } = call;
+  guard(call: Call): void {
+    if (!this.#gate.isGuarded) return;
+    const { client, command } = call;
     let position = 0;
     if (call.hasKey) position = this.#gate.positionOf(call.key.slot);
     else if ((command.bits & CommandBits.aboutKeys) !== 0) position = this.#gate.positionOfAll;

@@ -85,6 +85,8 @@ export interface KeySpecification {
   readonly flags: readonly string[];
   /** Of a specification with `VARIABLE_FLAGS`: those of one call, for `COMMAND GETKEYSANDFLAGS`. @param words Its arguments in upper case. */
   readonly flagsOf?: (words: readonly string[]) => readonly string[];
+  /** The keys stand behind a word, which is looked for from an argument on (negative: from the end, backwards): `first` says nothing then. See `findKeys`. */
+  readonly after?: { readonly word: string; readonly from: number };
 }
 
 export interface CommandSpecification {
@@ -96,6 +98,8 @@ export interface CommandSpecification {
   readonly arity: number;
   readonly flags: readonly CommandFlag[];
   readonly keys?: readonly KeySpecification[];
+  /** Indexes of the keys of a call, for a command of which `keys` does not say them. */
+  readonly findKeys?: (args: ArgumentList) => readonly number[];
   readonly categories?: readonly CommandCategory[];
   readonly group: CommandGroup;
   /** One sentence. */

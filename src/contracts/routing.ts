@@ -1,9 +1,16 @@
 /** Routing: which node serves a command. Provided by a router (`hash-slot-router`); without one a node is a plain single-node store. */
+import type { Call } from "../call.ts";
+import type { ArgumentList } from "../codec/resp-parser.ts";
 import { service } from "../service.ts";
 
 export interface Router {
-  /** The errors of the router in clients' words, for those that check keys by themselves (EXEC, which sees the keys of many commands). */
-  readonly crossSlotError: string;
+  /**
+   * Whether a transaction may not run as a whole: its keys are in several slots, or some of them are here and others not. Of each command by itself
+   * `commandBefore` is asked.
+   *
+   * @param call EXEC, whose reply is the error then.
+   */
+  refusesTransaction(call: Call, queue: readonly ArgumentList[]): boolean;
   /** Commands answered with MOVED since the start. */
   readonly movedCount: number;
 }

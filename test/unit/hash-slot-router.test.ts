@@ -4,7 +4,7 @@ import { keySlot } from "../../src/codec/slot.ts";
 import { type ClusterMap, type NodeRecord, type SlotRange, topologyService } from "../../src/contracts/topology.ts";
 import { routerService } from "../../src/contracts/routing.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
-import { makeRoutes } from "../../plugins/hash-slot-router.ts";
+import { MOVED as MOVED_ACTION, makeRoutes } from "../../plugins/hash-slot-router.ts";
 import { localClient, startLocalNode } from "../support/local-node.ts";
 import { makeMap, makeNode } from "../support/make-map.ts";
 
@@ -31,6 +31,8 @@ const slotOf = (key: string): number => {
   return keySlot(bytes, 0, bytes.length);
 };
 const upTo = (first: number, last: number): readonly SlotRange[] => [{ first, last }];
+
+const CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
 
 // 12182, 5061 and 866: one for each third of the slots.
 const [HIGH, MIDDLE, LOW] = ["foo", "bar", "hello"] as const;
@@ -250,7 +252,7 @@ test("each of very many shards has an address of its own", () => {
   const routes = makeRoutes(map, nodes[500] ?? NODES.self);
   const seen = nodes.map((_, index) => {
     const action = routes.actionOfSlot[index] ?? 0;
-    return action === 0 ? "self" : (routes.addresses[action - 4] ?? "nobody");
+    return action === 0 ? "self" : (routes.addresses[action - MOVED_ACTION] ?? "nobody");
   });
   expect(seen).toStrictEqual(nodes.map(({ host, port }, index) => (index === 500 ? "self" : `${host}:${port}`)));
   // 0 is to serve, 1 is nobody's: a slot without an owner is neither the first shard's nor this node's.
@@ -293,4 +295,152 @@ test("a slot whose last owner may not know that it lost it is not served, by the
   // The loser itself, when it gets them back, has nobody to wait for.
   const back = makeRoutes({ ...THIRDS, releases: [{ ...release, node: NODES.self.id }] }, NODES.self);
   expect(back.actionOfSlot[10]).toBe(0);
+});
+
+describe("a slot that is moved key by key", () => {
+  const SLOT = slotOf(LOW);
+  const [SELF, LEFT] = [idOf("shard self"), idOf("shard left")];
+  /** `{hello}a` and so on: all in the slot. */
+  const key = (name: string): string => `{${LOW}}${name}`;
+  const ASK = `ASK ${SLOT} left.example:7002`;
+  const TRY_AGAIN = "TRYAGAIN Multiple keys request during rehashing of slot";
+  const MOVED = `MOVED ${SLOT} left.example:7002`;
+  const moving: ClusterMap = { ...THIRDS, openSlots: [{ slot: SLOT, migratingTo: LEFT, importing: [] }] };
+  const taking: ClusterMap = {
+    ...mapOf(1, { self: upTo(4000, 7999), left: upTo(0, 3999), right: upTo(8000, 16_383) }),
+    openSlots: [{ slot: SLOT, migratingTo: SELF, importing: [{ shard: SELF, from: LEFT }] }],
+  };
+
+  /** A node with this map, which has some of the keys. */
+  async function startWith(map: ClusterMap, ...names: readonly string[]): ReturnType<typeof startRouted> {
+    const node = await startRouted(THIRDS);
+    for (const name of names) expect(await node.run(`set ${key(name)} ${name}`)).toBe("OK");
+    node.change(map);
+    return node;
+  }
+
+  // What redis-server 7.0 answers is compared in test/peers/setslot.test.ts.
+  const asked = [
+    [`get ${key("here")}`, "here", "here", MOVED],
+    [`get ${key("gone")}`, ASK, "nil", MOVED],
+    [`mget ${key("here")} ${key("too")}`, "[here too]", "[here too]", MOVED],
+    [`mget ${key("here")} ${key("gone")}`, TRY_AGAIN, TRY_AGAIN, MOVED],
+    [`mget ${key("gone")} ${key("lost")}`, ASK, TRY_AGAIN, MOVED],
+    [`mget ${key("gone")} ${key("gone")}`, ASK, "[nil nil]", MOVED],
+    [`exists ${key("here")} ${key("here")}`, "2", "2", MOVED],
+    [`mset ${key("here")} here ${key("new")} 1`, TRY_AGAIN, TRY_AGAIN, MOVED],
+    [`rename ${key("here")} ${key("new")}`, TRY_AGAIN, TRY_AGAIN, MOVED],
+    [`mget ${key("here")} ${MIDDLE}`, CROSS_SLOT, CROSS_SLOT, CROSS_SLOT],
+    [
+      `restore-asking ${key("here")} 0 x`,
+      "BUSYKEY Target key name already exists.",
+      "BUSYKEY Target key name already exists.",
+      "BUSYKEY Target key name already exists.",
+    ],
+    [
+      `restore-asking ${key("gone")} 0 x`,
+      ASK,
+      "ERR DUMP payload version or checksum are wrong",
+      "ERR DUMP payload version or checksum are wrong",
+    ],
+    ["dbsize", "2", "2", "2"],
+    [`set ${key("gone")} 1 get`, ASK, "nil", MOVED],
+  ] as const;
+
+  test("is served by its owner as far as the keys are there; for others it asks, or to try again", async () => {
+    const node = await startWith(moving, "here", "too");
+    for (const [line, answer] of asked) expect(`${line} -> ${await node.run(line)}`).toBe(`${line} -> ${answer}`);
+    // Others of its slots are as ever, and so is this one afterwards.
+    expect(await node.run(`get ${key("")}x`)).toBe(ASK);
+    node.change(THIRDS);
+    expect(await node.run(`get ${key("gone")}`)).toBe("nil");
+    await node.stop();
+  });
+
+  test("asks for a key that has expired", async () => {
+    const node = await startWith(moving, "here");
+    expect(await node.run(`pexpireat ${key("here")} 1`)).toBe("1");
+    expect(await node.run(`get ${key("here")}`)).toBe(ASK);
+    await node.stop();
+  });
+
+  test("is served by the one that takes it in after ASKING, for one command", async () => {
+    const node = await startWith(taking, "here", "too");
+    for (const [line, , answer, without] of asked) {
+      expect(`${line} -> ${await node.run(line)}`).toBe(`${line} -> ${without}`);
+      expect(await node.run("asking")).toBe("OK");
+      expect(`${line} -> ${await node.run(line)}`).toBe(`${line} -> ${answer}`);
+    }
+    expect(await node.run("asking")).toBe("OK");
+    expect(await node.run("asking")).toBe("OK");
+    expect(await node.run(`get ${key("here")}`)).toBe("here");
+    expect(await node.run(`get ${key("here")}`)).toBe(MOVED);
+    // Whatever came after ASKING, it was that.
+    for (const line of ["ping", "nope", "get", `get ${HIGH}`]) {
+      expect(await node.run("asking")).toBe("OK");
+      await node.run(line);
+      expect(await node.run(`get ${key("here")}`)).toBe(MOVED);
+    }
+    await node.stop();
+  });
+
+  test("in transactions: ASKING is for the whole of it, and all keys count", async () => {
+    const taker = await startWith(taking, "here", "too");
+    for (const line of ["asking", "multi"]) expect(await taker.run(line)).toBe("OK");
+    for (const name of ["here", "too"]) expect(await taker.run(`get ${key(name)}`)).toBe("QUEUED");
+    expect(await taker.run("exec")).toBe("[here too]");
+    expect(await taker.run(`get ${key("here")}`)).toBe(MOVED);
+    for (const line of ["asking", "multi"]) expect(await taker.run(line)).toBe("OK");
+    for (const name of ["here", "gone"]) expect(await taker.run(`get ${key(name)}`)).toBe("QUEUED");
+    expect(await taker.run("exec")).toBe(TRY_AGAIN);
+    await taker.stop();
+
+    const owner = await startWith(moving, "here", "too");
+    expect(await owner.run("multi")).toBe("OK");
+    expect(await owner.run(`get ${key("gone")}`)).toBe(ASK);
+    expect(await owner.run("exec")).toBe("EXECABORT Transaction discarded because of previous errors.");
+    // A key that was there when it was queued, and has gone meanwhile.
+    owner.change(THIRDS);
+    expect(await owner.run("multi")).toBe("OK");
+    for (const name of ["here", "gone"]) expect(await owner.run(`get ${key(name)}`)).toBe("QUEUED");
+    owner.change(moving);
+    expect(await owner.run("exec")).toBe(TRY_AGAIN);
+    owner.change(THIRDS);
+    expect(await owner.run("multi")).toBe("OK");
+    for (const name of ["lost", "gone"]) expect(await owner.run(`get ${key(name)}`)).toBe("QUEUED");
+    owner.change(moving);
+    expect(await owner.run("exec")).toBe(ASK);
+    expect(await owner.run("dbsize")).toBe("2");
+    await owner.stop();
+  });
+
+  test("at the owner's replica: what is there for those who read there, else it is the owner's", async () => {
+    const node = await startWith(THIRDS, "here");
+    const [own, left, right] = [SELF, LEFT, idOf("shard right")].map((id) =>
+      THIRDS.shards.find((each) => each.id === id),
+    );
+    if (own === undefined || left === undefined || right === undefined) throw new Error("three shards");
+    const owner = { ...own, primary: NODES.left.id, replicas: [NODES.self.id], inSync: [NODES.left.id, NODES.self.id] };
+    node.change({
+      ...THIRDS,
+      shards: [owner, { ...left, slots: [], primary: NODES.right.id }, { ...right, primary: NODES.right.id }],
+      openSlots: [{ slot: SLOT, migratingTo: LEFT, importing: [] }],
+    });
+    expect(await node.run(`get ${key("here")}`)).toBe(MOVED);
+    await node.stop();
+  });
+
+  test("is nobody's to take in for a node that lost what it held, or that nobody admitted, or if it is nobody's", () => {
+    const self = { id: NODES.self.id, start: NODES.self.start };
+    const partOf = (map: ClusterMap): string | undefined => makeRoutes(map, self).open.get(SLOT)?.part;
+    expect(partOf(taking)).toBe("taker");
+    expect(partOf(moving)).toBe("owner");
+    expect(makeRoutes(taking, { ...self, start: "another" }).open.size).toBe(0);
+    const restarted = taking.nodes.map((node) => (node.id === self.id ? { ...node, incarnation: 2 } : node));
+    expect(partOf({ ...taking, nodes: restarted })).toBeUndefined();
+    expect(partOf({ ...taking, shards: taking.shards.map((each) => ({ ...each, slots: [] })) })).toBeUndefined();
+    // Neither is it served before its last owner knows that it lost it.
+    const release = { node: NODES.right.id, incarnation: 1, version: 1, slots: [{ first: SLOT, last: SLOT }] };
+    expect(partOf({ ...moving, releases: [release] })).toBeUndefined();
+  });
 });
