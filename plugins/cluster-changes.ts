@@ -35,6 +35,7 @@ import {
 } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
+import { type Settled, answerAfter, causeOf, settledOf } from "../src/map-change.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { SETTING_DEFAULTS, STALE } from "../src/protocol/topology/decide.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
@@ -44,14 +45,6 @@ import { refuseExtraArguments } from "../src/subcommand-help.ts";
 const MAX_ATTEMPTS = 10;
 
 const BAD_SLOT = "ERR Invalid or out of range slot";
-
-/** What a change came to. */
-interface Settled {
-  /** Why it was not made, or that nobody knows. */
-  readonly error?: string;
-  /** Of one that was made: the map's words for it. */
-  readonly words?: readonly string[];
-}
 
 /** Slots that were asked for: in the order in which they stand there, which decides the one that an error names. */
 class WantedSlots {
@@ -98,41 +91,8 @@ export default definePlugin({
     const { topology, keyspace } = context.requires;
     const { membership } = context.uses;
 
-    /** Who wants a change, for those who ask later how it came about. */
-    const causeOf = ({ client, command }: Call): string =>
-      `${command.fullName.toUpperCase().replace("|", " ")} from ${client.transport.remoteAddress}`;
-
-    /** Defers the reply until it is settled. @param answer What is answered instead of OK. */
-    const answerAfter = (
-      call: Call,
-      settled: Promise<Settled>,
-      answer: (words: readonly string[]) => string = () => "OK",
-    ): void => {
-      const deferred = call.defer();
-      settled.then(
-        ({ error, words = [] }) =>
-          deferred.resolve((reply) => {
-            if (error === undefined) reply.simple(answer(words));
-            else reply.error(error);
-          }),
-        (thrown: unknown) => context.fault(thrown),
-      );
-    };
-    const ask = async (request: TopologyRequest, cause: string): Promise<Settled> => {
-      const outcome = await topology.request(request, cause);
-      switch (outcome.type) {
-        case "done":
-          return { words: outcome.outcome };
-        case "rejected":
-          return { error: outcome.reason };
-        case "refused":
-          return { error: `CLUSTERDOWN The change was not made: ${outcome.reason}` };
-        case "unknown":
-          return { error: `UNKNOWN The change may or may not have been made: ${outcome.reason}` };
-        default:
-          return outcome satisfies never;
-      }
-    };
+    const ask = async (request: TopologyRequest, cause: string): Promise<Settled> =>
+      settledOf(await topology.request(request, cause));
     /**
      * Asks for what is decided on this node's map. A shard that it concerns may change before the leader sees the request; it is decided once more then, on the
      * map that the rejection came with, by what the client wants and that map shows.
@@ -149,7 +109,8 @@ export default definePlugin({
       }
     };
     /** Asks for a change, and answers OK when it is made. */
-    const change = (call: Call, request: TopologyRequest): void => answerAfter(call, ask(request, causeOf(call)));
+    const change = (call: Call, request: TopologyRequest): void =>
+      answerAfter(context, call, ask(request, causeOf(call)));
 
     const keyHold = new KeyHold(context);
 
@@ -203,7 +164,7 @@ export default definePlugin({
         const decidedOn = selfShard === undefined ? {} : { [selfShard.id]: selfShard.version };
         return { type: "assign-slots", node: self.id, slots, decidedOn };
       };
-      answerAfter(call, askAnew(decide, cause));
+      answerAfter(context, call, askAnew(decide, cause));
     };
     const assign = (call: Call): void => changeSlots(call, true);
     const release = (call: Call): void => changeSlots(call, false);
@@ -215,6 +176,7 @@ export default definePlugin({
       if (keyspace.size > 0) call.reply.error("ERR DB must be empty to perform CLUSTER FLUSHSLOTS.");
       else
         answerAfter(
+          context,
           call,
           keyHold.during(() => ask({ type: "flush-slots", node: topology.self.id }, causeOf(call))),
         );
@@ -249,6 +211,7 @@ export default definePlugin({
       else {
         const cause = causeOf(call);
         answerAfter(
+          context,
           call,
           keyHold.during(() => askAnew(decide, cause)),
         );
@@ -299,6 +262,7 @@ export default definePlugin({
         const isHard = call.count === 3 && call.is(2, "HARD");
         const cause = causeOf(call);
         answerAfter(
+          context,
           call,
           keyHold
             .during(() => resetNode(isHard, cause))
@@ -320,7 +284,9 @@ export default definePlugin({
       else change(call, { type: "set-epoch", node: topology.self.id, epoch });
     };
     const bumpEpoch = (call: Call): void =>
-      answerAfter(call, ask({ type: "bump-epoch", node: topology.self.id }, causeOf(call)), (words) => words.join(" "));
+      answerAfter(context, call, ask({ type: "bump-epoch", node: topology.self.id }, causeOf(call)), (words) =>
+        words.join(" "),
+      );
     const countFailureReports = (call: Call): void => {
       const id = call.text(2);
       if (topology.node(id) !== undefined) call.reply.integer(membership?.member(id)?.suspectedBy.length ?? 0);

@@ -32,6 +32,7 @@ import { type ReplicaHealth, replicationService, type Replication } from "../src
 import { type ClusterMap, type NodeId, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { ALL_SLOTS } from "../src/protocol/topology/founding-map.ts";
 import { SlotFill } from "../src/replication/slot-fill.ts";
 import { type PrimaryHost, type PrimaryTerms, ShardPrimary } from "../src/replication/primary.ts";
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
@@ -185,7 +186,8 @@ export default definePlugin({
       },
       after: (delayMs, callback) => void clock.after(delayMs, () => guarded(callback)),
       startFill: () => {
-        const fill = new SlotFill(keyspace, assigned.shard?.slots ?? [], () => clock.monotonicMs());
+        // All slots, and not the shard's alone: keys of slots that it takes in are in its log as well, and so are those of slots that it gets meanwhile.
+        const fill = new SlotFill(keyspace, ALL_SLOTS, () => clock.monotonicMs());
         fills.add(fill);
         return fill;
       },

@@ -20,6 +20,7 @@ import commandDocs from "../plugins/command-docs.ts";
 import config from "../plugins/config.ts";
 import info from "../plugins/info.ts";
 import server from "../plugins/server.ts";
+import setslot from "../plugins/setslot.ts";
 import slowlog from "../plugins/slowlog.ts";
 import expiry from "../plugins/expiry.ts";
 import keys from "../plugins/keys.ts";
@@ -55,6 +56,7 @@ export const defaultPlugins = [
   transactions,
   clusterCommands,
   clusterChanges,
+  setslot,
   meet,
   server,
   info,
