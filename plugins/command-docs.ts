@@ -302,6 +302,10 @@ export default definePlugin({
         const end = last >= 0 ? Math.min(last, args.count - 1) : args.count + last;
         for (let index = first; index <= end; index += step) keys.push({ index, flags });
       }
+      if (keys.length === 0 && findKeys !== undefined) {
+        call.reply.error("ERR Invalid arguments specified for command");
+        return;
+      }
       call.reply.array(keys.length);
       for (const { index, flags } of keys) {
         if (withFlags) call.reply.array(2);

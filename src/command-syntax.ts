@@ -9,6 +9,7 @@
  * | `value`                | An argument of that name: a string.                                                                      |
  * | `seconds:integer`      | One of another type. A name that is a type needs none: `key` is a key, `pattern` a pattern.              |
  * | `NX`                   | Just this word. Capitals are words as clients send them.                                                 |
+ * | `""`                   | An empty word.                                                                                           |
  * | `EX seconds:integer`   | A word, and the argument or group that it announces.                                                     |
  * | `(a b)`, `(a \| b)`    | A group: all of these in a row, or one of them.                                                          |
  * | `range:(start end)`    | A group with a name. Without one it is called after what is in it: `start_end`.                          |
@@ -109,6 +110,7 @@ export function parseSyntax(syntax: string, keySpecificationCount: number): read
       // Brackets say that something may be left out, and make a group only of more than one thing.
       return { ...(inside.type === "block" ? single(inside.arguments ?? []) : inside), isOptional: true };
     }
+    if (skip('""')) return { name: "empty_string", type: "pure-token", token: "" };
     const word = lexemes[at] ?? "";
     const colon = word.lastIndexOf(":");
     const type = ARGUMENT_TYPES.find((each) => each === word.slice(colon + 1));
@@ -173,7 +175,7 @@ function showArgument(argument: CommandArgument): string {
   let text = members === undefined ? name : members.join(type === "oneof" ? " | " : " ");
   if (members !== undefined && !isHeld && (type === "oneof" || isValueRepeated)) text = `(${text})`;
   if (isValueRepeated) text += "...";
-  if (token !== undefined) text = type === "pure-token" ? token : `${token} ${text}`;
+  if (token !== undefined) text = type === "pure-token" ? token || '""' : `${token} ${text}`;
   if (isOptional) text = `[${text}]`;
   return isWholeRepeated ? `${text}...` : text;
 }

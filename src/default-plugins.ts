@@ -6,6 +6,7 @@ import discovery from "../plugins/discovery.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
 import meet from "../plugins/meet.ts";
+import migrate from "../plugins/migrate.ts";
 import raft from "../plugins/raft.ts";
 import replication from "../plugins/replication.ts";
 import replicationCommands from "../plugins/replication-commands.ts";
@@ -47,6 +48,7 @@ export const defaultPlugins = [
   expiry,
   bitmaps,
   dump,
+  migrate,
   functions,
   eviction,
   replication,

@@ -319,9 +319,17 @@ export class Dispatcher {
   guard(call: Call): void {
     if (!this.#gate.isGuarded) return;
     const { client, command } = call;
-    let position = 0;
-    if (call.hasKey) position = this.#gate.positionOf(call.key.slot);
-    else if ((command.bits & CommandBits.aboutKeys) !== 0) position = this.#gate.positionOfAll;
+    if (call.hasKey) this.guardSlot(client, call.key.slot);
+    else if ((command.bits & CommandBits.aboutKeys) !== 0) this.#dependsOn(client, this.#gate.positionOfAll);
+  }
+
+  /** Notes on a client that its next reply depends on a slot's keys as they are now: for replies that come later. */
+  guardSlot(client: Client, slot: number): void {
+    if (this.#gate.isGuarded) this.#dependsOn(client, this.#gate.positionOf(slot));
+  }
+
+  #dependsOn(client: Client, at: number): void {
+    let position = at;
     // Nothing but the lease: see `ReplyGate`.
     if (position > 0 && (client.acks ?? this.#gate.acks) === "primary") position = 1;
     if (position > client.replyAfter) client.replyAfter = position;

@@ -11,6 +11,7 @@ import { type RedisServer, needsRedisServer, startRedisServer } from "../support
 /** Not in 7.0, or not in Redis at all. */
 const LATER = new Set([
   "cluster|map",
+  "cluster|keysource",
   "client|acks",
   "cluster|abandonjoin",
   "cluster|accept-loss",
@@ -85,6 +86,15 @@ const CALLS = [
   "copy a b replace",
   "lcs a b",
   "restore k 0 x",
+  "restore-asking k 0 x",
+  "migrate h 1 k 0 1",
+  "migrate h 1 k 0 1 COPY REPLACE AUTH keys",
+  "migrate h 1 k 0 1 keys a b",
+  'migrate h 1 "" 0 1 keys a b',
+  'migrate h 1 "" 0 1 copy KEYS a',
+  'migrate h 1 "" 0 1 auth2 keys keys KEYS a',
+  'migrate h 1 "" 0 1 keys',
+  'migrate h 1 "" 0 1',
   "memory usage k",
   "object encoding k",
   "object help",
