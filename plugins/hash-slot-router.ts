@@ -277,7 +277,7 @@ export default definePlugin({
           call.reply.error(CROSS_SLOT_ERROR);
           return Verdict.rejected;
         }
-        const last = command.lastKeyOf(call.count);
+        const last = command.firstKey === 0 ? -1 : command.lastKeyOf(call.count);
         for (let index = command.firstKey + command.keyStep; index <= last; index += command.keyStep) {
           if (keySlot(call.bytes, call.start(index), call.end(index)) !== slot) {
             call.reply.error(CROSS_SLOT_ERROR);

@@ -42,7 +42,6 @@ const DEFAULT_TIMEOUT_MS = 1000;
 /** The other node is asked to delete its copies so often, and given so long each time. */
 const FORGET_AGAIN_MS = 200;
 const FORGET_IDLE_MS = 2000;
-const FORGET_KEYS = 100;
 /** How long a node waits to hear of a primary that it is told of. */
 const HEAR_OF_MS = 1000;
 
@@ -278,12 +277,17 @@ export default definePlugin({
     const haveDeleted = async (at: NodeRecord, source: Uint8Array, keys: readonly Uint8Array[]): Promise<boolean> => {
       const link = connect(at.host, at.port);
       const commands = [...(core.password === undefined ? [] : [encodeCommand(["AUTH", core.password])]), source];
-      for (let first = 0; first < keys.length; first += FORGET_KEYS) {
-        commands.push(encodeCommand(["ASKING"]), encodeCommand(["DEL", ...keys.slice(first, first + FORGET_KEYS)]));
-      }
+      // One by one: of several that are not all there none is deleted.
+      const left = keys.values();
+      const next = (): Uint8Array | undefined => {
+        const first = commands.shift();
+        const key = first === undefined ? left.next().value : undefined;
+        if (key !== undefined) commands.push(encodeCommand(["DEL", key]));
+        return first ?? (key === undefined ? undefined : encodeCommand(["ASKING"]));
+      };
       let isRefused = false;
       const failure = await link.exchange(
-        () => commands.shift(),
+        next,
         (reply) => {
           if (reply instanceof ReplyError) isRefused = true;
         },
