@@ -24,6 +24,7 @@ import { encodeString } from "../src/codec/dump.ts";
 import { type ReplyValue, ReplyError, encodeCommand } from "../src/codec/resp-reader.ts";
 import { ArgumentList } from "../src/codec/resp-parser.ts";
 import { splitUsage } from "../src/command-syntax.ts";
+import { type KeyMover, keyMoverService } from "../src/contracts/key-mover.ts";
 import { NO_EXPIRY, ValueType, keyspaceService } from "../src/contracts/keyspace.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
@@ -42,6 +43,9 @@ const DEFAULT_TIMEOUT_MS = 1000;
 /** The other node is asked to delete its copies so often, and given so long each time. */
 const FORGET_AGAIN_MS = 200;
 const FORGET_IDLE_MS = 2000;
+/** Keys that go over at a time when a whole slot does, and how long nothing may happen. */
+const BATCH_KEYS = 100;
+const BATCH_IDLE_MS = 5000;
 /** How long a node waits to hear of a primary that it is told of. */
 const HEAR_OF_MS = 1000;
 
@@ -106,6 +110,7 @@ export default definePlugin({
   summary: "MIGRATE: moves keys to another node.",
   requires: { keyspace: keyspaceService, topology: topologyService },
   uses: { router: routerService },
+  provides: { mover: keyMoverService },
   setup(context) {
     const { keyspace, topology } = context.requires;
     // As in Redis: what is no cluster sends keys as to any server.
@@ -116,6 +121,25 @@ export default definePlugin({
     const scratch = new KeyReference();
     /** Grows when what went before must not arrive any more. */
     let session = 1;
+    /** Slots with keys of which it is not known at which side they are: how often, and who waits for that. */
+    const unsettled = new Map<number, { count: number; readonly waiting: (() => void)[] }>();
+    const unsettle = (slots: readonly number[]): void => {
+      hold.hold(slots);
+      for (const slot of slots) {
+        const known = unsettled.get(slot);
+        if (known === undefined) unsettled.set(slot, { count: 1, waiting: [] });
+        else known.count += 1;
+      }
+    };
+    const settle = (slots: readonly number[]): void => {
+      for (const slot of slots) {
+        const known = unsettled.get(slot);
+        if (known === undefined || --known.count > 0) continue;
+        unsettled.delete(slot);
+        for (const resolve of known.waiting) resolve();
+      }
+      hold.release(slots);
+    };
 
     // --- the map ---
 
@@ -301,7 +325,7 @@ export default definePlugin({
      */
     const keepHere = async (slot: number, keys: readonly Uint8Array[], why: string): Promise<void> => {
       session += 1;
-      hold.hold([slot]);
+      unsettle([slot]);
       log.info("keys of a slot wait until the node that it moves to has none of them", {
         slot,
         keys: keys.length,
@@ -315,9 +339,9 @@ export default definePlugin({
         await pause(FORGET_AGAIN_MS);
       }
       log.info("keys of a slot are where they were, and nowhere else", { slot });
-      hold.release([slot]);
+      settle([slot]);
     };
-    const keysOf = (slot: number): readonly Uint8Array[] => {
+    const keysOf = (slot: number, limit = Number.POSITIVE_INFINITY): readonly Uint8Array[] => {
       const keys: Uint8Array[] = [];
       let position = 0;
       do {
@@ -325,8 +349,8 @@ export default definePlugin({
           const start = keyspace.keyStart(record);
           keys.push(keyspace.bytes(record).slice(start, start + keyspace.keyLength(record)));
         });
-      } while (position !== 0);
-      return keys;
+      } while (position !== 0 && keys.length < limit);
+      return keys.slice(0, limit);
     };
     /** What this node leads, and since when: empty if nothing. Between two of them another node may have led. */
     let leadership = "";
@@ -396,7 +420,7 @@ export default definePlugin({
       if (isMoving && wish.isCopy) {
         return "-ERR MIGRATE COPY of a key whose slot is being moved there would leave it at both sides";
       }
-      hold.hold(slots);
+      unsettle(slots);
       try {
         const asLeader = leadership;
         const { moved, unknown, refusal, failure } = await send(
@@ -416,8 +440,30 @@ export default definePlugin({
         if (failure !== undefined) return `-IOERR error or timeout ${failure} to target instance`;
         return "+OK";
       } finally {
-        hold.release(slots);
+        settle(slots);
       }
+    };
+    const mover: KeyMover = {
+      settled(slot) {
+        const known = unsettled.get(slot);
+        return known === undefined ? Promise.resolve() : new Promise((resolve) => void known.waiting.push(resolve));
+      },
+      async moveAll(slot, { host, port }) {
+        const auth = core.password === undefined ? [] : [core.password];
+        const wish = { host, port, db: "0", timeoutMs: BATCH_IDLE_MS, isCopy: false, isReplace: true, auth };
+        for (;;) {
+          await mover.settled(slot);
+          const keys = keysOf(slot, BATCH_KEYS);
+          if (keys.length === 0) return undefined;
+          const answer = await move(wish, [slot], keys);
+          if (answer.startsWith("-")) return answer.slice(1);
+          // Some may have expired, and be there yet.
+          for (const key of keys) {
+            keyspace.refer(scratch, key, 0, key.length);
+            keyspace.peek(scratch);
+          }
+        }
+      },
     };
     const migrate = (call: Call): void => {
       const wish = readWish(call);
@@ -544,5 +590,6 @@ export default definePlugin({
       isSystemCommand: true,
       run: keySource,
     });
+    return { mover };
   },
 });

@@ -10,6 +10,8 @@
  *   it need not wait for anything. It lets the held commands go (to MOVED) when the gainer has said that it knows, or after a second.
  * - A slot is closed for a shard that takes it in by the same kind of word: it has taken in no key. Closed for its owner it is closed first for those who take it in.
  *   Of a slot that is nobody's, keys may stay: whoever has them may become its owner.
+ * - With keys at both sides STABLE gathers the slot at the node that was asked, since nothing else leaves no key behind: its keys are moved there, and the slot is its own then. Where the
+ *   owner was asked, it changes places with the other shard first, so that keys go back as they came. If somebody dies meanwhile, the slot is open as any other.
  * - A word names the version of the shard that it was given for: if another member has been promoted since, it is worth nothing.
  *
  * `SETSLOT slot STABLE FORCE`, which Redis does not have, takes all marks from a slot and asks nobody: for a shard that takes it in and is gone for good. Keys that
@@ -23,6 +25,7 @@ import { SLOT_COUNT } from "../src/codec/slot.ts";
 import { type SlotQuestion, type SlotWord, encodeSlotMessage, readSlotMessage } from "../src/codec/slot-word-codec.ts";
 import { splitUsage } from "../src/command-syntax.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
+import { keyMoverService } from "../src/contracts/key-mover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import {
   type NodeId,
@@ -46,23 +49,26 @@ const REACH_MS = 1000;
 /** A request that is rejected as stale is made anew so often. */
 const MAX_ATTEMPTS = 10;
 
-const ELSEWHERE: SlotWord = { error: "the node that was asked is not the primary", isElsewhere: true, version: 0 };
+/** How long all keys of a slot may take on their way. */
+const SEND_LIMIT_MS = 600_000;
+
+const ELSEWHERE: SlotWord = { result: "elsewhere", error: "the node that was asked is not the primary", version: 0 };
 
 export default definePlugin({
   name: "setslot",
   summary: "CLUSTER SETSLOT: moves slots from shard to shard, key by key.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { bus: busService },
+  uses: { bus: busService, mover: keyMoverService },
   setup(context) {
     const { topology, keyspace } = context.requires;
-    const { bus } = context.uses;
+    const { bus, mover } = context.uses;
     const { hooks, node, replyGate } = context;
     const { clock, log } = context.world;
     const hold = new SlotHold(context);
     let questions = 0;
 
-    const refused = (error: string): SlotWord => ({ error, isElsewhere: false, version: 0 });
-    const done = (version = topology.map.version): SlotWord => ({ error: "", isElsewhere: false, version });
+    const refused = (error: string): SlotWord => ({ result: "refused", error, version: 0 });
+    const done = (version = topology.map.version): SlotWord => ({ result: "done", error: "", version });
 
     // --- the map, as far as it is about a slot ---
 
@@ -150,7 +156,7 @@ export default definePlugin({
           return { type: "give-slot", slot, from: { shard: shard.id, shardVersion: shard.version }, to };
         }, cause);
         // Whoever is sent there before that node knows would be sent back, again and again.
-        if (word.error === "") await ask(to, { type: "reach", version: word.version }, cause, REACH_MS);
+        if (word.result === "done") await ask(to, { type: "reach", version: word.version }, cause, REACH_MS);
         return word;
       });
     const close = (slot: number, isLast: boolean, cause: string): Promise<SlotWord> =>
@@ -161,14 +167,50 @@ export default definePlugin({
           if (shard === undefined) return ELSEWHERE;
           if (!takersOf(slot).some(({ id }) => id === shard.id)) return done();
           const keys = keyspace.slotSize(slot);
-          if (keys > 0 && ownerOf(slot) !== undefined) return refused(`ERR ${keysLeftText(slot, node.id, keys)}`);
+          if (keys > 0 && ownerOf(slot) !== undefined) {
+            return { result: "keys", error: `ERR ${keysLeftText(slot, node.id, keys)}`, version: 0 };
+          }
           return { type: "unmark-slot", slot, shard: shard.id, shardVersion: shard.version, keys, isLast };
         }, cause);
       });
+    /** Changes places with the shard that a slot of this node's is moved to. */
+    const swap = (slot: number, other: ShardRecord, cause: string): Promise<SlotWord> =>
+      hold.during([slot], async () => {
+        await mover?.settled(slot);
+        if (!(await committed(slot))) return ELSEWHERE;
+        const word = await settle(() => {
+          const shard = ledShard();
+          return shard === undefined
+            ? ELSEWHERE
+            : { type: "swap-slot", slot, shard: shard.id, shardVersion: shard.version, with: other.id };
+        }, cause);
+        if (word.result === "done") {
+          await ask(other.primary, { type: "reach", version: word.version }, cause, REACH_MS);
+        }
+        return word;
+      });
+    const sending = new Map<number, Promise<SlotWord>>();
+    /** Moves all keys of a slot to a node, and gives it the slot then. */
+    const send = (slot: number, to: NodeId, cause: string): Promise<SlotWord> => {
+      const begun = sending.get(slot) ?? sendAll(slot, to, cause).finally(() => sending.delete(slot));
+      sending.set(slot, begun);
+      return begun;
+    };
+    const sendAll = async (slot: number, to: NodeId, cause: string): Promise<SlotWord> => {
+      const [shard, target] = [ledShard(), topology.node(to)];
+      if (shard === undefined || ownerOf(slot)?.id !== shard.id) return ELSEWHERE;
+      if (target === undefined || mover === undefined) return refused(`ERR keys are not moved to node ${to} from here`);
+      const { error } = await request({ type: "mark-slot", slot, node: node.id, mark: "migrating", peer: to }, cause);
+      if (error !== undefined) return refused(error);
+      const problem = await mover.moveAll(slot, target);
+      return problem === undefined ? give(slot, to, cause) : refused(problem);
+    };
     const answer = (question: SlotQuestion, cause: string): Promise<SlotWord> => {
       switch (question.type) {
         case "give":
           return give(question.slot, question.to, cause);
+        case "send":
+          return send(question.slot, question.to, cause);
         case "close":
           return close(question.slot, question.isLast, cause);
         case "reach": {
@@ -186,7 +228,7 @@ export default definePlugin({
     /** Questions of others that are being answered: asked again meanwhile they are no others. */
     const answering = new Set<string>();
 
-    const send = (to: NodeId, bytes: Uint8Array): void => {
+    const tell = (to: NodeId, bytes: Uint8Array): void => {
       const record = topology.node(to);
       if (record !== undefined) void bus?.send({ host: record.busHost, port: record.busPort }, BusChannel.slots, bytes);
     };
@@ -203,8 +245,8 @@ export default definePlugin({
       const bytes = encodeSlotMessage({ type: "question", id, cause, question });
       const { promise, resolve } = Promise.withResolvers<SlotWord | undefined>();
       waiting.set(id, resolve);
-      send(to, bytes);
-      const again = clock.every(ASK_AGAIN_MS, () => send(to, bytes));
+      tell(to, bytes);
+      const again = clock.every(ASK_AGAIN_MS, () => tell(to, bytes));
       const over = clock.after(limitMs, () => resolve(undefined));
       const word = await promise;
       again.cancel();
@@ -226,7 +268,7 @@ export default definePlugin({
         answer(question, cause).then(
           (word) => {
             answering.delete(key);
-            send(nodeId, encodeSlotMessage({ type: "word", id, word }));
+            tell(nodeId, encodeSlotMessage({ type: "word", id, word }));
           },
           (thrown: unknown) => context.fault(thrown),
         );
@@ -241,8 +283,9 @@ export default definePlugin({
       find: () => ShardRecord | undefined,
       question: SlotQuestion,
       cause: string,
-    ): Promise<Settled> => {
-      const untilMs = clock.monotonicMs() + ASK_LIMIT_MS;
+      limitMs = ASK_LIMIT_MS,
+    ): Promise<Settled & { readonly hasKeys?: boolean }> => {
+      const untilMs = clock.monotonicMs() + limitMs;
       for (;;) {
         const shard = find();
         if (shard === undefined) return {};
@@ -253,11 +296,13 @@ export default definePlugin({
           };
         }
         const word = await ask(shard.primary, question, cause, Math.min(leftMs, REACH_MS + ASK_AGAIN_MS));
-        if (word?.error === "") {
+        if (word?.result === "done") {
           await comesAbout(() => topology.map.version >= word.version, leftMs);
           return {};
         }
-        if (word !== undefined && !word.isElsewhere) return { error: word.error };
+        if (word?.result === "refused" || word?.result === "keys") {
+          return { error: word.error, hasKeys: word.result === "keys" };
+        }
         // Its map, or this one, is behind.
         if (word !== undefined) await comesAbout(() => find()?.primary !== shard.primary, ASK_AGAIN_MS);
       }
@@ -271,21 +316,34 @@ export default definePlugin({
       takersOf(slot).find(({ id }) => id === shard);
     /** Ends what a shard has to do with a slot. */
     const stabilize = async (slot: number, shard: ShardRecord, cause: string): Promise<Settled> => {
+      /** Has all keys moved here, and the slot given, by whoever owns it. */
+      const gather = (): Promise<Settled> => {
+        const owner = (): ShardRecord | undefined => (ownerOf(slot)?.id === shard.id ? undefined : ownerOf(slot));
+        return askPrimary(owner, { type: "send", slot, to: node.id }, cause, SEND_LIMIT_MS);
+      };
       if (taker(slot, shard.id)() !== undefined) {
-        return askPrimary(taker(slot, shard.id), { type: "close", slot, isLast: false }, cause);
+        const closed = await askPrimary(taker(slot, shard.id), { type: "close", slot, isLast: false }, cause);
+        return closed.hasKeys === true && mover !== undefined ? gather() : closed;
       }
       if (ownerOf(slot)?.id !== shard.id || !isMigrating(slot)) return {};
-      for (const { id } of takersOf(slot)) {
-        const { error } = await askPrimary(taker(slot, id), { type: "close", slot, isLast: true }, cause);
-        if (error !== undefined) return { error };
+      let holder: ShardRecord | undefined;
+      for (const each of takersOf(slot)) {
+        const closed = await askPrimary(taker(slot, each.id), { type: "close", slot, isLast: true }, cause);
+        if (closed.error === undefined) continue;
+        if (closed.hasKeys !== true || mover === undefined || holder !== undefined) return { error: closed.error };
+        holder = each;
       }
-      const { error } = await settle(() => {
+      if (holder !== undefined) {
+        const swapped = await swap(slot, holder, cause);
+        return swapped.result === "done" ? gather() : { error: swapped.error };
+      }
+      const { result, error } = await settle(() => {
         const led = ledShard();
         if (led === undefined || ownerOf(slot)?.id !== led.id) return ELSEWHERE;
         if (!isMigrating(slot)) return done();
         return { type: "unmark-slot", slot, shard: led.id, shardVersion: led.version, keys: 0, isLast: false };
       }, cause);
-      return error === "" ? {} : { error };
+      return result === "done" ? {} : { error };
     };
     /** Gives a slot to a node's shard, whoever owns it. */
     const assign = async (slot: number, to: NodeId, cause: string): Promise<Settled> => {

@@ -2,7 +2,7 @@
  * Hooks: the places where plugins meet.
  *
  * A hook is an object, and its class is its kind: who is called, what becomes of their answers, what happens when one throws.
- * Handlers run in order pre, normal, post, and within one of these as they were added. There are no priorities: a plugin that must run
+ * Handlers run in order first, pre, normal, post, and within one of these as they were added. There are no priorities: a plugin that must run
  * before another says `pre`, or provides a service that the other requires (providers are set up, and so add their handlers, first).
  *
  * Every node has its own set (see `hooks.ts`). Each call is synchronous but for `SeriesHook`'s. A hook without handlers costs a few
@@ -11,8 +11,8 @@
 import { Fault } from "./assert.ts";
 import { PluginError, StartError, messageOf } from "./errors.ts";
 
-/** When a handler runs: before the others, among them, or after. */
-export type HookOrder = "pre" | "normal" | "post";
+/** When a handler runs: before the others, among them, or after. `first` is before even those that come before: for what nobody may decide yet. */
+export type HookOrder = "first" | "pre" | "normal" | "post";
 
 /** A handler as the boot tree shows it. */
 export interface HookHandler<Run> {
@@ -21,7 +21,7 @@ export interface HookHandler<Run> {
   readonly run: Run;
 }
 
-const RANK: Readonly<Record<HookOrder, number>> = { pre: 0, normal: 1, post: 2 };
+const RANK: Readonly<Record<HookOrder, number>> = { first: -1, pre: 0, normal: 1, post: 2 };
 
 /** What every kind of hook has: a name, and handlers in order. */
 export abstract class Hook<Run> {

@@ -2,9 +2,8 @@
  * Holds back commands on the keys of some slots, and those alone, while something is settled that rests on these keys staying as they are: a key on its way to
  * another node, a slot that is about to be another shard's.
  *
- * A held command is decided anew, from the beginning, when its slot is let go: it may find that the slot is somebody else's by then. Commands that touch keys of
- * every slot (FLUSHALL) wait while any is held. Whoever decides before a hold does may still refuse: a command that would get MOVED or ASK in any case has
- * no reason to wait.
+ * A held command is decided anew, from the beginning, when its slot is let go: it may find that the slot is somebody else's by then. Nobody decides on it before, so that it is not
+ * sent to a node that does not know yet that it has the slot. Commands that touch keys of every slot (FLUSHALL) wait while any is held.
  *
  * It keeps one reference for each client that waits, and nothing of commands: a client that waits sends nothing more.
  */
@@ -41,7 +40,7 @@ export class SlotHold {
     }
     if (this.#count === 0) return;
     this.#unhook ??= this.#context.on(this.#context.hooks.commandBefore, (call) => this.#decide(call), {
-      order: "pre",
+      order: "first",
     });
   }
 

@@ -271,6 +271,17 @@ export type TopologyRequest =
       readonly from?: { readonly shard: ShardId; readonly shardVersion: number };
       readonly to: NodeId;
     }
+  /**
+   * The owner and the shard that a slot is moved to change places: the slot is the other one's, and on its way here. Asked for as `give-slot` is, with whatever
+   * keys the owner has, and none of them at both sides.
+   */
+  | {
+      readonly type: "swap-slot";
+      readonly slot: number;
+      readonly shard: ShardId;
+      readonly shardVersion: number;
+      readonly with: ShardId;
+    }
   | { readonly type: "change-setting"; readonly name: string; readonly value: string }
   /** All of these, or none. The versions of shards that they name are those before all of them. */
   | { readonly type: "all"; readonly requests: readonly TopologyRequest[] };

@@ -12,7 +12,7 @@ const id = fc.uint8Array({ minLength: 20, maxLength: 20 }).map((bytes) => bytes.
 const number = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.maxSafeNat());
 const text = fc.string({ unit: "grapheme", maxLength: 60 });
 const question: fc.Arbitrary<SlotQuestion> = fc.oneof(
-  fc.record({ type: fc.constant("give" as const), slot: number, to: id }),
+  fc.record({ type: fc.constantFrom("give", "send"), slot: number, to: id }),
   fc.record({ type: fc.constant("close" as const), slot: number, isLast: fc.boolean() }),
   fc.record({ type: fc.constant("reach" as const), version: number }),
 );
@@ -21,7 +21,7 @@ const message: fc.Arbitrary<SlotMessage> = fc.oneof(
   fc.record({
     type: fc.constant("word" as const),
     id: number,
-    word: fc.record({ error: text, isElsewhere: fc.boolean(), version: number }),
+    word: fc.record({ result: fc.constantFrom("done", "refused", "elsewhere", "keys"), error: text, version: number }),
   }),
 );
 

@@ -86,6 +86,8 @@ export interface LoadOptions {
   readonly keys: number;
   /** Begins the names of its keys: two loads share none. */
   readonly prefix: string;
+  /** Slots that its keys are in; by default any. */
+  readonly isMeant?: (slot: number) => boolean;
 }
 
 export class ClusterLoad {
@@ -99,10 +101,10 @@ export class ClusterLoad {
   readonly #loops: Promise<void>[] = [];
   #isEnding = false;
 
-  constructor(clients: readonly LoadClient[], { writers, readers, keys, prefix }: LoadOptions) {
+  constructor(clients: readonly LoadClient[], { writers, readers, keys, prefix, isMeant }: LoadOptions) {
     for (const [place, client] of clients.entries()) {
       for (let writer = 0; writer < writers; writer += 1) {
-        const own = Array.from({ length: keys }, (_, at) => newKey(`${prefix}:${place}:${writer}:${at}`));
+        const own = Array.from({ length: keys }, (_, at) => newKey(`${prefix}:${place}:${writer}:${at}`, isMeant));
         this.#keys.push(...own);
         this.#loops.push(this.#write(client, own));
       }
@@ -189,6 +191,8 @@ export function slotOf(name: string): number {
   return keySlot(bytes, 0, bytes.length);
 }
 
-function newKey(name: string): Key {
+function newKey(prefix: string, isMeant: (slot: number) => boolean = () => true): Key {
+  let name = prefix;
+  for (let more = 1; !isMeant(slotOf(name)); more += 1) name = `${prefix}:${more}`;
   return { name, slot: slotOf(name), tried: 0, acknowledged: 0, known: 0 };
 }

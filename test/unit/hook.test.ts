@@ -9,13 +9,14 @@ const broken = (): never => {
 };
 
 describe("every hook", () => {
-  test("calls handlers in order pre, normal, post, and within one as they were added", () => {
+  test("calls handlers in order first, pre, normal, post, and within one as they were added", () => {
     const hook = new CollectHook<void, string>("names");
     hook.add("a", () => "post", "post");
     hook.add("b", () => "normal 1");
     hook.add("c", () => "pre", "pre");
+    hook.add("d", () => "first", "first");
     hook.add("d", () => "normal 2");
-    expect(hook.collect()).toEqual(["pre", "normal 1", "normal 2", "post"]);
+    expect(hook.collect()).toEqual(["first", "pre", "normal 1", "normal 2", "post"]);
     expect(hook.handlers.map(({ plugin, order }) => `${plugin} ${order}`)).toEqual([
       "c pre",
       "b normal",

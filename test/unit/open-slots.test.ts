@@ -137,7 +137,7 @@ describe("a slot is closed", () => {
 
   test("never while somebody has keys of it that only marks lead to", () => {
     expect(model.reasonOf(unmark("b", 3))).toBe(
-      `ERR Can't close hash slot 7: node ${idOf("b")} has taken in 3 of its keys; move them back with MIGRATE, or the others there as well`,
+      `ERR Can't close hash slot 7: node ${idOf("b")} has taken in 3 of its keys; move the others there as well (MIGRATE), and give it the slot`,
     );
     expect(model.reasonOf(unmark("a"))).toBe(`ERR hash slot 7 is still taken in by node ${idOf("b")}`);
     // Of a slot that is nobody's, whoever has keys may be the next owner.
@@ -217,6 +217,38 @@ describe("a slot is given", () => {
     );
     model.grant(unmark("c"));
     model.grant(give("a", "b"));
+  });
+});
+
+describe("a slot's owner and the one that takes it in", () => {
+  const swap = (from: string, other: string): TopologyRequest => {
+    const { id, version } = model.shard(from);
+    return { type: "swap-slot", slot: SLOT, shard: id, shardVersion: version, with: model.shard(other).id };
+  };
+
+  test("change places, marks and all", () => {
+    model.grant(mark("c", "importing", "a"));
+    model.grant(mark("a", "migrating", "c"));
+    const stale = swap("a", "c");
+    model.grant(swap("a", "c"));
+    expect(marks()).toBe("7: >a a<c");
+    expect(model.shard("c")).toMatchObject({ slots: [range(7)] });
+    expect(model.shard("c").primaryEpoch).toBeGreaterThan(0);
+    expect(model.state.releases).toEqual([]);
+    expect(model.reasonOf(stale)).toStartWith("ERR stale: ");
+    model.grant(swap("c", "a"));
+    expect(marks()).toBe("7: >c c<a");
+  });
+
+  test("do not without both marks, or beside a third", () => {
+    const refusal = `ERR hash slot 7 is not moved from that shard to node ${idOf("b")}`;
+    expect(model.reasonOf(swap("a", "b"))).toBe(refusal);
+    model.grant(mark("a", "migrating", "b"));
+    expect(model.reasonOf(swap("a", "b"))).toBe(refusal);
+    model.grant(mark("b", "importing", "a"));
+    model.grant(mark("c", "importing", "a"));
+    expect(model.reasonOf(swap("a", "b"))).toStartWith(`ERR hash slot 7 is taken in by node ${idOf("c")}`);
+    expect(model.reasonOf(swap("b", "a"))).toBe(`ERR hash slot 7 is not moved from that shard to node ${idOf("a")}`);
   });
 });
 

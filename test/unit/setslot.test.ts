@@ -173,11 +173,50 @@ describe("a slot that is moved key by key", () => {
 
     await world.open("a", "b");
     expect(await world.migrate("a", "b", [ONE])).toBe("OK");
-    const refusal = `ERR Can't close hash slot ${SLOT}: node ${world.idOf("b")} has taken in 1 of its keys`;
-    for (const name of ["a", "b"]) expect(await world.setSlot(name, "stable")).toStartWith(refusal);
-    expect(await world.setSlot("e", "node", "e")).toStartWith(refusal);
+    expect(await world.setSlot("e", "node", "e")).toStartWith(
+      `ERR Can't close hash slot ${SLOT}: node ${world.idOf("b")} has taken in 1 of its keys`,
+    );
     expect(await world.setSlot("a", "stable force")).toBe("OK");
     expect(await world.run("a", `get ${ONE}`)).toBe("nil");
+  });
+
+  test.each(["a", "b"])("with keys at both sides is gathered at %s, if that is told to end it", async (name) => {
+    const world = await SlotWorld.start();
+    await world.open("a", "b");
+    expect(await world.migrate("a", "b", [ONE])).toBe("OK");
+    expect(await world.asking("b", `set ${TAG}new 3`)).toBe("OK");
+    // Clients go on meanwhile, wherever they are sent.
+    const client = follow(world, name === "a" ? "b" : "a");
+    expect(await world.setSlot(name, "stable")).toBe("OK");
+    expect(await client.end()).toBeGreaterThan(0);
+    await world.whole();
+    expect(world.topology("e").map).toMatchObject({ openSlots: [] });
+    expect(await world.run(name, `mget ${KEYS.join(" ")} ${TAG}new`)).toBe("[0 1 2 3]");
+    const [all, none] =
+      name === "a"
+        ? [
+            ["a", "c"],
+            ["b", "d"],
+          ]
+        : [
+            ["b", "d"],
+            ["a", "c"],
+          ];
+    // The client's counter is one more.
+    expect(all.map((each) => world.keysAt(each))).toEqual([5, 5]);
+    expect(none.map((each) => world.keysAt(each))).toEqual([0, 0]);
+    expect(await world.setSlot(name === "a" ? "b" : "a", "stable")).toBe("OK");
+  });
+
+  test("that one takes in, and nobody sends, is gathered there with what its owner has: that is what counts", async () => {
+    const world = await SlotWorld.start();
+    expect(await world.setSlot("b", "importing", "a")).toBe("OK");
+    expect(await world.asking("b", `set ${ONE} stray`)).toBe("OK");
+    expect(await world.asking("b", `set ${TAG}stray 1`)).toBe("OK");
+    expect(await world.setSlot("a", "stable")).toBe("OK");
+    expect(await world.setSlot("b", "stable")).toBe("OK");
+    expect(await world.run("b", `mget ${KEYS.join(" ")} ${TAG}stray`)).toBe("[0 1 2 1]");
+    expect(world.keysAt("a")).toBe(0);
   });
 
   test("has nobody's word while the one who must give it is away: it is asked for until it comes", async () => {
@@ -347,6 +386,47 @@ describe("a key on its way", () => {
     await world.until("e to have it", () => world.keysAt("e") === 2);
   });
 });
+
+/** A client that counts up in the slot, and follows whoever sends it on. */
+function follow(world: SlotWorld, first: string): { end(): Promise<number> } {
+  const key = `${TAG}counter`;
+  let isOver = false;
+  let count = 0;
+  const loop = async (): Promise<void> => {
+    let [name, isAsking] = [first, false];
+    let redirects = 0;
+    while (!isOver) {
+      const client = localClient(world.node(name));
+      if (isAsking) await client.run("asking");
+      const reply = await client.run(`incr ${key}`);
+      const [code, , address] = reply.split(" ");
+      if (code === "ASK" || code === "MOVED") {
+        name = present(
+          world.names.find((each) => `${world.hostOf(each)}:6379` === address),
+          "an address is a node's",
+        );
+        isAsking = code === "ASK";
+        redirects += 1;
+        expect(redirects).toBeLessThan(10);
+        continue;
+      }
+      redirects = 0;
+      isAsking = false;
+      count += 1;
+      expect(reply).toBe(String(count));
+    }
+  };
+  const running = loop();
+  return {
+    async end() {
+      const before = count;
+      await world.until("the client to go on", () => count > before + 1);
+      isOver = true;
+      await world.simulation.settle("the client's last reply", running, 20_000);
+      return count;
+    },
+  };
+}
 
 function slotOf(tag: string): number {
   const bytes = new TextEncoder().encode(tag);

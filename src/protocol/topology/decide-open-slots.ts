@@ -81,7 +81,7 @@ export function unmarkSlot(
 
 /** Why a slot is not closed. */
 export function keysLeftText(slot: number, node: string, keys: number): string {
-  return `Can't close hash slot ${slot}: node ${node} has taken in ${keys} of its keys; move them back with MIGRATE, or the others there as well`;
+  return `Can't close hash slot ${slot}: node ${node} has taken in ${keys} of its keys; move the others there as well (MIGRATE), and give it the slot`;
 }
 
 export function closeSlot({ openSlots }: TopologyState, slot: number): Decision {
@@ -114,6 +114,27 @@ export function giveSlot(
   return gainer.primaryEpoch > 0
     ? records(given)
     : records(given, { type: "epoch-changed", shard: gainer.id, epoch: highestEpoch(state) + 1 });
+}
+
+/** @param shard The owner, at the version that the request names. */
+export function swapSlot(
+  state: TopologyState,
+  shard: ShardRecord,
+  { slot, with: other }: Request<"swap-slot">,
+): Decision {
+  const { migratingTo, importing } = openSlot(state.openSlots, slot);
+  const isMoving = migratingTo === other && importing.some((each) => each.shard === other);
+  const { primary } = state.shards.get(other) ?? shard;
+  if (ownerOf(state.shards.values(), slot)?.id !== shard.id || !isMoving) {
+    return rejection(`ERR hash slot ${slot} is not moved from that shard to node ${primary}`);
+  }
+  const given = giveSlot(state, shard, { type: "give-slot", slot, to: primary });
+  if ("rejection" in given) return given;
+  return records(
+    ...given.records,
+    { type: "slot-migrating", slot, shard: other, to: shard.id },
+    { type: "slot-importing", slot, shard: shard.id, from: other },
+  );
 }
 
 function isSlot(slot: number): boolean {

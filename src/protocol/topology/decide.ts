@@ -15,7 +15,7 @@ import type {
   TopologyRequest,
 } from "../../contracts/topology.ts";
 import { canonicalRanges } from "../slot-ranges.ts";
-import { closeSlot, giveSlot, markSlot, takesIn, unmarkSlot } from "./decide-open-slots.ts";
+import { closeSlot, giveSlot, markSlot, swapSlot, takesIn, unmarkSlot } from "./decide-open-slots.ts";
 import { shardForReplica } from "./placement.ts";
 import type { TopologyRecord } from "./records.ts";
 import {
@@ -184,6 +184,8 @@ export function decideRequest(
       if (from === undefined) return giveSlot(state, undefined, request);
       return withShard(state, from, (shard) => giveSlot(state, shard, request));
     }
+    case "swap-slot":
+      return withShard(state, request, (shard) => swapSlot(state, shard, request));
     case "change-setting": {
       const wants = SETTINGS.get(request.name);
       if (wants === undefined) {
