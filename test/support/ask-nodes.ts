@@ -60,7 +60,14 @@ export async function nodesOf(port: number): Promise<readonly NodeLine[]> {
   const lines = (await ask(port, "cluster nodes")).split("\n").filter((line) => /^[0-9a-f]{40} /.test(line));
   return lines.map((line) => {
     const [id = "", address = "", flags = "", primary = "", , , epoch = "", , ...slots] = line.trim().split(" ");
-    return { id, address, flags: flags.replace("myself,", ""), primary, epoch, slots: slots.join(" ") };
+    return {
+      id,
+      address,
+      flags: flags.replace("myself,", ""),
+      primary,
+      epoch,
+      slots: slots.filter((each) => !each.startsWith("[")).join(" "),
+    };
   });
 }
 
@@ -78,8 +85,17 @@ export async function agreed(
 }
 
 /** Runs redis-cli. @returns Its exit code, and what it said, without colours. */
-export async function redisCli(...args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
-  const child = Bun.spawn(["redis-cli", ...args], { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+export function redisCli(...args: readonly string[]): Promise<{ readonly code: number; readonly said: string }> {
+  return redisCliTold("", ...args);
+}
+
+/** The same, with something to read. */
+export async function redisCliTold(
+  input: string,
+  ...args: readonly string[]
+): Promise<{ readonly code: number; readonly said: string }> {
+  const stdin = new Blob([input]);
+  const child = Bun.spawn(["redis-cli", ...args], { stdin, stdout: "pipe", stderr: "pipe" });
   const [output, errors, code] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),

@@ -14,10 +14,11 @@ describe("every hook", () => {
     hook.add("a", () => "post", "post");
     hook.add("b", () => "normal 1");
     hook.add("c", () => "pre", "pre");
-    hook.add("d", () => "first", "first");
+    hook.add("e", () => "first", "first");
     hook.add("d", () => "normal 2");
     expect(hook.collect()).toEqual(["first", "pre", "normal 1", "normal 2", "post"]);
     expect(hook.handlers.map(({ plugin, order }) => `${plugin} ${order}`)).toEqual([
+      "e first",
       "c pre",
       "b normal",
       "d normal",
