@@ -15,15 +15,12 @@
  *
  * A slot that is moved key by key (CLUSTER SETSLOT) is as in Redis:
  *
- * | this node is                  | all keys are here | none is         | some are, others not |
- * | ----------------------------- | ----------------- | --------------- | -------------------- |
- * | the owner's primary           | serve             | ASK             | TRYAGAIN             |
- * | the taker's, after ASKING     | serve             | serve; TRYAGAIN if there are several | TRYAGAIN |
- * | the taker's, without it       | MOVED             | MOVED           | MOVED                |
- * | the owner's replica, READONLY | serve             | MOVED           | MOVED                |
+ * - The owner's primary serves what it has all keys of, answers ASK if it has none of them, and TRYAGAIN if it has some.
+ * - The primary of the shard that takes it in serves after ASKING, and answers TRYAGAIN if it is asked for several keys and lacks some. Without ASKING: MOVED.
+ * - The owner's replica serves who has said READONLY what it has all keys of; else MOVED. (In Redis it answers that there is no such key, which need not be so.)
  *
  * MIGRATE is served wherever the slot has a mark. A transaction counts the keys of all its commands. ASK and TRYAGAIN tell of keys, and so wait for
- * commit as replies do. In Redis the replica answers that there is no such key, which need not be so.
+ * commit as replies do.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.

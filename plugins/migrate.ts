@@ -1,21 +1,22 @@
 /**
  * migrate: `MIGRATE`: moves keys to another node, of this cluster or not, as Redis does.
  *
- * MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password | AUTH2 user password] [KEYS key ...]
+ * Each key goes over as a RESTORE-ASKING, and is removed here when the other node has answered OK: to a node of this cluster that means that it is committed there. The
+ * removal is a DEL in the shard's log, and the reply waits until that is committed. Commands on the keys' slot wait from the moment at which a key is read until its removal,
+ * so that none changes between; commands on other slots go on, which they do not in Redis. Connections are kept for ten seconds.
  *
- * Each key goes over as a RESTORE-ASKING, and is removed here when the other node has answered OK: to a node of this cluster that means that it is committed there. The removal is
- * a DEL in the shard's log, and the reply waits until that is committed. Commands on the keys' slot wait from the moment at which a key is read until its removal, so that none changes
- * between; commands on other slots go on, which they do not in Redis. Connections are kept for ten seconds.
+ * A key is never at both sides of a slot that is moved key by key (CLUSTER SETSLOT), or a copy would come to light when the key is deleted here:
  *
- * A key is never at both sides of a slot that is moved key by key (CLUSTER SETSLOT), or a copy would come to light when the key is deleted here. So
- * - when nobody knows whether a key has arrived (a connection broke, no answer came), this node goes on holding the slot, and has the other one delete its copies, until
- *   that has said that it did; MIGRATE itself answers IOERR, at once;
- * - a node that becomes the primary of a shard with such slots does the same for all keys of these that it has, before it serves any: its predecessor may have been about to move them.
- * What is still on its way then may not arrive later. So connections that bring keys of a shard say so first (CLUSTER KEYSOURCE shard epoch session), and whoever has heard of a later
- * session of the shard, or of a later primary, lets none of an earlier one do anything more. The slot is held as long as this takes; if the other node is gone for good, CLUSTER SETSLOT slot STABLE FORCE
- * ends it.
+ * - When nobody knows whether a key has arrived (a connection broke, no answer came), this node goes on holding the slot, and has the other one delete its copies, until
+ *   that has said that it did. MIGRATE itself answers IOERR, at once.
+ * - A node that becomes the primary of a shard with such slots does the same for all keys of these that it has, before it serves any: its predecessor may have been about to
+ *   move them.
+ * - What is still on its way then must not arrive later. Connections that bring keys of a shard say so first (CLUSTER KEYSOURCE shard epoch session), and whoever has heard of
+ *   a later session of the shard, or of a later primary, lets none of an earlier one do anything more.
  *
- * Talks to the rest through the dispatcher (removals are effects), the map, and a connection of its own to the other node.
+ * The slot is held as long as this takes; if the other node is gone for good, CLUSTER SETSLOT slot STABLE FORCE ends it.
+ *
+ * Talks to the rest through the dispatcher (removals are effects), the map, the service `key-mover`, and a connection of its own to the other node.
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
@@ -331,7 +332,8 @@ export default definePlugin({
         keys: keys.length,
         why,
       });
-      while (!isStopped) {
+      for (;;) {
+        if (isStopped) break;
         const [shard, target] = [ledShard(), targetOf(slot)];
         // Who does not take the slot in has nothing of it: that is what ending it wants.
         if (shard === undefined || target === undefined || !takesIn(slot, target)) break;

@@ -205,6 +205,11 @@ export default definePlugin({
       const problem = await mover.moveAll(slot, target);
       return problem === undefined ? give(slot, to, cause) : refused(problem);
     };
+    /** Once this node has applied a version of the map. */
+    const reached = async (version: number): Promise<SlotWord> => {
+      await comesAbout(() => topology.map.version >= version, REACH_MS);
+      return done();
+    };
     const answer = (question: SlotQuestion, cause: string): Promise<SlotWord> => {
       switch (question.type) {
         case "give":
@@ -215,7 +220,7 @@ export default definePlugin({
           return close(question.slot, question.isLast, cause);
         case "reach": {
           const { version } = question;
-          return comesAbout(() => topology.map.version >= version, REACH_MS).then(() => done());
+          return reached(version);
         }
         default:
           return question satisfies never;

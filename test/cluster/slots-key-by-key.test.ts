@@ -18,7 +18,7 @@ const FLAGS = ["--failover-lease-ms", "8000", "--raft-election-ms", "2000", "--r
 
 let clients: LoadClient[] = [];
 let load: ClusterLoad | undefined;
-let nodes: BunchProcess[] = [];
+const nodes: BunchProcess[] = [];
 
 afterEach(async () => {
   load?.stop();
@@ -133,7 +133,13 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       await cluster(
         "reshard",
         at(first),
-        ...["--cluster-from", source, "--cluster-to", target, "--cluster-slots", "200", "--cluster-yes"],
+        "--cluster-from",
+        source,
+        "--cluster-to",
+        target,
+        "--cluster-slots",
+        "200",
+        "--cluster-yes",
       );
       await load.goesOn();
       const witness = ioredisClient([second]);

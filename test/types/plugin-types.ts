@@ -94,7 +94,7 @@ export const plugins = [
       // @ts-expect-error -- a section has fields
       context.on(context.hooks.info, () => ({ section: "x" }));
       // @ts-expect-error -- there is no such order
-      context.on(context.hooks.info, () => undefined, { order: "first" });
+      context.on(context.hooks.info, () => undefined, { order: "early" });
     },
   }),
   definePlugin({

@@ -438,7 +438,11 @@ describe("a slot that is moved key by key", () => {
     expect(makeRoutes(taking, { ...self, start: "another" }).open.size).toBe(0);
     const restarted = taking.nodes.map((node) => (node.id === self.id ? { ...node, incarnation: 2 } : node));
     expect(partOf({ ...taking, nodes: restarted })).toBeUndefined();
-    expect(partOf({ ...taking, shards: taking.shards.map((each) => ({ ...each, slots: [] })) })).toBeUndefined();
+    const free = makeMap(
+      1,
+      Object.values(NODES).map((node) => ({ node, shardId: idOf(`shard ${node.name}`), slots: [] })),
+    );
+    expect(partOf({ ...free, openSlots: taking.openSlots })).toBeUndefined();
     // Neither is it served before its last owner knows that it lost it.
     const release = { node: NODES.right.id, incarnation: 1, version: 1, slots: [{ first: SLOT, last: SLOT }] };
     expect(partOf({ ...moving, releases: [release] })).toBeUndefined();

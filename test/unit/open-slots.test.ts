@@ -8,6 +8,7 @@ import { encodeMapFile } from "../../src/protocol/topology/topology-json.ts";
 import { TopologyModel, idOf, nodeRecord, range } from "../support/topology-model.ts";
 
 const SLOT = 7;
+const LETTERS = ["a", "b", "c", "d"];
 let model: TopologyModel;
 
 /** a owns 0-9, b 10-19, c nothing; d is b's replica. */
@@ -36,7 +37,7 @@ const give = (from: string, to: string, slot = SLOT): TopologyRequest => {
 /** As CLUSTER NODES would show them: `a>b` of the owner, `b<a` of another. */
 const marks = (open: readonly OpenSlot[] = model.state.openSlots): string => {
   const letter = (shard: string): string =>
-    [..."abcd"].find((each) => model.state.nodes.has(idOf(each)) && model.shard(each).id === shard) ?? "?";
+    LETTERS.find((each) => model.state.nodes.has(idOf(each)) && model.shard(each).id === shard) ?? "?";
   return open
     .map(({ slot, migratingTo, importing }) =>
       [
@@ -50,7 +51,7 @@ const marks = (open: readonly OpenSlot[] = model.state.openSlots): string => {
 
 describe("a mark", () => {
   test("of the owner and one of another shard stand each by itself, and change no shard", () => {
-    const versions = [..."abc"].map((each) => model.shard(each).version);
+    const versions = LETTERS.slice(0, 3).map((each) => model.shard(each).version);
     model.grant(mark("b", "importing", "a"));
     expect(marks()).toBe("7: b<a");
     model.grant(mark("a", "migrating", "b"));
@@ -63,7 +64,7 @@ describe("a mark", () => {
       expect(model.grant(again)).toEqual(["OK"]);
     }
     expect(model.state).toMatchObject({ openSlots: state.openSlots });
-    expect([..."abc"].map((each) => model.shard(each).version)).toEqual(versions);
+    expect(LETTERS.slice(0, 3).map((each) => model.shard(each).version)).toEqual(versions);
   });
 
   test("of the owner may be another one, unless the first target takes keys in", () => {

@@ -395,7 +395,8 @@ function follow(world: SlotWorld, first: string): { end(): Promise<number> } {
   const loop = async (): Promise<void> => {
     let [name, isAsking] = [first, false];
     let redirects = 0;
-    while (!isOver) {
+    for (;;) {
+      if (isOver) return;
       const client = localClient(world.node(name));
       if (isAsking) await client.run("asking");
       const reply = await client.run(`incr ${key}`);
