@@ -34,6 +34,7 @@ import {
   type TopologyRequest,
   topologyService,
 } from "../src/contracts/topology.ts";
+import { slotHoldsService } from "../src/contracts/slot-holds.ts";
 import { type Settled, answerAfter, causeOf, settledOf } from "../src/map-change.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { STALE } from "../src/protocol/topology/decide.ts";
@@ -59,6 +60,7 @@ export default definePlugin({
   summary: "CLUSTER SETSLOT: moves slots from shard to shard, key by key.",
   requires: { topology: topologyService, keyspace: keyspaceService },
   uses: { bus: busService, mover: keyMoverService },
+  provides: { holds: slotHoldsService },
   setup(context) {
     const { topology, keyspace } = context.requires;
     const { bus, mover } = context.uses;
@@ -419,5 +421,6 @@ export default definePlugin({
       since: "3.0.0",
       run: setSlot,
     });
+    return { holds: hold };
   },
 });

@@ -18,8 +18,8 @@ export class SlotHold {
   readonly #context: NodeContext;
   /** How many hold each slot. */
   readonly #holds = new Uint16Array(SLOT_COUNT);
-  /** Slots that are held. */
-  #count = 0;
+  /** Slots that are held. Another list whenever others are. */
+  held: readonly number[] = [];
   readonly #held = new Map<Client, number>();
   #unhook: (() => void) | undefined;
 
@@ -35,10 +35,10 @@ export class SlotHold {
   /** Holds these slots from here on, each until as many `release`s. */
   hold(slots: readonly number[]): void {
     for (const slot of slots) {
-      if (this.#holds[slot] === 0) this.#count += 1;
+      if (this.#holds[slot] === 0) this.held = [...this.held, slot];
       this.#holds[slot] = (this.#holds[slot] as number) + 1;
     }
-    if (this.#count === 0) return;
+    if (this.held.length === 0) return;
     this.#unhook ??= this.#context.on(this.#context.hooks.commandBefore, (call) => this.#decide(call), {
       order: "first",
     });
@@ -48,9 +48,9 @@ export class SlotHold {
   release(slots: readonly number[]): void {
     for (const slot of slots) {
       this.#holds[slot] = (this.#holds[slot] as number) - 1;
-      if (this.#holds[slot] === 0) this.#count -= 1;
+      if (this.#holds[slot] === 0) this.held = this.held.filter((each) => each !== slot);
     }
-    if (this.#count === 0) {
+    if (this.held.length === 0) {
       this.#unhook?.();
       this.#unhook = undefined;
     }
@@ -77,7 +77,7 @@ export class SlotHold {
   }
 
   #holdsBack(slot: number): boolean {
-    return slot === ALL_SLOTS ? this.#count > 0 : slot !== NO_SLOT && this.#holds[slot] !== 0;
+    return slot === ALL_SLOTS ? this.held.length > 0 : slot !== NO_SLOT && this.#holds[slot] !== 0;
   }
 }
 

@@ -1,7 +1,7 @@
 /** How a simulated cluster client gets a request done: one connection a node, redirects followed. What it is told of the outcome is all that a real client can know. */
-import { ReplyError, type ReplyValue } from "../../src/codec/resp-reader.ts";
+import { ReplyError, type ReplyValue, encodeCommand } from "../../src/codec/resp-reader.ts";
 import type { World } from "../../src/world.ts";
-import { SimConnection } from "./sim-connection.ts";
+import { SimConnection, concat } from "./sim-connection.ts";
 
 /** Redirects that one operation follows. While a primary changes, two nodes may send it to each other for a while. */
 const MAX_REDIRECTS = 5;
@@ -48,19 +48,22 @@ export class ClusterCaller {
    */
   async call(first: string, bytes: Uint8Array, count: number): Promise<CallOutcome> {
     let address = first;
+    let isAsking = false;
     for (let redirects = 0; redirects < MAX_REDIRECTS; redirects += 1) {
-      const attempt = await this.#connectionTo(address).request(bytes, count);
+      const asked = isAsking ? concat([encodeCommand(["ASKING"]), bytes]) : bytes;
+      const attempt = await this.#connectionTo(address).request(asked, count + Number(isAsking));
       if ("failure" in attempt) {
         if (attempt.failure === "unsent") return { type: "not done" };
         this.unknown += 1;
         return { type: "unknown" };
       }
-      const { replies } = attempt;
+      const replies: readonly ReplyValue[] = isAsking ? attempt.replies.slice(1) : attempt.replies;
       const last = replies.at(-1);
       if (last instanceof ReplyError) {
         // A transaction is aborted since one of its commands was sent elsewhere.
-        const moved = replies.find((reply) => reply instanceof ReplyError && reply.code === "MOVED");
+        const moved = replies.find((reply) => reply instanceof ReplyError && ["MOVED", "ASK"].includes(reply.code));
         if (moved instanceof ReplyError) {
+          isAsking = moved.code === "ASK";
           address = moved.message.split(" ")[2] ?? "";
           this.redirected += 1;
           continue;

@@ -35,10 +35,13 @@ import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
 import { BulkClient } from "./bulk-client.ts";
 import { JOURNAL_KEYS, JournalLoad, drawJournals } from "./journal-load.ts";
 import { KeysClient, type KeysObject } from "./keys-client.ts";
+import { SlotMover } from "./slot-mover.ts";
 
 export interface ReplicationRunOptions {
   /** Nodes have leases, and fail over by themselves. */
   readonly hasFailover: boolean;
+  /** Slots are moved key by key meanwhile. There are two shards at least, then. */
+  readonly isMovingSlots: boolean;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -46,7 +49,13 @@ export interface ReplicationRunOptions {
   readonly sink: ((line: string) => void) | undefined;
 }
 
-const DEFAULTS: ReplicationRunOptions = { hasFailover: false, safetyMs: 10_000, swarm: undefined, sink: undefined };
+const DEFAULTS: ReplicationRunOptions = {
+  hasFailover: false,
+  isMovingSlots: false,
+  safetyMs: 10_000,
+  swarm: undefined,
+  sink: undefined,
+};
 
 /** What a run came to. */
 export interface ReplicationRunResult {
@@ -75,6 +84,9 @@ export interface ReplicationRunResult {
   readonly lostWrites: number;
   /** Reads that a replica may have answered. */
   readonly replicaReads: number;
+  /** Slots that were moved key by key, and keys. */
+  readonly slotsGiven: number;
+  readonly keysMoved: number;
   readonly faults: string;
 }
 
@@ -100,14 +112,14 @@ export async function runReplication(
   seed: number,
   options: Partial<ReplicationRunOptions> = {},
 ): Promise<ReplicationRunResult> {
-  const { hasFailover, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { hasFailover, isMovingSlots, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
   const drawnSwarm = givenSwarm ?? drawSwarm(seed);
   // A machine that is suspended does not know for how long: reads by its lease are a stated limit.
   const swarm = hasFailover ? { ...drawnSwarm, suspendEveryMs: 0 } : drawnSwarm;
   const random = new SimRandom(`replication ${seed}`);
   const drawn = random.fork("settings");
-  const nodes = drawn.pick([3, 3, 4, 4, 5, 6, 7]);
-  const replicas = drawn.pick([1, 1, 2]);
+  const nodes = drawn.pick(isMovingSlots ? [4, 4, 5, 6, 6, 7] : [3, 3, 4, 4, 5, 6, 7]);
+  const replicas = isMovingSlots && nodes < 6 ? 1 : drawn.pick([1, 1, 2]);
   const isFoundByNumber = nodes >= 4 && drawn.chance(0.3);
   const ringMib = drawn.pick([1, 2, 64]);
   const shards = Math.max(1, Math.floor(nodes / (replicas + 1)));
@@ -155,7 +167,8 @@ export async function runReplication(
     new CommittedIsHeld(),
     new HeirsAreWhole(),
     new ReplicasRemoveNothing(),
-    new KeysAreInTheirShard(slots),
+    // Of a slot that moves, members hear at different moments: that is looked at in the end.
+    ...(isMovingSlots ? [] : [new KeysAreInTheirShard(slots)]),
     // The log is full when it is over its size by a quarter, goes by segments, and one entry may be longer than one of these.
     new LogsAreBounded((ringMib * 1.25 + 4) * MEBIBYTE),
   ];
@@ -186,6 +199,7 @@ export async function runReplication(
   const clientHosts: SimHost[] = [];
   const clients: KeysClient[] = [];
   const bulkClients: BulkClient[] = [];
+  const movers: SlotMover[] = [];
   const operator = new ShardOperator(world, random.fork("operator"), {
     isPromoting: !hasFailover,
     clients: () => clientHosts,
@@ -216,8 +230,10 @@ export async function runReplication(
   });
   lookOn();
   injector.start();
+  if (isMovingSlots) addMover();
   await simulation.runFor(safetyMs);
   operator.stop();
+  for (const mover of movers) mover.stop();
   injector.stopAndHeal();
   operator.cutAgain();
   await world.heal(injector);
@@ -246,10 +262,16 @@ export async function runReplication(
   );
   if (lowered !== undefined) await simulation.settle("the minimum", lowered, LIVENESS_MS);
   await simulation.runUntil("all replicas in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
+  for (const mover of movers) {
+    await simulation.runUntil("slots to be moved", () => mover.isDone, LIVENESS_MS);
+    await simulation.settle("open slots", mover.close(lost), LIVENESS_MS);
+  }
+  const isOpen = (slot: number): boolean =>
+    newestMapOf(world.views)?.openSlots.some((each) => each.slot === slot) === true;
   const reader = clients[0];
   if (reader !== undefined) {
     for (const object of OBJECTS) {
-      if (shardOf(object.keys[0]) === undefined) continue;
+      if (shardOf(object.keys[0]) === undefined || isOpen(slotOf(object.keys[0]))) continue;
       await simulation.settle(`key ${object.name} to be read`, reader.read(object), LIVENESS_MS);
     }
   }
@@ -257,6 +279,10 @@ export async function runReplication(
   await simulation.settle("journals to be read", readAll, LIVENESS_MS);
   await simulation.runUntil("all replicas level", () => problemOf(lost) === undefined, LIVENESS_MS);
   look();
+  if (isMovingSlots && lost.size === 0) {
+    const seen = lookAt(world.views);
+    if (seen !== undefined) new KeysAreInTheirShard(slots).look(seen);
+  }
   const isSpread = (): boolean => {
     const whole = newestMapOf(world.views)?.shards.filter(({ id }) => !lost.has(id)) ?? [];
     const isBare = whole.some(({ slots, replicas }) => slots.length > 0 && replicas.length === 0);
@@ -313,6 +339,8 @@ export async function runReplication(
     compared: equal.compared,
     lostWrites: journals.lost,
     replicaReads: journals.reads,
+    slotsGiven: movers.reduce((total, { counts }) => total + counts.given, 0),
+    keysMoved: movers.reduce((total, { counts }) => total + counts.keysMoved, 0),
     faults: injector.summary(),
   };
 
@@ -357,6 +385,18 @@ export async function runReplication(
       owned.some(({ first, last }) => slot >= first && slot <= last),
     );
     return shard === undefined || lost.has(shard.id) ? undefined : shard.id;
+  }
+
+  function addMover(): void {
+    simulation.addHost("10.0.1.250", async (own) => {
+      const mover = new SlotMover({
+        world: own,
+        slots: [...new Set(OBJECTS.map(({ keys }) => slotOf(keys[0])))],
+        map: () => newestMapOf(world.views),
+      });
+      movers.push(mover);
+      await mover.run();
+    });
   }
 
   function problemOf(besides: ReadonlySet<string>): string | undefined {

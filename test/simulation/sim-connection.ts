@@ -86,6 +86,12 @@ export class SimConnection {
     });
   }
 
+  /** Nobody has anything more to say. */
+  close(): void {
+    this.isClosed = true;
+    this.#stream.destroy();
+  }
+
   #send(): void {
     if (!this.#isOpen || this.isClosed || this.#unsent.length === 0) return;
     const taken = this.#stream.write(this.#unsent, 0, this.#unsent.length);

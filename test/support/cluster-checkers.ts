@@ -1,5 +1,6 @@
 /** Checkers of a whole cluster: of its Raft group, with the small checkers of `raft-checkers.ts`, and of the map that it agrees on. */
 import { makeRoutes } from "../../plugins/hash-slot-router.ts";
+import { slotHoldsService } from "../../src/contracts/slot-holds.ts";
 import type { RaftConsensus } from "../../plugins/raft.ts";
 import { failoverService } from "../../src/contracts/failover.ts";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
@@ -222,6 +223,8 @@ export interface KnownVersion {
   readonly version: number;
 }
 
+const NOTHING_HELD: readonly number[] = [];
+
 /** What must hold for the map, on every node that has one. */
 export class MapChecker {
   /** The newest version that any node has had. */
@@ -234,6 +237,8 @@ export class MapChecker {
   readonly #digests = new Map<string, string>();
   readonly #versions = new Map<NodeView, ClusterMap>();
   readonly #parts = new Parts();
+  /** Slots that each holds. */
+  readonly #held = new Map<NodeView, readonly number[]>();
   /** The slots that each serves, a bit each. */
   readonly #serving = new Map<NodeView, Uint32Array>();
   /** Who serves each slot; if one that is given up and another do, the other. */
@@ -243,6 +248,12 @@ export class MapChecker {
   look(view: NodeView): void {
     const { map } = view.topology;
     const before = this.#versions.get(view);
+    const held = view.node.service(slotHoldsService)?.held ?? NOTHING_HELD;
+    const isHeldAsBefore = (this.#held.get(view) ?? NOTHING_HELD) === held || map.version === 0;
+    if (!isHeldAsBefore) {
+      this.#held.set(view, held);
+      this.#oneServes(view, map);
+    }
     if (before === map) return;
     this.#versions.set(view, map);
     if (before?.clusterId === map.clusterId && map.version < before.version) {
@@ -260,6 +271,7 @@ export class MapChecker {
     const isSame =
       before?.shardOfSlot === map.shardOfSlot &&
       before.releases === map.releases &&
+      before.openSlots === map.openSlots &&
       before.shards.every((shard, at) => hasSamePrimary(shard, map.shards[at])) &&
       startOf(before, view) === startOf(map, view);
     if (!isSame || !view.topology.isMember) this.#oneServes(view, map);
@@ -270,8 +282,11 @@ export class MapChecker {
     const { facts } = view.node;
     if (this.givenUp.has(facts.id)) return;
     if (!view.topology.isMember) return this.#servesNothing(view);
-    const { actionOfSlot } = makeRoutes(map, { id: facts.id, start: facts.runId });
+    const { actionOfSlot, open } = makeRoutes(map, { id: facts.id, start: facts.runId });
     const serves = new Uint32Array(SLOT_COUNT / 32);
+    // The owner of a slot that is moved key by key serves what it has of it; who holds a slot serves nothing of it.
+    for (const [slot, { part }] of open) if (part === "owner") actionOfSlot[slot] = 0;
+    for (const slot of this.#held.get(view) ?? NOTHING_HELD) actionOfSlot[slot] = 1;
     // Most slots are others': what is served is found by a search.
     for (let slot = actionOfSlot.indexOf(0); slot >= 0; slot = actionOfSlot.indexOf(0, slot)) {
       for (; actionOfSlot[slot] === 0; slot += 1) {
