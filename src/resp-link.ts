@@ -99,11 +99,14 @@ export class RespLink implements StreamHandler {
     this.#pump();
   }
 
-  closed(): void {
+  /** @param stream None: it was closed here, since nothing happened. */
+  closed(stream?: Stream): void {
     if (this.isClosed) return;
     this.isClosed = true;
     const isSent = this.#isExhausted && this.#waiting.length === 0;
-    this.#end(this.#isOpen ? (isSent ? "reading" : "writing") : "connecting");
+    // Redis finds out that a connection was refused when it writes.
+    if (this.#isOpen || stream !== undefined) this.#end(isSent ? "reading" : "writing");
+    else this.#end("connecting");
   }
 
   #pump(): void {
