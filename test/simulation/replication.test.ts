@@ -68,6 +68,23 @@ describe("shards with replicas", () => {
   );
 
   test(
+    "do so while slots are moved key by key, by somebody who gives up midway (seeds 1 to 15)",
+    async () => {
+      const sum = { answered: 0, redirected: 0, primaries: 0, slotsGiven: 0, keysMoved: 0, lost: 0, compared: 0 };
+      for (let seed = 1; seed <= 15; seed += 1) {
+        const result = await runReplication(seed, { hasFailover: true, isMovingSlots: true });
+        for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += result[name];
+      }
+      expect(sum.answered).toBeGreaterThan(3000);
+      expect(sum.primaries).toBeGreaterThan(5);
+      expect(sum.slotsGiven).toBeGreaterThan(30);
+      expect(sum.keysMoved).toBeGreaterThan(30);
+      expect(sum.compared).toBeGreaterThan(300);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "give the same trace for the same seed, and another one for another",
     async () => {
       const first = await runReplication(7);

@@ -18,6 +18,7 @@ export const GROUP_OF = {
   meeting: "departures",
   replication: "replication",
   failover: "failover",
+  slots: "failover",
 } as const satisfies Record<Mutant["run"], string>;
 
 /** Nothing here is timed: a machine that is busy takes longer. */

@@ -7,6 +7,7 @@
 
 import type { Mutant } from "./mutant.ts";
 import { FAILOVER_MUTANTS } from "./failover-mutants.ts";
+import { SLOT_MUTANTS } from "./slot-mutants.ts";
 import { REPLICATION_MUTANTS } from "./replication-mutants.ts";
 
 const MACHINE = "src/protocol/raft/machine.ts";
@@ -625,5 +626,6 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 100,
   },
   ...FAILOVER_MUTANTS,
+  ...SLOT_MUTANTS,
   ...REPLICATION_MUTANTS,
 ];
