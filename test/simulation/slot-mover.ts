@@ -98,7 +98,13 @@ export class SlotMover {
       const taker = map()?.nodes.find(({ id }) => id === this.#primaryOf(target));
       const named = (keys as readonly ReplyValue[]).filter((key) => key instanceof Uint8Array);
       const moved = await this.#ask(sender, [
-        ...["MIGRATE", taker?.host ?? "", String(taker?.port ?? 0), "", "0", "500", "KEYS"],
+        "MIGRATE",
+        taker?.host ?? "",
+        String(taker?.port ?? 0),
+        "",
+        "0",
+        "500",
+        "KEYS",
         ...named,
       ]);
       if (moved === "OK") this.counts.keysMoved += named.length;

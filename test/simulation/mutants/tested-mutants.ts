@@ -408,4 +408,13 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     by: "test/unit/setslot.test.ts",
     named: "with keys at both sides is gathered at",
   },
+  {
+    name: "asks-before-it-is-committed",
+    breaks: "That a key is not here waits for commit, as replies do (SAFETY 8).",
+    file: "plugins/hash-slot-router.ts",
+    find: "dispatcher.guard(call);",
+    replace: "void dispatcher;",
+    by: "test/unit/setslot.test.ts",
+    named: "that was deleted is not looked for elsewhere",
+  },
 ];
