@@ -418,8 +418,11 @@ export default definePlugin({
     const move = async (wish: Wish, slots: readonly number[], keys: readonly Uint8Array[]): Promise<string> => {
       const [slot = 0] = slots;
       const shard = ledShard();
-      const isMoving = shard !== undefined && isTarget(wish, targetOf(slot));
-      if (isMoving && wish.isCopy) {
+      const target = targetOf(slot);
+      const isThere = isTarget(wish, target);
+      // By an address that the map does not know, it may be there as well.
+      const isMoving = target !== undefined;
+      if (isThere && wish.isCopy) {
         return "-ERR MIGRATE COPY of a key whose slot is being moved there would leave it at both sides";
       }
       unsettle(slots);
@@ -428,11 +431,11 @@ export default definePlugin({
         const { moved, unknown, refusal, failure } = await send(
           wish,
           keys,
-          isMoving ? sourceCommand(shard) : undefined,
+          shard !== undefined && isThere ? sourceCommand(shard) : undefined,
         );
-        if (isMoving && leadership !== asLeader) {
-          // Who has led meanwhile may have written to the keys, or had the other node delete them.
-          if (moved.length + unknown.length > 0) mayBeThere(slot, [...moved, ...unknown]);
+        if (leadership !== asLeader) {
+          // The keys are another primary's by now, or were meanwhile: it may have written to them, or had the other node delete them.
+          if (isMoving && moved.length + unknown.length > 0) mayBeThere(slot, [...moved, ...unknown]);
           return "-IOERR the shard has had another primary meanwhile";
         }
         if (!wish.isCopy) remove(moved);
