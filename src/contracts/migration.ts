@@ -1,0 +1,82 @@
+/**
+ * Migrations: slots that move from one shard to another as a task of the cluster map, atomically. Provided by the plugin `migrator`.
+ *
+ * The map knows that a task is there and how far it is agreed to be; how far the data are, the primaries of its two shards know.
+ */
+import { service } from "../service.ts";
+import type { NodeId, ShardId, SlotRange } from "./topology.ts";
+
+/** What a task does at this moment. */
+export type MigrationPhase =
+  /** It waits: for one of the two primaries, or since it is paused. `waitingFor` says it in words. */
+  | "waiting"
+  /** The target gets the slots' keys. */
+  | "streaming"
+  /** The target has everything but what happens at this moment; the fence is asked for. */
+  | "level"
+  /** Commands on the slots are held: the target gets the last effects, and the end is agreed on. */
+  | "fenced"
+  | "completed"
+  | "aborted";
+
+/** What one of the two primaries knows of a task. Bytes are those of keys and values as they are sent; times are in milliseconds. */
+export interface MigrationProgress {
+  readonly slotsDone: number;
+  readonly slotsTotal: number;
+  /** Keys that were sent, and that there are: keys that are written meanwhile may be sent twice. */
+  readonly keysMoved: number;
+  readonly keysTotal: number;
+  readonly bytesMoved: number;
+  readonly bytesPerSecond: number;
+  /** Until the target is level; `undefined` while nobody can say. */
+  readonly etaMs: number | undefined;
+  /** How long commands have been held, in all. */
+  readonly fencedMs: number;
+  /** How often it had to start again: another primary, a link that broke. */
+  readonly restarts: number;
+}
+
+export interface MigrationStatus {
+  readonly id: string;
+  readonly source: ShardId;
+  readonly target: ShardId;
+  /** The shards' primaries, by the present map. */
+  readonly sourceNode: NodeId | undefined;
+  readonly targetNode: NodeId | undefined;
+  readonly slots: readonly SlotRange[];
+  readonly phase: MigrationPhase;
+  readonly isPaused: boolean;
+  /** Who wanted it and why; of one that has ended, how it ended. */
+  readonly cause: string;
+  /** Wall time, at the node that decided. */
+  readonly startedAtMs: number;
+  /** Wall time; `undefined` while it goes on. */
+  readonly endedAtMs: number | undefined;
+  /** What keeps it, in words. */
+  readonly waitingFor: string | undefined;
+  /** `undefined` on nodes that lead neither shard, and before the first message. */
+  readonly progress: MigrationProgress | undefined;
+}
+
+/** What came of a request: the task's id, or why there is none. */
+export type MigrationOutcome =
+  { readonly type: "done"; readonly id: string } | { readonly type: "refused"; readonly reason: string };
+
+export interface Migrations {
+  /** Tasks that go on, and those that ended of late, oldest first. */
+  readonly tasks: readonly MigrationStatus[];
+  /**
+   * Starts a task. Slots of one shard; they need not be together.
+   *
+   * @param cause Who wants it and why, in words. Kept with the record.
+   * @param mapVersion The map that it was decided on: refused if either shard has changed since. By default, the present one.
+   */
+  start(slots: readonly SlotRange[], target: ShardId, cause: string, mapVersion?: number): Promise<MigrationOutcome>;
+  /** Ends a task without moving anything. Refused if it has just been completed. */
+  cancel(id: string, cause: string): Promise<MigrationOutcome>;
+  /** Stops sending, until `resume`. What was sent stays. A fence is not begun, and one that stands is ended first. */
+  pause(id: string, cause: string): Promise<MigrationOutcome>;
+  resume(id: string, cause: string): Promise<MigrationOutcome>;
+}
+
+export const migrationService = service<Migrations>("migration");
