@@ -7,15 +7,18 @@
  * 1. No key: serve.
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
- * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
+ * 4. It is at the end of its way to another shard (fenced), and this node leads the one or the other: the command waits until the map says whose the slot is. So do
+ *    transactions and writes without keys meanwhile. Without a lease, which may be for long: CLUSTERDOWN.
+ * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
- * 5. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
- * 6. Else MOVED, with the address that the owner announces.
+ * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
+ * 7. Else MOVED, with the address that the owner announces.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.
  */
 import type { Call } from "../src/call.ts";
+import type { Client } from "../src/client.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { Verdict } from "../src/contracts/commands.ts";
@@ -31,7 +34,9 @@ const UNASSIGNED = 1;
 const WAITING = 2;
 /** It is this node's, and an earlier start of the node had the data. */
 const LOST = 3;
-const MOVED = 4;
+/** It is on its way to or from this node's shard, and nobody serves it at this moment. */
+const FENCED = 4;
+const MOVED = 5;
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
 
@@ -42,6 +47,8 @@ interface Routes {
   readonly servesAll: boolean;
   /** `host:port` of owners; the entry for action `MOVED + n` is at n. */
   readonly addresses: readonly string[];
+  /** There are slots that are fenced. */
+  readonly hasFences: boolean;
   /** What stands for slots of the shard whose replica this node is; -1 if it is none. */
   readonly followed: number;
 }
@@ -80,9 +87,16 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
       for (let slot = first; slot <= last; slot += 1) if (actionOfSlot[slot] === SERVE) actionOfSlot[slot] = WAITING;
     }
   }
+  let hasFences = false;
+  for (const { source, target, slots, fence } of map.migrations) {
+    const isLed = map.shards.some(({ id, primary }) => primary === self.id && (id === source || id === target));
+    if (fence === undefined || !isLed) continue;
+    hasFences = true;
+    for (const { first, last } of slots) actionOfSlot.fill(FENCED, first, last + 1);
+  }
   let served = 0;
   while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
-  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, followed };
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, hasFences, followed };
 }
 
 export default definePlugin({
@@ -94,6 +108,7 @@ export default definePlugin({
   setup(context) {
     const { topology } = context.requires;
     const { replication } = context.uses;
+    const { clock } = context.world;
     // One that was taken out may not have been sent the map that says so: its own has it as it was.
     const routesOf = (map: ClusterMap): Routes =>
       makeRoutes(map, { id: topology.self.id, start: topology.isMember ? context.node.runId : undefined });
@@ -107,7 +122,31 @@ export default definePlugin({
       ownShard = shard;
       // Most changes are about something else, and a table of all slots is not made in no time.
       if (delta === undefined || delta.changesSlots || delta.nodes.length > 0 || isElsewhere) routes = routesOf(map);
+      // Whoever else hears of this map has heard of it by then.
+      if (held.size > 0) clock.soon(retryHeld);
     });
+
+    // --- what waits for the end of a fence ---
+
+    const held = new Set<Client>();
+    let heldCount = 0;
+    context.on(context.hooks.clientClosed, (client) => void held.delete(client));
+    const retryHeld = (): void => {
+      const released = [...held];
+      held.clear();
+      for (const client of released) client.transport.release();
+    };
+    const hold = (call: Call): Verdict => {
+      if (!context.replyGate.isLeased()) {
+        call.reply.error(
+          "CLUSTERDOWN The cluster is down: the slot is about to be another node's, and this node has no lease",
+        );
+        return Verdict.rejected;
+      }
+      held.add(call.client);
+      heldCount += 1;
+      return Verdict.held;
+    };
 
     const refuse = (call: Call, slot: number, action: number): Verdict => {
       if (action === UNASSIGNED) {
@@ -132,8 +171,12 @@ export default definePlugin({
     context.on(
       context.hooks.commandBefore,
       (call) => {
-        if (!call.hasKey) return undefined;
         const { command } = call;
+        if (!call.hasKey) {
+          // EXEC may hold anything. What is only queued waits with it.
+          const isForAll = command.fullName === "exec" || (command.bits & CommandBits.write) !== 0;
+          return routes.hasFences && isForAll && !isQueued(call) ? hold(call) : undefined;
+        }
         const { slot } = call.key;
         const last = command.lastKeyOf(call.count);
         for (let index = command.firstKey + command.keyStep; index <= last; index += command.keyStep) {
@@ -145,6 +188,7 @@ export default definePlugin({
         if (routes.servesAll) return undefined;
         const action = routes.actionOfSlot[slot] as number;
         if (action === SERVE) return undefined;
+        if (action === FENCED) return isQueued(call) ? undefined : hold(call);
         if (
           action === routes.followed &&
           call.client.isReadOnly &&
@@ -167,7 +211,16 @@ export default definePlugin({
         get movedCount() {
           return movedCount;
         },
+        get heldCount() {
+          return heldCount;
+        },
+        retryHeld,
       },
     };
   },
 });
+
+/** Between MULTI and EXEC commands are only queued. */
+function isQueued({ client, command }: Call): boolean {
+  return client.intercept !== undefined && command.fullName !== "exec";
+}

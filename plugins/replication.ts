@@ -17,19 +17,19 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
-import type { ClientTransport } from "../src/client.ts";
 import { decodeReplication, encodeReplication, type ReplicationMessage } from "../src/codec/replication-codec.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
-import { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { byteSize, parseByteSize } from "../src/config.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { type Effect, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type ReplicaHealth, replicationService, type Replication } from "../src/contracts/replication.ts";
-import { type ClusterMap, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import { type ClusterMap, type ShardRecord, type SlotRange, topologyService } from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { canonicalRanges } from "../src/protocol/slot-ranges.ts";
+import { EffectRunner } from "../src/replication/effect-runner.ts";
 import { SlotFill } from "../src/replication/slot-fill.ts";
 import { type PrimaryHost, type PrimaryTerms, ShardPrimary } from "../src/replication/primary.ts";
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
@@ -38,7 +38,6 @@ import { SlotSink } from "../src/replication/slot-sink.ts";
 import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
-const MINUS = 0x2d;
 
 const settingsSchema = Type.Object({
   ringBytes: byteSize({
@@ -75,18 +74,6 @@ const settingsSchema = Type.Object({
   }),
 });
 
-/** A client that commands of the log run as. Nobody is there to be answered. */
-const NOWHERE: ClientTransport = {
-  remoteAddress: "replication:0",
-  localAddress: "replication:0",
-  queryBytes: () => 0,
-  outputBytes: () => 0,
-  closeAfterReply: () => undefined,
-  kill: () => undefined,
-  release: () => undefined,
-  settle: () => undefined,
-};
-
 /** What the map has this node do. */
 interface Assignment {
   readonly role: Replication["role"];
@@ -111,6 +98,8 @@ export default definePlugin({
     let primary: ShardPrimary | undefined;
     let replica: ShardReplica | undefined;
     let assigned: Assignment = { role: "none", shard: undefined };
+    /** What a replica must hold: the shard's slots, and those that are on their way to it. */
+    let heldSlots: readonly SlotRange[] = [];
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
@@ -120,23 +109,11 @@ export default definePlugin({
 
     // --- applying, at a replica ---
 
-    const nobody = context.clients.add(NOWHERE, clock.monotonicMs(), true, false);
-    const scratch = new ReplyWriter();
-    /** Runs what the primary ran. Its time is no time: nothing is expired, and no expiry is over. */
+    const runner = new EffectRunner(context, keyspace, "replication");
     const apply = (args: ArgumentList): void => {
-      const { nowMs } = keyspace;
-      keyspace.nowMs = 0;
-      try {
-        dispatcher.dispatchNested(nobody, args, scratch);
-        if (scratch.bytes[0] === MINUS && replica?.isFilling !== true) {
-          throw new Fault(
-            `an effect of the log failed at this replica: ${new TextDecoder().decode(scratch.bytes.subarray(1, scratch.length)).trim()}`,
-          );
-        }
-      } finally {
-        scratch.reset();
-        keyspace.nowMs = nowMs;
-      }
+      const problem = runner.run(args);
+      if (problem !== undefined && replica?.isFilling !== true)
+        throw new Fault(`an effect of the log failed at this replica: ${problem}`);
     };
 
     // --- sending ---
@@ -177,7 +154,7 @@ export default definePlugin({
       },
       after: (delayMs, callback) => void clock.after(delayMs, () => guarded(callback)),
       startFill: () => {
-        const fill = new SlotFill(keyspace, assigned.shard?.slots ?? [], () => clock.monotonicMs());
+        const fill = new SlotFill(keyspace, heldSlots, () => clock.monotonicMs());
         fills.add(fill);
         return fill;
       },
@@ -281,6 +258,11 @@ export default definePlugin({
       const wasIn = assigned;
       assigned = next;
       replyGate.acks = termsOf(map).acks;
+      const held = slotsHeldBy(map, shard);
+      const hasOtherSlots = JSON.stringify(held) !== JSON.stringify(heldSlots);
+      heldSlots = held;
+      // What happens to a slot that a fill does not know of is not sent with it.
+      if (hasOtherSlots) primary?.restartFills();
       if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
         const wasLeading = primary !== undefined;
         stopPrimary();
@@ -430,3 +412,9 @@ export default definePlugin({
     return { replication };
   },
 });
+
+function slotsHeldBy(map: ClusterMap, shard: ShardRecord | undefined): readonly SlotRange[] {
+  if (shard === undefined) return [];
+  const arriving = map.migrations.flatMap(({ target, slots }) => (target === shard.id ? slots : []));
+  return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots, ...arriving]);
+}
