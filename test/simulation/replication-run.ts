@@ -1,8 +1,9 @@
 /**
  * A run of the simulation in which shards have replicas: whole nodes, clients that read and write, and everything goes wrong that the seed has drawn.
  *
- * Of its two kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
+ * Of its kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
  * that no two nodes have a lease for a shard. In the other one an operator promotes others where primaries die or are cut off, plans failovers, moves replicas, and changes how many must be in sync (`shard-operator.ts`).
+ * A third one is the first, and slots move between shards all the while (`hasMigrations`, `slot-mover.ts`).
  * Safety phase: checkers look from outside, now and then (`shard-checkers.ts`), and what clients were told has one order in the end, key by key. Liveness phase: all
  * faults end; within a bound of virtual time every replica is in sync, follows, and holds what its primary holds, and every key is read once more.
  */
@@ -29,6 +30,7 @@ import {
   problemOfShards,
 } from "../support/shard-checkers.ts";
 import { MINIMUM_CAUSE, ShardOperator } from "../support/shard-operator.ts";
+import { SlotMover } from "../support/slot-mover.ts";
 import { SimRandom } from "../support/sim-random.ts";
 import type { SimHost } from "../support/sim-world.ts";
 import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
@@ -38,6 +40,8 @@ import { KeysClient, type KeysObject } from "./keys-client.ts";
 export interface ReplicationRunOptions {
   /** Nodes have leases, and fail over by themselves. */
   readonly hasFailover: boolean;
+  /** Slots move between shards all the while. */
+  readonly hasMigrations: boolean;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -45,7 +49,13 @@ export interface ReplicationRunOptions {
   readonly sink: ((line: string) => void) | undefined;
 }
 
-const DEFAULTS: ReplicationRunOptions = { hasFailover: false, safetyMs: 10_000, swarm: undefined, sink: undefined };
+const DEFAULTS: ReplicationRunOptions = {
+  hasFailover: false,
+  hasMigrations: false,
+  safetyMs: 10_000,
+  swarm: undefined,
+  sink: undefined,
+};
 
 /** What a run came to. */
 export interface ReplicationRunResult {
@@ -70,6 +80,10 @@ export interface ReplicationRunResult {
   readonly lost: number;
   /** Digests that were compared with another member's at the same place. */
   readonly compared: number;
+  /** Migrations that were asked for, and those that came to an end, by the map's history. */
+  readonly migrations: number;
+  readonly completed: number;
+  readonly aborted: number;
   readonly faults: string;
 }
 
@@ -95,14 +109,15 @@ export async function runReplication(
   seed: number,
   options: Partial<ReplicationRunOptions> = {},
 ): Promise<ReplicationRunResult> {
-  const { hasFailover, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { hasFailover, hasMigrations, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
   const drawnSwarm = givenSwarm ?? drawSwarm(seed);
   // A machine that is suspended does not know for how long: reads by its lease are a stated limit.
   const swarm = hasFailover ? { ...drawnSwarm, suspendEveryMs: 0 } : drawnSwarm;
   const random = new SimRandom(`replication ${seed}`);
   const drawn = random.fork("settings");
-  const nodes = drawn.pick([3, 3, 4, 4, 5, 6, 7]);
-  const replicas = drawn.pick([1, 1, 2]);
+  // Two shards at least, where slots move from one to the other.
+  const nodes = drawn.pick(hasMigrations ? [4, 4, 5, 6, 7] : [3, 3, 4, 4, 5, 6, 7]);
+  const replicas = drawn.pick(hasMigrations ? [0, 1, 1, 1] : [1, 1, 2]);
   const isFoundByNumber = nodes >= 4 && drawn.chance(0.3);
   const ringMib = drawn.pick([1, 2, 64]);
   const shards = Math.max(1, Math.floor(nodes / (replicas + 1)));
@@ -183,6 +198,7 @@ export async function runReplication(
     isPromoting: !hasFailover,
     clients: () => clientHosts,
   });
+  const mover = new SlotMover(world, random.fork("mover"), slots);
   const clientCount = drawn.pick([2, 4, 6]);
   const pauseMs = drawn.pick([15, 40]);
   const injector = new FaultInjector(simulation, swarm, {
@@ -204,15 +220,18 @@ export async function runReplication(
     moveMs: drawn.pick([0, 0, 3000]),
     settingMs: drawn.pick([0, 0, 2500]),
   });
+  if (hasMigrations) mover.start(drawn.pick([300, 800, 2000]));
   lookOn();
   injector.start();
   await simulation.runFor(safetyMs);
   operator.stop();
+  mover.stop();
   injector.stopAndHeal();
   operator.cutAgain();
   await world.heal(injector);
   operator.cutAgain();
   await simulation.runUntil("the operator to be done", () => operator.isIdle, LIVENESS_MS);
+  await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
   const lost = new Set(operator.lostShards().map(({ id }) => id));
   for (const client of [...clients, ...bulkClients]) client.stop();
   await simulation.runUntil("clients to be done", () => clients.every(({ isDone }) => isDone), LIVENESS_MS);
@@ -252,11 +271,13 @@ export async function runReplication(
   };
   await simulation.runUntil("a replica for each shard, as far as there are any to spare", isSpread, LIVENESS_MS);
   await simulation.runUntil("those that moved to be in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
+  await simulation.runUntil("slots to have moved to where they stay", () => isSettled(), LIVENESS_MS);
   // It stays so: nobody goes in and out of a set without a reason.
   const quietVersion = newestMapOf(world.views)?.version;
   await simulation.runFor(QUIET_MS);
   // Keys may expire meanwhile.
   await simulation.runUntil("all replicas level again", () => problemOf(lost) === undefined, LIVENESS_MS);
+  if (hasMigrations) await simulation.runUntil("nothing to be hidden", () => nothingIsHidden(), LIVENESS_MS);
   // Word of what the operator wanted may have been lost, and come about only now.
   const surprise = world.views
     .flatMap(({ topology }) => topology.history)
@@ -287,13 +308,37 @@ export async function runReplication(
     refused: sum(({ refused }) => refused),
     unknown: sum(({ unknown }) => unknown),
     ...operator.counts,
-    primaries: (world.views[0]?.topology.history ?? [])
-      .flatMap(({ changes }) => changes)
-      .filter((change) => / promoted to primary of /.test(change)).length,
+    primaries: changesLike(/ promoted to primary of /),
+    migrations: changesLike(/^migration .* started /),
+    completed: changesLike(/^migration .* completed/),
+    aborted: changesLike(/^migration .* aborted/),
     lost: lost.size,
     compared: equal.compared,
     faults: injector.summary(),
   };
+
+  function changesLike(pattern: RegExp): number {
+    const changes = (world.views[0]?.topology.history ?? []).flatMap((entry) => entry.changes);
+    return changes.filter((change) => pattern.test(change)).length;
+  }
+
+  /** Every task has come to its end: those of shards that are lost wait for an operator's word. */
+  function isSettled(): boolean {
+    if (!hasMigrations || mover.isIdle) return true;
+    const waiting = new Set(operator.lostShards().map(({ id }) => id));
+    return (
+      newestMapOf(world.views)?.migrations.every(({ source, target }) => waiting.has(source) || waiting.has(target)) ===
+      true
+    );
+  }
+
+  function nothingIsHidden(): boolean {
+    const seen = lookAt(world.views);
+    const isMoving = seen?.newest.migrations.length !== 0;
+    return (
+      isMoving || seen.members.every(({ keyspace, shard }) => lost.has(shard?.id ?? "") || keyspace.hiddenCount === 0)
+    );
+  }
 
   function addClients(): readonly SimHost[] {
     const addresses = world.members.map(({ host, port }) => `${host}:${port}`);

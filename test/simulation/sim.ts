@@ -26,8 +26,19 @@ const program = new Command("sim")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
   .option(
     "--run <kinds...>",
-    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication, failover (default: all of these), scale",
-    ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting", "replication", "failover"],
+    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication, failover, migration (default: all of these), scale",
+    [
+      "redirects",
+      "cluster",
+      "forget",
+      "reset",
+      "recover",
+      "formation",
+      "meeting",
+      "replication",
+      "failover",
+      "migration",
+    ],
   )
   .option("--nodes <count>", "how many nodes a cluster run has (default: as the seed draws it)")
   .option("--ask-every <ms>", "how often a cluster run asks for a change (default: as the seed draws it)")
@@ -130,6 +141,13 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
     const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
     const { primaries, cutOff, planned, lost, faults } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${primaries} changes of primaries, ${cutOff} cut off, ${planned} asked for, ${lost} shards lost; ${faults}`;
+    return { told, traceHash, events };
+  },
+  async migration(seed) {
+    const result = await runReplication(seed, { sink, hasFailover: true, hasMigrations: true });
+    const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
+    const { primaries, lost, migrations, completed, aborted, faults } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${migrations} migrations started, ${completed} completed, ${aborted} aborted; ${primaries} changes of primaries, ${lost} shards lost; ${faults}`;
     return { told, traceHash, events };
   },
   async meeting(seed) {

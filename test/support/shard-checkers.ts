@@ -108,7 +108,8 @@ export class EqualAtEqualPositions {
   }
 
   #digestOf({ keyspace }: MemberLook): string {
-    let text = `${keyspace.size} keys,`;
+    // What is hidden depends on the map that a member has; what it holds does not.
+    let text = "";
     for (const slot of this.#slots) {
       const count = keyspace.slotSize(slot);
       if (count === 0) continue;
