@@ -30,6 +30,7 @@ import {
 import { routerService } from "../src/contracts/routing.ts";
 import {
   type ClusterMap,
+  type MapChange,
   type MigrationRecord,
   type NodeId,
   type ShardRecord,
@@ -223,7 +224,7 @@ export default definePlugin({
       },
     };
 
-    const follow = (map: ClusterMap, previous: ClusterMap | undefined): void => {
+    const follow = ({ map, previous, delta }: MapChange): void => {
       const shard = topology.selfShard;
       const led = ledShard(map);
       for (const record of map.migrations) {
@@ -252,14 +253,15 @@ export default definePlugin({
       }
       if (shard === undefined || shard.id !== ownShard) leftovers.reset();
       if (shard !== undefined) {
-        leftovers.mapChanged(map, shard.id === ownShard ? previous : undefined, shard.id, led !== undefined);
+        const before = shard.id === ownShard ? previous : undefined;
+        leftovers.mapChanged(map, before, shard.id, led !== undefined, delta !== undefined);
       }
       ownShard = shard?.id;
       if (leftovers.hasWork) clearLeftovers();
       if (previous !== undefined) noteEnded(map, previous);
     };
     let ownShard = topology.selfShard?.id;
-    context.on(hooks.mapChanged, ({ map, previous }) => follow(map, previous), { order: "post" });
+    context.on(hooks.mapChanged, follow, { order: "post" });
 
     const noteEnded = (map: ClusterMap, previous: ClusterMap): void => {
       for (const record of previous.migrations) {
@@ -348,7 +350,8 @@ export default definePlugin({
         for (const source of sources.values()) source.tick();
         // A fence may last as long as there is no majority: who has no lease must not let clients wait for that.
         if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
-        if (leftovers.slotCount > 0) {
+        leftovers.tidy();
+        if (leftovers.hasWork) {
           if (ledShard(topology.map) === undefined) leftovers.step(false);
           else clearLeftovers();
         }

@@ -109,7 +109,10 @@ export default definePlugin({
 
     // --- applying, at a replica ---
 
-    const runner = new EffectRunner(context, keyspace, "replication");
+    const runner = new EffectRunner(context, keyspace, "replication", (slot) => {
+      // The log is ahead of the map that says that the slot is on its way here: nobody is to see its keys before.
+      if (!heldSlots.some(({ first, last }) => first <= slot && slot <= last)) keyspace.setHidden(slot, true);
+    });
     const apply = (args: ArgumentList): void => {
       const problem = runner.run(args);
       if (problem !== undefined && replica?.isFilling !== true)

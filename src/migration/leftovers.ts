@@ -2,10 +2,10 @@
  * Keys that a node holds and that are nobody's to see: of slots that have moved to another shard, or that were on their way here when that was given up.
  *
  * They are hidden at once, and removed in small steps: by the shard's primary, key by key through its log, so that all members hold the same at the same place of it. A
- * slot that comes back before it is empty is emptied in one step first.
+ * slot that is assigned to the shard again before it is empty is emptied in one step first.
  */
-import type { ArgumentList } from "../codec/resp-parser.ts";
-import { ArgumentList as Arguments } from "../codec/resp-parser.ts";
+import { ArgumentList } from "../codec/resp-parser.ts";
+import { SLOT_COUNT } from "../codec/slot.ts";
 import type { Keyspace } from "../contracts/keyspace.ts";
 import type { ClusterMap, ShardId, SlotRange } from "../contracts/topology.ts";
 import { canonicalRanges } from "../protocol/slot-ranges.ts";
@@ -20,6 +20,7 @@ export class Leftovers {
   readonly #writer: LoggedWriter;
   readonly #tell: (slot: number, args: ArgumentList) => void;
   readonly #slots = new Set<number>();
+  #wasLeading = false;
   /** Slots that are on their way here: the slot stream looks after what is in them. */
   #importing = new Set<number>();
 
@@ -30,14 +31,8 @@ export class Leftovers {
     this.#tell = tell;
   }
 
-  /** Slots that are not empty yet. */
-  get slotCount(): number {
-    return this.#slots.size;
-  }
-
   get hasWork(): boolean {
-    for (const slot of this.#slots) if (!this.#importing.has(slot)) return true;
-    return false;
+    return this.#slots.size > 0;
   }
 
   /**
@@ -46,8 +41,15 @@ export class Leftovers {
    * @param shard The node's; another one than before forgets everything: what the node holds is replaced.
    * @param previous The map before; `undefined` at the start.
    * @param isLeading Whether this node is the shard's primary.
+   * @param hasSeenAll Between the two there was no other map.
    */
-  mapChanged(map: ClusterMap, previous: ClusterMap | undefined, shard: ShardId, isLeading: boolean): void {
+  mapChanged(
+    map: ClusterMap,
+    previous: ClusterMap | undefined,
+    shard: ShardId,
+    isLeading: boolean,
+    hasSeenAll: boolean,
+  ): void {
     const owned = slotsOf(map, shard);
     const importing = importedSlots(map, shard);
     if (previous !== undefined) {
@@ -59,13 +61,17 @@ export class Leftovers {
         if (isTaken) this.#slots.add(slot);
       }
     }
+    // Whatever is in them is the slot stream's to remove.
+    for (const slot of importing) this.#slots.delete(slot);
     const returned: SlotRange[] = [];
     for (const slot of this.#slots) {
       if (!owned.has(slot)) continue;
       this.#slots.delete(slot);
       if (this.#keyspace.slotSize(slot) > 0) returned.push({ first: slot, last: slot });
     }
-    if (isLeading && returned.length > 0) this.flush(canonicalRanges(returned));
+    // Who has not led all the while, or has not seen all maps, may hold what came back by a migration meanwhile.
+    if (isLeading && this.#wasLeading && hasSeenAll) this.flush(canonicalRanges(returned));
+    this.#wasLeading = isLeading;
     const hidden = new Set([...this.#slots, ...importing]);
     for (const slot of this.#importing) if (!hidden.has(slot)) this.#keyspace.setHidden(slot, false);
     for (const slot of owned) if (this.#keyspace.isHidden(slot)) this.#keyspace.setHidden(slot, false);
@@ -78,6 +84,7 @@ export class Leftovers {
     for (const slot of [...this.#slots, ...this.#importing]) this.#keyspace.setHidden(slot, false);
     this.#slots.clear();
     this.#importing = new Set();
+    this.#wasLeading = false;
   }
 
   /** Removes all keys of slots, in one step, here and in the log. */
@@ -86,14 +93,25 @@ export class Leftovers {
     for (const { first, last } of slots) {
       for (let slot = first; slot <= last; slot += 1) this.#keyspace.dropSlot(slot, Number.POSITIVE_INFINITY);
     }
-    this.#tell(-1, Arguments.of(flushOperation(slots)));
+    this.#tell(-1, ArgumentList.of(flushOperation(slots)));
+  }
+
+  /** Shows slots that were hidden before the map said why, and are empty by now. */
+  tidy(): void {
+    const keyspace = this.#keyspace;
+    let known = this.#slots.size;
+    for (const slot of this.#importing) if (!this.#slots.has(slot)) known += 1;
+    if (keyspace.hiddenCount === known) return;
+    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+      const isKnown = this.#slots.has(slot) || this.#importing.has(slot);
+      if (!isKnown && keyspace.isHidden(slot) && keyspace.slotSize(slot) === 0) keyspace.setHidden(slot, false);
+    }
   }
 
   /** Removes some keys, if this node is the one to do that; forgets slots that are empty. */
   step(isLeading: boolean): void {
     let left = STEP_KEYS;
     for (const slot of this.#slots) {
-      if (this.#importing.has(slot)) continue;
       const size = this.#keyspace.slotSize(slot);
       if (size > 0 && isLeading && left > 0) left -= size - this.#writer.drop(slot, left);
       if (this.#keyspace.slotSize(slot) === 0) {
