@@ -20,6 +20,7 @@ import commandDocs from "../plugins/command-docs.ts";
 import config from "../plugins/config.ts";
 import info from "../plugins/info.ts";
 import server from "../plugins/server.ts";
+import slotStats from "../plugins/slot-stats.ts";
 import slowlog from "../plugins/slowlog.ts";
 import expiry from "../plugins/expiry.ts";
 import keys from "../plugins/keys.ts";
@@ -55,6 +56,7 @@ export const defaultPlugins = [
   transactions,
   clusterCommands,
   clusterChanges,
+  slotStats,
   meet,
   server,
   info,

@@ -70,7 +70,8 @@ export function nextVoterChange(
   // By two, so that the change is worth it and is not made back.
   const isCrowded = (zone: string): boolean => others.some(({ member }) => votersIn(member.zone) >= votersIn(zone) + 2);
   const gone = others.find(isAway);
-  if (best !== undefined && gone !== undefined && voters.length === wanted) return { type: "demote", id: gone.member.id };
+  if (best !== undefined && gone !== undefined && voters.length === wanted)
+    return { type: "demote", id: gone.member.id };
   const isReplaced = best !== undefined && isCrowded(best.member.zone);
   // An even number needs one more to agree than the odd one below it, and one of two stops when either goes: nobody makes that step before whoever makes
   // the next one is ready, too.

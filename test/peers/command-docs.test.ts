@@ -17,6 +17,7 @@ const LATER = new Set([
   "cluster|myshardid",
   "cluster|setting",
   "cluster|slot-stats",
+  "cluster|slotloads",
   "client|setinfo",
   "client|no-touch",
 ]);
