@@ -20,6 +20,7 @@ import commandDocs from "../plugins/command-docs.ts";
 import config from "../plugins/config.ts";
 import info from "../plugins/info.ts";
 import server from "../plugins/server.ts";
+import migrationCommands from "../plugins/migration-commands.ts";
 import slotStats from "../plugins/slot-stats.ts";
 import slowlog from "../plugins/slowlog.ts";
 import expiry from "../plugins/expiry.ts";
@@ -57,6 +58,7 @@ export const defaultPlugins = [
   clusterCommands,
   clusterChanges,
   slotStats,
+  migrationCommands,
   meet,
   server,
   info,
