@@ -21,6 +21,8 @@ import commandDocs from "../plugins/command-docs.ts";
 import config from "../plugins/config.ts";
 import info from "../plugins/info.ts";
 import server from "../plugins/server.ts";
+import migrationCommands from "../plugins/migration-commands.ts";
+import slotStats from "../plugins/slot-stats.ts";
 import slowlog from "../plugins/slowlog.ts";
 import expiry from "../plugins/expiry.ts";
 import keys from "../plugins/keys.ts";
@@ -57,6 +59,8 @@ export const defaultPlugins = [
   transactions,
   clusterCommands,
   clusterChanges,
+  slotStats,
+  migrationCommands,
   meet,
   server,
   info,
