@@ -234,6 +234,7 @@ export default definePlugin({
         if (source === undefined) sources.set(record.id, new MigrationSource(sourceHost, record, terms));
         else source.update(record, terms);
       }
+      if (previous !== undefined) noteEnded(map, previous);
       for (const [id, source] of sources) {
         if (map.migrations.some((record) => record.id === id && record.source === led?.id)) continue;
         sources.delete(id);
@@ -258,7 +259,6 @@ export default definePlugin({
       }
       ownShard = shard?.id;
       if (leftovers.hasWork) clearLeftovers();
-      if (previous !== undefined) noteEnded(map, previous);
     };
     let ownShard = topology.selfShard?.id;
     context.on(hooks.mapChanged, follow, { order: "post" });
@@ -270,6 +270,7 @@ export default definePlugin({
           ({ first }) => map.shards[map.shardOfSlot[first] ?? -1]?.id === record.target,
         );
         const entry = topology.history.findLast(({ version }) => version === map.version);
+        const { progress } = sources.get(record.id) ?? {};
         ended.push({
           ...statusOf(map, record),
           phase: isCompleted ? "completed" : "aborted",
@@ -278,7 +279,16 @@ export default definePlugin({
           waitingFor: undefined,
         });
         if (ended.length > ENDED_SHOWN) ended.shift();
-        events.info("migration ended", { migration: record.id, completed: isCompleted, cause: entry?.cause ?? "" });
+        const told =
+          progress === undefined
+            ? {}
+            : { keys: progress.keysMoved, bytes: progress.bytesMoved, fencedMs: progress.fencedMs };
+        events.info("migration ended", {
+          migration: record.id,
+          completed: isCompleted,
+          cause: entry?.cause ?? "",
+          ...told,
+        });
       }
     };
 
