@@ -19,6 +19,7 @@ import type { Command } from "../command-table.ts";
 import type { Effect } from "../contracts/commands.ts";
 import type { MigrationPhase, MigrationProgress } from "../contracts/migration.ts";
 import type { MigrationRecord, NodeId, TopologyRequest } from "../contracts/topology.ts";
+import { intersectRanges } from "../protocol/slot-ranges.ts";
 import { flushOperation, flushedSlots } from "../replication/log-operations.ts";
 import { type LogCursor, ShardLog } from "../replication/shard-log.ts";
 import type { SlotFill } from "../replication/slot-fill.ts";
@@ -202,11 +203,11 @@ export class MigrationSource {
     if (session?.fill === undefined || session.fence !== undefined) return;
     const { slot, args, isContinued } = told;
     if (slot < 0) {
-      const isFlush =
-        flushedSlots(args) !== undefined || command?.fullName === "flushall" || command?.fullName === "flushdb";
+      const isAll = command?.fullName === "flushall" || command?.fullName === "flushdb";
       // Whatever else is about no slot is no key.
-      if (!isFlush) return;
-      session.log.append(-1, ArgumentList.of(flushOperation(this.#record.slots)), false);
+      const flushed = isAll ? this.#record.slots : intersectRanges(this.#record.slots, flushedSlots(args) ?? []);
+      if (flushed.length === 0) return;
+      session.log.append(-1, ArgumentList.of(flushOperation(flushed)), false);
     } else if (session.fill.isBegun(slot)) {
       session.fill.note(told, command);
       session.log.append(slot, args, isContinued);

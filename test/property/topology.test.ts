@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import type { SlotRange, TopologyRequest } from "../../src/contracts/topology.ts";
-import { canonicalRanges } from "../../src/protocol/slot-ranges.ts";
+import { canonicalRanges, intersectRanges, subtractRanges } from "../../src/protocol/slot-ranges.ts";
 import type { TopologyAct } from "../../src/protocol/topology/records.ts";
 import {
   EMPTY_STATE,
@@ -12,8 +12,6 @@ import {
   checkState,
   deltaOf,
   imageOf,
-  intersectRanges,
-  subtractRanges,
 } from "../../src/protocol/topology/state.ts";
 import { decodeAct, decodeSnapshot, encodeAct, encodeSnapshot } from "../../src/protocol/topology/topology-json.ts";
 import { TopologyModel, idOf, nodeRecord } from "../support/topology-model.ts";

@@ -13,7 +13,7 @@ import type {
   SlotRange,
   TopologyRequest,
 } from "../../contracts/topology.ts";
-import { canonicalRanges } from "../slot-ranges.ts";
+import { canonicalRanges, intersectRanges, subtractRanges } from "../slot-ranges.ts";
 import { STALE, type TopologyDecision, problemOfSlots, records, rejection } from "./decision.ts";
 import { changeMigration, problemOfMoving, startMigration } from "./migrations.ts";
 import { shardForReplica } from "./placement.ts";
@@ -23,9 +23,7 @@ import {
   applyAct,
   hasLostData,
   highestEpoch,
-  intersectRanges,
   minInSyncOf,
-  subtractRanges,
 } from "./state.ts";
 
 /** An id for the shard that a node begins with, from a text that begins with the node's id. The same on every node. */

@@ -2,7 +2,8 @@
 import { SLOT_COUNT } from "../../codec/slot.ts";
 import type { NodeId, NodeRecord, ShardId, ShardRecord, SlotRange } from "../../contracts/topology.ts";
 import { divideSlots } from "../slot-ranges.ts";
-import { EMPTY_STATE, type TopologyState, intersectRanges } from "./state.ts";
+import { intersectRanges } from "../slot-ranges.ts";
+import { EMPTY_STATE, type TopologyState } from "./state.ts";
 
 /** A node, with the slots that it begins with. */
 export interface FoundingNode {

@@ -9,9 +9,9 @@
  * of the source may lack what the target has, and another one of the target the other way round.
  */
 import type { MigrationRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
-import { canonicalRanges } from "../slot-ranges.ts";
+import { canonicalRanges, intersectRanges, subtractRanges } from "../slot-ranges.ts";
 import { STALE, type TopologyDecision, problemOfSlots, records, rejection } from "./decision.ts";
-import { type TopologyState, intersectRanges, subtractRanges } from "./state.ts";
+import type { TopologyState } from "./state.ts";
 
 /** Tasks that there may be at once. Each is in every map. */
 const MAX_MIGRATIONS = 1000;

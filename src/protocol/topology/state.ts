@@ -20,7 +20,7 @@ import type {
   SlotRange,
   Tombstone,
 } from "../../contracts/topology.ts";
-import { canonicalRanges } from "../slot-ranges.ts";
+import { canonicalRanges, subtractRanges, intersectRanges } from "../slot-ranges.ts";
 import { JsonTexts } from "./json-texts.ts";
 import { type TopologyAct, type TopologyRecord, describeRecord } from "./records.ts";
 
@@ -368,37 +368,6 @@ function without<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key): ReadonlyMa
   const copy = new Map(map);
   copy.delete(key);
   return copy;
-}
-
-/** What of `ranges` lies in `others`. Both canonical. */
-export function intersectRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
-  const common: SlotRange[] = [];
-  for (const { first, last } of ranges) {
-    for (const other of others) {
-      const from = Math.max(first, other.first);
-      const to = Math.min(last, other.last);
-      if (from <= to) common.push({ first: from, last: to });
-    }
-  }
-  return common;
-}
-
-/** What of `ranges` does not lie in `others`. */
-export function subtractRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
-  let rest = ranges;
-  for (const other of others) {
-    const left: SlotRange[] = [];
-    for (const range of rest) {
-      const isApart = other.last < range.first || other.first > range.last;
-      if (isApart) left.push(range);
-      else {
-        if (range.first < other.first) left.push({ first: range.first, last: other.first - 1 });
-        if (range.last > other.last) left.push({ first: other.last + 1, last: range.last });
-      }
-    }
-    rest = left;
-  }
-  return rest;
 }
 
 /**
