@@ -18,13 +18,7 @@ import { STALE, type TopologyDecision, problemOfSlots, records, rejection } from
 import { changeMigration, problemOfMoving, startMigration } from "./migrations.ts";
 import { shardForReplica } from "./placement.ts";
 import type { TopologyRecord } from "./records.ts";
-import {
-  type TopologyState,
-  applyAct,
-  hasLostData,
-  highestEpoch,
-  minInSyncOf,
-} from "./state.ts";
+import { type TopologyState, applyAct, hasLostData, highestEpoch, minInSyncOf } from "./state.ts";
 
 /** An id for the shard that a node begins with, from a text that begins with the node's id. The same on every node. */
 export type ShardIdOf = (text: string) => ShardId;

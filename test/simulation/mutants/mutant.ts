@@ -21,7 +21,8 @@ export interface Mutant {
     | "sole"
     | "meeting"
     | "replication"
-    | "failover";
+    | "failover"
+    | "migration";
   /** It must be found within so many seeds, counted from 1. */
   readonly withinSeeds: number;
 }

@@ -7,6 +7,7 @@
 
 import type { Mutant } from "./mutant.ts";
 import { FAILOVER_MUTANTS } from "./failover-mutants.ts";
+import { MIGRATION_MUTANTS } from "./migration-mutants.ts";
 import { REPLICATION_MUTANTS } from "./replication-mutants.ts";
 
 const MACHINE = "src/protocol/raft/machine.ts";
@@ -586,5 +587,6 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 100,
   },
   ...FAILOVER_MUTANTS,
+  ...MIGRATION_MUTANTS,
   ...REPLICATION_MUTANTS,
 ];
