@@ -10,6 +10,8 @@ import type { ShardRecord, SlotRange } from "../../src/contracts/topology.ts";
 import { SimNodes, hostOf } from "../support/sim-nodes.ts";
 
 const encoder = new TextEncoder();
+/** Nothing here is timed: a machine that is busy takes longer. */
+const LIMIT_MS = 300_000;
 
 /** Two shards, `a` with the lower half of the slots, each with so many replicas. */
 class TwoShards {
@@ -108,6 +110,16 @@ class TwoShards {
     return begun.id;
   }
 
+  /** Waits until the source's primary says that a task is in a phase. */
+  async reaches(id: string, phase: MigrationStatus["phase"]): Promise<void> {
+    await this.nodes.until(`phase ${phase}`, () => this.task(id, this.at(this.a.primary))?.phase === phase);
+  }
+
+  /** Lets all that waits for the rate go. */
+  async unlimited(): Promise<void> {
+    for (const at of this.up) await this.nodes.run(at, "CONFIG SET migration-bytes-per-second 0");
+  }
+
   task(id: string, at = 0): MigrationStatus | undefined {
     return this.migrations(at).tasks.find((each) => each.id === id);
   }
@@ -160,27 +172,203 @@ function keysOf(count: number): readonly { readonly key: string; readonly slot: 
   return keys;
 }
 
+/** A few keys a second: there is time to look. */
+const SLOW: Config = { plugins: { migrator: { bytesPerSecond: "100b" } } };
+const KEYS = keysOf(60);
 const LOWER: readonly SlotRange[] = [{ first: 0, last: 8191 }];
 
 describe("a migration", () => {
-  test("moves what there is, with expiry, and leaves nothing behind", async () => {
-    for (const replicas of [0, 1]) {
-      const shards = await TwoShards.of(replicas);
-      const keys = keysOf(300);
-      for (const { key } of keys) expect(await shards.run(shards.a, `SET ${key} ${key}`)).toBe("OK");
-      await shards.run(shards.a, `PEXPIREAT ${keys[0]?.key} 99999999999999`);
-      const id = await shards.start(LOWER);
-      const task = await shards.ended(id);
-      expect([task.phase, task.cause]).toEqual(["completed", "the target has committed everything"]);
-      expect([shards.a.slots, shards.b.slots]).toEqual([[], [{ first: 0, last: 16_383 }]]);
-      for (const { key, slot } of keys.slice(0, 20)) {
-        expect(await shards.run(shards.b, `GET ${key}`)).toBe(key);
-        expect(await shards.run(shards.a, `GET ${key}`)).toStartWith(`MOVED ${slot} `);
+  test(
+    "moves what there is, with expiry, and leaves nothing behind",
+    async () => {
+      for (const replicas of [0, 1]) {
+        const shards = await TwoShards.of(replicas);
+        const keys = keysOf(300);
+        for (const { key } of keys) expect(await shards.run(shards.a, `SET ${key} ${key}`)).toBe("OK");
+        await shards.run(shards.a, `PEXPIREAT ${keys[0]?.key} 99999999999999`);
+        const id = await shards.start(LOWER);
+        const task = await shards.ended(id);
+        expect([task.phase, task.cause]).toEqual(["completed", "the target has committed everything"]);
+        expect([shards.a.slots, shards.b.slots]).toEqual([[], [{ first: 0, last: 16_383 }]]);
+        for (const { key, slot } of keys.slice(0, 20)) {
+          expect(await shards.run(shards.b, `GET ${key}`)).toBe(key);
+          expect(await shards.run(shards.a, `GET ${key}`)).toStartWith(`MOVED ${slot} `);
+        }
+        expect(await shards.run(shards.b, `PEXPIRETIME ${keys[0]?.key}`)).toBe("99999999999999");
+        expect(await shards.run(shards.b, "DBSIZE")).toBe("300");
+        await shards.expectClean();
+        expect(await shards.run(shards.a, "DBSIZE")).toBe("0");
       }
-      expect(await shards.run(shards.b, `PEXPIRETIME ${keys[0]?.key}`)).toBe("99999999999999");
-      expect(await shards.run(shards.b, "DBSIZE")).toBe("300");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "takes along what clients write meanwhile, whatever it is",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      const keys = KEYS;
+      const model = new Map<string, string>();
+      for (const { key } of keys) {
+        await shards.run(shards.a, `SET ${key} 1`);
+        model.set(key, "1");
+      }
+      const id = await shards.start(LOWER);
+      await shards.reaches(id, "streaming");
+      for (const [at, { key }] of keys.entries()) {
+        if (shards.task(id, shards.at(shards.a.primary))?.phase !== "streaming") break;
+        if (at % 4 === 0) model.set(key, String(Number(await shards.run(shards.a, `INCR ${key}`))));
+        else if (at % 4 === 1) {
+          await shards.run(shards.a, `DEL ${key}`);
+          model.delete(key);
+        } else if (at % 4 === 2) {
+          await shards.run(shards.a, `APPEND ${key} x`);
+          model.set(key, `${model.get(key)}x`);
+        } else {
+          await shards.run(shards.a, `SET new:${key} y`);
+          const bytes = encoder.encode(`new:${key}`);
+          if (keySlot(bytes, 0, bytes.length) < 8192) model.set(`new:${key}`, "y");
+        }
+      }
+      await shards.unlimited();
+      expect((await shards.ended(id)).phase).toBe("completed");
+      for (const [key, value] of model) expect(await shards.run(shards.b, `GET ${key}`)).toBe(value);
+      expect(await shards.run(shards.b, "DBSIZE")).toBe(String(model.size));
       await shards.expectClean();
-      expect(await shards.run(shards.a, "DBSIZE")).toBe("0");
-    }
-  }, 60_000);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "brings values that are longer than a message",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const [{ key } = { key: "" }] = keysOf(1);
+      await shards.run(shards.a, `SETRANGE ${key} 3000000 end`);
+      expect((await shards.ended(await shards.start(LOWER))).phase).toBe("completed");
+      expect(await shards.run(shards.b, `STRLEN ${key}`)).toBe("3000003");
+      expect(await shards.run(shards.b, `GETRANGE ${key} 3000000 -1`)).toBe("end");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is seen by nobody while it goes on, on either side of the target, and leaves nothing there when it is given up",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+      await shards.run(shards.b, "SET other 1");
+      const id = await shards.start(LOWER);
+      const [target, replica] = [shards.at(shards.b.primary), shards.at(shards.b.replicas[0] ?? "")];
+      const holds = (at: number): boolean => KEYS.some(({ slot }) => shards.keyspace(at).slotSize(slot) > 0);
+      await shards.nodes.until("keys to come", () => holds(target) && holds(replica));
+      for (const at of [target, replica]) {
+        expect(await shards.nodes.run(at, "DBSIZE")).toBe("1");
+        expect(await shards.nodes.run(at, "KEYS *")).toBe("[other]");
+        expect(await shards.nodes.run(at, "SCAN 0 COUNT 1000")).toBe("[0 [other]]");
+        expect(await shards.nodes.run(at, "RANDOMKEY")).toBe("other");
+      }
+      expect(await shards.run(shards.b, `GET ${keysOf(1)[0]?.key}`)).toStartWith("MOVED ");
+      await shards.nodes.simulation.settle("the end", shards.migrations(0).cancel(id, "a test"), 20_000);
+      const task = await shards.ended(id);
+      expect([task.phase, task.cause]).toEqual(["aborted", "a test"]);
+      await shards.expectClean();
+      expect(await shards.run(shards.a, "DBSIZE")).toBe("60");
+      expect(await shards.run(shards.b, "DBSIZE")).toBe("1");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "waits while it is paused, and goes on",
+    async () => {
+      const shards = await TwoShards.of(0, SLOW);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+      const id = await shards.start(LOWER);
+      await shards.reaches(id, "streaming");
+      const { simulation } = shards.nodes;
+      await simulation.settle("a pause", shards.migrations(0).pause(id, "a test"), 20_000);
+      await shards.reaches(id, "waiting");
+      await shards.unlimited();
+      await simulation.runFor(5000);
+      expect(shards.task(id)?.endedAtMs).toBeUndefined();
+      expect(shards.task(id, shards.at(shards.a.primary))?.waitingFor).toBe("it is paused");
+      await simulation.settle("its end", shards.migrations(0).resume(id, "a test"), 20_000);
+      expect((await shards.ended(id)).phase).toBe("completed");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is told of keys that are all removed at once, and only of those that move",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+      await shards.run(shards.b, "SET other 1");
+      const id = await shards.start(LOWER);
+      await shards.nodes.until("keys to come", () =>
+        KEYS.some(({ slot }) => shards.keyspace(shards.at(shards.b.primary)).slotSize(slot) > 0),
+      );
+      // At the target it removes what is the target's, and nothing that is on its way.
+      expect(await shards.run(shards.b, "FLUSHALL")).toBe("OK");
+      expect(KEYS.some(({ slot }) => shards.keyspace(shards.at(shards.b.primary)).slotSize(slot) > 0)).toBe(true);
+      await shards.run(shards.b, "SET other 2");
+      expect(await shards.run(shards.a, "FLUSHALL")).toBe("OK");
+      await shards.unlimited();
+      expect((await shards.ended(id)).phase).toBe("completed");
+      expect(await shards.run(shards.b, "KEYS *")).toBe("[other]");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "ends where the target has no memory for it, and says so",
+    async () => {
+      const shards = await TwoShards.of(0);
+      for (const { key } of keysOf(200)) await shards.run(shards.a, `SET ${key} ${"x".repeat(1000)}`);
+      await shards.run(shards.b, "CONFIG SET maxmemory 100000");
+      const task = await shards.ended(await shards.start(LOWER));
+      expect([task.phase, task.cause]).toEqual([
+        "aborted",
+        "the target cannot take it: its memory (maxmemory 100000) has run out",
+      ]);
+      await shards.expectClean();
+      expect(await shards.run(shards.a, "DBSIZE")).toBe("200");
+    },
+    LIMIT_MS,
+  );
+
+  for (const [what, victim] of [
+    ["the source's primary", "a"],
+    ["the target's primary", "b"],
+  ] as const) {
+    test(
+      `goes on under whoever is promoted when ${what} dies`,
+      async () => {
+        const shards = await TwoShards.of(1, SLOW);
+        for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+        const id = await shards.start(LOWER);
+        await shards.nodes.until("keys to come", () =>
+          KEYS.some(({ slot }) => shards.keyspace(shards.at(shards.b.primary)).slotSize(slot) > 0),
+        );
+        const at = shards.at(shards[victim].primary);
+        const before = shards[victim].primary;
+        shards.nodes.simulation.crash(hostOf(at), "power");
+        await shards.nodes.until("another primary", () => shards[victim].primary !== before);
+        await shards.unlimited();
+        await shards.nodes.until("the task to end", () =>
+          shards.up.every((each) => shards.task(id, each)?.endedAtMs !== undefined),
+        );
+        expect(shards.task(id, shards.up[0])?.phase).toBe("completed");
+        shards.nodes.simulation.restart(hostOf(at));
+        await shards.nodes.up(4);
+        for (const { key } of KEYS) expect(await shards.run(shards.b, `GET ${key}`)).toBe("1");
+        await shards.expectClean();
+      },
+      LIMIT_MS,
+    );
+  }
 });
