@@ -31,7 +31,7 @@ import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { checkSettings } from "../src/consensus/raft-settings.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
-import { infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
+import { ToldMembers, infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
 import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
@@ -642,7 +642,7 @@ export default definePlugin({
         raft_fetches: catchUp.fetches,
       },
     }));
-
+    const told = new ToldMembers();
     const consensus: RaftConsensus = {
       get machine() {
         return machine();
@@ -653,7 +653,7 @@ export default definePlugin({
         formBy(plan_);
       },
       get status() {
-        return statusOf(machine(), { group, peer, isOut, forming: formation?.waitingFor ?? "", refusal });
+        return statusOf(machine(), { group, peer, isOut, forming: formation?.waitingFor ?? "", refusal }, told);
       },
       get leadership() {
         return leadership;

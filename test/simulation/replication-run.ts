@@ -23,7 +23,7 @@ import {
   LogsAreBounded,
   PositionsGoForward,
   ReplicasRemoveNothing,
-  checkLeases,
+  checkLease,
   describeMember,
   lookAt,
   newestMapOf,
@@ -186,7 +186,9 @@ export async function runReplication(
   simulation.check("what shards promise", () => {
     if (broken !== undefined) throw broken;
   });
-  if (hasFailover) simulation.check("at most one primary of a shard has a lease", () => checkLeases(world));
+  if (hasFailover) {
+    simulation.checkHosts("at most one primary of a shard has a lease", (host) => checkLease(world, host));
+  }
   simulation.explain(() => lookAt(world.views)?.members.map(describeMember).join("\n"));
 
   // --- who acts ---

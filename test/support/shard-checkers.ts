@@ -304,17 +304,26 @@ export function describeMember({ view, replication, keyspace, shard }: MemberLoo
   return `${view.name} ${view.node.facts.id.slice(0, 4)} ${role} of ${shard?.id.slice(0, 4) ?? "-"} v${shard?.version ?? 0} at ${formatPosition(position)}, committed ${committed}, gate ${replyGate.committed} of ${replyGate.last} (${replyGate.waitingCount} wait), ${keyspace.size} keys, in sync ${shard?.inSync.map((id) => id.slice(0, 4)).join(",") ?? ""} eligible ${shard?.eligible.map((id) => id.slice(0, 4)).join(",") ?? ""}; ${followers.join("; ")} ${waitingFor ?? ""}`;
 }
 
-/** Two primaries of a shard that both have a lease at this moment, each by its own clock and its own map, are a violation. */
-export function checkLeases({ views, simulation }: ClusterWorld): void {
-  const holders = new Map<string, string>();
-  for (const { name, node, topology } of views) {
-    const { leaseState, leaseEndsAtMs } = node.service(failoverService) ?? { leaseState: "none", leaseEndsAtMs: 0 };
-    const shard = topology.selfShard;
-    if (leaseState !== "held" || shard?.primary !== node.facts.id) continue;
-    const nowMs = simulation.host(name).clock.localUs(simulation.scheduler.nowUs) / 1000;
-    if (nowMs >= leaseEndsAtMs) continue;
-    const other = holders.get(shard.id);
-    if (other !== undefined) throw new Violation(`one primary of a shard has a lease: ${other} and ${name} have`);
-    holders.set(shard.id, name);
+/**
+ * Two primaries of a shard that both have a lease at this moment, each by its own clock and its own map, are a violation. A lease begins, and a map changes, in an
+ * event of the node's own: looked at is the node whose event it was, beside all others.
+ */
+export function checkLease(world: ClusterWorld, host: string): void {
+  const view = world.running.get(host);
+  const shard = view === undefined ? undefined : leasedShard(world, view);
+  if (view === undefined || shard === undefined) return;
+  for (const other of world.views) {
+    if (other === view || leasedShard(world, other) !== shard) continue;
+    throw new Violation(`one primary of a shard has a lease: ${other.name} and ${view.name} have`);
   }
+}
+
+/** The shard that a node has a lease for. */
+function leasedShard({ simulation }: ClusterWorld, { name, node, topology }: NodeView): string | undefined {
+  const { leaseState, leaseEndsAtMs } = node.service(failoverService) ?? { leaseState: "none", leaseEndsAtMs: 0 };
+  if (leaseState !== "held") return undefined;
+  const shard = topology.selfShard;
+  if (shard?.primary !== node.facts.id) return undefined;
+  const nowMs = simulation.host(name).clock.localUs(simulation.scheduler.nowUs) / 1000;
+  return nowMs < leaseEndsAtMs ? shard.id : undefined;
 }
