@@ -300,8 +300,9 @@ export default definePlugin({
       isClearing = true;
       clock.after(LEFTOVER_PAUSE_MS, () => {
         isClearing = false;
-        guarded(() => leftovers.step(ledShard(topology.map) !== undefined));
-        if (leftovers.hasWork && ledShard(topology.map) !== undefined) clearLeftovers();
+        if (ledShard(topology.map) === undefined) return;
+        guarded(() => leftovers.step());
+        if (leftovers.hasWork) clearLeftovers();
       });
     };
 
@@ -361,10 +362,7 @@ export default definePlugin({
         // A fence may last as long as there is no majority: who has no lease must not let clients wait for that.
         if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
         leftovers.tidy();
-        if (leftovers.hasWork) {
-          if (ledShard(topology.map) === undefined) leftovers.step(false);
-          else clearLeftovers();
-        }
+        if (leftovers.hasWork) clearLeftovers();
       });
     });
     context.on(hooks.stop, () => {

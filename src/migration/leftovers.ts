@@ -55,7 +55,8 @@ export class Leftovers {
     if (previous !== undefined) {
       const before = [...slotsOf(previous, shard), ...importedSlots(previous, shard)];
       for (const slot of before) {
-        if (owned.has(slot) || importing.has(slot) || this.#keyspace.slotSize(slot) === 0) continue;
+        // At a replica keys may come that its primary wrote before: its log is behind its map.
+        if (owned.has(slot) || importing.has(slot) || (isLeading && this.#keyspace.slotSize(slot) === 0)) continue;
         // Slots that were taken and given to nobody keep their keys, as in Redis: whoever repairs a cluster looks for them there.
         const isTaken = map.shardOfSlot[slot] !== -1;
         if (isTaken) this.#slots.add(slot);
@@ -108,12 +109,12 @@ export class Leftovers {
     }
   }
 
-  /** Removes some keys, if this node is the one to do that; forgets slots that are empty. */
-  step(isLeading: boolean): void {
+  /** Removes some keys, and forgets slots that are empty. The shard's primary does; what it writes to its log empties the slots of the others. */
+  step(): void {
     let left = STEP_KEYS;
     for (const slot of this.#slots) {
       const size = this.#keyspace.slotSize(slot);
-      if (size > 0 && isLeading && left > 0) left -= size - this.#writer.drop(slot, left);
+      if (size > 0 && left > 0) left -= size - this.#writer.drop(slot, left);
       if (this.#keyspace.slotSize(slot) === 0) {
         this.#slots.delete(slot);
         this.#keyspace.setHidden(slot, false);

@@ -21,6 +21,7 @@ import {
   HeirsAreWhole,
   KeysAreInTheirShard,
   LogsAreBounded,
+  type MemberLook,
   PositionsGoForward,
   ReplicasRemoveNothing,
   checkLease,
@@ -337,9 +338,12 @@ export async function runReplication(
   function nothingIsHidden(): boolean {
     const seen = lookAt(world.views);
     const isMoving = seen?.newest.migrations.length !== 0;
-    return (
-      isMoving || seen.members.every(({ keyspace, shard }) => lost.has(shard?.id ?? "") || keyspace.hiddenCount === 0)
-    );
+    // Replicas go on hiding what is their shard's no more, and empty.
+    const holdsNothing = ({ keyspace, replication, shard }: MemberLook): boolean =>
+      lost.has(shard?.id ?? "") ||
+      (replication.role === "primary" && keyspace.hiddenCount === 0) ||
+      slots.every((slot) => !keyspace.isHidden(slot) || keyspace.slotSize(slot) === 0);
+    return isMoving || seen.members.every(holdsNothing);
   }
 
   function addClients(): readonly SimHost[] {

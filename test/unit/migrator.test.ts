@@ -141,7 +141,11 @@ class TwoShards {
         keyspace.slotSize(slot) > 0 && !isOwn(slot) ? `${slot}` : "",
       ).filter((text) => text !== "");
     };
-    const isClean = (at: number): boolean => holds(at).length === 0 && this.keyspace(at).hiddenCount === 0;
+    const isClean = (at: number): boolean => {
+      // Replicas go on hiding what is their shard's no more, and empty.
+      const role = this.nodes.node(at).service(replicationService)?.role;
+      return holds(at).length === 0 && (role === "replica" || this.keyspace(at).hiddenCount === 0);
+    };
     await this.nodes.until("leftovers to be gone", () => this.up.every(isClean));
     await this.level();
     for (const at of this.up) {
