@@ -12,7 +12,8 @@
  * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
  * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
- * 7. Else MOVED, with the address that the owner announces.
+ * 7. Its own primary's, which is handing the shard over to this node: held, until it is known who leads.
+ * 8. Else MOVED, with the address that the owner announces.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.
@@ -22,6 +23,7 @@ import type { Client } from "../src/client.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { Verdict } from "../src/contracts/commands.ts";
+import { failoverService } from "../src/contracts/failover.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { type ClusterMap, topologyService } from "../src/contracts/topology.ts";
@@ -106,11 +108,11 @@ export default definePlugin({
   name: "hash-slot-router",
   summary: "Sends clients to the node that owns a key's slot.",
   requires: { topology: topologyService },
-  uses: { replication: replicationService },
+  uses: { replication: replicationService, failover: failoverService },
   provides: { router: routerService },
   setup(context) {
     const { topology } = context.requires;
-    const { replication } = context.uses;
+    const { replication, failover } = context.uses;
     const { clock } = context.world;
     // One that was taken out may not have been sent the map that says so: its own has it as it was.
     const routesOf = (map: ClusterMap): Routes =>
@@ -152,6 +154,10 @@ export default definePlugin({
       heldCount += 1;
       return Verdict.held;
     };
+
+    /** Its own primary has given the shard to this node. What is only queued (MULTI) waits for nothing. */
+    const isHeld = ({ client, isNested }: Call, action: number): boolean =>
+      action === routes.followed && failover?.isHeir === true && !isNested && client.intercept === undefined;
 
     const refuse = (call: Call, slot: number, action: number): Verdict => {
       if (action === UNASSIGNED) {
@@ -201,6 +207,10 @@ export default definePlugin({
           replication?.position !== undefined
         )
           return undefined;
+        if (isHeld(call, action)) {
+          failover?.holdForHeir(call.client);
+          return Verdict.held;
+        }
         return refuse(call, slot, action);
       },
       { order: "pre" },

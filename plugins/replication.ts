@@ -9,6 +9,7 @@
  *   the gate (`src/reply-gate.ts`) until the in-sync set has what they depend on. Writes are refused (`NOREPLICAS`) while that set is below its minimum, and held
  *   while the log is full of what an in-sync member lacks.
  * - A replica follows the log, or is filled by slot streams when that does not reach back to where it is (`replica.ts`).
+ * - A replica of a shard that nobody leads any more refuses reads of what may not be committed (CLUSTERDOWN), and closes the connections whose replies wait for that.
  * - One that led the shard and does not any more closes the connections of clients whose last writes nobody knows of: they were logged, and may be lost.
  *
  * A command that was logged is never answered with an error that says it was not.
@@ -17,6 +18,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
+import type { Call } from "../src/call.ts";
 import { decodeReplication, encodeReplication, type ReplicationMessage } from "../src/codec/replication-codec.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { CommandBits } from "../src/command-table.ts";
@@ -25,7 +27,13 @@ import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { type Effect, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type ReplicaHealth, replicationService, type Replication } from "../src/contracts/replication.ts";
-import { type ClusterMap, type ShardRecord, type SlotRange, topologyService } from "../src/contracts/topology.ts";
+import {
+  type ClusterMap,
+  type NodeId,
+  type ShardRecord,
+  type SlotRange,
+  topologyService,
+} from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { canonicalRanges } from "../src/protocol/slot-ranges.ts";
@@ -103,9 +111,15 @@ export default definePlugin({
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
+    /**
+     * Of members that know sooner than this node that it leads. Nothing is committed without those in sync, and one that is refused would say its hello again only
+     * after a while.
+     */
+    const early = new Map<NodeId, Extract<ReplicationMessage, { type: "hello" }>>();
     // No number of an earlier start's, of which frames may still be on their way.
     let session = world.random.below(2 ** 31);
     let hooksOfPrimary: readonly (() => void)[] = [];
+    let unhookStranded: (() => void) | undefined;
 
     // --- applying, at a replica ---
 
@@ -296,6 +310,12 @@ export default definePlugin({
       } else {
         replyGate.setCommitted(Number.POSITIVE_INFINITY);
       }
+      guardStranded();
+      for (const [from, hello] of early) {
+        if (hello.shard === shard?.id && hello.epoch > shard.primaryEpoch) continue;
+        early.delete(from);
+        if (hello.shard === shard?.id) primary?.hello(from, hello);
+      }
     };
     context.on(hooks.mapChanged, ({ map }) => switchTo(map));
 
@@ -309,7 +329,14 @@ export default definePlugin({
       }
       switch (message.type) {
         case "hello":
-          if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
+          // The former primary is in no set: it comes when the first writes are through, which would wait for it else.
+          if (
+            message.shard === assigned.shard?.id &&
+            message.epoch > assigned.shard.primaryEpoch &&
+            nodeId !== assigned.shard.primary
+          ) {
+            early.set(nodeId, message);
+          } else if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
           else
             send(nodeId, {
               type: "refused",
@@ -339,6 +366,7 @@ export default definePlugin({
       context.every(TICK_MS, () => {
         primary?.tick();
         replica?.tick();
+        guardStranded();
       });
     });
     context.on(hooks.stop, () => {
@@ -346,6 +374,25 @@ export default definePlugin({
       stopReplica();
       replyGate.break("the node stops");
     });
+
+    /** Nothing that a stranded replica would wait for ever to tell is read. */
+    const refuseStranded = (call: Call): Verdict | undefined => {
+      const { bits } = call.command;
+      if (!call.hasKey && (bits & CommandBits.readonly) === 0) return undefined;
+      if (replyGate.mayLeave(call.hasKey ? replyGate.positionOf(call.key.slot) : replyGate.positionOfAll))
+        return undefined;
+      call.reply.error(
+        "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed",
+      );
+      return Verdict.rejected;
+    };
+    const guardStranded = (): void => {
+      const isStranded = replica?.isStranded === true;
+      if (isStranded === (unhookStranded !== undefined)) return;
+      unhookStranded?.();
+      unhookStranded = isStranded ? context.on(hooks.commandBefore, refuseStranded) : undefined;
+      if (isStranded) events.warn("this replica has followed nobody for long", { reason: replica?.refusal ?? "" });
+    };
 
     /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */
     const within = async (
@@ -405,6 +452,9 @@ export default definePlugin({
         if (!hold.isHolding) hold.hold();
         leading.flush();
         return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
+      },
+      letKeysGo(areFree) {
+        if (primary?.isHandingOver === true) hold.letKeysGo(areFree);
       },
       resume() {
         if (primary === undefined) return;

@@ -150,12 +150,15 @@ async function handOver(
   await Bun.sleep(LEAD_MS);
   const clientMs = load.takeLongestMs();
   await asked.run("CLUSTER", "FAILOVER");
+  // Nobody looks meanwhile: questions to six nodes and their answers take as long as what is measured.
+  await Bun.sleep(LEAD_MS);
+  const outageMs = load.takeLongestMs();
   await until("the replica to lead", PROBE_MS, async () =>
     (await asked.run("INFO", "replication")).includes("role:master") ? true : undefined,
   );
   asked.close();
   await shards.whole();
-  return { outageMs: load.takeLongestMs(), clientMs };
+  return { outageMs, clientMs };
 }
 
 function groups(figures: readonly Figures[]): readonly (readonly [string, readonly Figures[]])[] {
@@ -189,7 +192,7 @@ function section(figures: readonly Figures[]): Section {
     rows,
     notes: [
       "No writes: from the signal until the shard's replica takes one. Client: until a write is acknowledged that ioredis was given at the same moment.",
-      "Planned: the longest that any command took, and beside it the longest in the second before.",
+      "Planned: the longest that any command took within a second, and beside it the longest in the second before.",
       "A stopped primary keeps its connections, and ioredis waits for its answers: a client waits until it goes on.",
       "In brackets: cluster-node-timeout. 50 writers, a pause of 20 ms after each write; keys whose acknowledged value was gone count as lost.",
     ],

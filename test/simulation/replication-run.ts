@@ -36,6 +36,7 @@ import { SimRandom } from "../support/sim-random.ts";
 import type { SimHost } from "../support/sim-world.ts";
 import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
 import { BulkClient } from "./bulk-client.ts";
+import { JOURNAL_KEYS, JournalLoad, drawJournals } from "./journal-load.ts";
 import { KeysClient, type KeysObject } from "./keys-client.ts";
 
 export interface ReplicationRunOptions {
@@ -85,6 +86,10 @@ export interface ReplicationRunResult {
   readonly migrations: number;
   readonly completed: number;
   readonly aborted: number;
+  /** Writes that a primary alone acknowledged, and that were lost with it. */
+  readonly lostWrites: number;
+  /** Reads that a replica may have answered. */
+  readonly replicaReads: number;
   readonly faults: string;
 }
 
@@ -156,9 +161,9 @@ export async function runReplication(
   // --- what looks on ---
 
   const bulkKeys = isBulky ? Array.from({ length: 8 }, (_, at) => `bulk:${at}`) : [];
-  const slots = [...new Set([...OBJECTS.flatMap(({ keys }) => keys), ...bulkKeys].map(slotOf))].toSorted(
-    (a, b) => a - b,
-  );
+  const slots = [
+    ...new Set([...OBJECTS.flatMap(({ keys }) => keys), ...bulkKeys, ...JOURNAL_KEYS].map(slotOf)),
+  ].toSorted((a, b) => a - b);
   const equal = new EqualAtEqualPositions(slots);
   const checkers = [
     equal,
@@ -202,6 +207,8 @@ export async function runReplication(
     clients: () => clientHosts,
   });
   const mover = new SlotMover(world, random.fork("mover"), slots);
+  const plan = drawJournals(random.fork("journals"));
+  const journals = new JournalLoad();
   const clientCount = drawn.pick([2, 4, 6]);
   const pauseMs = drawn.pick([15, 40]);
   const injector = new FaultInjector(simulation, swarm, {
@@ -214,6 +221,7 @@ export async function runReplication(
 
   await simulation.runUntil("the cluster to be founded", () => isWhole(world.views, nodes), LIVENESS_MS);
   if (!isFoundByNumber) await simulation.settle("replicas", addReplicas(world, shards), LIVENESS_MS);
+  if (plan?.setting === "primary") await simulation.settle("the setting", setAcks(world), LIVENESS_MS);
   // In some runs the first fill, too, happens under faults.
   if (drawn.chance(0.7)) await simulation.runUntil("replicas in sync", areShardsWhole, LIVENESS_MS);
   operator.start({
@@ -236,8 +244,12 @@ export async function runReplication(
   await simulation.runUntil("the operator to be done", () => operator.isIdle, LIVENESS_MS);
   await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
   const lost = new Set(operator.lostShards().map(({ id }) => id));
-  for (const client of [...clients, ...bulkClients]) client.stop();
-  await simulation.runUntil("clients to be done", () => clients.every(({ isDone }) => isDone), LIVENESS_MS);
+  for (const client of [...clients, ...bulkClients, journals]) client.stop();
+  await simulation.runUntil(
+    "clients to be done",
+    () => clients.every(({ isDone }) => isDone) && journals.isDone,
+    LIVENESS_MS,
+  );
   await simulation.runUntil(
     "one leader, and every node admitted with the same map",
     () => isWhole(world.views, nodes),
@@ -257,13 +269,12 @@ export async function runReplication(
   const reader = clients[0];
   if (reader !== undefined) {
     for (const object of OBJECTS) {
-      const shard = newestMapOf(world.views)?.shards.find(({ slots: owned }) =>
-        owned.some(({ first, last }) => slotOf(object.keys[0]) >= first && slotOf(object.keys[0]) <= last),
-      );
-      if (shard === undefined || lost.has(shard.id)) continue;
+      if (shardOf(object.keys[0]) === undefined) continue;
       await simulation.settle(`key ${object.name} to be read`, reader.read(object), LIVENESS_MS);
     }
   }
+  const readAll = journals.readAll((key) => shardOf(key) === undefined);
+  await simulation.settle("journals to be read", readAll, LIVENESS_MS);
   await simulation.runUntil("all replicas level", () => problemOf(lost) === undefined, LIVENESS_MS);
   look();
   const isSpread = (): boolean => {
@@ -299,7 +310,13 @@ export async function runReplication(
   const report = checkHistory(history.operations(), keysModel);
   if (report.verdict !== "linearizable")
     throw simulation.error(`The clients' history is wrong. ${formatReport(report)}`);
-  const sum = (of: (client: KeysClient) => number): number => clients.reduce((total, client) => total + of(client), 0);
+  try {
+    journals.check(shardOf);
+  } catch (thrown) {
+    throw simulation.error(thrown instanceof Error ? thrown.message : String(thrown));
+  }
+  const sum = (of: (client: KeysClient["counts"]) => number): number =>
+    clients.reduce((total, { counts }) => total + of(counts), 0);
   return {
     traceHash: simulation.traceHash,
     virtualMs: simulation.nowMs,
@@ -317,6 +334,8 @@ export async function runReplication(
     aborted: changesLike(/^migration .* aborted/),
     lost: lost.size,
     compared: equal.compared,
+    lostWrites: journals.lost,
+    replicaReads: journals.reads,
     faults: injector.summary(),
   };
 
@@ -350,7 +369,16 @@ export async function runReplication(
     const addresses = world.members.map(({ host, port }) => `${host}:${port}`);
     for (let at = 1; at <= clientCount; at += 1) {
       const host = simulation.addHost(`10.0.1.${at}`, async (own) => {
-        const client = new KeysClient({ name: `c${at}`, world: own, addresses, objects: OBJECTS, history, pauseMs });
+        const client = new KeysClient({
+          name: `c${at}`,
+          world: own,
+          addresses,
+          objects: OBJECTS,
+          history,
+          pauseMs,
+          // All that has one order waits for all in sync.
+          greeting: plan?.setting === "primary" ? JournalLoad.inSyncGreeting : [],
+        });
         clients.push(client);
         await client.run();
       });
@@ -364,7 +392,20 @@ export async function runReplication(
       });
       clientHosts.push(host);
     }
+    for (const [at, client] of (plan?.clients ?? []).entries()) {
+      const name = `j${at + 1}`;
+      clientHosts.push(simulation.addHost(`10.0.1.${101 + at}`, (own) => journals.run(own, name, addresses, client)));
+    }
     return clientHosts;
+  }
+
+  /** The shard that a key is in; `undefined` if that has lost everything. */
+  function shardOf(key: string): string | undefined {
+    const slot = slotOf(key);
+    const shard = newestMapOf(world.views)?.shards.find(({ slots: owned }) =>
+      owned.some(({ first, last }) => slot >= first && slot <= last),
+    );
+    return shard === undefined || lost.has(shard.id) ? undefined : shard.id;
   }
 
   function problemOf(besides: ReadonlySet<string>): string | undefined {
@@ -398,6 +439,15 @@ async function addReplica(world: ClusterWorld, { host }: ListedNode, at: number)
       const request = { type: "add-replica", shard: shard.id, shardVersion: shard.version, node } as const;
       if ((await view.topology.request(request, "a replica")).type === "done") return;
     }
+    await new Promise<void>((resolve) => void world.simulation.after(50, "operator", resolve));
+  }
+}
+
+/** Has replies wait for the primary alone. */
+async function setAcks(world: ClusterWorld): Promise<void> {
+  for (;;) {
+    const request = { type: "change-setting", name: "acks", value: "primary" } as const;
+    if ((await world.ready[0]?.topology.request(request, "acks"))?.type === "done") return;
     await new Promise<void>((resolve) => void world.simulation.after(50, "operator", resolve));
   }
 }

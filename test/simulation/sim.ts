@@ -145,15 +145,15 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
       faults,
       traceHash,
     } = result;
-    const { promoted, killed, cutOff, planned, moved, lost, compared } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${killed} killed, ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${faults}`;
+    const { promoted, killed, cutOff, planned, moved, lost, compared, lostWrites, replicaReads } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${killed} killed, ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${lostWrites} writes lost that a primary alone had, ${replicaReads} reads anywhere; ${faults}`;
     return { told, traceHash, events };
   },
   async failover(seed) {
     const result = await runReplication(seed, { sink, hasFailover: true });
     const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
-    const { primaries, cutOff, planned, lost, faults } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${primaries} changes of primaries, ${cutOff} cut off, ${planned} asked for, ${lost} shards lost; ${faults}`;
+    const { primaries, cutOff, planned, lost, faults, lostWrites, replicaReads } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${primaries} changes of primaries, ${cutOff} cut off, ${planned} asked for, ${lost} shards lost; ${lostWrites} writes lost that a primary alone had, ${replicaReads} reads anywhere; ${faults}`;
     return { told, traceHash, events };
   },
   async migration(seed) {

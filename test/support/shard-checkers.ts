@@ -142,14 +142,20 @@ export class PositionsGoForward {
   }
 }
 
-/** What a primary takes for committed, and lets replies leave by, is held by every member that may be the next primary: those in the sets of the newest map. */
+/**
+ * What a primary takes for committed, and lets replies leave by, is held by every member that may be the next primary: those in the sets of the newest map. So is what a
+ * replica takes for committed, and lets reads leave by.
+ */
 export class CommittedIsHeld {
   look({ newest, members }: ShardsLook): void {
     for (const member of members) {
       const { view, replication, shard } = member;
-      if (shard === undefined || replication.role !== "primary" || shard.replicas.length === 0) continue;
+      const { role, position: own } = replication;
+      if (shard === undefined || role === "none" || shard.replicas.length === 0) continue;
+      // It is being filled: nobody reads from it.
+      if (role === "replica" && own === undefined) continue;
       const { committed: gate, last } = view.node.replyGate;
-      const { epoch } = replication.position ?? { epoch: 0 };
+      const { epoch } = own ?? { epoch: 0 };
       // An open gate: all that there is.
       const sequence = Math.max(replication.committed, gate === Number.POSITIVE_INFINITY ? last : gate);
       for (const id of this.#heirs(newest, shard)) {
@@ -173,7 +179,8 @@ export class CommittedIsHeld {
     const agreed = newest.shards.find(({ id }) => id === own.id);
     // By a map in which another leads, the members' logs are another's.
     if (agreed?.primary !== own.primary || agreed.primaryEpoch !== own.primaryEpoch) return new Set();
-    return new Set([...agreed.inSync, ...agreed.eligible]);
+    // Its primary is none of them: it has what it wrote; and one that has restarted without it is replaced by them.
+    return new Set([...agreed.inSync, ...agreed.eligible].filter((id) => id !== agreed.primary));
   }
 }
 

@@ -206,12 +206,12 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "gives-what-is-not-committed",
     breaks: "A member that does not lead gives others committed entries and no others.",
-    file: MACHINE,
+    file: "src/protocol/raft/fetching.ts",
     find: ".filter((entry) => entry.index <= log.commitIndex)",
     replace: "",
     run: "raft",
-    seed: 101,
-    withinSeeds: 400,
+    seed: 724,
+    withinSeeds: 2000,
   },
   {
     name: "only-voters-stand",

@@ -9,7 +9,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return position <= this.#committed && this.isLeased();",
     replace: "return this.isLeased();",
     run: "replication",
-    seed: 6,
+    seed: 11,
     withinSeeds: 60,
   },
   {
@@ -30,7 +30,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace:
       "if (call.hasKey) position = (command.bits & CommandBits.write) === 0 ? 0 : this.#gate.positionOf(call.key.slot);",
     run: "replication",
-    seed: 6,
+    seed: 27,
     withinSeeds: 60,
   },
   {
@@ -70,7 +70,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "    return sequence < end;",
     replace: "    return sequence < end || sequence <= this.last;",
     run: "replication",
-    seed: 15,
+    seed: 18,
     withinSeeds: 60,
   },
   {
@@ -130,7 +130,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "for (const { waiter } of broken) waiter.broken(reason);",
     replace: "for (const { position, waiter } of broken) waiter.released(reason === '' ? 0 : position);",
     run: "replication",
-    seed: 11,
+    seed: 126,
     withinSeeds: 60,
   },
   {
@@ -160,5 +160,24 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     run: "replication",
     seed: 8,
     withinSeeds: 30,
+  },
+  {
+    name: "takes-no-connections-word-for-what-it-waits-for",
+    breaks: "A connection that waits for all in sync does so whatever the cluster's setting is.",
+    file: "src/dispatcher.ts",
+    find: '(client.acks ?? this.#gate.acks) === "primary"',
+    replace: 'this.#gate.acks === "primary"',
+    run: "replication",
+    seed: 6,
+    withinSeeds: 30,
+  },
+  {
+    name: "replica-takes-for-committed-what-it-has",
+    breaks: "A replica's reads wait until it knows from its primary that what they tell of is committed (SAFETY 8).",
+    file: "src/replication/replica.ts",
+    find: "const known = Math.min(committed, log.last);",
+    replace: "const known = Math.max(committed, log.last);",
+    run: "replication",
+    withinSeeds: 20,
   },
 ];
