@@ -9,6 +9,8 @@ import {
 import { type ClusterMap, topologyService } from "../../src/contracts/topology.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
 import { formatSlotRange } from "../../src/protocol/slot-ranges.ts";
+import { EMPTY_STATE, type TopologyState } from "../../src/protocol/topology/state.ts";
+import { encodeMapFile } from "../../src/protocol/topology/topology-json.ts";
 
 export const PROGRESS: MigrationProgress = {
   slotsDone: 3,
@@ -81,6 +83,16 @@ export class FakeMigrations {
   }
 }
 
+/** The state that a map is the image of. */
+function stateOf({ clusterId, version, nodes, shards, migrations }: ClusterMap): TopologyState {
+  const byId = <Record extends { readonly id: string }>(all: readonly Record[]): ReadonlyMap<string, Record> =>
+    new Map(all.map((each) => [each.id, each]));
+  return {
+    ...EMPTY_STATE,
+    ...{ clusterId, version, nodes: byId(nodes), shards: byId(shards), migrations: byId(migrations) },
+  };
+}
+
 /** A provider of `topology` with a map that changes only when a test says so, as its first node sees it. */
 export class FixedTopology {
   map: ClusterMap;
@@ -108,14 +120,14 @@ export class FixedTopology {
               );
             },
             node: (id) => fixed.map.nodes.find((each) => each.id === id),
-            request: () => Promise.resolve({ type: "refused", reason: "nothing changes here" }),
+            request: () => Promise.resolve({ type: "refused" as const, reason: "nothing changes here" }),
             isMember: true,
             beginAlone: () => Promise.resolve(undefined),
             moveTo: () => Promise.resolve(undefined),
             introduction: self,
             history: [],
             waitingFor: undefined,
-            exportState: () => "{}\n",
+            exportState: () => encodeMapFile(stateOf(fixed.map)),
           },
         };
       },
