@@ -2,6 +2,7 @@
  * Has moves done and watches them: so many at once, until each has ended. They are tasks of the cluster: it goes on with those that are started whatever becomes of
  * this process.
  */
+import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { ClusterMap } from "../contracts/topology.ts";
 import { StartError, messageOf } from "../errors.ts";
@@ -111,11 +112,17 @@ export class Follower {
       if (problem !== undefined) return { problem };
       try {
         const told = await this.#access.ask(
-          ...["CLUSTER", "MOVE", target, "SLOTSRANGE"],
+          "CLUSTER",
+          "MOVE",
+          target,
+          "SLOTSRANGE",
           ...slots.flatMap(({ first, last }) => [String(first), String(last)]),
-          ...["MAPVERSION", String(present.version), "CAUSE", this.#options.cause],
+          "MAPVERSION",
+          String(present.version),
+          "CAUSE",
+          this.#options.cause,
         );
-        const [id] = Array.isArray(told) ? told : [];
+        const [id] = (Array.isArray(told) ? told : []) as readonly ReplyValue[];
         if (!(id instanceof Uint8Array)) return { problem: "the node gave no answer that makes sense" };
         return { id: new TextDecoder().decode(id) };
       } catch (thrown) {

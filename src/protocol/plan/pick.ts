@@ -98,16 +98,9 @@ function largestWindow({ runs, amount }: Choice, most: number): (SlotRange & { r
   return best;
 }
 
-function windowOf(
-  { isTargets }: Choice,
-  run: SlotRange,
-  first: number,
-  last: number,
-  sum: number,
-  bytes: number,
-): Window {
+function windowOf(choice: Choice, run: SlotRange, first: number, last: number, sum: number, bytes: number): Window {
   const isHole = first > run.first && last < run.last;
-  const isApart = !isTargets(first - 1) && !isTargets(last + 1);
+  const isApart = !choice.isTargets(first - 1) && !choice.isTargets(last + 1);
   const cost = bytes * (1 + (isHole ? HOLE_COST : 0) + (isApart ? APART_COST : 0));
   return { first, last, sum, cost, holes: (isHole ? 2 : 0) + (isApart ? 1 : 0) };
 }

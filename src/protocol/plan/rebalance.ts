@@ -285,7 +285,8 @@ class Planner {
         if (target === undefined) continue;
         const before = this.#beyond(source) + this.#beyond(target);
         let best: { readonly slot: number; readonly after: number } | undefined;
-        for (let slot = 0; slot < SLOT_COUNT && before > 0; slot += 1) {
+        if (before === 0) continue;
+        for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
           if (this.#owner[slot] !== source.index || this.#isMoving[slot] === 1) continue;
           const amount = this.#amount[slot] ?? 0;
           const after =
