@@ -220,7 +220,11 @@ class Planner {
       if (pair === undefined) return hasMoved;
       const { source, target } = pair;
       tried.add(`${source.index} ${target.index}`);
-      hasMoved = this.#give(source, target, Math.min(-lacks(source), lacks(target))) || hasMoved;
+      // A little more than it lacks, rather than a small rest that goes elsewhere.
+      const surplus = -lacks(source);
+      const lack = lacks(target);
+      const room = (target.most - target.has - lack) / 2;
+      hasMoved = this.#give(source, target, surplus <= lack + room ? surplus : Math.min(surplus, lack)) || hasMoved;
     }
   }
 
@@ -347,7 +351,7 @@ class Planner {
       bytes: sum(({ bytes }) => bytes),
       before: this.#evenness(this.#before),
       after: this.#evenness(this.#owner),
-      warnings: [...this.#copyWarnings(moves), ...this.#unevenWarnings()],
+      warnings: [...this.#measureWarnings(), ...this.#copyWarnings(moves), ...this.#unevenWarnings()],
     };
     return { id: planId(content), ...content };
   }
@@ -401,6 +405,15 @@ class Planner {
       }),
     );
     return { shares, worst };
+  }
+
+  #measureWarnings(): readonly string[] {
+    if (this.#total > 0 || this.#kind === "drain") return [];
+    return [
+      this.#by === "load"
+        ? "nothing is known of any load: there were no commands in the last minute, or too few to be seen"
+        : "there are no keys yet: nothing can be uneven but the slots",
+    ];
   }
 
   #copyWarnings(moves: readonly PlannedMove[]): readonly string[] {
