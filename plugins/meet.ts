@@ -30,7 +30,7 @@ import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type SealRecord, type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
-import { formatAddress, isEveryAddress } from "../src/net-address.ts";
+import { formatAddress, isEveryAddress, isHost } from "../src/net-address.ts";
 import { readNodeCard } from "../src/node-card.ts";
 import { SYNTAX_ERROR } from "../src/replies.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -397,7 +397,7 @@ export default definePlugin({
         call.reply.error(`ERR Invalid TCP base port specified: ${call.text(3).slice(0, 128)}`);
       else if (Number.isNaN(busPort))
         call.reply.error(`ERR Invalid TCP bus port specified: ${call.text(4).slice(0, 128)}`);
-      else if (!isPort(port) || !isPort(busPort) || !/^[A-Za-z0-9._:-]{1,253}$/.test(host)) {
+      else if (!isPort(port) || !isPort(busPort) || !isHost(host)) {
         call.reply.error(`ERR Invalid node address specified: ${host.slice(0, 128)}:${call.text(3).slice(0, 128)}`);
       } else if ([bus.address.host, topology.introduction.host].some(isEveryAddress)) {
         call.reply.error(

@@ -29,7 +29,7 @@ import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { Proposals } from "../src/consensus/proposals.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
-import { checkTimes } from "../src/consensus/raft-times.ts";
+import { checkSettings } from "../src/consensus/raft-settings.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
@@ -46,6 +46,7 @@ import {
   consensusService,
 } from "../src/contracts/consensus.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { entryBytes } from "../src/protocol/raft/log.ts";
 import {
   type DurableState,
   type Entry,
@@ -132,7 +133,7 @@ export default definePlugin({
     const { core, hooks, node, settings, world } = context;
     const { bus } = context.requires;
     const { clock, disk, log, random } = world;
-    checkTimes(settings);
+    checkSettings(settings);
     const hex = (bytes: number): string => Buffer.from(random.bytes(bytes)).toString("hex");
     const hasDisk = core.dataDir !== undefined;
 
@@ -208,10 +209,9 @@ export default definePlugin({
       );
     };
     const applyEntries = (entries: readonly Entry[]): void => {
-      for (const { index, data } of entries) {
-        if (data === undefined) continue;
-        bytesSinceSnapshot += data.length;
-        settle(index, attached().apply(index, data));
+      for (const entry of entries) {
+        bytesSinceSnapshot += entryBytes(entry);
+        if (entry.data !== undefined) settle(entry.index, attached().apply(entry.index, entry.data));
       }
       if (bytesSinceSnapshot > settings.snapshotBytes) takeSnapshot();
     };
@@ -254,6 +254,8 @@ export default definePlugin({
           random,
           heartbeatTicks: ticks(settings.heartbeatMs),
           electionTicks: ticks(settings.electionMs),
+          // A short log is kept short: what stays behind a snapshot takes no more than what is cut off at a time.
+          trailingBytes: Math.min(RAFT_DEFAULTS.trailingBytes, settings.snapshotBytes),
         },
         storage,
         {
@@ -261,7 +263,7 @@ export default definePlugin({
           send: (to, message) => {
             const address = addressOf(to);
             // What would wait behind all that is out of date when it arrives. It is sent anew; heartbeats, which ask for it, go on.
-            const isBulk = message.type === "snapshot" || ("entries" in message && message.entries.length > 0);
+            const isBulk = "bytes" in message || ("entries" in message && message.entries.length > 0);
             if (address === undefined || (isBulk && bus.queuedBytes(address) > MAX_BACKLOG_BYTES)) return;
             sendTo(address, { type: "raft", group, from: peer, to, message });
           },
@@ -322,7 +324,7 @@ export default definePlugin({
 
     /** Asks to be taken in by the group that is there. */
     const askToJoin = (): void =>
-      formation?.tellOthers({ type: "join", group, member: ownMember(), card: attached().self().card, hops: 0 });
+      formation?.tellFew({ type: "join", group, member: ownMember(), card: attached().self().card, hops: 0 });
     const abandon = async (): Promise<void> => {
       const stopped = driver?.stop();
       driver = undefined;
@@ -402,7 +404,7 @@ export default definePlugin({
             return;
           }
           driver.input({ type: "message", from: frame.from, message: frame.message });
-          if (frame.message.type === "fetch-response") catchUp.answered(frame.from);
+          if (frame.message.type.startsWith("fetch-")) catchUp.answered(frame.from);
           break;
         case "who":
           if (hasRead) formation?.asked(from, frame.standing, clock.monotonicMs());

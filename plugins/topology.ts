@@ -305,10 +305,12 @@ export default definePlugin({
 
     // --- life ---
 
+    let isLeaving = false;
     let isRegistering = false;
     /** Has this start of the node admitted. */
     const register = async (): Promise<void> => {
-      if (isRegistering || isAdmitted() || map.version === 0) return;
+      // A node that is being reset is out of the map already, and does not want to come back.
+      if (isRegistering || isLeaving || isAdmitted() || map.version === 0) return;
       isRegistering = true;
       const outcome = await ask({ type: "register-node", node: introduction() }, "it has started");
       isRegistering = false;
@@ -346,7 +348,6 @@ export default definePlugin({
       else void register();
     });
 
-    let isLeaving = false;
     /** One way out of the cluster at a time: each notes where the node belongs, and then goes there. */
     const leaving = async (way: () => Promise<string | undefined>): Promise<string | undefined> => {
       if (isLeaving) return "this node is leaving its cluster already";
@@ -506,6 +507,13 @@ function startOf(nodes: readonly ConfiguredNode[] | undefined, node: NodeFacts, 
   if (replicaOf !== undefined && (join === undefined || bootstrapExpect !== undefined || core.witness)) {
     const what = core.witness ? "a witness holds no data" : "those that found one (--bootstrap-expect) take --replicas";
     refuse(`Flag --replica-of ${replicaOf} is for a node that joins a cluster by --join; ${what}.`);
+  }
+  for (const name of ["announceHost", "announceBusHost"] as const) {
+    const told = core[name]?.split(",").find(isEveryAddress);
+    if (told === undefined) continue;
+    refuse(
+      `Setting "${name}" names every address (${told}), to which nobody can connect: it must be where this node is reached.`,
+    );
   }
   const hosts = [core.announceBusHost ?? core.announceHost ?? core.host, core.announceHost ?? core.host];
   const nowhere = hosts.map((each) => each.split(",")[0] ?? "").find(isEveryAddress);

@@ -1,6 +1,6 @@
 /** Raft's messages, entries and configurations as bytes: the same form between nodes and on disk. */
 import { isSane } from "../protocol/raft/sanity.ts";
-import type { Configuration, Entry, Member, Message } from "../protocol/raft/types.ts";
+import type { Configuration, Entry, Member, Message, SnapshotPart } from "../protocol/raft/types.ts";
 import type { ByteReader } from "./byte-reader.ts";
 import type { ByteWriter } from "./byte-writer.ts";
 
@@ -19,6 +19,7 @@ const TYPES = [
   "read-response",
   "fetch",
   "fetch-response",
+  "fetch-snapshot",
 ] as const satisfies readonly Message["type"][];
 
 const MAX_PORT = 65_535;
@@ -147,15 +148,38 @@ export function writeMessage(writer: ByteWriter, message: Message): void {
     case "fetch":
       writer.number(message.index);
       writer.number(message.indexTerm);
+      writer.flag(message.part !== undefined);
+      if (message.part !== undefined) writePart(writer, message.part);
       break;
     case "fetch-response":
       writer.number(message.previousIndex);
       writer.number(message.previousTerm);
       writeEntries(writer, message.entries);
       break;
+    case "fetch-snapshot":
+      writer.number(message.snapshotIndex);
+      writer.number(message.snapshotTerm);
+      writer.flag(message.configuration !== undefined);
+      if (message.configuration !== undefined) writeConfiguration(writer, message.configuration);
+      writer.number(message.totalBytes);
+      writer.text(message.digest);
+      writer.number(message.offset);
+      writer.bytes(message.bytes);
+      break;
     default:
       message satisfies never;
   }
+}
+
+function writePart(writer: ByteWriter, part: SnapshotPart): void {
+  writer.number(part.index);
+  writer.number(part.term);
+  writer.text(part.digest);
+  writer.number(part.offset);
+}
+
+function readPart(reader: ByteReader): SnapshotPart {
+  return { index: reader.number(), term: reader.number(), digest: reader.text(), offset: reader.number() };
 }
 
 /** Reads one message. @returns `undefined` if it is none, or one that no member ever says; what follows it is not looked at. */
@@ -223,13 +247,31 @@ function readBody(reader: ByteReader, type: Message["type"], term: number): Mess
     case "read-response":
       return { type, term, id: reader.number(), index: reader.number() };
     case "fetch":
-      return { type, term, index: reader.number(), indexTerm: reader.number() };
+      return {
+        type,
+        term,
+        index: reader.number(),
+        indexTerm: reader.number(),
+        part: reader.flag() ? readPart(reader) : undefined,
+      };
     case "fetch-response": {
       const previousIndex = reader.number();
       const previousTerm = reader.number();
       const entries = reader.list(() => readEntry(reader));
       return { type, term, previousIndex, previousTerm, entries };
     }
+    case "fetch-snapshot":
+      return {
+        type,
+        term,
+        snapshotIndex: reader.number(),
+        snapshotTerm: reader.number(),
+        configuration: reader.flag() ? readConfiguration(reader) : undefined,
+        totalBytes: reader.number(),
+        digest: reader.text(),
+        offset: reader.number(),
+        bytes: reader.bytes(),
+      };
     default:
       return type satisfies never;
   }

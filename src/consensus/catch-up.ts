@@ -1,6 +1,6 @@
 /**
  * Catching up with the log from members that need not lead: for a node that its leader does not reach, or that does not reach its leader, while others have
- * more than it. Whoever notices that says from whom more can be had; the machine asks, and takes what is committed.
+ * more than it. Whoever notices that says from whom more can be had; the machine asks, and takes what is committed: entries, or a snapshot, piece by piece.
  */
 import type { Raft } from "../protocol/raft/machine.ts";
 import type { Input, PeerId } from "../protocol/raft/types.ts";
@@ -25,7 +25,7 @@ export class CatchUp {
   readonly #driver: () => Driver | undefined;
   /** Who was asked last, and has not answered. */
   #asked: PeerId | undefined;
-  #fetchedBefore = 0;
+  #progressBefore = 0;
   /** Until then nobody else is asked. */
   #freeAtMs = 0;
 
@@ -49,7 +49,8 @@ export class CatchUp {
     if (from !== this.#asked) return;
     this.#asked = undefined;
     this.#freeAtMs = this.#clock.monotonicMs() + PAUSE_MS;
-    if ((this.#driver()?.machine.fetchedEntries ?? 0) > this.#fetchedBefore) this.#ask(from);
+    const machine = this.#driver()?.machine;
+    if (machine !== undefined && machine.fetching.progress > this.#progressBefore) this.#ask(from);
   }
 
   #ask(from: PeerId): void {
@@ -58,7 +59,7 @@ export class CatchUp {
     this.fetches += 1;
     this.#asked = from;
     this.#freeAtMs = this.#clock.monotonicMs() + ANSWER_MS;
-    this.#fetchedBefore = driver.machine.fetchedEntries;
+    this.#progressBefore = driver.machine.fetching.progress;
     driver.input({ type: "fetch", from });
   }
 }

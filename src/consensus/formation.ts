@@ -2,7 +2,8 @@
  * The conversation of a node that belongs to no group, or to one that never came to life: who is there, is there a group? What follows from the answers is
  * decided in `founding.ts`.
  *
- * Whom it asks: the nodes of its list, or its seeds and whoever those name. Everybody answers, members of groups too, with all that there is to know of them.
+ * Whom it asks: the nodes of its list, or its seeds and whoever those name. Everybody answers, members of groups too, with all that there is to know of them. Who
+ * founds a group needs word of all; who only looks for one asks a few at a time, so that many who come at once do not ask each other without end.
  */
 import type { ConsensusFrame, Standing } from "../codec/consensus-codec.ts";
 import type { BusAddress, BusSender } from "../contracts/bus.ts";
@@ -31,6 +32,8 @@ const MAX_QUIET_MS = 10_000;
 const MAX_LEARNED = 1000;
 /** Addresses that are told at once. */
 const MAX_TOLD = 100;
+/** How many are asked in a round by a node that only looks for a group, or for its leader. */
+export const FEW = 5;
 
 /** Who this node is at the moment. */
 export interface FormationSelf {
@@ -76,6 +79,8 @@ export class Formation {
   readonly #reports = new Map<string, Report>();
   /** Where others say that somebody is. */
   readonly #learned = new Map<string, BusAddress>();
+  /** Where one of the few was asked, until all were. */
+  readonly #hadTheirTurn = new Set<string>();
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #pauseMs = ASK_MIN_MS;
   /** Foundings that did not come to be. */
@@ -148,23 +153,40 @@ export class Formation {
     }
   }
 
-  /** Asks everybody who they are. */
+  /** Asks who they are: everybody, if it would found a group. */
   ask(nowMs: number): void {
     this.#askedAtMs = nowMs;
     this.#pauseMs = Math.min(2 * this.#pauseMs, ASK_MAX_MS);
-    this.tellOthers({ type: "who", standing: this.#standing() });
+    const frame = { type: "who", standing: this.#standing() } as const;
+    if (this.#expectation.count === 0) this.tellFew(frame);
+    else for (const address of this.#others().values()) this.#events.send(address, frame);
   }
 
-  /** Sends to everybody else that this node knows of. */
-  tellOthers(frame: ConsensusFrame): void {
+  /** Sends to a few others that this node knows of: to all in turn, in an order that chance draws. */
+  tellFew(frame: ConsensusFrame): void {
+    const others = this.#others();
+    const rested = [...others].filter(([key]) => !this.#hadTheirTurn.has(key));
+    const isLast = rested.length <= FEW;
+    if (isLast) this.#hadTheirTurn.clear();
+    for (let sent = 0; sent < FEW && rested.length > 0; sent += 1) {
+      // Nothing is drawn where all are told.
+      const at = isLast ? 0 : Math.floor(this.#events.fraction() * rested.length);
+      for (const [key, address] of rested.splice(at, 1)) {
+        if (!isLast) this.#hadTheirTurn.add(key);
+        this.#events.send(address, frame);
+      }
+    }
+  }
+
+  /** Everybody else that this node knows of, by where they are. */
+  #others(): ReadonlyMap<string, BusAddress> {
     const { founder, members } = this.#self();
-    const told = new Set([formatAddress(founder.address)]);
+    const others = new Map<string, BusAddress>();
     for (const address of [...this.#targets, ...this.#learned.values(), ...members]) {
       const key = formatAddress(address);
-      if (told.has(key)) continue;
-      told.add(key);
-      this.#events.send(address, frame);
+      if (key !== formatAddress(founder.address) && !others.has(key)) others.set(key, address);
     }
+    return others;
   }
 
   /** Looks for a group at these addresses, too. */

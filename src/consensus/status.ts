@@ -73,6 +73,7 @@ export function infoOf(raft: Raft | undefined, isOut: boolean): Readonly<Record<
     raft_commit_index: raft?.log.commitIndex ?? 0,
     raft_log_bytes: raft?.log.bytes ?? 0,
     raft_snapshot_index: raft?.log.snapshot.index ?? 0,
-    raft_fetched_entries: raft?.fetchedEntries ?? 0,
+    raft_fetched_entries: raft?.fetching.entries ?? 0,
+    raft_fetched_snapshots: raft?.fetching.snapshots ?? 0,
   };
 }

@@ -271,6 +271,11 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       () => ["--raft-tick-ms", "200"],
       'Setting "plugins.raft.tickMs" is 200, but it must be at most heartbeatMs (100)',
     ],
+    [
+      "an even number of voters",
+      () => ["--raft-max-voters", "4"],
+      'Setting "plugins.raft.maxVoters" is 4, but it must be 1, 3 or 5: 4 voters can spare no more than 3 can',
+    ],
     ["--http-port", () => ["--http-port", "15500"], "Cannot use --http-port: nothing serves HTTP in this version"],
     [
       "an address off loopback without a password",

@@ -211,6 +211,24 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
       ["cluster", "meet", "not an address", "1"],
       ["cluster", "meet", "127.0.0.1\r\n", "1"],
       "cluster meet host/x 1",
+      // What looks like an address is none.
+      "cluster meet 999.1.1.1 7000",
+      "cluster meet 256.1.1.1 7000",
+      "cluster meet 1.2.3 7000",
+      "cluster meet 1.2.3.4.5 7000",
+      "cluster meet 01.2.3.4 7000",
+      "cluster meet 127.1 7000",
+      "cluster meet 2130706433 7000",
+      "cluster meet [::1] 7000",
+      "cluster meet 1::2::3 7000",
+      "cluster meet 1:2:3:4:5:6:7 7000",
+      "cluster meet 1:2:3:4:5:6:7:8:9 7000",
+      "cluster meet ::12345 7000",
+      "cluster meet ::1.2.3.999 7000",
+      "cluster meet 1.2.3.4::1 7000",
+      "cluster meet fe80::1%lo 7000",
+      "cluster meet : 7000",
+      "cluster meet ::: 7000",
     ]));
 
   test("MEET takes what may be an address, of whichever kind, and where its bus is", () =>
@@ -220,5 +238,9 @@ describe.skipIf(!needsRedisServer())("CLUSTER's changes, beside redis-server", (
       "cluster meet 127.0.0.1 55535",
       "cluster meet 127.0.0.1 65535 65535",
       "cluster MEET ::1 22003",
+      "cluster meet ::ffff:127.0.0.1 22003",
+      "cluster meet 1:2:3:4:5:6:7:8 22003",
+      "cluster meet 1:2:3:4:5:6:127.0.0.1 22003",
+      "cluster meet 1:2:3:4:5:6:7:: 22003",
     ]));
 });

@@ -80,7 +80,7 @@ describe("raft-codec", () => {
     const reader = new ByteReader(Uint8Array.of(1, 1, 3));
     readEntry(reader);
     expect(reader.isBad).toBe(true);
-    expect(readMessage(new ByteReader(Uint8Array.of(13, 1, 0, 0, 0, 0, 0, 0)))).toBeUndefined();
+    expect(readMessage(new ByteReader(Uint8Array.of(14, 1, 0, 0, 0, 0, 0, 0)))).toBeUndefined();
   });
 
   test("types keep their numbers on the wire", () => {
@@ -102,6 +102,7 @@ describe("raft-codec", () => {
       ["read-response", 10],
       ["fetch", 11],
       ["fetch-response", 12],
+      ["fetch-snapshot", 13],
     ]);
   });
 });

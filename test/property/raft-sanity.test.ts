@@ -7,6 +7,7 @@ import * as fc from "fast-check";
 import { ByteReader } from "../../src/codec/byte-reader.ts";
 import { ByteWriter } from "../../src/codec/byte-writer.ts";
 import { readMessage, writeMessage } from "../../src/codec/raft-codec.ts";
+import { snapshotDigest } from "../../src/codec/snapshot-digest.ts";
 import { Raft } from "../../src/protocol/raft/machine.ts";
 import { MAX_SNAPSHOT_BYTES, NUMBER_LIMIT, isSane } from "../../src/protocol/raft/sanity.ts";
 import {
@@ -71,6 +72,29 @@ const append: fc.Arbitrary<Extract<Message, { readonly type: "append" }>> = fc
     }),
   );
 
+const digest = fc.constantFrom("0", "a").map((digit) => digit.repeat(64));
+const part = fc.option(fc.record({ index: number, term: number, digest, offset: number }), { nil: undefined });
+/** Whole, and what its digest says; or of something that never becomes whole, or not that. */
+const piece: fc.Arbitrary<Extract<Message, { readonly type: "fetch-snapshot" }>> = fc
+  .record({
+    type: fc.constant("fetch-snapshot"),
+    term,
+    snapshotIndex: number,
+    snapshotTerm: number,
+    configuration,
+    totalBytes: number,
+    digest,
+    offset: fc.nat(4),
+    bytes,
+    isWhole: fc.boolean(),
+  })
+  .map(({ isWhole, ...each }) => {
+    const { snapshotIndex: index, snapshotTerm: at, configuration: members, bytes: data } = each;
+    if (!isWhole) return Object.assign(each, { configuration: each.offset === 0 ? members : undefined });
+    const right = snapshotDigest({ index, term: at, configuration: members, data });
+    return Object.assign(each, { offset: 0, totalBytes: data.length, digest: right });
+  });
+
 const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({
     type: fc.constant("vote-request"),
@@ -116,7 +140,9 @@ const message: fc.Arbitrary<Message> = fc.oneof(
   fc.record({ type: fc.constant("timeout-now"), term }),
   fc.record({ type: fc.constant("read-request"), term, id: number }),
   fc.record({ type: fc.constant("read-response"), term, id: number, index: number }),
-  fc.record({ type: fc.constant("fetch"), term, index: number, indexTerm: number }),
+  fc.record({ type: fc.constant("fetch"), term, index: number, indexTerm: number, part }),
+  piece,
+  piece,
   append.map(({ term: said, previousIndex, previousTerm, entries }) => ({
     type: "fetch-response" as const,
     term: said,
@@ -255,6 +281,19 @@ describe("isSane", () => {
     offset: 4,
     bytes: new Uint8Array(6),
   };
+  const sanePiece: Extract<Message, { type: "fetch-snapshot" }> = {
+    ...saneSnapshot,
+    type: "fetch-snapshot",
+    configuration: undefined,
+    digest: "0123456789abcdef".repeat(4),
+  };
+  const saneFetch: Extract<Message, { type: "fetch" }> = {
+    type: "fetch",
+    term: 3,
+    index: 9,
+    indexTerm: 3,
+    part: { index: 12, term: 9, digest: sanePiece.digest, offset: 4 },
+  };
   const withEntry = (at: number, change: Partial<Entry>): Message => ({
     ...saneAppend,
     entries: saneAppend.entries.map((each, index) => (index === at ? { ...each, ...change } : each)),
@@ -269,6 +308,10 @@ describe("isSane", () => {
       saneSnapshot,
       { ...saneSnapshot, totalBytes: 0, offset: 0, bytes: new Uint8Array(0) },
       { ...saneSnapshot, totalBytes: MAX_SNAPSHOT_BYTES },
+      sanePiece,
+      { ...sanePiece, configuration: { members }, offset: 0 },
+      saneFetch,
+      { ...saneFetch, part: undefined },
     ]) {
       expect(isSane(each)).toBe(true);
       expect(heard(each)).toEqual(each);
@@ -299,8 +342,8 @@ describe("isSane", () => {
       "a heartbeat of a round that nobody comes to",
       { type: "heartbeat", term: 3, commitIndex: 0, round: NUMBER_LIMIT },
     ],
-    ["a question after an entry of a term to come", { type: "fetch", term: 3, index: 9, indexTerm: 4 }],
-    ["a question after no index", { type: "fetch", term: 3, index: NUMBER_LIMIT, indexTerm: 3 }],
+    ["a question after an entry of a term to come", { ...saneFetch, indexTerm: 4 }],
+    ["a question after no index", { ...saneFetch, index: NUMBER_LIMIT }],
     [
       "an answer whose entries do not follow each other",
       { type: "fetch-response", term: 3, previousIndex: 3, previousTerm: 2, entries: saneAppend.entries },
@@ -310,6 +353,15 @@ describe("isSane", () => {
       { type: "fetch-response", term: 2, previousIndex: 4, previousTerm: 2, entries: saneAppend.entries },
     ],
     ["a piece that goes beyond its snapshot", { ...saneSnapshot, offset: 5 }],
+    ["a later piece that names members", { ...sanePiece, configuration: { members } }],
+    ["a first piece that names none", { ...sanePiece, offset: 0 }],
+    ["a piece with half a digest", { ...sanePiece, digest: sanePiece.digest.slice(32) }],
+    ["a piece that was asked for and is of nothing", { ...sanePiece, bytes: new Uint8Array(0) }],
+    ["a part with no digest", { ...saneFetch, part: { index: 12, term: 3, digest: "", offset: 4 } }],
+    [
+      "a part of no index",
+      { ...saneFetch, part: { index: NUMBER_LIMIT, term: 3, digest: sanePiece.digest, offset: 4 } },
+    ],
     ["a piece of nothing", { ...saneSnapshot, bytes: new Uint8Array(0) }],
     ["a snapshot that is too large to be gathered", { ...saneSnapshot, totalBytes: MAX_SNAPSHOT_BYTES + 1 }],
     ["a snapshot of a term to come", { ...saneSnapshot, snapshotTerm: 4 }],

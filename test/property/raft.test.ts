@@ -18,6 +18,7 @@ describe("Raft", () => {
     let snapshots = 0;
     let changes = 0;
     let fetched = 0;
+    let fetchedSnapshots = 0;
     const random = makeRandom("raft");
     const first = random.below(1_000_000_000);
     for (let seed = first; seed < first + 150; seed += 1) {
@@ -27,6 +28,7 @@ describe("Raft", () => {
         snapshots += result.snapshots;
         changes += result.changes;
         fetched += result.fetched;
+        fetchedSnapshots += result.fetchedSnapshots;
       } catch (thrown) {
         throw new Error(`seed ${seed}, ${STEPS} steps; ${random.repeat}`, { cause: thrown });
       }
@@ -36,6 +38,7 @@ describe("Raft", () => {
     expect(snapshots).toBeGreaterThan(20);
     expect(changes).toBeGreaterThan(50);
     expect(fetched).toBeGreaterThan(200);
+    expect(fetchedSnapshots).toBeGreaterThan(5);
   });
 
   test.each(KEPT)("seed %d, %d steps: %s", (seed, steps) => {

@@ -45,6 +45,8 @@ export interface ClusterRunResult {
   readonly mapVersion: number;
   readonly reads: number;
   readonly snapshots: number;
+  /** Those among them that came from members which were asked for them. */
+  readonly fetchedSnapshots: number;
   readonly faults: string;
 }
 
@@ -96,6 +98,7 @@ export async function runCluster(seed: number, options: Partial<ClusterRunOption
     mapVersion: maps.newestVersion,
     reads: asker.reads,
     snapshots: world.snapshots,
+    fetchedSnapshots: world.fetchedSnapshots,
     faults: injector.summary(),
   };
 }

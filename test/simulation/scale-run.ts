@@ -5,7 +5,8 @@
  * 2. Changes are asked for on any of the nodes, all the time from here on.
  * 3. The leader is killed, and comes back a little later, with its disk.
  * 4. A third of the learners is cut off from all others. The rest goes on; logs are cut into snapshots meanwhile.
- * 5. The cut heals: all are one cluster with one map again, and whoever asks for a change gets it.
+ * 5. The cut heals, but a few of them and the leader do not reach each other: they get a snapshot from others, and what followed it.
+ * 6. That heals, too: all are one cluster with one map again, and whoever asks for a change gets it.
  *
  * What a leader sends while nothing is asked is measured, and is in proportion to the number of nodes. `storm-run.ts` has the learners join in one moment.
  */
@@ -41,6 +42,8 @@ export interface ScaleRunResult {
   readonly done: number;
   readonly terms: number;
   readonly snapshots: number;
+  /** Those among them that came from members which were asked for them. */
+  readonly fetchedSnapshots: number;
   /** What the leader sends in a virtual second in which nobody asks for anything. */
   readonly idleBytesPerSecond: number;
 }
@@ -51,6 +54,10 @@ const CHANGES_MS = 1000;
 const KILLED_MS = 1500;
 const CUT_MS = 3000;
 const IDLE_MS = 1000;
+/** Small, so that those that were cut off get a snapshot. */
+const SNAPSHOT_BYTES = 4 * 1024;
+/** Learners that do not reach the leader for longer than others. More than are sent a snapshot by one member at once. */
+const LEADERLESS = 6;
 
 /**
  * Runs one seed.
@@ -59,7 +66,14 @@ const IDLE_MS = 1000;
  */
 export async function runScale(seed: number, options: Partial<ScaleRunOptions> = {}): Promise<ScaleRunResult> {
   const { voters, learners, askEveryMs, sink, tell } = { ...DEFAULTS, ...options };
-  const world = new ScaleWorld(seed, { voters, learners, joinEveryMs: JOIN_EVERY_MS, sink, tell });
+  const world = new ScaleWorld(seed, {
+    voters,
+    learners,
+    joinEveryMs: JOIN_EVERY_MS,
+    snapshotBytes: SNAPSHOT_BYTES,
+    sink,
+    tell,
+  });
   const { simulation, members, running, group, maps } = world;
   const random = new SimRandom(`scale ${seed}`);
 
@@ -107,9 +121,22 @@ export async function runScale(seed: number, options: Partial<ScaleRunOptions> =
   const doneBefore = done;
   await simulation.runFor(CUT_MS);
   if (done === doneBefore) throw simulation.error("Nothing was agreed on while a third of the learners was cut off");
-  cut.heal();
   isAsking = false;
-  const healedMs = await world.until("one cluster after the cut", () => world.isOne);
+  const leading = world.leader;
+  if (leading === undefined) throw simulation.error("Nobody leads while learners are cut off");
+  const leaderless = cutOff.slice(0, LEADERLESS);
+  const cuts = [simulation.cutOneWay([leading.name], leaderless), simulation.cutOneWay(leaderless, [leading.name])];
+  const { version } = leading.topology.map;
+  const fetchedBefore = group.fetchedSnapshots;
+  cut.heal();
+  const fetchedMs = await world.until("the map to be had from others than the leader", () =>
+    leaderless.every((host) => (running.get(host)?.topology.map.version ?? 0) >= version),
+  );
+  const fetched = group.fetchedSnapshots - fetchedBefore;
+  if (fetched < leaderless.length) throw simulation.error(`${fetched} learners got a snapshot from others`);
+  world.say(`${leaderless.length} learners had the map from others ${Math.round(fetchedMs)} ms after the cut`);
+  for (const each of cuts) each.heal();
+  const healedMs = fetchedMs + (await world.until("one cluster after the cut", () => world.isOne));
   world.say(`one cluster ${Math.round(healedMs)} ms after the cut of ${cutOff.length} learners`);
 
   // Whatever was still on its way is settled by its deadline.
@@ -141,6 +168,7 @@ export async function runScale(seed: number, options: Partial<ScaleRunOptions> =
     done,
     terms: group.terms,
     snapshots: group.snapshots,
+    fetchedSnapshots: group.fetchedSnapshots,
     idleBytesPerSecond,
   };
 }

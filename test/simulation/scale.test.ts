@@ -20,6 +20,8 @@ test(
     // Those that were cut off were sent what they had missed; logs were cut meanwhile.
     expect(result.snapshots).toBeGreaterThan(VOTERS + LEARNERS);
     expect(result.leaderlessMs).toBeLessThan(3000);
+    // Those whose leader did not reach them had it from others.
+    expect(result.fetchedSnapshots).toBeGreaterThanOrEqual(6);
     // What it costs to lead grows with the nodes, and not faster.
     expect(result.idleBytesPerSecond).toBeLessThan((VOTERS + LEARNERS) * IDLE_BYTES_PER_NODE);
   },

@@ -69,8 +69,21 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
   },
   async cluster(seed) {
     const result = await runCluster(seed, { nodes, askEveryMs, sink });
-    const { events, virtualMs, done, rejected, refused, unknown, reads, terms, snapshots, faults, traceHash } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${rejected} rejected, ${refused} refused, ${unknown} of unknown outcome, ${reads} reads, ${terms} terms, ${snapshots} snapshots; ${faults}`;
+    const {
+      events,
+      virtualMs,
+      done,
+      rejected,
+      refused,
+      unknown,
+      reads,
+      terms,
+      snapshots,
+      fetchedSnapshots,
+      faults,
+      traceHash,
+    } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${done} changes, ${rejected} rejected, ${refused} refused, ${unknown} of unknown outcome, ${reads} reads, ${terms} terms, ${snapshots} snapshots, ${fetchedSnapshots} of them asked for; ${faults}`;
     return { told, traceHash, events };
   },
   async scale(seed) {

@@ -23,6 +23,8 @@ export interface StormRunOptions {
 
 const DEFAULTS: StormRunOptions = { voters: 5, learners: 200, joinEveryMs: 0, sink: undefined, tell: undefined };
 
+const SNAPSHOT_BYTES = 64 * 1024;
+
 /** What a run came to. */
 export interface StormRunResult {
   readonly traceHash: string;
@@ -51,7 +53,7 @@ const IDLE_MS = 1000;
  */
 export async function runStorm(seed: number, options: Partial<StormRunOptions> = {}): Promise<StormRunResult> {
   const { voters, learners, ...rest } = { ...DEFAULTS, ...options };
-  const world = new ScaleWorld(seed, { voters, learners, ...rest });
+  const world = new ScaleWorld(seed, { voters, learners, snapshotBytes: SNAPSHOT_BYTES, ...rest });
   const { simulation } = world;
   const count = voters + learners;
   const hasLog = (): boolean => {

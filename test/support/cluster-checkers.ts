@@ -40,6 +40,7 @@ interface Seen {
   commitIndex: number;
   lastIndex: number;
   snapshotIndex: number;
+  fetchedSnapshots: number;
   looks: number;
 }
 
@@ -47,6 +48,8 @@ interface Seen {
 export class GroupChecker {
   /** Snapshots that were taken or installed. */
   snapshots = 0;
+  /** Those among them that came from members which were asked for them. */
+  fetchedSnapshots = 0;
   readonly #election = new ElectionSafety();
   readonly #committed = new CommittedEntries();
   readonly #matching = new LogMatching();
@@ -69,7 +72,8 @@ export class GroupChecker {
     nobodyContradicts(machine);
     let seen = this.#seen.get(id);
     if (seen === undefined) {
-      seen = { role: "", term: -1, commitIndex: log.snapshot.index, lastIndex: 0, snapshotIndex: 0, looks: 0 };
+      const commitIndex = log.snapshot.index;
+      seen = { role: "", term: -1, commitIndex, lastIndex: 0, snapshotIndex: 0, fetchedSnapshots: 0, looks: 0 };
       this.#seen.set(id, seen);
     }
     if (
@@ -118,6 +122,8 @@ export class GroupChecker {
     seen.commitIndex = log.commitIndex;
     seen.lastIndex = log.lastIndex;
     seen.snapshotIndex = log.snapshot.index;
+    this.fetchedSnapshots += machine.fetching.snapshots - seen.fetchedSnapshots;
+    seen.fetchedSnapshots = machine.fetching.snapshots;
   }
 
   stopped(machine: Raft): void {

@@ -138,6 +138,11 @@ export class ClusterWorld {
     return [...this.#groups.values()].reduce((sum, group) => sum + group.snapshots, 0);
   }
 
+  /** Those among them that came from members which were asked for them. */
+  get fetchedSnapshots(): number {
+    return [...this.#groups.values()].reduce((sum, group) => sum + group.fetchedSnapshots, 0);
+  }
+
   hasDisk(host: string): boolean {
     return this.#hasDisk.get(host) === true;
   }

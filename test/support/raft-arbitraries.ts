@@ -1,4 +1,5 @@
 /** Raft's words as fast-check draws them: every message, with the extremes that its fields may have. */
+import { Buffer } from "node:buffer";
 import * as fc from "fast-check";
 import type { ConsensusFrame } from "../../src/codec/consensus-codec.ts";
 import { MAX_SNAPSHOT_BYTES, NUMBER_LIMIT } from "../../src/protocol/raft/sanity.ts";
@@ -75,13 +76,16 @@ const append: fc.Arbitrary<Extract<Message, { readonly type: "append" }>> = fc
     return { type: "append", term: rest.at(-1) ?? 0, previousIndex, previousTerm: first, commitIndex, entries };
   });
 
+const digest = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString("hex"));
+const part = fc.option(fc.record({ index: number, term: number, digest, offset: number }), { nil: undefined });
+
 /** A piece that lies in its snapshot. */
-const snapshot: fc.Arbitrary<Message> = fc
+const snapshot: fc.Arbitrary<Extract<Message, { readonly type: "snapshot" }>> = fc
   .record({
     terms: fc.tuple(number, number),
     snapshotIndex: number,
     configuration: saneConfiguration,
-    offset: fc.nat(300),
+    offset: fc.oneof(fc.constant(0), fc.nat(300)),
     bytes: fc.uint8Array({ minLength: 1, maxLength: 100 }),
     rest: fc.oneof(fc.constant(0), fc.nat(MAX_SNAPSHOT_BYTES - 400)),
   })
@@ -136,9 +140,10 @@ export const messages: { readonly [Type in Message["type"]]: fc.Arbitrary<Messag
   "timeout-now": fc.record({ type: fc.constant("timeout-now"), term: number }),
   "read-request": fc.record({ type: fc.constant("read-request"), term: number, id: number }),
   "read-response": fc.record({ type: fc.constant("read-response"), term: number, id: number, index: number }),
-  fetch: fc.record({ terms: fc.tuple(number, number), index: number }).map(({ terms, index }) => ({
+  fetch: fc.record({ terms: fc.tuple(number, number), index: number, part }).map(({ terms, index, part: has }) => ({
     type: "fetch",
     index,
+    part: has,
     term: Math.max(...terms),
     indexTerm: Math.min(...terms),
   })),
@@ -150,6 +155,14 @@ export const messages: { readonly [Type in Message["type"]]: fc.Arbitrary<Messag
     previousTerm,
     entries,
   })),
+  // What a leader's piece says, with the digest; and the members in the first one alone.
+  "fetch-snapshot": fc.tuple(snapshot, digest).map(([piece, of]) =>
+    Object.assign(piece, {
+      type: "fetch-snapshot" as const,
+      configuration: piece.offset === 0 ? piece.configuration : undefined,
+      digest: of,
+    }),
+  ),
 };
 
 const address = fc.record({ host: text, port: number });

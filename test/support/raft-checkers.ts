@@ -179,6 +179,13 @@ export class CommittedEntries {
     // The members of its index, and not those of the log that it was made from.
     const at = Math.max(0, ...[...this.#configurations.keys()].filter((index) => index <= snapshot.index));
     const members = this.#configurations.get(at);
+    let seen = at === 0 ? snapshot.index : at;
+    while (seen < snapshot.index && this.#committed.has(seen + 1)) seen += 1;
+    if (seen < snapshot.index) {
+      // Whoever applied what follows had cut it off before anybody looked. What the first snapshot says that stands for it, all others have to say.
+      this.#configurations.set(snapshot.index, JSON.stringify(snapshot.configuration));
+      return;
+    }
     if (members !== undefined && members !== JSON.stringify(snapshot.configuration)) {
       fail(
         "a snapshot has the members of its index",

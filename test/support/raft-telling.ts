@@ -46,7 +46,8 @@ export function tellMessage(message: Message): string {
       return message.round === 0
         ? `the term is ${message.term}`
         : `term ${message.term}, to heartbeat ${message.round}`;
-    case "snapshot": {
+    case "snapshot":
+    case "fetch-snapshot": {
       const { snapshotIndex, snapshotTerm, offset, bytes, totalBytes } = message;
       return `term ${message.term}, snapshot at ${snapshotIndex} (term ${snapshotTerm}), bytes ${offset} to ${offset + bytes.length} of ${totalBytes}`;
     }
@@ -60,8 +61,11 @@ export function tellMessage(message: Message): string {
       return message.index === 0
         ? `term ${message.term}, read ${message.id} cannot be made`
         : `term ${message.term}, read ${message.id} at ${message.index}`;
-    case "fetch":
-      return `term ${message.term}, what is committed after ${message.index} (term ${message.indexTerm})?`;
+    case "fetch": {
+      const { part } = message;
+      const has = part === undefined ? "" : ` I have ${part.offset} bytes of the snapshot at ${part.index}`;
+      return `term ${message.term}, what is committed after ${message.index} (term ${message.indexTerm})?${has}`;
+    }
     case "fetch-response": {
       const after = `after ${message.previousIndex} (term ${message.previousTerm})`;
       if (message.entries.length === 0) return `term ${message.term}, nothing that I could give you ${after}`;

@@ -70,6 +70,8 @@ interface Weather {
   readonly read: number;
   /** Members that ask any other, whoever leads. */
   readonly fetch: number;
+  /** Pieces of leaders' snapshots that are lost: whoever needs one has it from members that it asks. */
+  readonly snapshotLoss: number;
   readonly compact: number;
   /** Members that stand for election for no reason. */
   readonly standing: number;
@@ -102,6 +104,8 @@ export interface RaftWorldResult {
   readonly reads: number;
   /** Entries that members got from others than their leader's word. */
   readonly fetched: number;
+  /** Snapshots that they did. */
+  readonly fetchedSnapshots: number;
   readonly crashes: number;
 }
 
@@ -112,6 +116,7 @@ export class RaftWorld {
   readonly #random: SimRandom;
   /** Of fetches alone: a seed without them runs as if there were none. */
   readonly #fetchRandom: SimRandom;
+  readonly #snapshotChunkBytes: number;
   readonly #weather: Weather;
   readonly #hosts = new Map<PeerId, Host>();
   #parcels: Parcel[] = [];
@@ -125,6 +130,7 @@ export class RaftWorld {
   #snapshots = 0;
   #crashes = 0;
   #fetched = 0;
+  #fetchedSnapshots = 0;
   readonly #election = new ElectionSafety();
   readonly #votes = new OneVoteATerm();
   readonly #matching = new LogMatching();
@@ -141,6 +147,7 @@ export class RaftWorld {
     this.#random = new SimRandom(`raft ${seed}`);
     const random = this.#random;
     this.#fetchRandom = new SimRandom(`raft fetches ${seed}`);
+    this.#snapshotChunkBytes = hasFetches ? this.#fetchRandom.pick([64, 500, 4000]) : OPTIONS.snapshotChunkBytes;
     // Swarm: each fault is off in many runs.
     const maybe = (chance: number, strengths: readonly [number, ...number[]]): number =>
       random.fraction() < chance ? random.pick(strengths) : 0;
@@ -155,7 +162,8 @@ export class RaftWorld {
       change: maybe(0.6, [2, 10]),
       transfer: maybe(0.4, [1, 4]),
       read: maybe(0.7, [5, 30]),
-      fetch: hasFetches ? this.#fetchRandom.pick([0, 0, 5, 30, 100]) : 0,
+      fetch: hasFetches ? this.#fetchRandom.pick([0, 5, 30, 100, 300]) : 0,
+      snapshotLoss: hasFetches ? this.#fetchRandom.pick([0, 0, 500, 1000]) : 0,
       compact: maybe(0.7, [2, 15]),
       standing: maybe(0.5, [1, 5, 15]),
       writesDone: random.pick([60, 200, 400]),
@@ -180,6 +188,7 @@ export class RaftWorld {
       snapshots: this.#snapshots,
       reads: this.#reads.reads,
       fetched: this.#fetched,
+      fetchedSnapshots: this.#fetchedSnapshots,
       crashes: this.#crashes,
     };
   }
@@ -194,7 +203,8 @@ export class RaftWorld {
 
   #start(host: Host): void {
     host.state = parse(host.durable.snapshot.data);
-    host.machine = new Raft({ ...OPTIONS, id: host.id, state: host.durable, random: this.#random });
+    const options = { ...OPTIONS, snapshotChunkBytes: this.#snapshotChunkBytes };
+    host.machine = new Raft({ ...options, id: host.id, state: host.durable, random: this.#random });
   }
 
   #view(host: Host): MemberView | undefined {
@@ -206,7 +216,7 @@ export class RaftWorld {
 
   #input(host: Host, input: Input): void {
     if (host.machine === undefined) return;
-    const fetchedBefore = host.machine.fetchedEntries;
+    const { entries, snapshots, progress } = host.machine.fetching;
     for (const effect of host.machine.step(input)) this.#carryOut(host, effect);
     const { log } = host.machine;
     if (log.bytes > COMPACT_BYTES && log.appliedIndex > log.snapshot.index) this.#compact(host);
@@ -214,9 +224,13 @@ export class RaftWorld {
     if (view === undefined) return;
     this.#back.look(view);
     this.#bounded.look(view);
-    this.#fetched += host.machine.fetchedEntries - fetchedBefore;
+    this.#fetched += host.machine.fetching.entries - entries;
+    this.#fetchedSnapshots += host.machine.fetching.snapshots - snapshots;
     nobodyContradicts(host.machine);
     if (input.type === "compact") this.#committed.restored(host.id, log.snapshot);
+    // Whoever was given something mostly asks the same member for more.
+    if (input.type !== "message" || host.machine.fetching.progress === progress) return;
+    if (this.#fetchRandom.below(8) > 0) this.#input(host, { type: "fetch", from: input.from });
   }
 
   #carryOut(host: Host, effect: Effect): void {
@@ -368,6 +382,7 @@ export class RaftWorld {
       if (this.#parcels.length > 2000) this.#parcels.splice(0, 1000);
       if (this.#cuts.has(`${parcel.from}>${parcel.to}`)) return;
       if (this.#random.below(1000) < this.#weather.loss) return;
+      if (parcel.message.type === "snapshot" && this.#fetchRandom.below(1000) < this.#weather.snapshotLoss) return;
       if (this.#random.below(1000) < this.#weather.duplicate) this.#parcels.push(parcel);
     }
     const host = this.#hosts.get(parcel.to);

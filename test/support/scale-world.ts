@@ -14,6 +14,8 @@ export interface ScaleWorldOptions {
   readonly learners: number;
   /** A learner starts so long after the one before it, in virtual milliseconds. 0: all in one moment, with the voters. */
   readonly joinEveryMs: number;
+  /** Bytes of log after which a snapshot takes its place. */
+  readonly snapshotBytes: number;
   /** Gets each line of the trace. */
   readonly sink: ((line: string) => void) | undefined;
   /** Gets a sentence at the end of each step. */
@@ -25,8 +27,6 @@ const PORT = 6379;
 export const SCALE_LIMIT_MS = 30_000;
 /** How often is looked whether something has come true: to ask all nodes after every event would take most of the time. */
 const STEP_MS = 20;
-/** Small, so that those that were cut off get one. */
-const SNAPSHOT_BYTES = 64 * 1024;
 
 export class ScaleWorld {
   readonly simulation: Simulation;
@@ -40,14 +40,16 @@ export class ScaleWorld {
   /** Who held a node that ran for down, and why. */
   readonly falseDeaths: string[] = [];
   readonly #voters: number;
+  readonly #snapshotBytes: number;
   readonly #join: string;
   readonly #slots: readonly string[];
   readonly #tell: ScaleWorldOptions["tell"];
 
-  constructor(seed: number, { voters, learners, joinEveryMs, sink, tell }: ScaleWorldOptions) {
+  constructor(seed: number, { voters, learners, joinEveryMs, snapshotBytes, sink, tell }: ScaleWorldOptions) {
     const simulation = new Simulation(seed, { driftPpm: 200, wallErrorMs: 1000, timerSlackMs: 1, sink });
     this.simulation = simulation;
     this.#voters = voters;
+    this.#snapshotBytes = snapshotBytes;
     this.#tell = tell;
     this.members = Array.from({ length: voters + learners }, (_, at) => ({
       name: `node-${at + 1}`,
@@ -108,7 +110,7 @@ export class ScaleWorld {
       const slots = this.#slots.slice(index, index + 1);
       return { name: member.name, host: member.host, port: member.port, slots };
     });
-    const raft = { maxVoters: this.#voters, snapshotBytes: SNAPSHOT_BYTES };
+    const raft = { maxVoters: this.#voters, snapshotBytes: this.#snapshotBytes };
     const settings: Config =
       at < this.#voters
         ? // They come back as who they were.

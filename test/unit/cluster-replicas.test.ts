@@ -212,6 +212,8 @@ describe("a replica that is taken out", () => {
     );
     expect(await nodes.run(3, "CLUSTER RESET SOFT")).toBe("OK");
     expect([keysOf(nodes, 3), nodes.topology(3).map.nodes.length, nodes.slotsOf(3)]).toEqual([0, 1, 0]);
+    // It was asked for, and nothing went wrong.
+    expect(nodes.logged(3, "does not admit")).toEqual([]);
     await nodes.until("the others to be without it", () => nodes.isOne(0, 1, 2));
     expect(nodes.topology(0).selfShard?.replicas).toEqual([]);
   });

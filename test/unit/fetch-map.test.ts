@@ -17,7 +17,8 @@ class Cluster {
   readonly simulation = new Simulation(7);
   readonly #nodes = new Map<string, Node>();
 
-  constructor() {
+  /** @param snapshotBytes Bytes of log after which a snapshot takes its place. */
+  constructor(snapshotBytes = 1024 * 1024) {
     const nodes = divideSlots(4).map((slots, at) => ({
       name: `node-${at + 1}`,
       host: `10.0.0.${at + 1}`,
@@ -31,7 +32,7 @@ class Cluster {
           host,
           port: PORT,
           insecure: true,
-          plugins: { resp: false, topology: { nodes } },
+          plugins: { resp: false, raft: { snapshotBytes }, topology: { nodes } },
         } as const;
         const node = await createNode({ world, config });
         await node.start();
@@ -117,4 +118,24 @@ test.each([
   const version = await cluster.change(follower, "2");
   await cluster.simulation.runUntil("the learner to know", () => cluster.version(learner) >= version, 1000);
   expect(await cluster.counter(learner, "raft_fetches")).toBe(fetches);
+});
+
+test("a learner that its leader does not reach gets a snapshot from another member where the entries are gone, and what follows", async () => {
+  const cluster = new Cluster(1024);
+  const { leader, learner, follower } = await cluster.whole();
+  const away = cluster.simulation.isolate([learner]);
+  let version = 0;
+  for (let round = 0; round < 30; round += 1) version = await cluster.change(follower, String(1 + (round % 3)));
+  const cut = cluster.simulation.partition([leader], [learner]);
+  away.heal();
+  expect(cluster.consensus(follower).status.snapshotIndex).toBeGreaterThan(
+    cluster.consensus(learner).status.commitIndex,
+  );
+  await cluster.simulation.runUntil("the learner to know", () => cluster.version(learner) >= version, FETCH_MS);
+  expect(await cluster.counter(learner, "raft_fetched_snapshots")).toBe(1);
+  expect(cluster.topology(learner).map.settings.get("min-in-sync")).toBe("3");
+  cut.heal();
+  await cluster.simulation.runFor(10_000);
+  version = await cluster.change(learner, "2");
+  await cluster.simulation.runUntil("all to know", () => cluster.version(follower) >= version, 1000);
 });

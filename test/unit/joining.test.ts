@@ -163,6 +163,17 @@ describe("a node that listens on every address, and does not say where it is rea
     });
   }
 
+  test.each([
+    ["announceHost", { announceHost: "0.0.0.0" }, "0.0.0.0"],
+    ["announceHost", { announceHost: "::", host: "127.0.0.1" }, "::"],
+    ["announceHost", { announceHost: "10.0.0.1,0.0.0.0", join: bus(0) }, "0.0.0.0"],
+    ["announceBusHost", { announceBusHost: "0.0.0.0" }, "0.0.0.0"],
+  ] as const)("does not start if that is what it tells, even alone: %s", (name, config, told) => {
+    expect(startLocalNode({ ...everywhere, ...config })).rejects.toThrow(
+      `Setting "${name}" names every address (${told}), to which nobody can connect: it must be where this node is reached.`,
+    );
+  });
+
   test("is a cluster by itself, and meets nobody; with an address to tell it does", async () => {
     const nodes = new SimNodes([{ ...everywhere }, { name: "b" }, { ...everywhere, announceHost: hostOf(2) }]);
     await nodes.up(3);

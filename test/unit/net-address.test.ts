@@ -1,6 +1,6 @@
 /** Host and port as text. */
 import { describe, expect, test } from "bun:test";
-import { ADDRESS_PATTERN, formatAddress, parseAddress } from "../../src/net-address.ts";
+import { ADDRESS_PATTERN, formatAddress, isHost, parseAddress } from "../../src/net-address.ts";
 
 const GOOD = [
   ["10.0.0.1:17001", "10.0.0.1", 17_001],
@@ -54,5 +54,62 @@ describe("parseAddress", () => {
       expect(text).not.toMatch(pattern);
     }
     expect("host:65536").toMatch(pattern);
+  });
+});
+
+describe("isHost", () => {
+  test.each([
+    "127.0.0.1",
+    "255.255.255.255",
+    "0.0.0.0",
+    "::",
+    "::1",
+    "1::",
+    "fe80::A:b",
+    "1:2:3:4:5:6:7:8",
+    "::ffff:10.0.0.1",
+    "1:2:3:4:5:6:10.0.0.1",
+    "localhost",
+    "node-1.example_x",
+    "3com",
+    "a.b.c1",
+  ])("%s may be one", (text) => {
+    expect(isHost(text)).toBe(true);
+  });
+
+  test.each([
+    "",
+    ".",
+    "a..b",
+    ".a",
+    "ho st",
+    "ho/st",
+    "a\n",
+    "a".repeat(254),
+    "999.1.1.1",
+    "1.2.3",
+    "1.2.3.4.5",
+    "01.2.3.4",
+    "127.1",
+    "2130706433",
+    "host.7",
+    ":",
+    ":::",
+    "1::2::3",
+    "1:2:3:4:5:6:7",
+    "1:2:3:4:5:6:7:8:9",
+    "1:2:3:4:5:6:7::8",
+    ":1:2:3:4:5:6:7",
+    "1:2:3:4:5:6:7:",
+    "::12345",
+    "::g",
+    "::1.2.3.999",
+    "1.2.3.4::",
+    "1.2.3.4::1",
+    "[::1]",
+    "fe80::1%lo",
+    "host:1",
+  ])("%s is none", (text) => {
+    expect(isHost(text)).toBe(false);
   });
 });

@@ -10,7 +10,9 @@ import { type Node, createNode } from "../../src/node.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { BusPeer, RawStream } from "../support/bus-peer.ts";
 import { localClient } from "../support/local-node.ts";
+import type { Raft } from "../../src/protocol/raft/machine.ts";
 import type { Message } from "../../src/protocol/raft/types.ts";
+import type { RaftConsensus } from "../../plugins/raft.ts";
 import { Simulation } from "../support/sim-world.ts";
 
 const PORT = 6379;
@@ -94,6 +96,10 @@ class Group {
 
   consensus(at: number): Consensus {
     return present(this.node(at).service(consensusService), "there is consensus");
+  }
+
+  machine(at: number): Raft {
+    return present((this.consensus(at) as RaftConsensus).machine, "it is in a group");
   }
 
   topology(at: number): Topology {
@@ -458,6 +464,24 @@ test("a log that has grown at all is put into a snapshot after a while, and one 
   await group.simulation.runUntil("all to be up", () => group.up.length === 3, SETTLE_MS);
   await group.whole();
   expect(group.setting(1)).toBe("2");
+});
+
+test("a log that only changes of members have made longer is put into a snapshot, too", async () => {
+  const group = new Group({ nodes: 4, hasDisk: true, raft: { snapshotMs: 5000, replaceAfterMs: 1000 } });
+  await group.whole();
+  await group.simulation.runFor(12_000);
+  const { log } = group.machine(group.leader);
+  const first = log.lastIndex + 1;
+  expect(log.snapshot.index).toBe(first - 1);
+  const isVoter = (at: number): boolean => group.machine(at).isVoter;
+  const voter = present(group.followers.find(isVoter), "another votes");
+  group.crash(voter);
+  await group.simulation.runUntil("another to vote in its place", () => group.up.every(isVoter), SETTLE_MS);
+  const entries = log.range(first, log.commitIndex);
+  expect(entries.length).toBeGreaterThan(0);
+  expect(entries.filter(({ configuration }) => configuration === undefined)).toEqual([]);
+  await group.simulation.runFor(6000);
+  expect(log.snapshot.index).toBeGreaterThanOrEqual(present(entries.at(-1), "there are some").index);
 });
 
 test("after a barrier a node has applied what was answered anywhere before", async () => {

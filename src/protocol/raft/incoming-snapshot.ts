@@ -1,7 +1,13 @@
-/** A snapshot that comes in pieces. A piece that is not the next one is left: the sender is told what is wanted, and goes on from there. */
-import type { Message, Snapshot } from "./types.ts";
+/**
+ * A snapshot that comes in pieces. A piece that is not the next one is left: the sender is told what is wanted, and goes on from there.
+ *
+ * A leader's pieces come from one member, within one term. Pieces that were asked for may come from several members, one after another: they name the digest of
+ * the whole, and only those of the same whole are put together.
+ */
+import { present } from "../../assert.ts";
+import type { Message, Snapshot, SnapshotPart } from "./types.ts";
 
-type Piece = Extract<Message, { readonly type: "snapshot" }>;
+type Piece = Extract<Message, { readonly type: "snapshot" | "fetch-snapshot" }>;
 
 export class IncomingSnapshot {
   readonly #pieces: Uint8Array[] = [];
@@ -13,12 +19,23 @@ export class IncomingSnapshot {
     this.#first = first;
   }
 
+  /** The index that it is of. */
+  get index(): number {
+    return this.#first.snapshotIndex;
+  }
+
+  /** What there is of it, for whoever is asked for more. */
+  get part(): SnapshotPart {
+    return { index: this.index, term: this.#first.snapshotTerm, digest: digestIn(this.#first), offset: this.received };
+  }
+
   /** Whether a piece is one of this snapshot. */
   isOf(piece: Piece): boolean {
     return (
       piece.snapshotIndex === this.#first.snapshotIndex &&
       piece.snapshotTerm === this.#first.snapshotTerm &&
-      piece.totalBytes === this.#first.totalBytes
+      piece.totalBytes === this.#first.totalBytes &&
+      digestIn(piece) === digestIn(this.#first)
     );
   }
 
@@ -35,7 +52,13 @@ export class IncomingSnapshot {
       data.set(bytes, at);
       at += bytes.length;
     }
-    const { snapshotIndex, snapshotTerm, configuration } = this.#first;
+    const { snapshotIndex, snapshotTerm } = this.#first;
+    const configuration = present(this.#first.configuration, "the first piece names the members");
     return { index: snapshotIndex, term: snapshotTerm, configuration, data };
   }
+}
+
+/** Empty: a leader's, which names none. */
+function digestIn(piece: Piece): string {
+  return piece.type === "fetch-snapshot" ? piece.digest : "";
 }

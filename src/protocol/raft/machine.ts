@@ -17,16 +17,17 @@
  *
  * Beyond the paper: pre-vote (dissertation 9.6), check-quorum and leader stickiness (6.2, 9.6), one change of members at a time, in force once it is
  * in the log (4.1), leader transfer (3.10), read index (6.4), pipelining and flow control, snapshots in pieces; and members that the leader does not reach ask
- * others for what is committed.
+ * others for what is committed: for entries, or for a snapshot where those are gone.
  */
-import { assert, present } from "../../assert.ts";
+import { assert } from "../../assert.ts";
 import { Durability } from "./durability.ts";
+import { Fetching } from "./fetching.ts";
 import { IncomingSnapshot } from "./incoming-snapshot.ts";
 import { Leader, type LeaderHost } from "./leader.ts";
 import { RaftLog } from "./log.ts";
 import { majorityOf } from "./quorum.ts";
 import { ForwardedReads } from "./reads.ts";
-import type { Configuration, Effect, Entry, Input, Message, PeerId, RaftOptions, Role } from "./types.ts";
+import type { Configuration, Effect, Entry, Input, Message, PeerId, RaftOptions, Role, Snapshot } from "./types.ts";
 
 type MessageOf<Type extends Message["type"]> = Extract<Message, { readonly type: Type }>;
 
@@ -56,12 +57,10 @@ export class Raft {
   #incoming: IncomingSnapshot | undefined;
   // Follower: reads that were sent to the leader.
   readonly #forwardedReads = new ForwardedReads();
-  // The member that was asked for what is committed, and has not answered.
-  #fetchesFrom: PeerId | undefined;
   /** Messages that contradicted what this member knows for sure: from a member that is broken, or is none. They were left. */
   contradictions = 0;
-  /** Entries that came from members which were asked for them. */
-  fetchedEntries = 0;
+  /** What members that need not lead are asked for, and answer. */
+  readonly fetching: Fetching;
 
   constructor(options: RaftOptions) {
     const { state } = options;
@@ -82,6 +81,15 @@ export class Raft {
       send: (to, message, isDurable) => this.#send(to, message, isDurable),
       commitTo: (index) => this.#commitTo(index),
     };
+    this.fetching = new Fetching({
+      log: this.log,
+      options,
+      send: (to, message, isDurable) => this.#send(to, message, isDurable),
+      takeEntries: (entries) => this.#takeEntries(entries),
+      commitTo: (index) => this.#commitTo(index),
+      install: (snapshot) => this.#install(snapshot),
+      contradicted: () => void (this.contradictions += 1),
+    });
     this.#resetElection();
   }
 
@@ -151,7 +159,8 @@ export class Raft {
         this.#read(input.id);
         break;
       case "fetch":
-        this.#fetch(input.from);
+        // A leader has everything.
+        if (this.role !== "leader" && input.from !== this.id) this.fetching.ask(input.from, this.term);
         break;
       case "campaign":
         if (this.role === "follower" && this.#mayStand()) this.#campaign("pre-candidate", false);
@@ -180,6 +189,7 @@ export class Raft {
     }
     if (this.#leaderHeardTicksAgo !== undefined) this.#leaderHeardTicksAgo += 1;
     this.#electionElapsed += 1;
+    this.fetching.tick();
     if (this.#leadership !== undefined) {
       if (!this.#leadership.tick()) this.#become("follower", this.term, undefined);
       return;
@@ -291,12 +301,15 @@ export class Raft {
       this.#voteRequest(from, message);
       return;
     }
-    // Whoever is behind may be in any term, and disturbs nobody by that it asks.
+    // Whoever is behind may be in any term, and disturbs nobody by that it asks. Only who hears a leader answers: its term is then one that a majority is in,
+    // and an asker that follows it into that term deposes nobody. A candidate's term would get by way of the asker to a leader that the candidate cannot reach.
     if (message.type === "fetch") {
-      this.#answerFetch(from, message);
+      const isMember = this.configuration.members.some(({ id }) => id === from);
+      if (this.hearsLeader && isMember) this.fetching.answer(from, message, this.term);
       return;
     }
-    if (message.type === "fetch-response" && from !== this.#fetchesFrom) return;
+    const isFetched = message.type === "fetch-response" || message.type === "fetch-snapshot";
+    if (isFetched && !this.fetching.isAsked(from)) return;
     const isFromLeader = message.type === "append" || message.type === "heartbeat" || message.type === "snapshot";
     // A granted pre-vote names the term that would begin; it has not.
     const isPreVoteGrant = message.type === "vote-response" && message.isPreVote && message.isGranted;
@@ -357,7 +370,11 @@ export class Raft {
         );
         break;
       case "fetch-response":
-        this.#fetched(message);
+        // Whoever leads counts by itself.
+        if (this.role !== "leader") this.fetching.take(message);
+        break;
+      case "fetch-snapshot":
+        if (this.role !== "leader") this.fetching.takePiece(message);
         break;
       default:
         message satisfies never;
@@ -501,11 +518,17 @@ export class Raft {
       this.#send(from, { type: "snapshot-response", term: this.term, snapshotIndex, nextOffset }, true);
       return;
     }
-    this.#incoming = undefined;
-    this.#durability.restored(snapshot, log.commitIndex);
-    log.restore(snapshot);
-    this.#effects.push({ type: "restore", snapshot });
+    this.#install(snapshot);
     this.#accept(from, snapshot.index);
+  }
+
+  /** A snapshot of another member takes the place of the whole log, which does not have its last entry. */
+  #install(snapshot: Snapshot): void {
+    if (this.#incoming !== undefined && this.#incoming.index <= snapshot.index) this.#incoming = undefined;
+    this.fetching.committed(snapshot.index);
+    this.#durability.restored(snapshot, this.log.commitIndex);
+    this.log.restore(snapshot);
+    this.#effects.push({ type: "restore", snapshot });
   }
 
   #commitTo(index: number): void {
@@ -515,69 +538,8 @@ export class Raft {
     const entries = log.range(log.commitIndex + 1, index);
     log.commitIndex = index;
     log.appliedIndex = index;
+    this.fetching.committed(index);
     this.#effects.push({ type: "apply", entries });
-  }
-
-  // --- fetching from members that need not lead ---
-
-  /** A leader has everything. */
-  #fetch(from: PeerId): void {
-    if (this.role === "leader" || from === this.id) return;
-    const { commitIndex } = this.log;
-    this.#fetchesFrom = from;
-    const indexTerm = present(this.log.term(commitIndex), "the last committed entry has a term");
-    this.#send(from, { type: "fetch", term: this.term, index: commitIndex, indexTerm }, false);
-  }
-
-  /**
-   * Answers a member with committed entries and no others. Where the log no longer goes back so far there is nothing to answer with: the asker waits for
-   * the leader's snapshot.
-   *
-   * Only who hears a leader answers: its term is then one that a majority is in, and an asker that follows it into that term deposes nobody. A candidate's
-   * term would get by way of the asker to a leader that the candidate cannot reach.
-   */
-  #answerFetch(from: PeerId, { index, indexTerm }: MessageOf<"fetch">): void {
-    const { log } = this;
-    if (!this.hearsLeader || !this.configuration.members.some(({ id }) => id === from)) return;
-    const hasMore = index < log.commitIndex && log.term(index) === indexTerm;
-    const entries = hasMore
-      ? log.slice(index + 1, this.#options.maxMessageBytes).filter((entry) => entry.index <= log.commitIndex)
-      : [];
-    // The entries are committed whatever becomes of this disk; but a term that others are told is durable.
-    this.#send(
-      from,
-      { type: "fetch-response", term: this.term, previousIndex: index, previousTerm: indexTerm, entries },
-      true,
-    );
-  }
-
-  /**
-   * Takes committed entries from a member that need not lead. The answer is of this member's term: by the rule of all messages an earlier one was left, and a
-   * later one has made this member a follower in that term. Nothing else follows from it for vote, leader and election.
-   *
-   * Why that is safe, for voters and learners alike:
-   * 1. The entries follow this member's last committed one, so none that is committed is replaced. An entry that is replaced contradicts a committed one, so
-   *    it is not committed and never will be, whoever has counted this member for it.
-   * 2. A member learns from leaders of terms up to its own what is committed. So each entry was committed in a term up to this one, and whoever leads in this
-   *    term or a later one has it: leader completeness, or it committed the entry itself. Those are all that this member listens to from here on. That is why
-   *    the answer's term counts and not that of its last entry: old entries are committed by leaders of later terms (paper, figure 8), and a member that stayed
-   *    in an earlier term would tell the leader of that one that their logs match where they do not.
-   * 3. Nobody is told that this member has them: it says so to its leader when that asks, as ever when they are durable.
-   * 4. A candidate's log only becomes the better for it, unless an entry was replaced; then a majority has a log that is more up to date than the one that it
-   *    stands with, and it is not elected.
-   */
-  #fetched({ previousIndex, previousTerm, entries }: MessageOf<"fetch-response">): void {
-    const { log } = this;
-    this.#fetchesFrom = undefined;
-    // It has committed more meanwhile; or it leads, and counts by itself.
-    if (previousIndex !== log.commitIndex || this.role === "leader") return;
-    if (log.term(previousIndex) !== previousTerm) {
-      this.contradictions += 1;
-      return;
-    }
-    this.#takeEntries(entries);
-    this.#commitTo(previousIndex + entries.length);
-    this.fetchedEntries += entries.length;
   }
 
   // --- reads ---

@@ -4,12 +4,14 @@
  *
  * What is sane may still be untrue; whoever proves the cluster's secret is believed.
  */
-import type { Configuration, Entry, Message } from "./types.ts";
+import type { Configuration, Entry, Message, SnapshotPart } from "./types.ts";
 
 /** Terms, indexes and rounds are below it: a machine counts on from what it hears, and must not come to numbers that are not exact. */
 export const NUMBER_LIMIT = 2 ** 50;
 /** A snapshot is gathered in memory before it is used: more than ten times the map of the largest cluster. */
 export const MAX_SNAPSHOT_BYTES = 256 * 1024 * 1024;
+/** SHA-256, in hexadecimal digits. */
+const DIGEST = /^[0-9a-f]{64}$/;
 
 /** Whether a member may have said this. */
 export function isSane(message: Message): boolean {
@@ -38,9 +40,16 @@ export function isSane(message: Message): boolean {
     case "read-response":
       return isNumber(message.id) && isNumber(message.index);
     case "fetch":
-      return isNumber(message.index) && isNumber(message.indexTerm) && message.indexTerm <= message.term;
+      return (
+        isNumber(message.index) &&
+        isNumber(message.indexTerm) &&
+        message.indexTerm <= message.term &&
+        (message.part === undefined || isSanePart(message.part))
+      );
     case "fetch-response":
       return areSaneEntries(message);
+    case "fetch-snapshot":
+      return DIGEST.test(message.digest) && isSaneSnapshot(message);
     default:
       return message satisfies never;
   }
@@ -63,8 +72,15 @@ function isSaneEntry({ term, configuration }: Entry): boolean {
   return isNumber(term) && (configuration === undefined || isSaneConfiguration(configuration));
 }
 
-/** A piece lies in its snapshot, and brings something of it: pieces of nothing would never end. */
-function isSaneSnapshot(message: Extract<Message, { readonly type: "snapshot" }>): boolean {
+function isSanePart({ index, term, digest, offset }: SnapshotPart): boolean {
+  return isNumber(index) && isNumber(term) && DIGEST.test(digest) && isNumber(offset);
+}
+
+/**
+ * A piece lies in its snapshot, and brings something of it: pieces of nothing would never end. Of those that were asked for the first names the members, and no
+ * other does.
+ */
+function isSaneSnapshot(message: Extract<Message, { readonly type: "snapshot" | "fetch-snapshot" }>): boolean {
   const { snapshotIndex, snapshotTerm, totalBytes, offset, bytes, configuration } = message;
   return (
     isNumber(snapshotIndex) &&
@@ -75,7 +91,8 @@ function isSaneSnapshot(message: Extract<Message, { readonly type: "snapshot" }>
     totalBytes <= MAX_SNAPSHOT_BYTES &&
     offset + bytes.length <= totalBytes &&
     (bytes.length > 0 || totalBytes === 0) &&
-    isSaneConfiguration(configuration)
+    (configuration === undefined || isSaneConfiguration(configuration)) &&
+    (message.type === "snapshot" || (configuration !== undefined) === (offset === 0))
   );
 }
 

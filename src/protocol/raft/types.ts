@@ -45,6 +45,15 @@ export interface Snapshot {
   readonly data: Uint8Array;
 }
 
+/** What a member has got of a snapshot so far: which one it is, and how many of its bytes are there, from the start. */
+export interface SnapshotPart {
+  readonly index: number;
+  readonly term: number;
+  /** Of the whole (`snapshotDigest`). */
+  readonly digest: string;
+  readonly offset: number;
+}
+
 export type Role = "follower" | "pre-candidate" | "candidate" | "leader";
 
 /** What members send to each other. `term` is the sender's, except in a pre-vote, which asks about the term that it would begin. */
@@ -117,8 +126,15 @@ export type Message =
       /** 0: this node cannot tell. */
       readonly index: number;
     }
-  /** A member that has heard that it is behind asks another, which need not lead, for what is committed after its own last committed entry. */
-  | { readonly type: "fetch"; readonly term: number; readonly index: number; readonly indexTerm: number }
+  | {
+      /** A member that has heard that it is behind asks another, which need not lead, for what is committed after its own last committed entry. */
+      readonly type: "fetch";
+      readonly term: number;
+      readonly index: number;
+      readonly indexTerm: number;
+      /** Of a snapshot that it was sent, by this member or another. */
+      readonly part: SnapshotPart | undefined;
+    }
   | {
       /** Entries that are committed, all of them, and follow the one that was named. None: the member has no more, or that part no longer. */
       readonly type: "fetch-response";
@@ -126,6 +142,20 @@ export type Message =
       readonly previousIndex: number;
       readonly previousTerm: number;
       readonly entries: readonly Entry[];
+    }
+  | {
+      /** A piece of a snapshot, for who asked for entries that are gone. The next one is asked for. */
+      readonly type: "fetch-snapshot";
+      readonly term: number;
+      readonly snapshotIndex: number;
+      readonly snapshotTerm: number;
+      /** In the first piece, and in no other. */
+      readonly configuration: Configuration | undefined;
+      readonly totalBytes: number;
+      /** Of the whole, its configuration included (`snapshotDigest`). */
+      readonly digest: string;
+      readonly offset: number;
+      readonly bytes: Uint8Array;
     };
 
 /**
