@@ -480,7 +480,7 @@ export default definePlugin({
     subcommand(
       "migrateslots (SLOTSRANGE (start-slot:integer end-slot:integer)... NODE node-id)...",
       -7,
-      "Valkey 9.0.0",
+      "9.0.0",
       perSlot,
       "Moves slots to other nodes, by the words of Valkey 9.",
       migrateSlots,
@@ -488,7 +488,7 @@ export default definePlugin({
     subcommand(
       "getslotmigrations",
       2,
-      "Valkey 9.0.0",
+      "9.0.0",
       perTask,
       "Tells of the tasks that move slots, by the words of Valkey 9.",
       getSlotMigrations,
@@ -496,7 +496,7 @@ export default definePlugin({
     subcommand(
       "cancelslotmigrations",
       2,
-      "Valkey 9.0.0",
+      "9.0.0",
       perTask,
       "Ends all tasks that move slots of this node's shard.",
       cancelSlotMigrations,

@@ -106,7 +106,7 @@ function optionsOf(
   return { ...rest, weights: weightsOf(map, weightList) };
 }
 
-const RUNS = { numRuns: 40 };
+const RUNS = { numRuns: 30 };
 
 describe("a rebalance", () => {
   test("moves no slot twice, and a plan of what it leads to is empty; the same plan has the same id", () => {

@@ -9,6 +9,8 @@ import {
 import { type ClusterMap, topologyService } from "../../src/contracts/topology.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
 import { formatSlotRange } from "../../src/protocol/slot-ranges.ts";
+import { EMPTY_STATE, type TopologyState } from "../../src/protocol/topology/state.ts";
+import { encodeMapFile } from "../../src/protocol/topology/topology-json.ts";
 
 export const PROGRESS: MigrationProgress = {
   slotsDone: 3,
@@ -47,25 +49,29 @@ export class FakeMigrations {
   readonly asked: string[] = [];
   /** Outcomes of what is asked next; after them all is done. */
   readonly outcomes: MigrationOutcome[] = [];
+  /** Called when a task was asked for. */
+  onAsked: () => void = () => undefined;
+  /** How many tasks were asked for: the last one is `id-` and this. */
+  started = 0;
   readonly plugin: Plugin;
-  #started = 0;
 
   constructor() {
     const note = (line: string, id: string): Promise<MigrationOutcome> => {
       this.asked.push(line);
       return Promise.resolve(this.outcomes.shift() ?? { type: "done", id });
     };
-    const fake = this;
+    const present = (): readonly MigrationStatus[] => this.tasks;
     const migrations: Migrations = {
       get tasks() {
-        return fake.tasks;
+        return present();
       },
       start: (slots, target, cause, mapVersion) => {
-        this.#started += 1;
+        this.started += 1;
+        this.onAsked();
         const version = mapVersion === undefined ? "" : ` at ${mapVersion}`;
         return note(
           `start ${slots.map(formatSlotRange).join(",")} to ${target.slice(0, 2)}${version}: ${cause}`,
-          `id-${this.#started}`,
+          `id-${this.started}`,
         );
       },
       cancel: (id, cause) => note(`cancel ${id}: ${cause}`, id),
@@ -79,6 +85,27 @@ export class FakeMigrations {
       setup: () => ({ migrations }),
     });
   }
+
+  /** Each task has ended well, two seconds after it began. */
+  completeAll(): void {
+    this.tasks = this.tasks.map((task) =>
+      fakeTask({ ...task, phase: "completed", endedAtMs: task.startedAtMs + 2000 }),
+    );
+  }
+}
+
+/** The state that a map is the image of. */
+function stateOf({ clusterId, version, nodes, shards, migrations }: ClusterMap): TopologyState {
+  const byId = <Record extends { readonly id: string }>(all: readonly Record[]): ReadonlyMap<string, Record> =>
+    new Map(all.map((each) => [each.id, each]));
+  return {
+    ...EMPTY_STATE,
+    clusterId,
+    version,
+    nodes: byId(nodes),
+    shards: byId(shards),
+    migrations: byId(migrations),
+  };
 }
 
 /** A provider of `topology` with a map that changes only when a test says so, as its first node sees it. */
@@ -88,7 +115,7 @@ export class FixedTopology {
 
   constructor(map: ClusterMap) {
     this.map = map;
-    const fixed = this;
+    const present = (): ClusterMap => this.map;
     this.plugin = definePlugin({
       name: "fixed-topology",
       summary: "A map that a test makes.",
@@ -99,23 +126,23 @@ export class FixedTopology {
         return {
           topology: {
             get map() {
-              return fixed.map;
+              return present();
             },
             self,
             get selfShard() {
-              return fixed.map.shards.find(
+              return present().shards.find(
                 ({ primary, replicas }) => primary === self.id || replicas.includes(self.id),
               );
             },
-            node: (id) => fixed.map.nodes.find((each) => each.id === id),
-            request: () => Promise.resolve({ type: "refused", reason: "nothing changes here" }),
+            node: (id) => present().nodes.find((each) => each.id === id),
+            request: () => Promise.resolve({ type: "refused" as const, reason: "nothing changes here" }),
             isMember: true,
             beginAlone: () => Promise.resolve(undefined),
             moveTo: () => Promise.resolve(undefined),
             introduction: self,
             history: [],
             waitingFor: undefined,
-            exportState: () => "{}\n",
+            exportState: () => encodeMapFile(stateOf(present())),
           },
         };
       },

@@ -4,6 +4,7 @@ import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
 import { FakeMigrations, FixedTopology, fakeTask } from "../support/fake-migrations.ts";
 import { localClient, startLocalNode } from "../support/local-node.ts";
+import { makeNode } from "../support/make-map.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
 
 const MAP = planMap([
@@ -60,7 +61,7 @@ describe("node n0 of three", () => {
       expect(await run("cluster move 5 slotsrange 7 7")).toBe("ERR there is no shard or node 5");
       topology.map = {
         ...MAP,
-        nodes: [...MAP.nodes, ...MAP.nodes.slice(0, 1).map((each) => ({ ...each, id: "d", name: "w" }))],
+        nodes: [...MAP.nodes, makeNode({ id: "d", name: "w", host: "h", port: 1 })],
       };
       expect(await run("cluster move w slotsrange 7 7")).toBe("ERR node w is in no shard: it holds no data");
     });

@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import { keySlot } from "../../src/codec/slot.ts";
 import { slotLoadsService } from "../../src/contracts/slot-loads.ts";
-import { type Node } from "../../src/node.ts";
+import type { Node } from "../../src/node.ts";
 import { SimNodes } from "../support/sim-nodes.ts";
 
 const slotOf = (key: string): number => keySlot(new TextEncoder().encode(key), 0, key.length);
@@ -64,7 +64,7 @@ describe("one node with all slots, which has had commands on two", () => {
       return [...told.matchAll(/\[(\d+) /g)].map(([, slot]) => Number(slot));
     };
     expect(await order("network-bytes-out limit 3")).toEqual([HOT, WARM, 0]);
-    expect((await order("key-count limit 2")).toSorted()).toEqual([HOT, WARM].toSorted());
+    expect(new Set(await order("key-count limit 2"))).toEqual(new Set([HOT, WARM]));
     expect(await order("memory-bytes asc limit 2")).toEqual([0, 1]);
     const refused = async (line: string): Promise<string> => nodes.run(0, `cluster slot-stats ${line}`);
     expect(await refused("orderby beauty")).toBe("ERR Unrecognized sort metric for ORDERBY.");
@@ -90,7 +90,7 @@ describe("one node with all slots, which has had commands on two", () => {
       );
     };
     const loads = await told();
-    expect([...loads.keys()].toSorted()).toEqual([HOT, WARM].toSorted());
+    expect(new Set(loads.keys())).toEqual(new Set([HOT, WARM]));
     const [keys, bytes, hot = 0] = loads.get(HOT) ?? [];
     const [, , warm = 0] = loads.get(WARM) ?? [];
     expect([keys, (bytes ?? 0) > 100]).toEqual([1, true]);

@@ -15,7 +15,7 @@ export interface Choice {
 }
 
 /** A range that was looked at. */
-interface Window extends SlotRange {
+interface Stretch extends SlotRange {
   readonly sum: number;
   /** Its bytes, and a little more where it would leave more ranges behind than there were: a tenth for a hole in the source's range, a fiftieth in the target. */
   readonly cost: number;
@@ -36,28 +36,28 @@ export function pickSlots(choice: Choice, least: number, most: number): readonly
   let sum = 0;
   while (sum < least) {
     const left = { ...choice, runs };
-    const window = cheapestWindow(left, least - sum, most - sum) ?? largestWindow(left, most - sum);
-    if (window === undefined) break;
-    picked.push({ first: window.first, last: window.last });
-    sum += window.sum;
-    runs = runs.flatMap((run) => cut(run, window));
+    const stretch = cheapestStretch(left, least - sum, most - sum) ?? largestStretch(left, most - sum);
+    if (stretch === undefined) break;
+    picked.push({ first: stretch.first, last: stretch.last });
+    sum += stretch.sum;
+    runs = runs.flatMap((run) => cut(run, stretch));
   }
   return picked;
 }
 
-/** What is left of a run without a window in it. */
-function cut(run: SlotRange, window: SlotRange): readonly SlotRange[] {
-  if (window.last < run.first || window.first > run.last) return [run];
+/** What is left of a run without a stretch in it. */
+function cut(run: SlotRange, stretch: SlotRange): readonly SlotRange[] {
+  if (stretch.last < run.first || stretch.first > run.last) return [run];
   return [
-    { first: run.first, last: window.first - 1 },
-    { first: window.last + 1, last: run.last },
+    { first: run.first, last: stretch.first - 1 },
+    { first: stretch.last + 1, last: run.last },
   ].filter(({ first, last }) => first <= last);
 }
 
 /** Of all ranges that are worth so much, and would not be without their first or their last slot, the one with the lowest cost. */
-function cheapestWindow(choice: Choice, least: number, most: number): Window | undefined {
+function cheapestStretch(choice: Choice, least: number, most: number): Stretch | undefined {
   const { runs, amount, bytes } = choice;
-  let best: Window | undefined;
+  let best: Stretch | undefined;
   for (const run of runs) {
     let first = run.first;
     let sum = 0;
@@ -71,15 +71,15 @@ function cheapestWindow(choice: Choice, least: number, most: number): Window | u
         first += 1;
       }
       if (sum < least || sum > most || (amount[last] ?? 0) === 0) continue;
-      const window = windowOf(choice, run, first, last, sum, weight);
-      if (best === undefined || isCheaper(window, best)) best = window;
+      const stretch = stretchOf(choice, run, first, last, sum, weight);
+      if (best === undefined || isCheaper(stretch, best)) best = stretch;
     }
   }
   return best;
 }
 
 /** Of all ranges that are worth no more than this, the one that is worth most. */
-function largestWindow({ runs, amount }: Choice, most: number): (SlotRange & { readonly sum: number }) | undefined {
+function largestStretch({ runs, amount }: Choice, most: number): (SlotRange & { readonly sum: number }) | undefined {
   let best: (SlotRange & { readonly sum: number }) | undefined;
   for (const run of runs) {
     let first = run.first;
@@ -98,21 +98,14 @@ function largestWindow({ runs, amount }: Choice, most: number): (SlotRange & { r
   return best;
 }
 
-function windowOf(
-  { isTargets }: Choice,
-  run: SlotRange,
-  first: number,
-  last: number,
-  sum: number,
-  bytes: number,
-): Window {
+function stretchOf(choice: Choice, run: SlotRange, first: number, last: number, sum: number, bytes: number): Stretch {
   const isHole = first > run.first && last < run.last;
-  const isApart = !isTargets(first - 1) && !isTargets(last + 1);
+  const isApart = !choice.isTargets(first - 1) && !choice.isTargets(last + 1);
   const cost = bytes * (1 + (isHole ? HOLE_COST : 0) + (isApart ? APART_COST : 0));
   return { first, last, sum, cost, holes: (isHole ? 2 : 0) + (isApart ? 1 : 0) };
 }
 
-function isCheaper(one: Window, other: Window): boolean {
+function isCheaper(one: Stretch, other: Stretch): boolean {
   if (one.cost !== other.cost) return one.cost < other.cost;
   return one.holes < other.holes || (one.holes === other.holes && one.sum < other.sum);
 }

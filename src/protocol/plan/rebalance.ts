@@ -42,6 +42,9 @@ const EMPTY_SLOT_PART = 0.001;
 /** Differences below this part of the whole are errors of floating-point sums. */
 const NOISE = 1e-9;
 
+/** Of how far all shards are from their parts, what another look must take away for its moves to be worth it, where nobody comes within a threshold by it. */
+const LEAST_GAIN = 0.01;
+
 /** A shard that takes part. */
 interface Member {
   readonly shard: ShardRecord;
@@ -125,10 +128,7 @@ class Planner {
     });
     this.receivers = this.members.filter(({ weight }) => weight > 0);
     this.#memberOf = new Map(this.members.map((member) => [member.index, member]));
-    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-      const member = this.#memberOf.get(this.#owner[slot] ?? -1);
-      if (member !== undefined) member.has += this.#amount[slot] ?? 0;
-    }
+    this.#count();
     this.#total = this.members.reduce((sum, { has }) => sum + has, 0);
     this.#free = this.receivers;
     this.#divide(this.#total);
@@ -176,14 +176,27 @@ class Planner {
   }
 
   /**
-   * Brings every shard within its threshold, as far as whole slots let it. One that nothing can be done for is left as it is, and the others divide the rest: it has
-   * too much in one slot, or nobody may give it anything.
+   * Brings every shard within its threshold, as far as whole slots let it. What does not make it better is not done: so a plan of what this leads to, which begins
+   * where this ends, does nothing.
    */
   even(): void {
-    const parts = new Map<Member, Pick<Member, "part" | "least" | "most">>(
-      this.receivers.map((member) => [member, { part: member.part, least: member.least, most: member.most }]),
-    );
-    while (this.#free.length > 1 && this.#total > 0) {
+    for (;;) {
+      const before = { owner: this.#owner.slice(), ...this.#distance() };
+      if (before.beyond > 0) this.#evenOnce();
+      this.#count();
+      const after = this.#distance();
+      const isNearer = after.beyond < before.beyond - this.#total * NOISE;
+      const isNoFarther = after.beyond <= before.beyond + this.#total * NOISE;
+      if (isNearer || (isNoFarther && after.spread < before.spread * (1 - LEAST_GAIN))) continue;
+      this.#owner.set(before.owner);
+      this.#count();
+      return;
+    }
+  }
+
+  /** One that nothing can be done for is left as it is, and the others divide the rest: it has too much in one slot, or nobody may give it anything. */
+  #evenOnce(): void {
+    while (this.#free.length > 1) {
       while (this.#evenByRanges() || this.#evenByNeed() || this.#evenByOneSlot()) {
         // Each time less is beyond the thresholds.
       }
@@ -192,8 +205,28 @@ class Planner {
       this.#free = this.#free.filter((member) => member !== stuck);
       this.#divide(this.#free.reduce((sum, { has }) => sum + has, 0));
     }
-    // What is told of them is by what they should have had.
-    for (const [member, part] of parts) Object.assign(member, part);
+    this.#free = this.receivers;
+    this.#divide(this.#total);
+  }
+
+  /** What is beyond the thresholds in all, and how far all are from their parts. */
+  #distance(): { readonly beyond: number; readonly spread: number } {
+    let beyond = 0;
+    let spread = 0;
+    for (const member of this.receivers) {
+      beyond += this.#beyond(member);
+      if (member.part > 0) spread += (member.has - member.part) ** 2 / member.part;
+    }
+    return { beyond, spread };
+  }
+
+  /** What each has, anew: sums that many moves have gone through are not the same to the last digit. */
+  #count(): void {
+    for (const member of this.members) member.has = 0;
+    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+      const member = this.#memberOf.get(this.#owner[slot] ?? -1);
+      if (member !== undefined) member.has += this.#amount[slot] ?? 0;
+    }
   }
 
   /** Of those beyond a threshold one that stays there, whatever the others do. */
@@ -220,7 +253,11 @@ class Planner {
       if (pair === undefined) return hasMoved;
       const { source, target } = pair;
       tried.add(`${source.index} ${target.index}`);
-      hasMoved = this.#give(source, target, Math.min(-lacks(source), lacks(target))) || hasMoved;
+      // A little more than it lacks, rather than a small rest that goes elsewhere.
+      const surplus = -lacks(source);
+      const lack = lacks(target);
+      const room = (target.most - target.has - lack) / 2;
+      hasMoved = this.#give(source, target, surplus <= lack + room ? surplus : Math.min(surplus, lack)) || hasMoved;
     }
   }
 
@@ -285,7 +322,8 @@ class Planner {
         if (target === undefined) continue;
         const before = this.#beyond(source) + this.#beyond(target);
         let best: { readonly slot: number; readonly after: number } | undefined;
-        for (let slot = 0; slot < SLOT_COUNT && before > 0; slot += 1) {
+        if (before === 0) continue;
+        for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
           if (this.#owner[slot] !== source.index || this.#isMoving[slot] === 1) continue;
           const amount = this.#amount[slot] ?? 0;
           const after =
@@ -346,7 +384,7 @@ class Planner {
       bytes: sum(({ bytes }) => bytes),
       before: this.#evenness(this.#before),
       after: this.#evenness(this.#owner),
-      warnings: [...this.#copyWarnings(moves), ...this.#unevenWarnings()],
+      warnings: [...this.#measureWarnings(), ...this.#copyWarnings(moves), ...this.#unevenWarnings()],
     };
     return { id: planId(content), ...content };
   }
@@ -400,6 +438,15 @@ class Planner {
       }),
     );
     return { shares, worst };
+  }
+
+  #measureWarnings(): readonly string[] {
+    if (this.#total > 0 || this.#kind === "drain") return [];
+    return [
+      this.#by === "load"
+        ? "nothing is known of any load: there were no commands in the last minute, or too few to be seen"
+        : "there are no keys yet: nothing can be uneven but the slots",
+    ];
   }
 
   #copyWarnings(moves: readonly PlannedMove[]): readonly string[] {
