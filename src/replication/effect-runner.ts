@@ -1,8 +1,7 @@
 /** Applies effects: does to this node's keys what another node did to its own. */
-import type { ClientTransport } from "../client.ts";
+import type { Client, ClientTransport } from "../client.ts";
 import type { ArgumentList } from "../codec/resp-parser.ts";
 import { ReplyWriter } from "../codec/resp-writer.ts";
-import type { Client } from "../client.ts";
 import type { Keyspace } from "../contracts/keyspace.ts";
 import type { NodeContext } from "../plugin.ts";
 import { LogOperations, isLogOperation } from "./log-operations.ts";
