@@ -25,10 +25,9 @@ import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } f
 import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
-import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
+import { NOT_AN_INTEGER } from "../src/replies.ts";
 import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
 
-const BAD_SLOT = "ERR Invalid or out of range slot";
 const BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys";
 
 /** Whether a text is an address, and not a host name: names are told beside the address. */
@@ -145,11 +144,6 @@ export default definePlugin({
         membership?.status.isTakingPart === true ? healthOf : undefined,
         wallMsOf,
       );
-
-    const slotArgument = (call: Call, index: number): number => {
-      const slot = integerArgument(call, index);
-      return slot >= 0 && slot < SLOT_COUNT ? slot : Number.NaN;
-    };
 
     const hasLease = (): boolean => failover?.leaseState !== "lapsed" && failover?.leaseState !== "stale-reads";
     /** Why nobody serves a shard's slots, as far as this node knows; `undefined`: its primary does. */
@@ -357,72 +351,6 @@ export default definePlugin({
       call.reply.endArray(array, written);
     };
 
-    const slotStats = (call: Call): void => {
-      const own = (topology.selfShard?.slots ?? []).flatMap(({ first, last }) =>
-        Array.from({ length: last - first + 1 }, (_, at) => first + at),
-      );
-      let chosen: readonly number[];
-      if (call.is(2, "SLOTSRANGE") && call.count === 5) {
-        const first = slotArgument(call, 3);
-        const last = slotArgument(call, 4);
-        if (Number.isNaN(first) || Number.isNaN(last)) {
-          call.reply.error(BAD_SLOT);
-          return;
-        }
-        if (first > last) {
-          call.reply.error(`ERR Start slot number ${first} is greater than end slot number ${last}`);
-          return;
-        }
-        chosen = own.filter((slot) => slot >= first && slot <= last);
-      } else if (call.is(2, "ORDERBY") && call.count >= 4) {
-        const sorted = orderSlots(call, own);
-        if (sorted === undefined) return;
-        chosen = sorted;
-      } else {
-        call.reply.error(SYNTAX_ERROR);
-        return;
-      }
-      call.reply.array(chosen.length);
-      for (const slot of chosen) {
-        call.reply.array(2);
-        call.reply.integer(slot);
-        call.reply.map(2);
-        call.reply.bulkText("key-count");
-        call.reply.integer(keyspace.slotSize(slot));
-        call.reply.bulkText("memory-bytes");
-        call.reply.integer(keyspace.slotBytes(slot));
-      }
-    };
-    /** ORDERBY metric [LIMIT count] [ASC | DESC] */
-    const orderSlots = (call: Call, own: readonly number[]): readonly number[] | undefined => {
-      const metric = call.text(3).toLowerCase();
-      if (metric !== "key-count" && metric !== "memory-bytes") {
-        call.reply.error("ERR Unrecognized sort metric for ORDERBY.");
-        return undefined;
-      }
-      let limit = SLOT_COUNT;
-      let isAscending = false;
-      for (let index = 4; index < call.count; index += 1) {
-        if (call.is(index, "LIMIT") && index + 1 < call.count) {
-          limit = integerArgument(call, index + 1);
-          if (!(limit >= 1 && limit <= SLOT_COUNT)) {
-            call.reply.error("ERR Limit has to lie in between 1 and 16384 (maximum number of slots).");
-            return undefined;
-          }
-          index += 1;
-        } else if (call.is(index, "ASC")) isAscending = true;
-        else if (call.is(index, "DESC")) isAscending = false;
-        else {
-          call.reply.error(SYNTAX_ERROR);
-          return undefined;
-        }
-      }
-      const valueOf = (slot: number): number =>
-        metric === "key-count" ? keyspace.slotSize(slot) : keyspace.slotBytes(slot);
-      const sign = isAscending ? 1 : -1;
-      return own.toSorted((a, b) => sign * (valueOf(a) - valueOf(b)) || a - b).slice(0, limit);
-    };
-
     const subcommand = (
       usage: string,
       arity: number,
@@ -506,15 +434,6 @@ export default definePlugin({
         isAboutKeys: true,
         tips: ["nondeterministic_output"],
       }),
-      subcommand(
-        "slot-stats filter:(SLOTSRANGE (start-slot:integer end-slot:integer) | " +
-          "ORDERBY (metric [LIMIT limit:integer] [order:(ASC | DESC)]))",
-        -4,
-        "8.2.0",
-        "Tells keys and bytes of this node's slots.",
-        slotStats,
-        { complexity: "O(N log N), N being the slots", tips: ["nondeterministic_output", "request_policy:all_shards"] },
-      ),
       subcommand("replicas node-id", 3, "5.0.0", "Lists the replicas of a primary.", replicas, {
         ...undetermined,
         flags: ["admin", "stale"],

@@ -7,11 +7,13 @@
  * 1. No key: serve.
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
- * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
+ * 4. It is at the end of its way to another shard (fenced), and this node leads the one or the other: the command waits until the map says whose the slot is. So do
+ *    transactions and writes without keys meanwhile. Without a lease, which may be for long: CLUSTERDOWN.
+ * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
- * 5. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
- * 6. Its own primary's, which is handing the shard over to this node: held, until it is known who leads.
- * 7. Else MOVED, with the address that the owner announces.
+ * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
+ * 7. Its own primary's, which is handing the shard over to this node: held, until it is known who leads.
+ * 8. Else MOVED, with the address that the owner announces.
  *
  * A slot that is moved key by key (CLUSTER SETSLOT) is as in Redis:
  *
@@ -26,9 +28,9 @@
  * entry for each slot, made anew when the map changes.
  */
 import type { Call } from "../src/call.ts";
+import type { Client } from "../src/client.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { type Command, CommandBits } from "../src/command-table.ts";
-import type { Client } from "../src/client.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { Verdict } from "../src/contracts/commands.ts";
 import { failoverService } from "../src/contracts/failover.ts";
@@ -46,9 +48,11 @@ const UNASSIGNED = 1;
 const WAITING = 2;
 /** It is this node's, and an earlier start of the node had the data. */
 const LOST = 3;
+/** It is on its way to or from this node's shard, and nobody serves it at this moment. */
+const FENCED = 4;
 /** It is moved key by key, and this node has a part in that: see `Routes.open`. */
-const OPEN = 4;
-export const MOVED = 5;
+const OPEN = 5;
+export const MOVED = 6;
 
 /** Moves keys of such a slot, so that it is served wherever there is a mark. */
 const MIGRATE = "migrate";
@@ -87,6 +91,8 @@ interface Routes {
   readonly servesAll: boolean;
   /** `host:port` of owners; the entry for action `MOVED + n` is at n. */
   readonly addresses: readonly string[];
+  /** There are slots that are fenced. */
+  readonly hasFences: boolean;
   /** What stands for slots of the shard whose replica this node is; -1 if it is none. */
   readonly followed: number;
   /** Of slots with action `OPEN`. */
@@ -127,6 +133,16 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
       for (let slot = first; slot <= last; slot += 1) if (actionOfSlot[slot] === SERVE) actionOfSlot[slot] = WAITING;
     }
   }
+  let hasFences = false;
+  for (const { source, target, slots, fence } of map.migrations) {
+    if (fence === undefined) continue;
+    const led = map.shards.find(({ primary }) => primary === self.id);
+    const isHolder = led !== undefined && own !== undefined && led.primaryIncarnation === own.incarnation;
+    // Who has restarted without the data waits for another to take over: that may be for long.
+    if (!isHolder || (led.id !== source && led.id !== target)) continue;
+    hasFences = true;
+    for (const { first, last } of slots) actionOfSlot.fill(FENCED, first, last + 1);
+  }
   const open = new Map<number, OpenRoute>();
   for (const each of map.openSlots) {
     const route = openRoute(map, each, actionOfSlot[each.slot] as number, self.id, own?.incarnation, followed);
@@ -136,7 +152,7 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   }
   let served = 0;
   while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
-  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, followed, open };
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, hasFences, followed, open };
 }
 
 /**
@@ -175,6 +191,7 @@ export default definePlugin({
     const { replication, failover, keyspace } = context.uses;
     const { dispatcher } = context;
     const scratch = new KeyReference();
+    const { clock } = context.world;
     // One that was taken out may not have been sent the map that says so: its own has it as it was.
     const routesOf = (map: ClusterMap): Routes =>
       makeRoutes(map, { id: topology.self.id, start: topology.isMember ? context.node.runId : undefined });
@@ -188,7 +205,33 @@ export default definePlugin({
       ownShard = shard;
       // Most changes are about something else, and a table of all slots is not made in no time.
       if (delta === undefined || delta.changesSlots || delta.nodes.length > 0 || isElsewhere) routes = routesOf(map);
+      // Whoever else hears of this map has heard of it by then.
+      if (held.size > 0) clock.soon(retryHeld);
     });
+
+    // --- what waits for the end of a fence ---
+
+    const held = new Set<Client>();
+    let heldCount = 0;
+    context.on(context.hooks.clientClosed, (client) => void held.delete(client));
+    const retryHeld = (): void => {
+      const released = [...held];
+      held.clear();
+      for (const client of released) client.transport.release();
+    };
+    const hold = (call: Call): Verdict | undefined => {
+      if (!context.replyGate.isLeased()) {
+        // It ends its transaction, with the error of one of its commands.
+        if (call.command.fullName === "exec") return undefined;
+        call.reply.error(
+          "CLUSTERDOWN The cluster is down: the slot is about to be another node's, and this node has no lease",
+        );
+        return Verdict.rejected;
+      }
+      held.add(call.client);
+      heldCount += 1;
+      return Verdict.held;
+    };
 
     /** Its own primary has given the shard to this node. What is only queued (MULTI) waits for nothing. */
     const isHeld = ({ client, isNested }: Call, action: number): boolean =>
@@ -267,8 +310,12 @@ export default definePlugin({
     context.on(
       context.hooks.commandBefore,
       (call) => {
-        if (!call.hasKey) return undefined;
         const { command } = call;
+        if (!call.hasKey) {
+          // EXEC may hold anything. What is only queued waits with it.
+          const isForAll = command.fullName === "exec" || (command.bits & CommandBits.write) !== 0;
+          return routes.hasFences && isForAll && !isQueued(call) ? hold(call) : undefined;
+        }
         const { slot } = call.key;
         if (command.firstKey === 0 && !isOneSlot(call, slot)) {
           call.reply.error(CROSS_SLOT_ERROR);
@@ -284,6 +331,7 @@ export default definePlugin({
         if (routes.servesAll) return undefined;
         const action = routes.actionOfSlot[slot] as number;
         if (action === SERVE) return undefined;
+        if (action === FENCED) return isQueued(call) ? undefined : hold(call);
         if (action === routes.followed && mayRead(call.client, command)) return undefined;
         const open = action === OPEN ? routes.open.get(slot) : undefined;
         if (isHeld(call, open?.action ?? action)) {
@@ -323,7 +371,16 @@ export default definePlugin({
         get movedCount() {
           return movedCount;
         },
+        get heldCount() {
+          return heldCount;
+        },
+        retryHeld,
       },
     };
   },
 });
+
+/** Between MULTI and EXEC commands are only queued. */
+function isQueued({ client, command }: Call): boolean {
+  return client.intercept !== undefined && command.fullName !== "exec";
+}

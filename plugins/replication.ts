@@ -19,20 +19,26 @@
 import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
 import type { Call } from "../src/call.ts";
-import type { ClientTransport } from "../src/client.ts";
 import { decodeReplication, encodeReplication, type ReplicationMessage } from "../src/codec/replication-codec.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
-import { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { byteSize, parseByteSize } from "../src/config.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { type Effect, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type ReplicaHealth, replicationService, type Replication } from "../src/contracts/replication.ts";
-import { type ClusterMap, type NodeId, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import {
+  type ClusterMap,
+  type NodeId,
+  type ShardRecord,
+  type SlotRange,
+  topologyService,
+} from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { ALL_SLOTS } from "../src/protocol/topology/founding-map.ts";
+import { canonicalRanges } from "../src/protocol/slot-ranges.ts";
+import { slotsTakenIn } from "../src/protocol/topology/open-slots.ts";
+import { EffectRunner } from "../src/replication/effect-runner.ts";
 import { SlotFill } from "../src/replication/slot-fill.ts";
 import { type PrimaryHost, type PrimaryTerms, ShardPrimary } from "../src/replication/primary.ts";
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
@@ -41,7 +47,6 @@ import { SlotSink } from "../src/replication/slot-sink.ts";
 import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
-const MINUS = 0x2d;
 
 const settingsSchema = Type.Object({
   ringBytes: byteSize({
@@ -78,18 +83,6 @@ const settingsSchema = Type.Object({
   }),
 });
 
-/** A client that commands of the log run as. Nobody is there to be answered. */
-const NOWHERE: ClientTransport = {
-  remoteAddress: "replication:0",
-  localAddress: "replication:0",
-  queryBytes: () => 0,
-  outputBytes: () => 0,
-  closeAfterReply: () => undefined,
-  kill: () => undefined,
-  release: () => undefined,
-  settle: () => undefined,
-};
-
 /** What the map has this node do. */
 interface Assignment {
   readonly role: Replication["role"];
@@ -114,6 +107,8 @@ export default definePlugin({
     let primary: ShardPrimary | undefined;
     let replica: ShardReplica | undefined;
     let assigned: Assignment = { role: "none", shard: undefined };
+    /** What a replica must hold: the shard's slots, and those that are on their way to it. */
+    let heldSlots: readonly SlotRange[] = [];
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
@@ -129,23 +124,14 @@ export default definePlugin({
 
     // --- applying, at a replica ---
 
-    const nobody = context.clients.add(NOWHERE, clock.monotonicMs(), true, false);
-    const scratch = new ReplyWriter();
-    /** Runs what the primary ran. Its time is no time: nothing is expired, and no expiry is over. */
+    const runner = new EffectRunner(context, keyspace, "replication", (slot) => {
+      // The log is ahead of the map that says that the slot is on its way here: nobody is to see its keys before.
+      if (!heldSlots.some(({ first, last }) => first <= slot && slot <= last)) keyspace.setHidden(slot, true);
+    });
     const apply = (args: ArgumentList): void => {
-      const { nowMs } = keyspace;
-      keyspace.nowMs = 0;
-      try {
-        dispatcher.dispatchNested(nobody, args, scratch);
-        if (scratch.bytes[0] === MINUS && replica?.isFilling !== true) {
-          throw new Fault(
-            `an effect of the log failed at this replica: ${new TextDecoder().decode(scratch.bytes.subarray(1, scratch.length)).trim()}`,
-          );
-        }
-      } finally {
-        scratch.reset();
-        keyspace.nowMs = nowMs;
-      }
+      const problem = runner.run(args);
+      if (problem !== undefined && replica?.isFilling !== true)
+        throw new Fault(`an effect of the log failed at this replica: ${problem}`);
     };
 
     // --- sending ---
@@ -186,8 +172,7 @@ export default definePlugin({
       },
       after: (delayMs, callback) => void clock.after(delayMs, () => guarded(callback)),
       startFill: () => {
-        // All slots, and not the shard's alone: keys of slots that it takes in are in its log as well, and so are those of slots that it gets meanwhile.
-        const fill = new SlotFill(keyspace, ALL_SLOTS, () => clock.monotonicMs());
+        const fill = new SlotFill(keyspace, heldSlots, () => clock.monotonicMs());
         fills.add(fill);
         return fill;
       },
@@ -291,6 +276,11 @@ export default definePlugin({
       const wasIn = assigned;
       assigned = next;
       replyGate.acks = termsOf(map).acks;
+      const held = slotsHeldBy(map, shard);
+      const hasOtherSlots = JSON.stringify(held) !== JSON.stringify(heldSlots);
+      heldSlots = held;
+      // What happens to a slot that a fill does not know of is not sent with it.
+      if (hasOtherSlots) primary?.restartFills();
       if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
         const wasLeading = primary !== undefined;
         stopPrimary();
@@ -476,3 +466,12 @@ export default definePlugin({
     return { replication };
   },
 });
+
+function slotsHeldBy(map: ClusterMap, shard: ShardRecord | undefined): readonly SlotRange[] {
+  if (shard === undefined) return [];
+  const arriving = [
+    ...map.migrations.flatMap(({ target, slots }) => (target === shard.id ? slots : [])),
+    ...slotsTakenIn(map, shard.id),
+  ];
+  return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots, ...arriving]);
+}

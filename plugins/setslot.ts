@@ -37,7 +37,7 @@ import {
 import { slotHoldsService } from "../src/contracts/slot-holds.ts";
 import { type Settled, answerAfter, causeOf, settledOf } from "../src/map-change.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { STALE } from "../src/protocol/topology/decide.ts";
+import { STALE } from "../src/protocol/topology/decision.ts";
 import { keysLeftText } from "../src/protocol/topology/decide-open-slots.ts";
 import { SlotHold } from "../src/slot-hold.ts";
 

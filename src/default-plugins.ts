@@ -11,6 +11,7 @@ import raft from "../plugins/raft.ts";
 import replication from "../plugins/replication.ts";
 import replicationCommands from "../plugins/replication-commands.ts";
 import resp from "../plugins/resp.ts";
+import migrator from "../plugins/migrator.ts";
 import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
 import topology from "../plugins/topology.ts";
@@ -22,6 +23,8 @@ import config from "../plugins/config.ts";
 import info from "../plugins/info.ts";
 import server from "../plugins/server.ts";
 import setslot from "../plugins/setslot.ts";
+import migrationCommands from "../plugins/migration-commands.ts";
+import slotStats from "../plugins/slot-stats.ts";
 import slowlog from "../plugins/slowlog.ts";
 import expiry from "../plugins/expiry.ts";
 import keys from "../plugins/keys.ts";
@@ -53,12 +56,15 @@ export const defaultPlugins = [
   eviction,
   replication,
   replicationCommands,
+  migrator,
   connection,
   clients,
   transactions,
   clusterCommands,
   clusterChanges,
   setslot,
+  slotStats,
+  migrationCommands,
   meet,
   server,
   info,

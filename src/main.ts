@@ -1,9 +1,12 @@
 #!/usr/bin/env bun
 /** The command line: `bun run node`, `bun start`, `bun run bunch recover` ... Each subcommand is a file in `cli/`. */
 import { Command } from "commander";
+import { applyCommand, moveCommand } from "./cli/apply-command.ts";
 import { exportCommand } from "./cli/export-command.ts";
 import { importCommand } from "./cli/import-command.ts";
+import { migrationsCommand, taskCommands } from "./cli/migrations-command.ts";
 import { nodeCommand } from "./cli/node-command.ts";
+import { planCommand } from "./cli/plan-command.ts";
 import { recoverCommand } from "./cli/recover-command.ts";
 import { startCommand } from "./cli/start-command.ts";
 import { BUNCH_VERSION } from "./node.ts";
@@ -13,14 +16,23 @@ const EXIT_USAGE = 2;
 
 const program = new Command("bunch")
   .description("A clustered in-memory key-value store that any Redis Cluster client talks to.")
-  .version(BUNCH_VERSION)
-  .addCommand(nodeCommand())
-  .addCommand(startCommand())
-  .addCommand(recoverCommand())
-  .addCommand(exportCommand())
-  .addCommand(importCommand());
+  .version(BUNCH_VERSION);
+for (const command of [
+  nodeCommand(),
+  startCommand(),
+  planCommand(),
+  applyCommand(),
+  moveCommand(),
+  migrationsCommand(),
+  ...taskCommands(),
+  recoverCommand(),
+  exportCommand(),
+  importCommand(),
+]) {
+  program.addCommand(command);
+}
 
-for (const command of [program, ...program.commands]) {
+for (const command of [program, ...program.commands.flatMap((each) => [each, ...each.commands])]) {
   command.exitOverride((error) => {
     // Help and version are answers, all else is a mistake, which commander has explained on standard error.
     process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);

@@ -92,7 +92,7 @@ async function measure(shards: Shards, load: WriteLoad, what: Case, round: numbe
   const all = await shards.whole();
   // A moment by chance: heartbeats come at fixed ones.
   await Bun.sleep(LEAD_MS + Math.random() * 500);
-  const errorsBefore = errorsOf(load);
+  const errorsBefore = load.errorCount;
   const leader = what === "killed with the leader" ? await shards.leader() : 0;
   const able = all.filter(({ primary, replica }) => primary !== leader && replica !== leader);
   const shard = able[round % able.length];
@@ -101,7 +101,7 @@ async function measure(shards: Shards, load: WriteLoad, what: Case, round: numbe
     what === "planned" ? await handOver(shards, load, shard) : await lose(shards, load, shard, what, leader);
   await Bun.sleep(LEAD_MS);
   const lost = await load.countLost(isLast);
-  return { subject: shards.subject.name, what, outageMs, clientMs, lost, errors: errorsOf(load) - errorsBefore };
+  return { subject: shards.subject.name, what, outageMs, clientMs, lost, errors: load.errorCount - errorsBefore };
 }
 
 async function lose(
@@ -159,10 +159,6 @@ async function handOver(
   asked.close();
   await shards.whole();
   return { outageMs, clientMs };
-}
-
-function errorsOf(load: WriteLoad): number {
-  return [...load.errors.values()].reduce((sum, count) => sum + count, 0);
 }
 
 function groups(figures: readonly Figures[]): readonly (readonly [string, readonly Figures[]])[] {

@@ -10,7 +10,7 @@ const PATIENCE_MS = 10_000;
 const decoder = new TextDecoder();
 
 /**
- * Asks a node.
+ * Asks a node for text.
  *
  * @param address `host:port`, where it listens for clients.
  * @returns Its answer, which must be text.
@@ -21,6 +21,23 @@ export async function askNode(
   password: string | undefined,
   ...command: readonly string[]
 ): Promise<string> {
+  const answer = await askNodeAnything(address, password, ...command);
+  if (answer instanceof Uint8Array) return decoder.decode(answer);
+  throw new StartError(`The node at ${address} gives no answer to ${command.join(" ")} that makes sense.`);
+}
+
+/**
+ * Asks a node.
+ *
+ * @param address `host:port`, where it listens for clients.
+ * @returns Its answer, in RESP2.
+ * @throws {StartError} Why there is no answer, or what the node said instead.
+ */
+export async function askNodeAnything(
+  address: string,
+  password: string | undefined,
+  ...command: readonly string[]
+): Promise<ReplyValue> {
   const [, host, port] = /^\[?(.+?)\]?:([0-9]{1,5})$/.exec(address) ?? [];
   if (host === undefined || port === undefined || Number(port) > 65_535) {
     throw new StartError(`"${address}" is no address of a node: it must be HOST:PORT, such as 127.0.0.1:6379.`);
@@ -31,9 +48,7 @@ export async function askNode(
   });
   const refused = replies.find((reply) => reply instanceof ReplyError);
   if (refused instanceof ReplyError) throw new StartError(`The node at ${address} says: ${refused.message}`);
-  const answer = replies.at(-1);
-  if (answer instanceof Uint8Array) return decoder.decode(answer);
-  throw new StartError(`The node at ${address} gives no answer to ${command.join(" ")} that makes sense.`);
+  return replies.at(-1) ?? null;
 }
 
 /** Sends commands, and waits for a reply to each. */

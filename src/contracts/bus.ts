@@ -20,6 +20,7 @@ export const BusChannel = {
   meeting: 4,
   replication: 5,
   lease: 6,
+  migration: 7,
   slots: 8,
 } as const;
 export type BusChannel = (typeof BusChannel)[keyof typeof BusChannel];

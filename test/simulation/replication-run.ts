@@ -1,8 +1,9 @@
 /**
  * A run of the simulation in which shards have replicas: whole nodes, clients that read and write, and everything goes wrong that the seed has drawn.
  *
- * Of its two kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
+ * Of its kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
  * that no two nodes have a lease for a shard. In the other one an operator promotes others where primaries die or are cut off, plans failovers, moves replicas, and changes how many must be in sync (`shard-operator.ts`).
+ * A third one is the first, and slots move between shards all the while (`hasMigrations`, `slot-mover.ts`).
  * Safety phase: checkers look from outside, now and then (`shard-checkers.ts`), and what clients were told has one order in the end, key by key. Liveness phase: all
  * faults end; within a bound of virtual time every replica is in sync, follows, and holds what its primary holds, and every key is read once more.
  */
@@ -20,6 +21,7 @@ import {
   HeirsAreWhole,
   KeysAreInTheirShard,
   LogsAreBounded,
+  type MemberLook,
   PositionsGoForward,
   ReplicasRemoveNothing,
   checkLease,
@@ -29,19 +31,22 @@ import {
   problemOfShards,
 } from "../support/shard-checkers.ts";
 import { MINIMUM_CAUSE, ShardOperator } from "../support/shard-operator.ts";
+import { SlotMover } from "../support/slot-mover.ts";
 import { SimRandom } from "../support/sim-random.ts";
 import type { SimHost } from "../support/sim-world.ts";
 import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
 import { BulkClient } from "./bulk-client.ts";
 import { JOURNAL_KEYS, JournalLoad, drawJournals } from "./journal-load.ts";
 import { KeysClient, type KeysObject } from "./keys-client.ts";
-import { SlotMover } from "./slot-mover.ts";
+import { KeyMover } from "./key-mover.ts";
 
 export interface ReplicationRunOptions {
   /** Nodes have leases, and fail over by themselves. */
   readonly hasFailover: boolean;
   /** Slots are moved key by key meanwhile. There are two shards at least, then. */
   readonly isMovingSlots: boolean;
+  /** Slots move between shards all the while. */
+  readonly hasMigrations: boolean;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -52,6 +57,7 @@ export interface ReplicationRunOptions {
 const DEFAULTS: ReplicationRunOptions = {
   hasFailover: false,
   isMovingSlots: false,
+  hasMigrations: false,
   safetyMs: 10_000,
   swarm: undefined,
   sink: undefined,
@@ -80,6 +86,10 @@ export interface ReplicationRunResult {
   readonly lost: number;
   /** Digests that were compared with another member's at the same place. */
   readonly compared: number;
+  /** Migrations that were asked for, and those that came to an end, by the map's history. */
+  readonly migrations: number;
+  readonly completed: number;
+  readonly aborted: number;
   /** Writes that a primary alone acknowledged, and that were lost with it. */
   readonly lostWrites: number;
   /** Reads that a replica may have answered. */
@@ -112,14 +122,17 @@ export async function runReplication(
   seed: number,
   options: Partial<ReplicationRunOptions> = {},
 ): Promise<ReplicationRunResult> {
-  const { hasFailover, isMovingSlots, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { hasFailover, hasMigrations, isMovingSlots, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
   const drawnSwarm = givenSwarm ?? drawSwarm(seed);
   // A machine that is suspended does not know for how long: reads by its lease are a stated limit.
   const swarm = hasFailover ? { ...drawnSwarm, suspendEveryMs: 0 } : drawnSwarm;
   const random = new SimRandom(`replication ${seed}`);
   const drawn = random.fork("settings");
-  const nodes = drawn.pick(isMovingSlots ? [4, 4, 5, 6, 6, 7] : [3, 3, 4, 4, 5, 6, 7]);
-  const replicas = isMovingSlots && nodes < 6 ? 1 : drawn.pick([1, 1, 2]);
+  // Two shards at least, where slots move from one to the other.
+  const nodes = drawn.pick(
+    isMovingSlots ? [4, 4, 5, 6, 6, 7] : hasMigrations ? [4, 4, 5, 6, 7] : [3, 3, 4, 4, 5, 6, 7],
+  );
+  const replicas = isMovingSlots && nodes < 6 ? 1 : drawn.pick(hasMigrations ? [0, 1, 1, 1] : [1, 1, 2]);
   const isFoundByNumber = nodes >= 4 && drawn.chance(0.3);
   const ringMib = drawn.pick([1, 2, 64]);
   const shards = Math.max(1, Math.floor(nodes / (replicas + 1)));
@@ -199,12 +212,14 @@ export async function runReplication(
   const clientHosts: SimHost[] = [];
   const clients: KeysClient[] = [];
   const bulkClients: BulkClient[] = [];
-  const movers: SlotMover[] = [];
+  const keyMovers: KeyMover[] = [];
   const operator = new ShardOperator(world, random.fork("operator"), {
     isPromoting: !hasFailover,
     clients: () => clientHosts,
   });
-  const plan = drawJournals(random.fork("journals"));
+  const mover = new SlotMover(world, random.fork("mover"), slots);
+  // Their checker follows a key in one shard's epochs.
+  const plan = hasMigrations ? undefined : drawJournals(random.fork("journals"));
   const journals = new JournalLoad();
   const clientCount = drawn.pick([2, 4, 6]);
   const pauseMs = drawn.pick([15, 40]);
@@ -228,17 +243,20 @@ export async function runReplication(
     moveMs: drawn.pick([0, 0, 3000]),
     settingMs: drawn.pick([0, 0, 2500]),
   });
+  if (hasMigrations) mover.start(drawn.pick([300, 800, 2000]));
   lookOn();
   injector.start();
   if (isMovingSlots) addMover();
   await simulation.runFor(safetyMs);
   operator.stop();
-  for (const mover of movers) mover.stop();
+  for (const each of keyMovers) each.stop();
+  mover.stop();
   injector.stopAndHeal();
   operator.cutAgain();
   await world.heal(injector);
   operator.cutAgain();
   await simulation.runUntil("the operator to be done", () => operator.isIdle, LIVENESS_MS);
+  await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
   const lost = new Set(operator.lostShards().map(({ id }) => id));
   for (const client of [...clients, ...bulkClients, journals]) client.stop();
   await simulation.runUntil(
@@ -262,9 +280,9 @@ export async function runReplication(
   );
   if (lowered !== undefined) await simulation.settle("the minimum", lowered, LIVENESS_MS);
   await simulation.runUntil("all replicas in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
-  for (const mover of movers) {
-    await simulation.runUntil("slots to be moved", () => mover.isDone, LIVENESS_MS);
-    await simulation.settle("open slots", mover.close(lost), LIVENESS_MS);
+  for (const each of keyMovers) {
+    await simulation.runUntil("slots to be moved", () => each.isDone, LIVENESS_MS);
+    await simulation.settle("open slots", each.close(lost), LIVENESS_MS);
   }
   const isOpen = (slot: number): boolean =>
     newestMapOf(world.views)?.openSlots.some((each) => each.slot === slot) === true;
@@ -291,11 +309,13 @@ export async function runReplication(
   };
   await simulation.runUntil("a replica for each shard, as far as there are any to spare", isSpread, LIVENESS_MS);
   await simulation.runUntil("those that moved to be in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
+  await simulation.runUntil("slots to have moved to where they stay", () => isSettled(), LIVENESS_MS);
   // It stays so: nobody goes in and out of a set without a reason.
   const quietVersion = newestMapOf(world.views)?.version;
   await simulation.runFor(QUIET_MS);
   // Keys may expire meanwhile.
   await simulation.runUntil("all replicas level again", () => problemOf(lost) === undefined, LIVENESS_MS);
+  if (hasMigrations) await simulation.runUntil("nothing to be hidden", () => nothingIsHidden(), LIVENESS_MS);
   // Word of what the operator wanted may have been lost, and come about only now.
   const surprise = world.views
     .flatMap(({ topology }) => topology.history)
@@ -332,17 +352,44 @@ export async function runReplication(
     refused: sum(({ refused }) => refused),
     unknown: sum(({ unknown }) => unknown),
     ...operator.counts,
-    primaries: (world.views[0]?.topology.history ?? [])
-      .flatMap(({ changes }) => changes)
-      .filter((change) => / promoted to primary of /.test(change)).length,
+    primaries: changesLike(/ promoted to primary of /),
+    migrations: changesLike(/^migration .* started /),
+    completed: changesLike(/^migration .* completed/),
+    aborted: changesLike(/^migration .* aborted/),
     lost: lost.size,
     compared: equal.compared,
     lostWrites: journals.lost,
     replicaReads: journals.reads,
-    slotsGiven: movers.reduce((total, { counts }) => total + counts.given, 0),
-    keysMoved: movers.reduce((total, { counts }) => total + counts.keysMoved, 0),
+    slotsGiven: keyMovers.reduce((total, { counts }) => total + counts.given, 0),
+    keysMoved: keyMovers.reduce((total, { counts }) => total + counts.keysMoved, 0),
     faults: injector.summary(),
   };
+
+  function changesLike(pattern: RegExp): number {
+    const changes = (world.views[0]?.topology.history ?? []).flatMap((entry) => entry.changes);
+    return changes.filter((change) => pattern.test(change)).length;
+  }
+
+  /** Every task has come to its end: those of shards that are lost wait for an operator's word. */
+  function isSettled(): boolean {
+    if (!hasMigrations || mover.isIdle) return true;
+    const waiting = new Set(operator.lostShards().map(({ id }) => id));
+    return (
+      newestMapOf(world.views)?.migrations.every(({ source, target }) => waiting.has(source) || waiting.has(target)) ===
+      true
+    );
+  }
+
+  function nothingIsHidden(): boolean {
+    const seen = lookAt(world.views);
+    const isMoving = seen?.newest.migrations.length !== 0;
+    // Replicas go on hiding what is their shard's no more, and empty.
+    const holdsNothing = ({ keyspace, replication, shard }: MemberLook): boolean =>
+      lost.has(shard?.id ?? "") ||
+      (replication.role === "primary" && keyspace.hiddenCount === 0) ||
+      slots.every((slot) => !keyspace.isHidden(slot) || keyspace.slotSize(slot) === 0);
+    return isMoving || seen.members.every(holdsNothing);
+  }
 
   function addClients(): readonly SimHost[] {
     const addresses = world.members.map(({ host, port }) => `${host}:${port}`);
@@ -389,13 +436,13 @@ export async function runReplication(
 
   function addMover(): void {
     simulation.addHost("10.0.1.250", async (own) => {
-      const mover = new SlotMover({
+      const keys = new KeyMover({
         world: own,
         slots: [...new Set(OBJECTS.map(({ keys }) => slotOf(keys[0])))],
         map: () => newestMapOf(world.views),
       });
-      movers.push(mover);
-      await mover.run();
+      keyMovers.push(keys);
+      await keys.run();
     });
   }
 

@@ -26,8 +26,20 @@ const program = new Command("sim")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
   .option(
     "--run <kinds...>",
-    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication, failover, slots (default: all of these), scale",
-    ["redirects", "cluster", "forget", "reset", "recover", "formation", "meeting", "replication", "failover", "slots"],
+    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication, failover, migration, slots (default: all of these), scale",
+    [
+      "redirects",
+      "cluster",
+      "forget",
+      "reset",
+      "recover",
+      "formation",
+      "meeting",
+      "replication",
+      "failover",
+      "migration",
+      "slots",
+    ],
   )
   .option("--nodes <count>", "how many nodes a cluster run has (default: as the seed draws it)")
   .option("--ask-every <ms>", "how often a cluster run asks for a change (default: as the seed draws it)")
@@ -143,6 +155,13 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
     const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
     const { primaries, cutOff, planned, lost, faults, lostWrites, replicaReads } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${primaries} changes of primaries, ${cutOff} cut off, ${planned} asked for, ${lost} shards lost; ${lostWrites} writes lost that a primary alone had, ${replicaReads} reads anywhere; ${faults}`;
+    return { told, traceHash, events };
+  },
+  async migration(seed) {
+    const result = await runReplication(seed, { sink, hasFailover: true, hasMigrations: true });
+    const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
+    const { primaries, lost, migrations, completed, aborted, faults } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${migrations} migrations started, ${completed} completed, ${aborted} aborted; ${primaries} changes of primaries, ${lost} shards lost; ${faults}`;
     return { told, traceHash, events };
   },
   async slots(seed) {

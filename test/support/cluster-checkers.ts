@@ -272,6 +272,8 @@ export class MapChecker {
       before?.shardOfSlot === map.shardOfSlot &&
       before.releases === map.releases &&
       before.openSlots === map.openSlots &&
+      before.migrations.every(({ fence }) => fence === undefined) &&
+      map.migrations.every(({ fence }) => fence === undefined) &&
       before.shards.every((shard, at) => hasSamePrimary(shard, map.shards[at])) &&
       startOf(before, view) === startOf(map, view);
     if (!isSame || !view.topology.isMember) this.#oneServes(view, map);

@@ -511,6 +511,35 @@ describe("time", () => {
     expect(command.totalMicroseconds).toBeCloseTo(64, 3);
   });
 
+  test("which one of sixteen is drawn anew each time: of commands in turn all are seen", () => {
+    const names = Array.from({ length: 16 }, (_, at) => `turn${at}`);
+    const commands = names.map((name) => slow(name, () => 0, { flags: ["fast"] }));
+    dispatcher.beginTurn();
+    for (let count = 0; count < 1600; count += 1) send(names[count % 16] ?? "");
+    const seen = commands.map(({ timedCount }) => timedCount);
+    expect(seen.reduce((sum, count) => sum + count, 0)).toBe(100);
+    expect(Math.max(...seen)).toBeLessThan(20);
+    expect(seen.filter((count) => count === 0).length).toBeLessThan(3);
+  });
+
+  test("who listens is told of those on keys: slot, time, size, and how many they stand for", () => {
+    const keys = [{ first: 1, last: 1, step: 1, flags: ["RO"] }];
+    slow("read", () => 1, { keys });
+    slow("peek", () => 0.002, { keys, flags: ["fast"] });
+    slow("keyless", () => 1);
+    const told: string[] = [];
+    const leave = hooks.commandTimed.add("hook", ({ slot, microseconds, standsFor, bytesIn, bytesOut }) => {
+      told.push([slot, Math.round(microseconds), standsFor, bytesIn, bytesOut].join(" "));
+    });
+    dispatcher.beginTurn();
+    send("read foo");
+    send("keyless foo");
+    expect(told.splice(0)).toStrictEqual(["12182 1000 1 23 5"]);
+    for (let count = 0; count < 16; count += 1) send("peek foo");
+    expect(told).toStrictEqual(["12182 2 16 23 5"]);
+    leave();
+  });
+
   test("a quick command with many arguments or a large reply is timed", () => {
     const command = slow("quick", () => 1, { flags: ["fast"] });
     const large = add({

@@ -1,28 +1,18 @@
 /** What the leader makes of requests on slots that are moved key by key: records, or a rejection with its reason, in Redis' words where it has some. */
 import { SLOT_COUNT } from "../../codec/slot.ts";
 import type { ShardId, ShardRecord, TopologyRequest } from "../../contracts/topology.ts";
+import { type TopologyDecision, records, rejection } from "./decision.ts";
 import { openSlot, ownerOf } from "./open-slots.ts";
 import type { TopologyRecord } from "./records.ts";
 import { type TopologyState, highestEpoch } from "./state.ts";
 
 type Request<Type extends TopologyRequest["type"]> = Extract<TopologyRequest, { type: Type }>;
-type Decision =
-  { readonly records: readonly TopologyRecord[]; readonly outcome: readonly string[] } | { readonly rejection: string };
-
-function records(...all: readonly TopologyRecord[]): Decision {
-  return { records: all, outcome: ["OK"] };
-}
-
-function rejection(reason: string): Decision {
-  return { rejection: reason };
-}
-
 /** A slot that a shard takes in. */
 export function takesIn({ openSlots }: TopologyState, id: ShardId): number | undefined {
   return openSlots.find(({ importing }) => importing.some(({ shard }) => shard === id))?.slot;
 }
 
-export function markSlot(state: TopologyState, { slot, node, mark, peer }: Request<"mark-slot">): Decision {
+export function markSlot(state: TopologyState, { slot, node, mark, peer }: Request<"mark-slot">): TopologyDecision {
   const shard = ofPrimary(state, node);
   if (shard === undefined) return rejection("ERR Please use SETSLOT only with masters.");
   if (!isSlot(slot)) return rejection("ERR Invalid or out of range slot");
@@ -57,7 +47,7 @@ export function unmarkSlot(
   state: TopologyState,
   shard: ShardRecord,
   { slot, keys, isLast }: Request<"unmark-slot">,
-): Decision {
+): TopologyDecision {
   const owner = ownerOf(state.shards.values(), slot);
   const { migratingTo, importing } = openSlot(state.openSlots, slot);
   const others = importing.filter((each) => each.shard !== shard.id);
@@ -84,7 +74,7 @@ export function keysLeftText(slot: number, node: string, keys: number): string {
   return `Can't close hash slot ${slot}: node ${node} has taken in ${keys} of its keys; move the others there as well (MIGRATE), and give it the slot`;
 }
 
-export function closeSlot({ openSlots }: TopologyState, slot: number): Decision {
+export function closeSlot({ openSlots }: TopologyState, slot: number): TopologyDecision {
   return openSlots.some((each) => each.slot === slot) ? records({ type: "slot-closed", slot }) : records();
 }
 
@@ -93,7 +83,7 @@ export function giveSlot(
   state: TopologyState,
   from: ShardRecord | undefined,
   { slot, to }: Request<"give-slot">,
-): Decision {
+): TopologyDecision {
   if (!isSlot(slot)) return rejection("ERR Invalid or out of range slot");
   if (!state.nodes.has(to)) return rejection(`ERR Unknown node ${to}`);
   const gainer = ofPrimary(state, to);
@@ -121,7 +111,7 @@ export function swapSlot(
   state: TopologyState,
   shard: ShardRecord,
   { slot, with: other }: Request<"swap-slot">,
-): Decision {
+): TopologyDecision {
   const { migratingTo, importing } = openSlot(state.openSlots, slot);
   const isMoving = migratingTo === other && importing.some((each) => each.shard === other);
   const { primary } = state.shards.get(other) ?? shard;
@@ -148,7 +138,7 @@ function ofPrimary(state: TopologyState, node: string): ShardRecord | undefined 
 }
 
 /** The rejection of what a task is at work on. */
-function movingTask({ migrations }: TopologyState, slot: number): Decision | undefined {
+function movingTask({ migrations }: TopologyState, slot: number): TopologyDecision | undefined {
   for (const { id, slots } of migrations.values()) {
     if (slots.some(({ first, last }) => slot >= first && slot <= last)) {
       return rejection(`ERR slot ${slot} is being moved by migration ${id}`);

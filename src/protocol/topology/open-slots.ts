@@ -101,6 +101,13 @@ export function checkOpenSlots({
   }
 }
 
+/** The slots that a shard takes in of others', key by key: it holds keys of them as it does of its own. */
+export function slotsTakenIn({ openSlots }: { readonly openSlots: OpenSlots }, id: ShardId): readonly SlotRange[] {
+  return openSlots.flatMap(({ slot, importing }) =>
+    importing.some(({ shard }) => shard === id) ? [{ first: slot, last: slot }] : [],
+  );
+}
+
 /** The shard that owns a slot. */
 export function ownerOf(shards: Iterable<ShardRecord>, slot: number): ShardRecord | undefined {
   for (const shard of shards) {

@@ -27,6 +27,7 @@ const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
   replication: (seed) => runReplication(seed),
   failover: (seed) => runReplication(seed, { hasFailover: true }),
   slots: (seed) => runReplication(seed, { hasFailover: true, isMovingSlots: true }),
+  migration: (seed) => runReplication(seed, { hasFailover: true, hasMigrations: true }),
   swim: runSwim,
 };
 

@@ -19,6 +19,7 @@ export const GROUP_OF = {
   replication: "replication",
   failover: "failover",
   slots: "failover",
+  migration: "migration",
 } as const satisfies Record<Mutant["run"], string>;
 
 /** Nothing here is timed: a machine that is busy takes longer. */

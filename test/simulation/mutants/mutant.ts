@@ -22,6 +22,7 @@ export interface Mutant {
     | "meeting"
     | "replication"
     | "failover"
+    | "migration"
     | "slots";
   /** Where the hunt begins: of all seeds from 1 on the first one that found it, when that was last looked for. By default 1. */
   readonly seed?: number;

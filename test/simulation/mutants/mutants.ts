@@ -8,6 +8,7 @@
 import type { Mutant } from "./mutant.ts";
 import { FAILOVER_MUTANTS } from "./failover-mutants.ts";
 import { SLOT_MUTANTS } from "./slot-mutants.ts";
+import { MIGRATION_MUTANTS } from "./migration-mutants.ts";
 import { REPLICATION_MUTANTS } from "./replication-mutants.ts";
 
 const MACHINE = "src/protocol/raft/machine.ts";
@@ -627,5 +628,6 @@ export const MUTANTS: readonly Mutant[] = [
   },
   ...FAILOVER_MUTANTS,
   ...SLOT_MUTANTS,
+  ...MIGRATION_MUTANTS,
   ...REPLICATION_MUTANTS,
 ];

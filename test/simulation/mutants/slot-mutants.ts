@@ -1,4 +1,4 @@
-/** Mutants of slots that move key by key: whole nodes that fail over by themselves, and an operator who moves slots meanwhile, must find them (`slot-mover.ts`). */
+/** Mutants of slots that move key by key: whole nodes that fail over by themselves, and an operator who moves slots meanwhile, must find them (`key-mover.ts`). */
 import type { Mutant } from "./mutant.ts";
 
 export const SLOT_MUTANTS: readonly Mutant[] = [

@@ -15,20 +15,20 @@ const RETRY_MS = 60;
 /** Keys of a slot that go over at a time, at most: there are two at most in one. */
 const BATCH = 1;
 
-export interface SlotMoverOptions {
+export interface KeyMoverOptions {
   readonly world: World;
   readonly slots: readonly number[];
   /** The newest map that any node has. */
   readonly map: () => ClusterMap | undefined;
 }
 
-export class SlotMover {
+export class KeyMover {
   readonly counts = { begun: 0, given: 0, keysMoved: 0, leftOpen: 0, ended: 0 };
   isDone = false;
-  readonly #options: SlotMoverOptions;
+  readonly #options: KeyMoverOptions;
   #isStopped = false;
 
-  constructor(options: SlotMoverOptions) {
+  constructor(options: KeyMoverOptions) {
     this.#options = options;
   }
 

@@ -1,0 +1,209 @@
+/**
+ * Has moves done and watches them: so many at once, until each has ended. They are tasks of the cluster: it goes on with those that are started whatever becomes of
+ * this process.
+ */
+import type { ReplyValue } from "../codec/resp-reader.ts";
+import type { MigrationStatus } from "../contracts/migration.ts";
+import type { ClusterMap } from "../contracts/topology.ts";
+import { StartError, messageOf } from "../errors.ts";
+import type { PlannedMove } from "../protocol/plan/plan.ts";
+import type { ClusterAccess } from "./cluster-access.ts";
+import { rangesText, shardName } from "./plan-tables.ts";
+import { type TaskBoard, hasEnded } from "./task-board.ts";
+
+/** How often it looks, in milliseconds. */
+const LOOK_MS = 300;
+/** How often in a row nobody may answer, before it gives up watching. */
+const MAX_SILENT_LOOKS = 100;
+/** How often a move is asked for again that met another change of its shards. */
+const MAX_TRIES = 10;
+/** As shells tell of SIGINT. */
+const EXIT_INTERRUPTED = 130;
+
+export type FollowAccess = Pick<ClusterAccess, "map" | "tasks" | "ask">;
+
+/** What became of a move. */
+export interface Ended {
+  /** The task's id; `undefined` if it could not be started. */
+  readonly id: string | undefined;
+  readonly move: PlannedMove | undefined;
+  readonly isDone: boolean;
+  readonly reason: string;
+}
+
+export interface FollowOptions {
+  /** How many tasks run at once. */
+  readonly atOnce: number;
+  /** Kept with the records. */
+  readonly cause: string;
+  readonly lookMs?: number;
+}
+
+export class Follower {
+  /** Moves that are still to be started. */
+  readonly #pending: PlannedMove[];
+  /** Tasks that were started, or were there, and have not ended. */
+  readonly #running = new Map<string, PlannedMove | undefined>();
+  readonly #ended: Ended[] = [];
+  readonly #last = new Map<string, MigrationStatus>();
+  readonly #access: FollowAccess;
+  readonly #board: TaskBoard;
+  readonly #options: FollowOptions;
+
+  /** @param running Ids of tasks that are there already. */
+  constructor(
+    access: FollowAccess,
+    board: TaskBoard,
+    moves: readonly PlannedMove[],
+    running: readonly string[],
+    options: FollowOptions,
+  ) {
+    this.#access = access;
+    this.#board = board;
+    this.#pending = [...moves];
+    for (const id of running) this.#running.set(id, undefined);
+    this.#options = options;
+  }
+
+  /** How many are not started yet, and the tasks that go on. */
+  get left(): { readonly pending: number; readonly running: readonly string[] } {
+    return { pending: this.#pending.length, running: [...this.#running.keys()] };
+  }
+
+  /** @throws {StartError} If nobody answers any more. */
+  async run(): Promise<readonly Ended[]> {
+    for (let silent = 0; this.#pending.length > 0 || this.#running.size > 0;) {
+      try {
+        await this.#startSome();
+        await this.#look();
+        silent = 0;
+      } catch (thrown) {
+        silent += 1;
+        if (!(thrown instanceof StartError) || silent > MAX_SILENT_LOOKS) throw thrown;
+        if (silent === 1) this.#board.say(`${messageOf(thrown)} It is asked again; what was started goes on.`);
+      }
+      if (this.#running.size > 0) await sleep(this.#options.lookMs ?? LOOK_MS);
+    }
+    return this.#ended;
+  }
+
+  async #startSome(): Promise<void> {
+    while (this.#running.size < this.#options.atOnce) {
+      const [move] = this.#pending;
+      if (move === undefined) return;
+      const present = await this.#access.map();
+      const started = await this.#start(present, move);
+      this.#pending.shift();
+      if ("id" in started) this.#running.set(started.id, move);
+      else {
+        this.#ended.push({ id: undefined, move, isDone: false, reason: started.problem });
+        this.#board.say(`${describeMove(present, move)}: not started: ${started.problem}`);
+      }
+    }
+  }
+
+  async #start(
+    map: ClusterMap,
+    { source, target, slots }: PlannedMove,
+  ): Promise<{ readonly id: string } | { readonly problem: string }> {
+    let present = map;
+    for (let tries = 1; ; tries += 1) {
+      const problem = whyNotMovable(present, source, target, slots);
+      if (problem !== undefined) return { problem };
+      try {
+        const told = await this.#access.ask(
+          "CLUSTER",
+          "MOVE",
+          target,
+          "SLOTSRANGE",
+          ...slots.flatMap(({ first, last }) => [String(first), String(last)]),
+          "MAPVERSION",
+          String(present.version),
+          "CAUSE",
+          this.#options.cause,
+        );
+        const [id] = (Array.isArray(told) ? told : []) as readonly ReplyValue[];
+        if (!(id instanceof Uint8Array)) return { problem: "the node gave no answer that makes sense" };
+        return { id: new TextDecoder().decode(id) };
+      } catch (thrown) {
+        const reason = messageOf(thrown);
+        // Another of the moves may have ended meanwhile, or a replica has come: what is checked above still counts.
+        if (!reason.includes("stale") || tries === MAX_TRIES) return { problem: reason };
+        present = await this.#access.map();
+      }
+    }
+  }
+
+  /** Looks how far they are, and who has ended. */
+  async #look(): Promise<void> {
+    const tasks = await this.#access.tasks();
+    // After the tasks: it knows what became of one that is not among them any more.
+    const map = await this.#access.map();
+    for (const task of tasks) if (this.#running.has(task.id)) this.#last.set(task.id, task);
+    this.#board.show(map, [...this.#last.values()]);
+    for (const [id, move] of this.#running) {
+      const task = tasks.find((each) => each.id === id);
+      if (task !== undefined && !hasEnded(task)) continue;
+      // A node that was started since then knows nothing of what has ended, and the map what came of it.
+      if (task === undefined && map.migrations.some((each) => each.id === id)) continue;
+      const slots = move?.slots ?? this.#last.get(id)?.slots;
+      const isThere = slots !== undefined && ownerOf(map, slots) === (move?.target ?? this.#last.get(id)?.target);
+      const isDone = task === undefined ? isThere : task.phase === "completed";
+      this.#running.delete(id);
+      this.#ended.push({ id, move, isDone, reason: task?.cause ?? (isDone ? "" : "it is not there any more") });
+    }
+  }
+}
+
+/** Ctrl-C ends watching, and not what goes on: says so, and what to do. */
+export function onInterrupt(
+  board: TaskBoard,
+  access: ClusterAccess,
+  left: () => { readonly pending: number; readonly running: readonly string[] },
+): void {
+  process.once("SIGINT", () => {
+    const { pending, running } = left();
+    const node = access.address === "127.0.0.1:6379" ? "" : ` --node ${access.address}`;
+    const lines = ["Watching has ended; the cluster goes on."];
+    if (running.length > 0) {
+      lines.push(`  bunch migrations --watch${node}   watches again`);
+      for (const id of running)
+        lines.push(`  bunch cancel ${id}${node}   ends this task, and its slots stay where they are`);
+    }
+    if (pending > 0)
+      lines.push(`${pending} of the moves were not started: bunch plan makes a new plan of what is left.`);
+    board.say(lines.join("\n"));
+    process.exit(EXIT_INTERRUPTED);
+  });
+}
+
+/** The one shard that all of these slots belong to. */
+function ownerOf({ shards, shardOfSlot }: ClusterMap, slots: PlannedMove["slots"]): string | undefined {
+  const owners = new Set<string | undefined>();
+  for (const { first, last } of slots) {
+    for (let slot = first; slot <= last; slot += 1) owners.add(shards[shardOfSlot[slot] ?? -1]?.id);
+  }
+  const [owner, ...others] = owners;
+  return others.length === 0 ? owner : undefined;
+}
+
+function whyNotMovable(
+  map: ClusterMap,
+  source: string,
+  target: string,
+  slots: PlannedMove["slots"],
+): string | undefined {
+  if (!map.shards.some(({ id }) => id === target)) return "the shard that they are to go to is not there any more";
+  if (ownerOf(map, slots) !== source) return "the slots have gone elsewhere meanwhile";
+  return undefined;
+}
+
+export function describeMove(map: ClusterMap, { source, target, slots }: PlannedMove): string {
+  return `slots ${rangesText(slots)} from ${shardName(map, source)} to ${shardName(map, target)}`;
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}

@@ -1,0 +1,233 @@
+/** Moves that the command line has done: how many at once, what is said, what becomes of those that fail; and how tasks are shown. */
+import { describe, expect, test } from "bun:test";
+import { Follower, type FollowAccess } from "../../src/cli/follow.ts";
+import { type Screen, TaskBoard } from "../../src/cli/task-board.ts";
+import { formatBytes, formatCount, formatDuration } from "../../src/cli/units.ts";
+import type { ReplyValue } from "../../src/codec/resp-reader.ts";
+import type { MigrationStatus } from "../../src/contracts/migration.ts";
+import type { ClusterMap } from "../../src/contracts/topology.ts";
+import { StartError } from "../../src/errors.ts";
+import type { PlannedMove } from "../../src/protocol/plan/plan.ts";
+import { PROGRESS, fakeTask } from "../support/fake-migrations.ts";
+import { planMap, shardIdAt } from "../support/plan-map.ts";
+
+const MAP = planMap([
+  { slots: [{ first: 0, last: 9 }] },
+  { slots: [{ first: 10, last: 19 }] },
+  { slots: [{ first: 20, last: 29 }] },
+  { slots: [] },
+]);
+
+function moveFrom(at: number): PlannedMove {
+  return {
+    source: shardIdAt(at),
+    target: shardIdAt(3),
+    sourceVersion: 1,
+    targetVersion: 1,
+    slots: [{ first: 10 * at, last: 10 * at + 9 }],
+    slotCount: 10,
+    keys: 100,
+    bytes: 1000,
+  };
+}
+const MOVES = [moveFrom(0), moveFrom(1), moveFrom(2)];
+
+/** A cluster in which each task ends when it was looked at twice, as a test says. */
+class FakeCluster implements FollowAccess {
+  present: ClusterMap = MAP;
+  readonly asked: (readonly string[])[] = [];
+  readonly #tasks: { status: MigrationStatus; looks: number }[] = [];
+  mostAtOnce = 0;
+  /** What the next questions come to instead. */
+  readonly refusals: string[] = [];
+  aborts = new Set<string>();
+  /** Tasks that nobody knows of any more once they have ended. */
+  forgets = false;
+  silences = 0;
+
+  map(): Promise<ClusterMap> {
+    if (this.silences > 0) {
+      this.silences -= 1;
+      return Promise.reject(new StartError("Cannot ask the node."));
+    }
+    return Promise.resolve(this.present);
+  }
+
+  ask(...command: readonly string[]): Promise<ReplyValue> {
+    this.asked.push(command);
+    const refusal = this.refusals.shift();
+    if (refusal !== undefined) return Promise.reject(new StartError(refusal));
+    const [, , target = "", , first = ""] = command;
+    const id = `task-${first}`;
+    const source = this.present.shards[this.present.shardOfSlot[Number(first)] ?? -1]?.id ?? "";
+    const slots = [{ first: Number(first), last: Number(first) + 9 }];
+    this.#tasks.push({ status: fakeTask({ id, source, target, slots }), looks: 0 });
+    return Promise.resolve([new TextEncoder().encode(id)]);
+  }
+
+  tasks(): Promise<readonly MigrationStatus[]> {
+    const running = this.#tasks.filter(({ status }) => status.endedAtMs === undefined);
+    this.mostAtOnce = Math.max(this.mostAtOnce, running.length);
+    for (const task of running) {
+      task.looks += 1;
+      if (task.looks < 2) continue;
+      const isAborted = this.aborts.has(task.status.id);
+      const [phase, cause] = isAborted
+        ? (["aborted", "somebody cancelled it"] as const)
+        : (["completed", "done"] as const);
+      task.status = { ...task.status, phase, cause, endedAtMs: task.status.startedAtMs + 1500 };
+      if (!isAborted) this.#give(task.status);
+    }
+    return Promise.resolve(
+      this.#tasks.filter(({ status }) => !this.forgets || status.endedAtMs === undefined).map(({ status }) => status),
+    );
+  }
+
+  #give({ slots, target }: MigrationStatus): void {
+    const shardOfSlot = this.present.shardOfSlot.slice();
+    const to = this.present.shards.findIndex(({ id }) => id === target);
+    for (const { first, last } of slots) shardOfSlot.fill(to, first, last + 1);
+    this.present = { ...this.present, version: this.present.version + 1, shardOfSlot };
+  }
+}
+
+class FakeScreen implements Screen {
+  text = "";
+  readonly isTerminal: boolean;
+  readonly columns: number;
+  constructor(isTerminal = false, columns = 200) {
+    this.isTerminal = isTerminal;
+    this.columns = columns;
+  }
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+function follow(cluster: FakeCluster, screen: Screen, atOnce = 3): Follower {
+  return new Follower(cluster, new TaskBoard(screen), MOVES, [], { atOnce, cause: "plan abc", lookMs: 0 });
+}
+
+describe("moves", () => {
+  test("are started with the map that they were looked at on, and the plan's name; all of them at once, or as many as may", async () => {
+    const cluster = new FakeCluster();
+    const ended = await follow(cluster, new FakeScreen()).run();
+    expect(ended.map(({ id, isDone }) => [id, isDone])).toEqual([
+      ["task-0", true],
+      ["task-10", true],
+      ["task-20", true],
+    ]);
+    expect(cluster.asked[0]?.join(" ")).toBe(`CLUSTER MOVE ${shardIdAt(3)} SLOTSRANGE 0 9 MAPVERSION 7 CAUSE plan abc`);
+    expect(cluster.mostAtOnce).toBe(3);
+    const careful = new FakeCluster();
+    expect(await follow(careful, new FakeScreen(), 1).run()).toHaveLength(3);
+    expect([careful.mostAtOnce, careful.asked[2]?.[7]]).toEqual([1, "9"]);
+  });
+
+  test("that end without moving anything are told, with the reason, and the others go on", async () => {
+    const cluster = new FakeCluster();
+    cluster.aborts.add("task-10");
+    const screen = new FakeScreen();
+    const ended = await follow(cluster, screen).run();
+    expect(ended.filter(({ isDone }) => !isDone).map(({ id, reason }) => [id, reason])).toEqual([
+      ["task-10", "somebody cancelled it"],
+    ]);
+    expect(screen.text).toContain("ended without moving anything: somebody cancelled it");
+  });
+
+  test("whose shards have changed meanwhile are asked for again, and given up where the slots have gone elsewhere", async () => {
+    const cluster = new FakeCluster();
+    cluster.refusals.push("The node says: ERR stale: shard x", "The node says: ERR slot 10 is being moved");
+    const screen = new FakeScreen();
+    const ended = await follow(cluster, screen).run();
+    expect(cluster.asked.map((command) => command[4])).toEqual(["0", "0", "10", "20"]);
+    expect(ended.find(({ isDone }) => !isDone)?.reason).toContain("slot 10 is being moved");
+    expect(screen.text).toContain("slots 0-9 from n0 to n3: not started: The node says: ERR slot 10 is being moved");
+    const taken = new FakeCluster();
+    taken.present = planMap([{ slots: [] }, { slots: [{ first: 0, last: 29 }] }, { slots: [] }, { slots: [] }]);
+    expect((await follow(taken, new FakeScreen()).run()).map(({ reason, isDone }) => (isDone ? "" : reason))).toContain(
+      "the slots have gone elsewhere meanwhile",
+    );
+  });
+
+  test("of which nobody knows any more are done if the slots are where they were to go", async () => {
+    const cluster = new FakeCluster();
+    cluster.forgets = true;
+    cluster.aborts.add("task-20");
+    const ended = await follow(cluster, new FakeScreen()).run();
+    expect(ended.map(({ isDone }) => isDone)).toEqual([true, true, false]);
+  });
+
+  test("are waited for when nobody answers for a while, and left when nobody does at all", async () => {
+    const cluster = new FakeCluster();
+    cluster.silences = 5;
+    const screen = new FakeScreen();
+    expect(await follow(cluster, screen).run()).toHaveLength(3);
+    expect(screen.text.match(/Cannot ask the node/g)).toHaveLength(1);
+    const gone = new FakeCluster();
+    gone.silences = 1000;
+    expect(follow(gone, new FakeScreen()).run()).rejects.toThrow("Cannot ask the node.");
+  });
+});
+
+describe("the board", () => {
+  const task = fakeTask({ id: "0123456789", source: shardIdAt(0), target: shardIdAt(3) });
+
+  test("where nothing can be drawn over says what has changed, and each tenth", () => {
+    const screen = new FakeScreen();
+    const board = new TaskBoard(screen);
+    board.show(MAP, [task]);
+    board.show(MAP, [{ ...task, progress: { ...PROGRESS, keysMoved: 31 } }]);
+    board.show(MAP, [{ ...task, progress: { ...PROGRESS, keysMoved: 41 } }]);
+    board.show(MAP, [{ ...task, isPaused: true, waitingFor: `shard ${shardIdAt(3)}` }]);
+    board.show(MAP, [{ ...task, isPaused: false, waitingFor: `shard ${shardIdAt(3)}` }]);
+    board.show(MAP, [{ ...task, phase: "completed", endedAtMs: task.startedAtMs + 1500 }]);
+    expect(screen.text.split("\n")).toEqual([
+      "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left",
+      "01234567  n0 -> n3  0-9  [##########--------------]  41%  41 of 100 keys, 1.5 KB/s, 4.7 s left",
+      "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left, paused",
+      "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left, waits: shard n3",
+      "01234567  n0 -> n3  0-9  [########################] 100%  done in 1.5 s, commands held for 0 ms",
+      "",
+    ]);
+  });
+
+  test("in a terminal draws over what it drew, and no line is longer than the terminal", () => {
+    const screen = new FakeScreen(true, 40);
+    const board = new TaskBoard(screen);
+    board.show(MAP, [task, task]);
+    expect(screen.text.split("\n").map(({ length }) => length)).toEqual([39, 39, 0]);
+    screen.text = "";
+    board.show(MAP, [task]);
+    expect(screen.text).toStartWith("\u001B[2A\u001B[0J01234567");
+    screen.text = "";
+    board.say("stop");
+    expect(screen.text).toBe("\u001B[1A\u001B[0Jstop\n");
+  });
+
+  test("without word of how far it is shows the phase", () => {
+    const screen = new FakeScreen();
+    new TaskBoard(screen).show(MAP, [{ ...task, progress: undefined, phase: "waiting" }]);
+    expect(screen.text).toBe("01234567  n0 -> n3  0-9  [------------------------]       waiting\n");
+  });
+});
+
+test("amounts and times are as people read them", () => {
+  expect([0, 999, 1024, 1_572_864, 300 * 1024, 5e12].map(formatBytes)).toEqual([
+    "0 B",
+    "999 B",
+    "1.0 KB",
+    "1.5 MB",
+    "300 KB",
+    "4.5 TB",
+  ]);
+  expect([0, 999, 1000, 1_234_567].map(formatCount)).toEqual(["0", "999", "1 000", "1 234 567"]);
+  expect([0, 450, 9999, 12_000, 200_000, 7_500_000].map(formatDuration)).toEqual([
+    "0.0 s",
+    "0.5 s",
+    "10.0 s",
+    "12 s",
+    "3 min 20 s",
+    "2 h 5 min",
+  ]);
+});
