@@ -19,7 +19,7 @@ export const SLOT_MUTANTS: readonly Mutant[] = [
     find: "if (hasKey) return key.slot;",
     replace: "if (hasKey) return NO_SLOT;",
     run: "slots",
-    seed: 11,
+    seed: 22,
     withinSeeds: 30,
   },
 ];
