@@ -250,7 +250,7 @@ test("each of very many shards has an address of its own", () => {
   const routes = makeRoutes(map, nodes[500] ?? NODES.self);
   const seen = nodes.map((_, index) => {
     const action = routes.actionOfSlot[index] ?? 0;
-    return action === 0 ? "self" : (routes.addresses[action - 4] ?? "nobody");
+    return action === 0 ? "self" : (routes.addresses[action - 5] ?? "nobody");
   });
   expect(seen).toStrictEqual(nodes.map(({ host, port }, index) => (index === 500 ? "self" : `${host}:${port}`)));
   // 0 is to serve, 1 is nobody's: a slot without an owner is neither the first shard's nor this node's.
