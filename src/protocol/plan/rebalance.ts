@@ -3,7 +3,8 @@
  *
  * What holds of every plan:
  * - no slot moves twice, and none that a migration moves already: those count as the target's;
- * - a shard of weight 0 is left with nothing, whatever that weighs; all others are within the threshold of their part, or as near as whole slots let them be;
+ * - a shard of weight 0 is left with nothing, whatever that weighs; all others are within the threshold of their part, but for less than a slot. Where single
+ *   slots are too large for that, less is beyond the thresholds than before, and the plan names who stays there;
  * - a plan of what it leads to is empty;
  * - no more is moved than the threshold wants: who has too much gives what is beyond it, who has too little gets what it lacks of it. Of a shard's slots those go
  *   that have the fewest bytes for that, in few ranges (for a range less, a tenth more bytes are moved);
