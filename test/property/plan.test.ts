@@ -183,7 +183,7 @@ describe("a rebalance", () => {
     );
   }, 120_000);
 
-  test("moves what the threshold wants and hardly more: beyond the least that any plan must move, one slot for each move", () => {
+  test("moves what the threshold wants and hardly more: beyond the least that any plan must move, two slots for each move", () => {
     fc.assert(
       fc.property(calm, measure, threshold, ({ map, loads }, by, limit) => {
         const plan = planOf(planRebalance(map, loads, { by, threshold: limit }));
@@ -209,7 +209,7 @@ describe("a rebalance", () => {
           0,
         );
         if (bound === 0) expect(plan.moves).toEqual([]);
-        expect(moved).toBeLessThanOrEqual(bound + largest * (plan.moves.length + 1) + 1e-6 * total);
+        expect(moved).toBeLessThanOrEqual(bound + 2 * largest * (plan.moves.length + 1) + 1e-6 * total);
       }),
       RUNS,
     );

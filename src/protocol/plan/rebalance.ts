@@ -254,11 +254,10 @@ class Planner {
       if (pair === undefined) return hasMoved;
       const { source, target } = pair;
       tried.add(`${source.index} ${target.index}`);
-      // A little more than it lacks, rather than a small rest that goes elsewhere.
+      // A slot more than it lacks, rather than a rest that goes elsewhere.
       const surplus = -lacks(source);
-      const lack = lacks(target);
-      const room = (target.most - target.has - lack) / 2;
-      hasMoved = this.#give(source, target, surplus <= lack + room ? surplus : Math.min(surplus, lack)) || hasMoved;
+      const isAlmostAll = surplus <= lacks(target) + this.#total / SLOT_COUNT;
+      hasMoved = this.#give(source, target, isAlmostAll ? surplus : lacks(target)) || hasMoved;
     }
   }
 
