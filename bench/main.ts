@@ -10,6 +10,7 @@ import type { Bench } from "./bench.ts";
 import { consensusBench } from "./benches/consensus.ts";
 import { cpuBench } from "./benches/cpu.ts";
 import { failoverBench } from "./benches/failover.ts";
+import { migrationBench } from "./benches/migration.ts";
 import { membershipBench } from "./benches/membership.ts";
 import { memoryBench } from "./benches/memory.ts";
 import { pausesBench } from "./benches/pauses.ts";
@@ -27,6 +28,7 @@ const BENCHES: readonly Bench[] = [
   consensusBench,
   replicationBench,
   failoverBench,
+  migrationBench,
   membershipBench,
 ];
 

@@ -223,7 +223,7 @@ export class WriteLoad {
   /** The same since it was looked for. */
   #fresh = new Map<string, number>();
   #isEnding = false;
-  #longestMs = 0;
+  #latencies: number[] = [];
 
   constructor(ports: readonly number[]) {
     this.client = ioredis(ports);
@@ -240,7 +240,7 @@ export class WriteLoad {
         this.#acknowledged.set(key, count);
         this.#fresh.set(key, count);
         this.acknowledgedCount += 1;
-        this.#longestMs = Math.max(this.#longestMs, performance.now() - beganMs);
+        this.#latencies.push(performance.now() - beganMs);
       } catch (error) {
         const text = error instanceof Error ? error.message : String(error);
         this.errors.set(text, (this.errors.get(text) ?? 0) + 1);
@@ -251,9 +251,19 @@ export class WriteLoad {
 
   /** The longest that a command took since this was asked last, in milliseconds. */
   takeLongestMs(): number {
-    const longestMs = this.#longestMs;
-    this.#longestMs = 0;
-    return longestMs;
+    return Math.max(0, ...this.takeLatencies());
+  }
+
+  /** How long each command took since this was asked last, in milliseconds. */
+  takeLatencies(): readonly number[] {
+    const latencies = this.#latencies;
+    this.#latencies = [];
+    return latencies;
+  }
+
+  /** Errors of commands, all together. */
+  get errorCount(): number {
+    return [...this.errors.values()].reduce((sum, count) => sum + count, 0);
   }
 
   /**

@@ -34,7 +34,7 @@ import {
 } from "../src/contracts/bus.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { isLoopback } from "../src/loopback.ts";
-import { formatAddress, isEveryAddress } from "../src/net-address.ts";
+import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { DATAGRAM_REFUSALS, Datagrams, MAX_DATAGRAM_BYTES } from "../src/protocol/link/datagrams.ts";
 import { ClusterSecrets, parseSecrets } from "../src/protocol/link/secrets.ts";
@@ -100,10 +100,9 @@ export default definePlugin({
       );
     }
     const secret = new ClusterSecrets(secrets);
-    const announced = (): BusAddress => ({
-      host: (core.announceBusHost ?? core.announceHost ?? core.host).split(",")[0] ?? core.host,
-      port: core.announceBusPort ?? port,
-    });
+    const announcedHost = (core.announceBusHost ?? core.announceHost ?? core.host).split(",")[0] ?? core.host;
+    const announced = (): BusAddress => ({ host: announcedHost, port: core.announceBusPort ?? port });
+    const isNowhere = isEveryAddress(announcedHost);
     let port = core.busPort ?? (core.port === 0 ? 0 : Math.min(core.port + BUS_PORT_OFFSET, 65535));
     const receivers = new Map<number, (from: BusSender, bytes: Uint8Array) => void>();
     const lossListeners: ((address: BusAddress, nodeId: string | undefined) => void)[] = [];
@@ -239,7 +238,7 @@ export default definePlugin({
       if (isNowhereTold) return;
       isNowhereTold = true;
       log.error("bus: this node cannot talk to others", {
-        reason: `it listens on every address (${announced().host}), and does not say where it is reached: --announce-host does`,
+        reason: `it listens on every address (${announcedHost}), and does not say where it is reached: --announce-host does`,
       });
     };
 
@@ -250,14 +249,13 @@ export default definePlugin({
       receive: (channel, receive) => void receivers.set(channel, receive),
       send: (to: BusAddress, channel: BusChannel, bytes: Uint8Array, isTurnOver = false) => {
         const kind = kindOf(channel);
-        const isNowhere = isEveryAddress(announced().host);
         if (isNowhere) tellNowhere();
         const isPossible =
           !isStopped &&
           !isNowhere &&
           bytes.length <= MAX_FRAME_BYTES &&
           (kind === "meeting" || cluster !== undefined) &&
-          formatAddress(to) !== formatAddress(announced());
+          (to.host !== announcedHost || to.port !== (core.announceBusPort ?? port));
         const isTaken = isPossible && linkTo(to, kind)?.send(channel, bytes, isTurnOver) === true;
         if (!isTaken) droppedFrames += 1;
         return isTaken;

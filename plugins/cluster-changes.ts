@@ -36,7 +36,8 @@ import {
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { SETTING_DEFAULTS, STALE } from "../src/protocol/topology/decide.ts";
+import { SETTING_DEFAULTS } from "../src/protocol/topology/decide.ts";
+import { STALE } from "../src/protocol/topology/decision.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 import { refuseExtraArguments } from "../src/subcommand-help.ts";
 

@@ -7,7 +7,8 @@
  *
  * `cluster_state` is `ok` if every slot has a primary that serves it, as far as this node knows, and this node is in the cluster; else `fail`, and fields
  * `cluster_fail_...` say why. Replicas are told to clients (CLUSTER SLOTS), and are `online` (CLUSTER SHARDS), once they have all that their shard holds; `loading`
- * before. How far a copy has got is known of this node's own shard: of other shards' members the offset is 0.
+ * before. How far a copy has got is known of this node's own shard; of other shards' members it is what they said when they were heard last, some seconds ago in
+ * a cluster of some dozens, as in Redis; 0 of one that was not heard yet, or has no whole copy.
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
@@ -224,8 +225,9 @@ export default definePlugin({
       if (replication === undefined) return 0;
       if (id === self) return replication.position?.sequence ?? 0;
       if (shard.primary === self) return replicaHealth(id)?.acknowledged ?? 0;
-      // A replica knows of its primary what that has told it to be committed.
-      return id === shard.primary && shard.replicas.includes(self) ? replication.committed : 0;
+      // A replica knows of its primary what that has told it to be committed. Of others it is what they said themselves, some time ago.
+      const said = isWhole(shard, id) ? (membership?.member(id)?.offset ?? 0) : 0;
+      return id === shard.primary && shard.replicas.includes(self) ? Math.max(replication.committed, said) : said;
     };
     const healthWord = (shard: ShardRecord, id: string): "online" | "loading" | "fail" => {
       if (!isThere(id) || (id === shard.primary && whyNotServed(shard) !== undefined)) return "fail";

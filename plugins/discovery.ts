@@ -20,6 +20,7 @@ import { encodeDatagram, encodeExchange, readDatagram, readExchange } from "../s
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { consensusService } from "../src/contracts/consensus.ts";
 import { type MemberHealth, type MembershipService, membershipService } from "../src/contracts/membership.ts";
+import { replicationService } from "../src/contracts/replication.ts";
 import { type MapChange, topologyService } from "../src/contracts/topology.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -118,14 +119,14 @@ export default definePlugin({
   name: "discovery",
   summary: "Finds out which nodes of the cluster are there.",
   requires: { topology: topologyService },
-  uses: { bus: busService, consensus: consensusService },
+  uses: { bus: busService, consensus: consensusService, replication: replicationService },
   provides: { membership: membershipService },
   settings: settingsSchema,
   setup(context) {
     const { hooks, node, settings, world } = context;
     const { clock, log } = world;
     const { topology } = context.requires;
-    const { bus, consensus } = context.uses;
+    const { bus, consensus, replication } = context.uses;
     const { preset, forgetAfterMs, ...overrides } = settings;
     const options: MembershipOptions = { ...MEMBERSHIP_PRESETS[preset], ...overrides };
     if (options.probeTimeoutMs > options.probeMs / 2) {
@@ -264,6 +265,7 @@ export default definePlugin({
         lookedAtMs = nowMs;
         if (nowMs - toldAtMs < LAG_MS) return;
         toldAtMs = nowMs;
+        step({ type: "offset", offset: replication?.position?.sequence ?? 0 });
         step({ type: "lag", lagMs: Math.max(0, longestMs) });
         longestMs = 0;
       });
@@ -367,6 +369,7 @@ function healthOf(member: Member): MemberHealth {
     pongReceivedAtMs: member.pongedAtMs,
     roundTripMs: member.roundTripMs,
     lagMs: member.lagMs,
+    offset: member.offset,
     mapVersion: member.mapVersion,
   };
 }

@@ -13,7 +13,8 @@
  * 3. It looks at each shard several times in a beat (`judgement.ts`): where the primary is gone and its lease is over, it asks the map for a promotion.
  *
  * A planned failover (CLUSTER FAILOVER, and a primary that is told to stop) hands over without an error to any client: the primary holds commands until the replica
- * has everything, gives its lease up, and says so; the leader promotes. If it can not, it says so by a record, and the primary goes on.
+ * has everything, gives its lease up, and says so; the leader promotes. Meanwhile the primary sends clients to the replica, which holds what they want. If the leader
+ * can not promote it, it says so by a record, and the primary goes on.
  *
  * A lease is watched by two: the gate of replies looks at the clock when a reply leaves (`src/reply-gate.ts`); and while there is no lease, a handler of `commandBefore`
  * refuses what would touch keys. While there is one, commands pay nothing.
@@ -80,6 +81,16 @@ const BROKEN_LEASES = 1;
 const MAX_BROKEN = 16;
 /** How long the leader's answer to a wish is waited for, in milliseconds. */
 const WISH_MS = 1000;
+/**
+ * A primary that hands over sends clients to its heir for this part of a lease, and then holds them itself, as before the heir's word. The heir holds them for a
+ * lease: they are not sent back while they are sent here. A third of a lease is left, since the end is noticed with a beat.
+ */
+const REDIRECT_LEASES = 0.6;
+/**
+ * What a primary could not answer before its lease was over waits for another lease, or for the word that somebody else leads. A primary that is cut off gets neither:
+ * after this part of a lease, by when another one has taken over that is to, its clients' connections end, and they find that one.
+ */
+const HOPELESS_LEASES = 0.5;
 /** How often a node that stops looks whether somebody has taken over, in milliseconds. */
 const RETIRE_STEP_MS = 5;
 
@@ -121,6 +132,14 @@ export default definePlugin({
     let resumesAtMs: number | undefined;
     /** A node that has taken over holds commands until it has its first lease, which is a round trip away, or until then. */
     let holdsUntilMs = Number.NEGATIVE_INFINITY;
+    /** Who has the shard handed over to it holds commands on keys: clients are sent there, and connect to it, while its promotion is under way. */
+    let redirects: { readonly to: NodeId; readonly untilMs: number } | undefined;
+    let surrenderedAtMs = 0;
+    /** Since when it has no lease that it had. */
+    let lapsedAtMs: number | undefined;
+    let isFirstAwaited = false;
+    /** Its primary has surrendered to it, and sends clients here: what they want is held, and not sent back, until this shard has another version, or until then. */
+    let inherits: { readonly shardVersion: number; readonly untilMs: number } | undefined;
     const hold = new KeyHold(context);
     const wishes = new Map<number, (problem: string | undefined) => void>();
     let lastWish = 0;
@@ -150,6 +169,15 @@ export default definePlugin({
       const { bits } = call.command;
       if (leaseState === "stale-reads" && (bits & CommandBits.write) === 0) return undefined;
       if (!call.hasKey && (bits & TOUCHES) === 0) return undefined;
+      if (surrender !== undefined) {
+        // It is EXEC that waits.
+        if (call.client.intercept !== undefined) return undefined;
+        const heir = topology.node(redirects?.to ?? "");
+        if (call.hasKey && heir !== undefined) {
+          call.reply.error(`MOVED ${call.key.slot} ${heir.host}:${heir.port}`);
+          return Verdict.rejected;
+        }
+      }
       call.reply.error(lapseError);
       return Verdict.rejected;
     };
@@ -189,11 +217,31 @@ export default definePlugin({
         resumesAtMs = undefined;
         replication?.resume();
       }
-      const isTakingOver = leaseState === "lapsed" && nowMs < holdsUntilMs;
+      if (redirects !== undefined && (surrender === undefined || nowMs >= redirects.untilMs)) {
+        redirects = undefined;
+        replication?.letKeysGo(false);
+      }
+      if (
+        inherits !== undefined &&
+        (topology.selfShard?.version !== inherits.shardVersion || nowMs >= inherits.untilMs)
+      ) {
+        inherits = undefined;
+      }
+      const isTakingOver = inherits !== undefined || (leaseState === "lapsed" && nowMs < holdsUntilMs);
       if (isTakingOver && !hold.isHolding) hold.hold();
       else if (!isTakingOver && hold.isHolding) hold.release();
-      if (before === leaseState) return;
+      const isLapsed = leaseState === "lapsed" || leaseState === "stale-reads";
+      if (!isLapsed) lapsedAtMs = undefined;
+      else if (before === "held") lapsedAtMs = nowMs;
+      const isHopeless = lapsedAtMs !== undefined && nowMs - lapsedAtMs >= HOPELESS_LEASES * settings.leaseMs;
+      if (isHopeless && replyGate.waitingCount > 0) replyGate.break(`no lease: ${whyLapsed(nowMs)}`);
+      // A node that has just become a primary has its first one in a moment: that is nobody's worry. (`holdsUntilMs`)
+      const isFirst = before === "none" && leaseState === "lapsed";
+      const isLate = isFirstAwaited && leaseState === "lapsed" && nowMs >= holdsUntilMs;
+      isFirstAwaited = isFirst || (isFirstAwaited && leaseState === "lapsed" && !isLate);
+      if (before === leaseState && !isLate) return;
       const reason = whyLapsed(nowMs);
+      if (isFirst) return log.info("failover: no first lease yet", { reason });
       if (leaseState === "stale-reads") log.warn("failover: no lease: reads are served, and may be stale", { reason });
       else if (leaseState === "lapsed") log.warn("failover: no lease: keys are not served", { reason });
       else log.info("failover: lease", { state: leaseState });
@@ -337,7 +385,8 @@ export default definePlugin({
     /**
      * A primary hands its shard over:
      * 1. commands are held, until the replica has all of the log;
-     * 2. the lease is given up, which every beat says from then on: only now the leader may promote;
+     * 2. the lease is given up, which every beat says from then on: only now the leader may promote. The replica is told, too, and holds what clients want,
+     *    who are sent there at once: while they connect to it, it becomes the primary. Else it would send them back;
      * 3. the shard has another version: with another primary, or with this one, which serves again.
      * Until 2 it may go on by itself; from then on only the map ends it (SAFETY 13).
      */
@@ -366,8 +415,10 @@ export default definePlugin({
         }
         surrender = { to, shardVersion: selfShard.version };
         keeper.surrender();
+        surrenderedAtMs = clock.monotonicMs();
         guard();
         beat();
+        send(to, { type: "heir", shard, shardVersion: surrender.shardVersion });
       } catch (thrown) {
         context.fault(thrown);
       } finally {
@@ -421,6 +472,19 @@ export default definePlugin({
         case "hand-over":
           if (from === consensus?.status.leader) void handOver(message);
           break;
+        case "heir": {
+          const shard = topology.selfShard;
+          if (isPrimary() || shard?.primary !== from || shard.version !== message.shardVersion) return;
+          inherits = { shardVersion: shard.version, untilMs: clock.monotonicMs() + settings.leaseMs };
+          guard();
+          send(from, { ...message, type: "holds" });
+          break;
+        }
+        case "holds":
+          if (surrender?.to !== from || surrender.shardVersion !== message.shardVersion) return;
+          redirects = { to: from, untilMs: surrenderedAtMs + REDIRECT_LEASES * settings.leaseMs };
+          if (clock.monotonicMs() < redirects.untilMs) replication?.letKeysGo(true);
+          break;
         default:
           message satisfies never;
       }
@@ -440,6 +504,7 @@ export default definePlugin({
     // --- another map ---
 
     let wasPrimary = false;
+    let wasReplica = false;
     context.on(
       hooks.mapChanged,
       () => {
@@ -450,7 +515,8 @@ export default definePlugin({
         }
         // 1. A node that becomes a primary, or is not alone any more, serves nothing before it has a lease. If it leads itself, it has it in the same moment.
         if (!needsLease() || leaseState !== "none") return;
-        keeper.surrender();
+        // A replica's lease may be on its way already: the leader grants it with the promotion, on a beat of before.
+        if (!wasReplica) keeper.surrender();
         // Clients were sent here by those who know already, and not all of them ask again when they are refused.
         holdsUntilMs = clock.monotonicMs() + settings.leaseMs;
         shardVersion = version;
@@ -463,8 +529,12 @@ export default definePlugin({
       hooks.mapChanged,
       () => {
         // 2. One that is a primary no more: after whoever leads the log has ended what waited for it, nothing may leave that waited for a lease.
-        if (wasPrimary && !isPrimary()) replyGate.break("this node is not the primary any more");
+        if (wasPrimary && !isPrimary()) {
+          keeper.surrender();
+          replyGate.break("this node is not the primary any more");
+        }
         wasPrimary = isPrimary();
+        wasReplica = isAdmitted() && topology.selfShard?.replicas.includes(node.id) === true;
         guard();
         // 3. A lease is granted to whoever knows the last change of its shard: the leader hears of it at once.
         const { version = 0 } = topology.selfShard ?? {};
@@ -576,6 +646,10 @@ export default definePlugin({
         get reasons() {
           return leading()?.reasons ?? new Map<string, string>();
         },
+        get isHeir() {
+          return inherits !== undefined;
+        },
+        holdForHeir: (client) => hold.add(client),
         promisedUntilMs: (id) => leading()?.promisedUntilMs(id),
       },
     };

@@ -7,18 +7,23 @@
  * 1. No key: serve.
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
- * 4. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
+ * 4. It is at the end of its way to another shard (fenced), and this node leads the one or the other: the command waits until the map says whose the slot is. So do
+ *    transactions and writes without keys meanwhile. Without a lease, which may be for long: CLUSTERDOWN.
+ * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
- * 5. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
- * 6. Else MOVED, with the address that the owner announces.
+ * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
+ * 7. Its own primary's, which is handing the shard over to this node: held, until it is known who leads.
+ * 8. Else MOVED, with the address that the owner announces.
  *
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.
  */
 import type { Call } from "../src/call.ts";
+import type { Client } from "../src/client.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { Verdict } from "../src/contracts/commands.ts";
+import { failoverService } from "../src/contracts/failover.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { type ClusterMap, topologyService } from "../src/contracts/topology.ts";
@@ -31,7 +36,9 @@ const UNASSIGNED = 1;
 const WAITING = 2;
 /** It is this node's, and an earlier start of the node had the data. */
 const LOST = 3;
-const MOVED = 4;
+/** It is on its way to or from this node's shard, and nobody serves it at this moment. */
+const FENCED = 4;
+const MOVED = 5;
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
 
@@ -42,6 +49,8 @@ interface Routes {
   readonly servesAll: boolean;
   /** `host:port` of owners; the entry for action `MOVED + n` is at n. */
   readonly addresses: readonly string[];
+  /** There are slots that are fenced. */
+  readonly hasFences: boolean;
   /** What stands for slots of the shard whose replica this node is; -1 if it is none. */
   readonly followed: number;
 }
@@ -80,20 +89,31 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
       for (let slot = first; slot <= last; slot += 1) if (actionOfSlot[slot] === SERVE) actionOfSlot[slot] = WAITING;
     }
   }
+  let hasFences = false;
+  for (const { source, target, slots, fence } of map.migrations) {
+    if (fence === undefined) continue;
+    const led = map.shards.find(({ primary }) => primary === self.id);
+    const isHolder = led !== undefined && own !== undefined && led.primaryIncarnation === own.incarnation;
+    // Who has restarted without the data waits for another to take over: that may be for long.
+    if (!isHolder || (led.id !== source && led.id !== target)) continue;
+    hasFences = true;
+    for (const { first, last } of slots) actionOfSlot.fill(FENCED, first, last + 1);
+  }
   let served = 0;
   while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
-  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, followed };
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, hasFences, followed };
 }
 
 export default definePlugin({
   name: "hash-slot-router",
   summary: "Sends clients to the node that owns a key's slot.",
   requires: { topology: topologyService },
-  uses: { replication: replicationService },
+  uses: { replication: replicationService, failover: failoverService },
   provides: { router: routerService },
   setup(context) {
     const { topology } = context.requires;
-    const { replication } = context.uses;
+    const { replication, failover } = context.uses;
+    const { clock } = context.world;
     // One that was taken out may not have been sent the map that says so: its own has it as it was.
     const routesOf = (map: ClusterMap): Routes =>
       makeRoutes(map, { id: topology.self.id, start: topology.isMember ? context.node.runId : undefined });
@@ -107,7 +127,37 @@ export default definePlugin({
       ownShard = shard;
       // Most changes are about something else, and a table of all slots is not made in no time.
       if (delta === undefined || delta.changesSlots || delta.nodes.length > 0 || isElsewhere) routes = routesOf(map);
+      // Whoever else hears of this map has heard of it by then.
+      if (held.size > 0) clock.soon(retryHeld);
     });
+
+    // --- what waits for the end of a fence ---
+
+    const held = new Set<Client>();
+    let heldCount = 0;
+    context.on(context.hooks.clientClosed, (client) => void held.delete(client));
+    const retryHeld = (): void => {
+      const released = [...held];
+      held.clear();
+      for (const client of released) client.transport.release();
+    };
+    const hold = (call: Call): Verdict | undefined => {
+      if (!context.replyGate.isLeased()) {
+        // It ends its transaction, with the error of one of its commands.
+        if (call.command.fullName === "exec") return undefined;
+        call.reply.error(
+          "CLUSTERDOWN The cluster is down: the slot is about to be another node's, and this node has no lease",
+        );
+        return Verdict.rejected;
+      }
+      held.add(call.client);
+      heldCount += 1;
+      return Verdict.held;
+    };
+
+    /** Its own primary has given the shard to this node. What is only queued (MULTI) waits for nothing. */
+    const isHeld = ({ client, isNested }: Call, action: number): boolean =>
+      action === routes.followed && failover?.isHeir === true && !isNested && client.intercept === undefined;
 
     const refuse = (call: Call, slot: number, action: number): Verdict => {
       if (action === UNASSIGNED) {
@@ -132,8 +182,12 @@ export default definePlugin({
     context.on(
       context.hooks.commandBefore,
       (call) => {
-        if (!call.hasKey) return undefined;
         const { command } = call;
+        if (!call.hasKey) {
+          // EXEC may hold anything. What is only queued waits with it.
+          const isForAll = command.fullName === "exec" || (command.bits & CommandBits.write) !== 0;
+          return routes.hasFences && isForAll && !isQueued(call) ? hold(call) : undefined;
+        }
         const { slot } = call.key;
         const last = command.lastKeyOf(call.count);
         for (let index = command.firstKey + command.keyStep; index <= last; index += command.keyStep) {
@@ -145,6 +199,7 @@ export default definePlugin({
         if (routes.servesAll) return undefined;
         const action = routes.actionOfSlot[slot] as number;
         if (action === SERVE) return undefined;
+        if (action === FENCED) return isQueued(call) ? undefined : hold(call);
         if (
           action === routes.followed &&
           call.client.isReadOnly &&
@@ -152,6 +207,10 @@ export default definePlugin({
           replication?.position !== undefined
         )
           return undefined;
+        if (isHeld(call, action)) {
+          failover?.holdForHeir(call.client);
+          return Verdict.held;
+        }
         return refuse(call, slot, action);
       },
       { order: "pre" },
@@ -167,7 +226,16 @@ export default definePlugin({
         get movedCount() {
           return movedCount;
         },
+        get heldCount() {
+          return heldCount;
+        },
+        retryHeld,
       },
     };
   },
 });
+
+/** Between MULTI and EXEC commands are only queued. */
+function isQueued({ client, command }: Call): boolean {
+  return client.intercept !== undefined && command.fullName !== "exec";
+}

@@ -19,7 +19,10 @@ import {
   ValueType,
   keyspaceService,
 } from "../src/contracts/keyspace.ts";
+import type { SlotRange } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { canonicalRanges } from "../src/protocol/slot-ranges.ts";
+import { flushOperation } from "../src/replication/log-operations.ts";
 import { NOT_AN_INTEGER, NO_SUCH_KEY, SYNTAX_ERROR } from "../src/replies.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
 import { copyBytes } from "../src/codec/copy-bytes.ts";
@@ -200,7 +203,9 @@ export default definePlugin({
           count += 1;
         };
         for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-          if (keyspace.slotSize(slot) > 0) keyspace.scanSlot(slot, 0, Number.MAX_SAFE_INTEGER, visit);
+          if (keyspace.slotSize(slot) > 0 && !keyspace.isHidden(slot)) {
+            keyspace.scanSlot(slot, 0, Number.MAX_SAFE_INTEGER, visit);
+          }
         }
         reply.endArray(array, count);
       },
@@ -345,7 +350,10 @@ export default definePlugin({
         call.reply.error(SYNTAX_ERROR);
         return;
       }
-      keyspace.clear();
+      // What a primary hides is not the node's to remove: another shard's primary sends it, or has got it. A replica does as its primary said, whatever it hides
+      // itself at this moment.
+      if (keyspace.hiddenCount === 0 || !keyspace.removesExpired) keyspace.clear();
+      else call.effectIs(...flushShown(keyspace));
       call.reply.ok();
     };
     for (const name of ["flushdb", "flushall"]) {
@@ -502,7 +510,8 @@ function scan(
   };
   // Empty slots are not counted: a look at the counter of each of the 16384 is all that they can cost, some microseconds.
   while (slot < SLOT_COUNT && progress.visited < count) {
-    position = keyspace.slotSize(slot) === 0 ? 0 : keyspace.scanSlot(slot, position, count - progress.visited, visit);
+    const isPassed = keyspace.slotSize(slot) === 0 || keyspace.isHidden(slot);
+    position = isPassed ? 0 : keyspace.scanSlot(slot, position, count - progress.visited, visit);
     if (position === 0) slot += 1;
   }
   reply.array(2);
@@ -515,4 +524,15 @@ function scan(
     keyspace.referRecord(key, record);
     keyspace.peek(key);
   }
+}
+
+/** Removes all keys of slots that are shown. @returns The effect. */
+function flushShown(keyspace: Keyspace): readonly Uint8Array[] {
+  const shown: SlotRange[] = [];
+  for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+    if (keyspace.isHidden(slot)) continue;
+    keyspace.dropSlot(slot, Number.POSITIVE_INFINITY);
+    shown.push({ first: slot, last: slot });
+  }
+  return flushOperation(canonicalRanges(shown));
 }

@@ -20,7 +20,7 @@ import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
 import { Admission } from "../src/consensus/admission.ts";
 import { Barriers } from "../src/consensus/barriers.ts";
-import { type Leaver, sayFarewell } from "../src/consensus/farewell.ts";
+import { sayFarewell } from "../src/consensus/farewell.ts";
 import { Formation, nodeIdOf } from "../src/consensus/formation.ts";
 import { type Proposal, foundingMembers, soleProposal } from "../src/consensus/founding.ts";
 import { CatchUp } from "../src/consensus/catch-up.ts";
@@ -31,7 +31,7 @@ import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { checkSettings } from "../src/consensus/raft-settings.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
-import { infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
+import { ToldMembers, infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
 import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
@@ -146,8 +146,7 @@ export default definePlugin({
     let foundingPeers: readonly PeerId[] = [];
     let driver: RaftDriver | undefined;
     let leadership: Leadership | undefined;
-    let isOut = false;
-    let isStopping = false;
+    let [isOut, isStopping, isLetGo] = [false, false, false];
     /** It has read what it remembers. Before that it is neither fresh nor a member, whatever it seems to be. */
     let hasRead = false;
     let isEstablished = false;
@@ -419,7 +418,7 @@ export default definePlugin({
           if (frame.group === group) admission.dismiss(from.address, frame);
           break;
         case "removed":
-          if (frame.group === group && frame.peer === peer && !isStopping) removed(frame.isBarred);
+          if (frame.group === group && frame.peer === peer) removed(frame.isBarred);
           break;
         case "refused":
           if (frame.group !== group || frame.peer !== peer || refusal === frame.reason) return;
@@ -441,7 +440,8 @@ export default definePlugin({
       }
     };
     const removed = (isBarred: boolean): void => {
-      if (isOut) return;
+      isLetGo = isStopping;
+      if (isOut || isStopping) return;
       // Late word of an earlier identity of this node took the place of this one, which has all that it ever had: it asks to come back.
       if (!isBarred) return askToJoin();
       log.warn("raft: this node was taken out of the cluster", { group, peer });
@@ -618,14 +618,14 @@ export default definePlugin({
       isStopping = true;
       const raft = machine();
       if (raft !== undefined && !isOut) {
-        const leaver: Leaver = {
+        await sayFarewell(raft, clock, {
           peer,
           forgets: !hasDisk,
           silentMs: (id) => known.silentMs(id, clock.monotonicMs()),
           transfer: (target) => driver?.input({ type: "transfer", target }),
           askToLeave,
-        };
-        await sayFarewell(raft, leaver, clock);
+          isLetGo: () => isLetGo,
+        });
       }
       requests.close();
       barriers.close();
@@ -642,7 +642,7 @@ export default definePlugin({
         raft_fetches: catchUp.fetches,
       },
     }));
-
+    const told = new ToldMembers();
     const consensus: RaftConsensus = {
       get machine() {
         return machine();
@@ -653,7 +653,7 @@ export default definePlugin({
         formBy(plan_);
       },
       get status() {
-        return statusOf(machine(), { group, peer, isOut, forming: formation?.waitingFor ?? "", refusal });
+        return statusOf(machine(), { group, peer, isOut, forming: formation?.waitingFor ?? "", refusal }, told);
       },
       get leadership() {
         return leadership;

@@ -9,6 +9,7 @@
  *   the gate (`src/reply-gate.ts`) until the in-sync set has what they depend on. Writes are refused (`NOREPLICAS`) while that set is below its minimum, and held
  *   while the log is full of what an in-sync member lacks.
  * - A replica follows the log, or is filled by slot streams when that does not reach back to where it is (`replica.ts`).
+ * - A replica of a shard that nobody leads any more refuses reads of what may not be committed (CLUSTERDOWN), and closes the connections whose replies wait for that.
  * - One that led the shard and does not any more closes the connections of clients whose last writes nobody knows of: they were logged, and may be lost.
  *
  * A command that was logged is never answered with an error that says it was not.
@@ -17,19 +18,26 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
-import type { ClientTransport } from "../src/client.ts";
+import type { Call } from "../src/call.ts";
 import { decodeReplication, encodeReplication, type ReplicationMessage } from "../src/codec/replication-codec.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
-import { ReplyWriter } from "../src/codec/resp-writer.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { byteSize, parseByteSize } from "../src/config.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { type Effect, Verdict } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type ReplicaHealth, replicationService, type Replication } from "../src/contracts/replication.ts";
-import { type ClusterMap, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import {
+  type ClusterMap,
+  type NodeId,
+  type ShardRecord,
+  type SlotRange,
+  topologyService,
+} from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { definePlugin } from "../src/plugin.ts";
+import { canonicalRanges } from "../src/protocol/slot-ranges.ts";
+import { EffectRunner } from "../src/replication/effect-runner.ts";
 import { SlotFill } from "../src/replication/slot-fill.ts";
 import { type PrimaryHost, type PrimaryTerms, ShardPrimary } from "../src/replication/primary.ts";
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
@@ -38,7 +46,6 @@ import { SlotSink } from "../src/replication/slot-sink.ts";
 import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
-const MINUS = 0x2d;
 
 const settingsSchema = Type.Object({
   ringBytes: byteSize({
@@ -75,18 +82,6 @@ const settingsSchema = Type.Object({
   }),
 });
 
-/** A client that commands of the log run as. Nobody is there to be answered. */
-const NOWHERE: ClientTransport = {
-  remoteAddress: "replication:0",
-  localAddress: "replication:0",
-  queryBytes: () => 0,
-  outputBytes: () => 0,
-  closeAfterReply: () => undefined,
-  kill: () => undefined,
-  release: () => undefined,
-  settle: () => undefined,
-};
-
 /** What the map has this node do. */
 interface Assignment {
   readonly role: Replication["role"];
@@ -111,32 +106,31 @@ export default definePlugin({
     let primary: ShardPrimary | undefined;
     let replica: ShardReplica | undefined;
     let assigned: Assignment = { role: "none", shard: undefined };
+    /** What a replica must hold: the shard's slots, and those that are on their way to it. */
+    let heldSlots: readonly SlotRange[] = [];
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
+    /**
+     * Of members that know sooner than this node that it leads. Nothing is committed without those in sync, and one that is refused would say its hello again only
+     * after a while.
+     */
+    const early = new Map<NodeId, Extract<ReplicationMessage, { type: "hello" }>>();
     // No number of an earlier start's, of which frames may still be on their way.
     let session = world.random.below(2 ** 31);
     let hooksOfPrimary: readonly (() => void)[] = [];
+    let unhookStranded: (() => void) | undefined;
 
     // --- applying, at a replica ---
 
-    const nobody = context.clients.add(NOWHERE, clock.monotonicMs(), true, false);
-    const scratch = new ReplyWriter();
-    /** Runs what the primary ran. Its time is no time: nothing is expired, and no expiry is over. */
+    const runner = new EffectRunner(context, keyspace, "replication", (slot) => {
+      // The log is ahead of the map that says that the slot is on its way here: nobody is to see its keys before.
+      if (!heldSlots.some(({ first, last }) => first <= slot && slot <= last)) keyspace.setHidden(slot, true);
+    });
     const apply = (args: ArgumentList): void => {
-      const { nowMs } = keyspace;
-      keyspace.nowMs = 0;
-      try {
-        dispatcher.dispatchNested(nobody, args, scratch);
-        if (scratch.bytes[0] === MINUS && replica?.isFilling !== true) {
-          throw new Fault(
-            `an effect of the log failed at this replica: ${new TextDecoder().decode(scratch.bytes.subarray(1, scratch.length)).trim()}`,
-          );
-        }
-      } finally {
-        scratch.reset();
-        keyspace.nowMs = nowMs;
-      }
+      const problem = runner.run(args);
+      if (problem !== undefined && replica?.isFilling !== true)
+        throw new Fault(`an effect of the log failed at this replica: ${problem}`);
     };
 
     // --- sending ---
@@ -177,7 +171,7 @@ export default definePlugin({
       },
       after: (delayMs, callback) => void clock.after(delayMs, () => guarded(callback)),
       startFill: () => {
-        const fill = new SlotFill(keyspace, assigned.shard?.slots ?? [], () => clock.monotonicMs());
+        const fill = new SlotFill(keyspace, heldSlots, () => clock.monotonicMs());
         fills.add(fill);
         return fill;
       },
@@ -281,6 +275,11 @@ export default definePlugin({
       const wasIn = assigned;
       assigned = next;
       replyGate.acks = termsOf(map).acks;
+      const held = slotsHeldBy(map, shard);
+      const hasOtherSlots = JSON.stringify(held) !== JSON.stringify(heldSlots);
+      heldSlots = held;
+      // What happens to a slot that a fill does not know of is not sent with it.
+      if (hasOtherSlots) primary?.restartFills();
       if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
         const wasLeading = primary !== undefined;
         stopPrimary();
@@ -311,6 +310,12 @@ export default definePlugin({
       } else {
         replyGate.setCommitted(Number.POSITIVE_INFINITY);
       }
+      guardStranded();
+      for (const [from, hello] of early) {
+        if (hello.shard === shard?.id && hello.epoch > shard.primaryEpoch) continue;
+        early.delete(from);
+        if (hello.shard === shard?.id) primary?.hello(from, hello);
+      }
     };
     context.on(hooks.mapChanged, ({ map }) => switchTo(map));
 
@@ -324,7 +329,14 @@ export default definePlugin({
       }
       switch (message.type) {
         case "hello":
-          if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
+          // The former primary is in no set: it comes when the first writes are through, which would wait for it else.
+          if (
+            message.shard === assigned.shard?.id &&
+            message.epoch > assigned.shard.primaryEpoch &&
+            nodeId !== assigned.shard.primary
+          ) {
+            early.set(nodeId, message);
+          } else if (primary !== undefined && message.shard === assigned.shard?.id) primary.hello(nodeId, message);
           else
             send(nodeId, {
               type: "refused",
@@ -354,6 +366,7 @@ export default definePlugin({
       context.every(TICK_MS, () => {
         primary?.tick();
         replica?.tick();
+        guardStranded();
       });
     });
     context.on(hooks.stop, () => {
@@ -361,6 +374,25 @@ export default definePlugin({
       stopReplica();
       replyGate.break("the node stops");
     });
+
+    /** Nothing that a stranded replica would wait for ever to tell is read. */
+    const refuseStranded = (call: Call): Verdict | undefined => {
+      const { bits } = call.command;
+      if (!call.hasKey && (bits & CommandBits.readonly) === 0) return undefined;
+      if (replyGate.mayLeave(call.hasKey ? replyGate.positionOf(call.key.slot) : replyGate.positionOfAll))
+        return undefined;
+      call.reply.error(
+        "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed",
+      );
+      return Verdict.rejected;
+    };
+    const guardStranded = (): void => {
+      const isStranded = replica?.isStranded === true;
+      if (isStranded === (unhookStranded !== undefined)) return;
+      unhookStranded?.();
+      unhookStranded = isStranded ? context.on(hooks.commandBefore, refuseStranded) : undefined;
+      if (isStranded) events.warn("this replica has followed nobody for long", { reason: replica?.refusal ?? "" });
+    };
 
     /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */
     const within = async (
@@ -421,6 +453,9 @@ export default definePlugin({
         leading.flush();
         return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
       },
+      letKeysGo(areFree) {
+        if (primary?.isHandingOver === true) hold.letKeysGo(areFree);
+      },
       resume() {
         if (primary === undefined) return;
         primary.isHandingOver = false;
@@ -430,3 +465,9 @@ export default definePlugin({
     return { replication };
   },
 });
+
+function slotsHeldBy(map: ClusterMap, shard: ShardRecord | undefined): readonly SlotRange[] {
+  if (shard === undefined) return [];
+  const arriving = map.migrations.flatMap(({ target, slots }) => (target === shard.id ? slots : []));
+  return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots, ...arriving]);
+}

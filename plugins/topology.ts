@@ -26,8 +26,10 @@ import {
   consensusService,
 } from "../src/contracts/consensus.ts";
 import {
+  type ClusterMap,
   type MapDelta,
   type NodeRecord,
+  type ShardRecord,
   type SlotRange,
   type Topology,
   type TopologyRequest,
@@ -133,6 +135,11 @@ export default definePlugin({
       nodes: start.type === "found" ? founding.nodes : new Map([[node.id, listed.record]]),
     };
     let map = imageOf(state, undefined);
+    let selfShard: { readonly map: ClusterMap; readonly id: string; readonly shard: ShardRecord | undefined } = {
+      map,
+      id: "",
+      shard: undefined,
+    };
     // The leader's, while this node leads: what its whole log gives.
     let ahead: { state: TopologyState; readonly settled: Set<string> } | undefined;
     let localRequests = 0;
@@ -403,7 +410,16 @@ export default definePlugin({
         return self();
       },
       get selfShard() {
-        return map.shards.find((shard) => shard.primary === node.id || shard.replicas.includes(node.id));
+        // Asked all the time; a map never changes.
+        if (selfShard.map !== map || selfShard.id !== node.id) {
+          const { id } = node;
+          selfShard = {
+            map,
+            id,
+            shard: map.shards.find(({ primary, replicas }) => primary === id || replicas.includes(id)),
+          };
+        }
+        return selfShard.shard;
       },
       node: (id) => state.nodes.get(id),
       request: ask,

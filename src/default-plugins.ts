@@ -10,6 +10,7 @@ import raft from "../plugins/raft.ts";
 import replication from "../plugins/replication.ts";
 import replicationCommands from "../plugins/replication-commands.ts";
 import resp from "../plugins/resp.ts";
+import migrator from "../plugins/migrator.ts";
 import lcs from "../plugins/lcs.ts";
 import strings from "../plugins/strings.ts";
 import topology from "../plugins/topology.ts";
@@ -52,6 +53,7 @@ export const defaultPlugins = [
   eviction,
   replication,
   replicationCommands,
+  migrator,
   connection,
   clients,
   transactions,

@@ -12,6 +12,7 @@ export class KeyHold {
   readonly #held = new Set<Client>();
   #unhook: (() => void) | undefined;
   #holds = 0;
+  #areKeysFree = false;
 
   constructor(context: NodeContext) {
     this.#context = context;
@@ -31,12 +32,25 @@ export class KeyHold {
         // Between MULTI and EXEC commands are only queued: it is EXEC that waits.
         const isQueued = call.client.intercept !== undefined;
         const touchesKeys = call.hasKey || (call.command.bits & CommandBits.write) !== 0;
-        if (call.command.fullName !== "exec" && (isQueued || !touchesKeys)) return undefined;
+        const isFree = isQueued || !touchesKeys || (this.#areKeysFree && call.hasKey);
+        if (call.command.fullName !== "exec" && isFree) return undefined;
         this.#held.add(call.client);
         return Verdict.held;
       },
       { order: "pre" },
     );
+  }
+
+  /** While it holds: commands that name keys, each by itself, are let go, as somebody else has an answer for them; or are held again. */
+  letKeysGo(areFree: boolean): void {
+    if (areFree === this.#areKeysFree || !this.isHolding) return;
+    this.#areKeysFree = areFree;
+    if (areFree) this.#decideAnew();
+  }
+
+  /** While it holds: also a command that touches no key of this node's (yet), until the last `release`. */
+  add(client: Client): void {
+    this.#held.add(client);
   }
 
   /** Ends one `hold`. After the last one, what was held is decided anew. */
@@ -45,6 +59,11 @@ export class KeyHold {
     if (this.#holds > 0) return;
     this.#unhook?.();
     this.#unhook = undefined;
+    this.#areKeysFree = false;
+    this.#decideAnew();
+  }
+
+  #decideAnew(): void {
     const released = [...this.#held];
     this.#held.clear();
     for (const client of released) client.transport.release();

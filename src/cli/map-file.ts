@@ -72,7 +72,12 @@ const mapSchema = Type.Object(
           source: idSchema,
           target: idSchema,
           slots: slotsSchema,
-          state: Type.Union([Type.Literal("started"), Type.Literal("fenced")], { wants: '"started" or "fenced"' }),
+          isPaused: Type.Boolean({ wants: "true or false" }),
+          cause: textSchema,
+          startedAtMs: Type.Number({ wants: "a number" }),
+          fence: Type.Optional(
+            Type.Object({ version: countSchema, sourceEpoch: countSchema, targetEpoch: countSchema }, strict),
+          ),
         },
         strict,
       ),

@@ -21,7 +21,7 @@ const STATES = ["alive", "suspect", "down", "left"] as const satisfies readonly 
 
 const ID_BYTES = 20;
 /** Of a datagram, without claims, at the most: its type, the sender, a sequence number, a node, and how many claims follow. */
-export const DATAGRAM_HEAD_BYTES = 1 + 4 * 8 + 8 + ID_BYTES + 3;
+export const DATAGRAM_HEAD_BYTES = 1 + 5 * 8 + 8 + ID_BYTES + 3;
 /** No member gets there by counting; and what is one above still is a number that can be written. */
 const MAX_REFUTATION = 2 ** 48;
 
@@ -51,8 +51,8 @@ function readRefutation(reader: ByteReader): number {
   return refutation;
 }
 
-function writeSender(writer: ByteWriter, { start, refutation, mapVersion, lagMs }: Sender): void {
-  for (const value of [start, refutation, mapVersion, lagMs]) writer.number(value);
+function writeSender(writer: ByteWriter, { start, refutation, mapVersion, lagMs, offset }: Sender): void {
+  for (const value of [start, refutation, mapVersion, lagMs, offset]) writer.number(value);
 }
 
 function readSender(reader: ByteReader): Sender {
@@ -61,6 +61,7 @@ function readSender(reader: ByteReader): Sender {
     refutation: readRefutation(reader),
     mapVersion: reader.number(),
     lagMs: reader.number(),
+    offset: reader.number(),
   };
 }
 

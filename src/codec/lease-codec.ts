@@ -11,6 +11,8 @@ const MESSAGES = [
   "wish",
   "verdict",
   "hand-over",
+  "heir",
+  "holds",
 ] as const satisfies readonly LeaseMessage["type"][];
 const WISHES = ["hand-over", "force", "accept-loss"] as const satisfies readonly Wish["type"][];
 
@@ -95,6 +97,11 @@ export function encodeLeaseMessage(message: LeaseMessage): Uint8Array {
       writer.number(message.shardVersion);
       writeId(writer, message.to);
       break;
+    case "heir":
+    case "holds":
+      writeId(writer, message.shard);
+      writer.number(message.shardVersion);
+      break;
     default:
       message satisfies never;
   }
@@ -127,6 +134,9 @@ function readMessage(reader: ByteReader, type: LeaseMessage["type"]): LeaseMessa
       return { type, id: reader.number(), problem: optional(reader, () => reader.text()) };
     case "hand-over":
       return { type, shard: readId(reader), shardVersion: reader.number(), to: readId(reader) };
+    case "heir":
+    case "holds":
+      return { type, shard: readId(reader), shardVersion: reader.number() };
     default:
       return type satisfies never;
   }

@@ -9,15 +9,17 @@ const FAREWELL_MS = 1000;
 const FAREWELL_STEP_MS = 10;
 
 /** What a member can do about it. */
-export interface Leaver {
+interface Leaver {
   readonly peer: PeerId;
   /** It will have forgotten everything when it starts again. */
   readonly forgets: boolean;
   /** How long another has not been heard, in milliseconds. */
   silentMs(id: PeerId): number;
   transfer(to: PeerId): void;
-  /** Asks the leader to be taken out. */
+  /** Asks the leader to be taken out. One that has done it says so when it is asked again: the group has nothing more to say to who is out. */
   askToLeave(leader: PeerId): void;
+  /** It has heard that it is out. */
+  isLetGo(): boolean;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface Leaver {
  *
  * @returns When that is done, or has taken too long.
  */
-export async function sayFarewell(raft: Raft, leaver: Leaver, clock: Clock): Promise<void> {
+export async function sayFarewell(raft: Raft, clock: Clock, leaver: Leaver): Promise<void> {
   if (!raft.isVoter || raft.voters.length === 1) return;
   const [heir] = raft.voters
     .filter((id) => id !== leaver.peer)
@@ -35,9 +37,15 @@ export async function sayFarewell(raft: Raft, leaver: Leaver, clock: Clock): Pro
     leaver.transfer(heir);
     await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => raft.role !== "leader" && raft.leader !== undefined);
   }
-  const { leader } = raft;
-  if (leaver.forgets && leader !== undefined && leader !== leaver.peer) {
-    leaver.askToLeave(leader);
-    await within(clock, FAREWELL_MS, FAREWELL_STEP_MS, () => !raft.isVoter);
-  }
+  if (!leaver.forgets || raft.leader === undefined) return;
+  await within(
+    clock,
+    FAREWELL_MS,
+    FAREWELL_STEP_MS,
+    () => !raft.isVoter || leaver.isLetGo(),
+    () => {
+      const { leader } = raft;
+      if (leader !== undefined && leader !== leaver.peer) leaver.askToLeave(leader);
+    },
+  );
 }

@@ -1,7 +1,7 @@
 /** What a node tells of its part in consensus. Pure. */
 import type { ConsensusStatus, Leadership } from "../contracts/consensus.ts";
 import type { Raft } from "../protocol/raft/machine.ts";
-import type { PeerId } from "../protocol/raft/types.ts";
+import type { Configuration, PeerId } from "../protocol/raft/types.ts";
 import { nodeIdOf } from "./formation.ts";
 import type { RaftDriver } from "./raft-driver.ts";
 
@@ -17,7 +17,30 @@ export interface OwnPart {
   readonly refusal: string;
 }
 
-export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, refusal }: OwnPart): ConsensusStatus {
+/** Members as they are told, made once for each configuration: the status is asked for all the time. */
+export class ToldMembers {
+  #members: Configuration["members"] = [];
+  #told: ConsensusStatus["members"] = [];
+
+  of({ members }: Configuration): ConsensusStatus["members"] {
+    if (members !== this.#members) {
+      this.#members = members;
+      this.#told = members.map(({ id, isVoter, host, port }) => ({
+        nodeId: nodeIdOf(id),
+        peer: id,
+        isVoter,
+        address: { host, port },
+      }));
+    }
+    return this.#told;
+  }
+}
+
+export function statusOf(
+  raft: Raft | undefined,
+  { group, peer, isOut, forming, refusal }: OwnPart,
+  told: ToldMembers,
+): ConsensusStatus {
   const leading = raft?.leader;
   return {
     group,
@@ -28,12 +51,7 @@ export function statusOf(raft: Raft | undefined, { group, peer, isOut, forming, 
     commitIndex: raft?.log.commitIndex ?? 0,
     lastIndex: raft?.log.lastIndex ?? 0,
     snapshotIndex: raft?.log.snapshot.index ?? 0,
-    members: (raft?.configuration.members ?? []).map(({ id, isVoter, host, port }) => ({
-      nodeId: nodeIdOf(id),
-      peer: id,
-      isVoter,
-      address: { host, port },
-    })),
+    members: raft === undefined ? [] : told.of(raft.configuration),
     isOut,
     waitingFor: isOut
       ? "CLUSTER MEET to bring it back: this node was taken out of the cluster"

@@ -28,7 +28,7 @@ type VoterInput = Extract<Input, { readonly type: "change" | "transfer" }>;
  * 1. a member that the state does not admit goes. One that votes goes when most of the voters that are left answer: with one of three away the other two
  *    need each other, whether both are wanted or not;
  * 2. a leader that it does not admit hands over to one that may stay: whoever leads next takes it out. Where no such member votes, one is given a vote first;
- * 3. what `nextVoterChange` wants.
+ * 3. what `nextVoterChange` wants; a vote is taken away when most of the voters that are left answer.
  */
 export function voterStep(raft: Raft, view: VoterView, policy: VoterStepPolicy): VoterInput | undefined {
   const { leadership } = raft;
@@ -64,5 +64,8 @@ export function voterStep(raft: Raft, view: VoterView, policy: VoterStepPolicy):
     isCaughtUp: leadership.isCaughtUp(member.id),
   }));
   const next = nextVoterChange(candidates, peer, policy);
-  return next === undefined ? undefined : change(next);
+  // The scenario: one of three is away, another one has just died, and the leader does not know it yet. With the change in its log it would need the dead one,
+  // whoever comes back.
+  if (next === undefined || (next.type === "demote" && !canDoWithout(next.id))) return undefined;
+  return change(next);
 }

@@ -13,7 +13,15 @@ export interface BusAddress {
  * Channels of members travel on links that have proved the cluster's secret and its id. `formation` and `meeting` travel on links of a kind of its own (*meeting* links),
  * which prove the secret alone, for nodes that belong to no cluster, or to another one: nothing else is ever delivered from them.
  */
-export const BusChannel = { consensus: 1, formation: 2, membership: 3, meeting: 4, replication: 5, lease: 6 } as const;
+export const BusChannel = {
+  consensus: 1,
+  formation: 2,
+  membership: 3,
+  meeting: 4,
+  replication: 5,
+  lease: 6,
+  migration: 7,
+} as const;
 export type BusChannel = (typeof BusChannel)[keyof typeof BusChannel];
 
 /** What is known of a sender. */

@@ -41,9 +41,9 @@ export interface Keyspace {
   /** Whether finding an expired key removes it (a primary), or only hides it (a replica, which waits for its primary's DEL). */
   removesExpired: boolean;
 
-  /** Keys, expired ones that were not yet removed among them. */
+  /** Keys, expired ones that were not yet removed among them. Of slots that are shown. */
   readonly size: number;
-  /** Keys that have an expiry. */
+  /** Keys that have an expiry. Of slots that are shown. */
   readonly volatileCount: number;
   /** Grows with every change of any key (expiry and eviction included): compare before and after to see if something changed. */
   readonly changes: number;
@@ -107,7 +107,7 @@ export interface Keyspace {
   setExpiry(key: KeyReference, record: Handle, expiresAtMs: number): Handle;
   /** Removes a key. False if there was none (or an expired one, which is gone then too). */
   remove(key: KeyReference): boolean;
-  /** Removes everything, and gives the memory back. */
+  /** Removes everything, and gives the memory back. What is hidden stays hidden. */
   clear(): void;
 
   /** Keys in a slot. */
@@ -126,6 +126,14 @@ export interface Keyspace {
    * @returns The position to go on from, or 0 when the slot is through.
    */
   scanSlot(slot: number, position: number, limit: number, visit: (record: Handle) => void): number;
+  /**
+   * Hides a slot, or shows it again: its keys are nobody's to see yet, or any more. They count in no sum, are never drawn at random and never swept. All that
+   * names the slot or a key of it goes on as before. Other slots are not touched.
+   */
+  setHidden(slot: number, isHidden: boolean): void;
+  isHidden(slot: number): boolean;
+  /** How many slots are hidden. */
+  readonly hiddenCount: number;
   /** Removes up to `limit` keys of a slot. Returns how many are left. */
   dropSlot(slot: number, limit: number): number;
   /**

@@ -23,6 +23,8 @@ export interface MemberHealth {
   readonly roundTripMs: number | undefined;
   /** How long its event loop stood still not long ago, at the worst, in milliseconds, as it said itself when it was heard last. */
   readonly lagMs: number;
+  /** How far its copy of its shard's log had got when it was heard last; 0: it has none that is whole. */
+  readonly offset: number;
   /** Of the cluster map that it had when it was heard last. */
   readonly mapVersion: number;
 }

@@ -1,7 +1,7 @@
 /**
  * Migrations: slots that move from one shard to another as a task of the cluster map, atomically. Provided by the plugin `migrator`.
  *
- * The map knows that a task is there and how far it is agreed to be; how far the data are, the primaries of its two shards know.
+ * The map knows that a task is there and how far it is agreed to be; how far the data are, the source's primary knows.
  */
 import { service } from "../service.ts";
 import type { NodeId, ShardId, SlotRange } from "./topology.ts";
@@ -19,7 +19,7 @@ export type MigrationPhase =
   | "completed"
   | "aborted";
 
-/** What one of the two primaries knows of a task. Bytes are those of keys and values as they are sent; times are in milliseconds. */
+/** What the source's primary knows of a task. Bytes are those of keys and values as they are sent; times are in milliseconds. */
 export interface MigrationProgress {
   readonly slotsDone: number;
   readonly slotsTotal: number;
@@ -54,7 +54,7 @@ export interface MigrationStatus {
   readonly endedAtMs: number | undefined;
   /** What keeps it, in words. */
   readonly waitingFor: string | undefined;
-  /** `undefined` on nodes that lead neither shard, and before the first message. */
+  /** `undefined` on nodes that do not lead the source, and of tasks that have ended elsewhere. */
   readonly progress: MigrationProgress | undefined;
 }
 

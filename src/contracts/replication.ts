@@ -76,6 +76,8 @@ export interface Replication {
    * @returns Whether it has, within the time. The hold goes on in any case: until `resume`, or until this node is not the primary any more.
    */
   handOver(to: NodeId, limitMs: number): Promise<boolean>;
+  /** While `handOver` holds: whether commands that name keys are let go, since somebody has an answer for them. They do not reach the keys of this node. */
+  letKeysGo(areFree: boolean): void;
   /** Ends the hold of `handOver`. */
   resume(): void;
 }

@@ -6,6 +6,10 @@ export interface Router {
   readonly crossSlotError: string;
   /** Commands answered with MOVED since the start. */
   readonly movedCount: number;
+  /** How often commands had to wait until it was agreed whose a slot is, since the start. */
+  readonly heldCount: number;
+  /** Decides anew on those that wait at this moment. */
+  retryHeld(): void;
 }
 
 export const routerService = service<Router>("router");

@@ -76,8 +76,25 @@ export interface MigrationRecord {
   readonly id: string;
   readonly source: ShardId;
   readonly target: ShardId;
+  /** Canonical, all of them the source's. */
   readonly slots: readonly SlotRange[];
-  readonly state: "started" | "fenced";
+  /** Nothing is sent meanwhile. */
+  readonly isPaused: boolean;
+  /** Who wanted it and why, in words. */
+  readonly cause: string;
+  /** Wall time in milliseconds at the node that decided. */
+  readonly startedAtMs: number;
+  /** While it is fenced: nobody serves its slots, whoever leads the source. */
+  readonly fence?: MigrationFence;
+}
+
+/** The end of a migration rests on what two primaries have said to each other: it is of no use to others. */
+export interface MigrationFence {
+  /** Of the map that began it: one number for each fence. */
+  readonly version: number;
+  /** The primary epochs of the two shards. */
+  readonly sourceEpoch: number;
+  readonly targetEpoch: number;
 }
 
 /** Slots that were taken from a node which has not said yet that it knows: nobody else serves them until it has (or has gone). */
@@ -139,7 +156,7 @@ export interface MapChange {
 export interface MapDelta {
   readonly nodes: readonly NodeId[];
   readonly shards: readonly ShardId[];
-  /** Slots changed their owner, or may be served that could not be. */
+  /** Slots changed their owner, or may be served that could not be, or the other way round. */
   readonly changesSlots: boolean;
 }
 
@@ -224,9 +241,23 @@ export type TopologyRequest =
       readonly targetVersion: number;
       readonly slots: readonly SlotRange[];
     }
-  | { readonly type: "fence-migration"; readonly id: string }
-  | { readonly type: "complete-migration"; readonly id: string }
+  /** The source's primary: the target's, in this epoch, has nearly everything. From here on commands on the slots are held. */
+  | {
+      readonly type: "fence-migration";
+      readonly id: string;
+      readonly sourceEpoch: number;
+      readonly targetEpoch: number;
+    }
+  /** What that fence was for cannot be: the source serves the slots again. @param fence Its version. */
+  | { readonly type: "unfence-migration"; readonly id: string; readonly fence: number }
+  /**
+   * The source's primary, which has applied that fence: the target's has committed everything.
+   *
+   * @param fence Its version. A later one is for others to complete, and so is one of primaries that lead no more.
+   */
+  | { readonly type: "complete-migration"; readonly id: string; readonly fence: number }
   | { readonly type: "abort-migration"; readonly id: string }
+  | { readonly type: "pause-migration"; readonly id: string; readonly isPaused: boolean }
   | { readonly type: "change-setting"; readonly name: string; readonly value: string }
   /** All of these, or none. The versions of shards that they name are those before all of them. */
   | { readonly type: "all"; readonly requests: readonly TopologyRequest[] };

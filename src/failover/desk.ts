@@ -359,6 +359,24 @@ export class Desk {
       this.#host.log.warn("failover: not done", { shard, reason: outcome.reason });
     }
     if (this.#deciding.get(shard) === shardVersion) this.#deciding.delete(shard);
+    if (isDone && request.type === "promote") this.#grantAtOnce(request.node, outcome.index);
+  }
+
+  /**
+   * Whoever was promoted has its lease together with the word of that, a round trip sooner than if it asked: on its last beat, from whose sending it counts. That
+   * beat is of an earlier map; but the promotion takes nothing from it, and before it knows of that it serves nothing. Any other record on the shard since then it
+   * must know first, as ever.
+   */
+  #grantAtOnce(heir: NodeId, version: number): void {
+    const nowMs = this.#host.nowMs();
+    const shard = this.#shardOf(heir);
+    const report = this.#report(heir);
+    if (report === undefined) return;
+    const beat = { ...report.beat, mapVersion: version };
+    if (whyNoLease(this.#host.node(heir), shard, beat, this.#options) !== undefined) return;
+    const grantMs = this.#grants.grant(heir, report.atMs, this.#host.confirmedAtMs());
+    if (grantMs > nowMs - report.atMs)
+      this.#host.send(heir, { type: "answer", sequence: beat.sequence, grantMs, reason: "" });
   }
 }
 

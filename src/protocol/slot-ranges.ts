@@ -54,3 +54,34 @@ export function divideSlots(count: number): readonly SlotRange[] {
   }
   return ranges;
 }
+
+/** What of `ranges` lies in `others`. Both canonical. */
+export function intersectRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
+  const common: SlotRange[] = [];
+  for (const { first, last } of ranges) {
+    for (const other of others) {
+      const from = Math.max(first, other.first);
+      const to = Math.min(last, other.last);
+      if (from <= to) common.push({ first: from, last: to });
+    }
+  }
+  return common;
+}
+
+/** What of `ranges` does not lie in `others`. */
+export function subtractRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
+  let rest = ranges;
+  for (const other of others) {
+    const left: SlotRange[] = [];
+    for (const range of rest) {
+      const isApart = other.last < range.first || other.first > range.last;
+      if (isApart) left.push(range);
+      else {
+        if (range.first < other.first) left.push({ first: range.first, last: other.first - 1 });
+        if (range.last > other.last) left.push({ first: other.last + 1, last: range.last });
+      }
+    }
+    rest = left;
+  }
+  return rest;
+}

@@ -203,6 +203,11 @@ export class ShardPrimary {
     this.#host.release();
   }
 
+  /** The shard has other slots: who is being filled begins again. */
+  restartFills(): void {
+    for (const link of this.#links.values()) if (link.fill !== undefined) this.#drop(link, "the shard has other slots");
+  }
+
   /** Ends it: this node does not lead the shard any more, or there is nobody who follows. */
   close(): void {
     this.#isClosed = true;

@@ -37,6 +37,8 @@ export interface ReplicaHost {
 
 const MAX_PATIENCE = 32;
 const MAX_HELLO_PATIENCE = 16;
+/** A replica that has followed nobody for so many times the silence that it suffers is stranded: longer than any failover takes. */
+const STRANDED_SILENCES = 5;
 
 export class ShardReplica {
   readonly #host: ReplicaHost;
@@ -65,6 +67,9 @@ export class ShardReplica {
   #hasConfirmed = false;
   #isAckDue = false;
   #isClosed = false;
+  #followedAtMs: number;
+  /** It has followed nobody for long: nobody will tell it what is committed of what it holds, unless somebody leads the shard again. */
+  isStranded = false;
   /** Why it does not follow, in words; `undefined` while it does. */
   #refusal: string | undefined = "it has not been answered yet";
   /** The log is whole: this node holds what the primary held at the log's end. */
@@ -94,6 +99,7 @@ export class ShardReplica {
     this.#shard = shard;
     this.#isWhole = isWhole;
     this.#committed = committed;
+    this.#followedAtMs = host.nowMs();
     host.gate.setCommitted(committed);
     this.tick();
   }
@@ -144,6 +150,11 @@ export class ShardReplica {
       this.#end("its primary is silent");
     }
     if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs * this.#helloPatience) this.#hello();
+    if (this.#isOpen) this.#followedAtMs = nowMs;
+    this.isStranded = nowMs - this.#followedAtMs > silenceMs * STRANDED_SILENCES;
+    // Reads that changed nothing; but a reply that is written already can become no other one.
+    if (this.isStranded && this.#host.gate.waitingCount > 0)
+      this.#host.gate.break("nobody leads the shard who would know what of it is committed");
   }
 
   /** The link to the primary broke. */

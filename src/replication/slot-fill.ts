@@ -1,4 +1,4 @@
-/** The filling of one replica, as its primary keeps it: a slot stream, and the effects that go with it. */
+/** The filling of a replica, or of slots that move to another shard, as the sender keeps it: a slot stream, and the effects that go with it. */
 import type { Command } from "../command-table.ts";
 import type { Effect } from "../contracts/commands.ts";
 import type { Keyspace } from "../contracts/keyspace.ts";
@@ -20,12 +20,12 @@ export class SlotFill {
     this.#startedAtMs = nowMs();
   }
 
-  /** The replica has said that it has everything. */
+  /** The receiver has said that it has everything. */
   get isDone(): boolean {
     return this.#source.isDone && this.#isConfirmed;
   }
 
-  /** Why the replica's answers made no sense. */
+  /** Why the receiver's answers made no sense. */
   get refusal(): string | undefined {
     return this.#source.refusal;
   }
@@ -42,11 +42,16 @@ export class SlotFill {
     return { slotsDone, slotsTotal, keys, bytes, etaMs };
   }
 
+  /** Whether the receiver must get the effects of a slot. */
+  isBegun(slot: number): boolean {
+    return this.#source.isBegun(slot);
+  }
+
   next(): Uint8Array | undefined {
     return this.#source.next();
   }
 
-  /** @param bytes Of an answer of the replica's end; none: it has everything. */
+  /** @param bytes Of an answer of the receiver's end; none: it has everything. */
   answered(bytes: Uint8Array): void {
     if (bytes.length > 0) this.#source.answered(bytes);
     else if (this.#source.isDone) this.#isConfirmed = true;

@@ -10,32 +10,36 @@
  *         offer: different -> emptying -> wanted -- begin -> filling -- end
  *
  * A slot that differs is emptied before it is wanted. So nothing of it can come while it is not empty, and nothing need be kept until it is; and a slot of millions of keys
- * is emptied in steps, which the owner makes (`step`) while `hasWork`. Slots that were never offered are emptied at the end: the sender's shard does not own them.
+ * is emptied in steps, which the owner makes (`step`) while `hasWork`. Slots that were never offered are emptied at the end: the sender's shard does not own them. A
+ * sink for some slots (`slots`) takes no others, and leaves them as they are.
  *
  * What makes no sense is a `refusal`: then nothing more is taken, and the owner starts again, with another sink, from the state that this one has left.
  */
-import { copyBytes } from "../codec/copy-bytes.ts";
 import { SLOT_COUNT } from "../codec/slot.ts";
 import { type ChunkStep, type SlotOffer, encodeWants, readSlotStreamMessage } from "../codec/slot-stream-codec.ts";
-import { type Keyspace, NO_EXPIRY } from "../contracts/keyspace.ts";
+import type { Keyspace } from "../contracts/keyspace.ts";
 import type { SlotRange } from "../contracts/topology.ts";
 import { canonicalRanges } from "../protocol/slot-ranges.ts";
 import { KeyReference } from "../store/key-reference.ts";
-import { peekAny } from "./peek-any.ts";
 import { DEFAULT_DIGEST_BYTES } from "./slot-source.ts";
+import { DirectWriter, type SlotWriter } from "./slot-writer.ts";
 
 /** Keys that a step removes: about half a millisecond. */
 const DEFAULT_DROP_KEYS = 200;
 /** Bytes that are compared for one offer. Twice what the sender makes digests of: values that have grown here and not there take up more room. */
 const DEFAULT_COMPARE_BYTES = 2 * DEFAULT_DIGEST_BYTES;
 
-const SlotState = { unknown: 0, emptying: 1, wanted: 2, filling: 3, level: 4 } as const;
+const SlotState = { unknown: 0, foreign: 1, emptying: 2, wanted: 3, filling: 4, level: 5 } as const;
 
 export interface SlotSinkOptions {
   /** Keys that one `step` removes. */
   readonly dropKeys?: number;
   /** Bytes of slots that are compared for one offer; other slots of the offer are wanted unseen. */
   readonly compareBytes?: number;
+  /** All that the sender may offer. By default all slots, and those that it does not offer are emptied. */
+  readonly slots?: readonly SlotRange[];
+  /** Does what is to be done to the keyspace. By default that, and nothing else. */
+  readonly writer?: SlotWriter;
 }
 
 /** An offer of which slots are being emptied. */
@@ -53,6 +57,7 @@ export class SlotSink {
   refusal: string | undefined;
 
   readonly #keyspace: Keyspace;
+  readonly #writer: SlotWriter;
   readonly #dropKeys: number;
   readonly #compareBytes: number;
   readonly #reference = new KeyReference();
@@ -70,6 +75,11 @@ export class SlotSink {
 
   constructor(keyspace: Keyspace, options: SlotSinkOptions = {}) {
     this.#keyspace = keyspace;
+    this.#writer = options.writer ?? new DirectWriter(keyspace);
+    if (options.slots !== undefined) {
+      this.#states.fill(SlotState.foreign);
+      for (const { first, last } of options.slots) this.#states.fill(SlotState.unknown, first, last + 1);
+    }
     this.#dropKeys = options.dropKeys ?? DEFAULT_DROP_KEYS;
     this.#compareBytes = options.compareBytes ?? DEFAULT_COMPARE_BYTES;
   }
@@ -152,7 +162,7 @@ export class SlotSink {
   /** Removes keys of a slot. Returns how many. */
   #drop(slot: number, limit: number): number {
     const before = this.#keyspace.slotSize(slot);
-    return before === 0 || limit === 0 ? 0 : before - this.#keyspace.dropSlot(slot, limit);
+    return before === 0 || limit === 0 ? 0 : before - this.#writer.drop(slot, limit);
   }
 
   #takeOffer(offer: number, slots: readonly SlotOffer[]): void {
@@ -166,7 +176,9 @@ export class SlotSink {
     for (const { first, last, keys, digest } of slots) {
       for (let slot = first; slot <= last; slot += 1) {
         if (this.#states[slot] !== SlotState.unknown) {
-          this.#refuse(`slot ${slot} again`);
+          this.#refuse(
+            this.#states[slot] === SlotState.foreign ? `slot ${slot}, which is none of its` : `slot ${slot} again`,
+          );
           return;
         }
         let isEqual = keys === this.#keyspace.slotSize(slot);
@@ -213,35 +225,17 @@ export class SlotSink {
       return undefined;
     }
     if (this.#slot < 0) return "a key of no slot";
-    const keyspace = this.#keyspace;
     const key = this.#reference;
-    keyspace.refer(key, bytes, step.keyStart, step.keyEnd);
+    this.#keyspace.refer(key, bytes, step.keyStart, step.keyEnd);
     if (key.slot !== this.#slot) return `a key of slot ${key.slot} within slot ${this.#slot}`;
     switch (step.type) {
       case "absent":
-        keyspace.remove(key);
+        this.#writer.remove(key);
         return undefined;
-      case "record": {
-        const { valueType, flags, valueLength, valueStart, valueEnd } = step;
-        const expiresAtMs = step.expiresAtMs === 0 ? NO_EXPIRY : step.expiresAtMs;
-        try {
-          // Of a value that is cut the bytes behind are anything: parts bring them, and nobody reads them before.
-          const record = keyspace.store(key, valueType, flags, valueLength, expiresAtMs);
-          copyBytes(bytes, valueStart, valueEnd, keyspace.bytes(record), keyspace.valueStart(record));
-        } catch (error) {
-          if (!(error instanceof RangeError)) throw error;
-          return `a value of ${valueLength} bytes, for which there is no memory`;
-        }
-        return undefined;
-      }
-      case "part": {
-        const record = peekAny(keyspace, key);
-        if (record === 0 || keyspace.valueLength(record) !== step.valueLength) return "a part of another value";
-        const at = keyspace.valueStart(record) + step.place;
-        copyBytes(bytes, step.valueStart, step.valueEnd, keyspace.bytes(record), at);
-        keyspace.changed(key, record, keyspace.flags(record));
-        return undefined;
-      }
+      case "record":
+        return this.#writer.record(key, bytes, step);
+      case "part":
+        return this.#writer.part(key, bytes, step);
       default:
         return step satisfies never;
     }

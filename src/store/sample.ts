@@ -24,11 +24,12 @@ export function sample(tables: SlotTables, random: (bound: number) => number, vo
   if (total === 0) return 0;
   const groupCounts = volatileOnly ? tables.groupVolatileCounts : tables.groupCounts;
   const counts = volatileOnly ? tables.volatileCounts : tables.counts;
+  const countOf = (slot: number): number => (tables.hidden[slot] === 1 ? 0 : (counts[slot] as number));
   let rest = random(total);
   let group = 0;
   for (; rest >= (groupCounts[group] as number); group++) rest -= groupCounts[group] as number;
   let slot = group * GROUP_SLOTS;
-  for (; rest >= (counts[slot] as number); slot++) rest -= counts[slot] as number;
+  for (; rest >= countOf(slot); slot++) rest -= countOf(slot);
 
   const ints = tables.ints(slot);
   const first = tables.first(slot);

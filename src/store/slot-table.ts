@@ -58,12 +58,15 @@ export class SlotTables {
   /** Of each slot: homes per hash. `hash * scale`, rounded down, is the hash's home. 0 for the shared empty table. */
   // In 32 bits, which is exact up to 16 million homes, and takes half of the cache: it is read with every search.
   readonly scales = new Float32Array(SLOTS);
-  /** Of each slot, and of each group of slots: its entries, and those with the volatile bit. */
+  /** Of each slot: its entries, and those with the volatile bit. */
   readonly counts = new Int32Array(SLOTS);
   readonly volatileCounts = new Int32Array(SLOTS);
+  /** Slots that are hidden: 1. Their entries count in no sum. */
+  readonly hidden = new Uint8Array(SLOTS);
+  hiddenCount = 0;
+  /** Sums: of each group of slots, and of all. */
   readonly groupCounts = new Int32Array(GROUPS);
   readonly groupVolatileCounts = new Int32Array(GROUPS);
-  /** Entries of all tables. */
   count = 0;
   volatileCount = 0;
 
@@ -82,6 +85,16 @@ export class SlotTables {
       numbers.fill(0);
     this.count = 0;
     this.volatileCount = 0;
+  }
+
+  /** Takes a slot's entries out of the sums, or in again. */
+  setHidden(slot: number, isHidden: boolean): void {
+    if ((this.hidden[slot] === 1) === isHidden) return;
+    const sign = isHidden ? -1 : 1;
+    this.hiddenCount -= sign;
+    if (!isHidden) this.hidden[slot] = 0;
+    this.#sum(slot, sign * (this.counts[slot] as number), sign * (this.volatileCounts[slot] as number));
+    if (isHidden) this.hidden[slot] = 1;
   }
 
   /** The words that a slot's table lies in. */
@@ -144,8 +157,7 @@ export class SlotTables {
       break;
     }
     this.counts[slot] = count + 1;
-    this.#addTo(this.groupCounts, slot, 1);
-    this.count++;
+    this.#sum(slot, 1, 0);
     if (isVolatile) this.#countVolatile(slot, 1);
   }
 
@@ -170,8 +182,7 @@ export class SlotTables {
     ints[gap] = 0;
     ints[gap + 1] = 0;
     this.counts[slot] = (this.counts[slot] as number) - 1;
-    this.#addTo(this.groupCounts, slot, -1);
-    this.count--;
+    this.#sum(slot, -1, 0);
   }
 
   /** Gives a table's memory back if it has become too large. */
@@ -215,13 +226,18 @@ export class SlotTables {
 
   #countVolatile(slot: number, change: number): void {
     this.volatileCounts[slot] = (this.volatileCounts[slot] as number) + change;
-    this.#addTo(this.groupVolatileCounts, slot, change);
-    this.volatileCount += change;
+    this.#sum(slot, 0, change);
   }
 
-  #addTo(groups: Int32Array, slot: number, change: number): void {
+  /** Adds to the sums, unless the slot is hidden. */
+  #sum(slot: number, entries: number, volatileEntries: number): void {
+    if (this.hidden[slot] === 1) return;
     const group = Math.floor(slot / GROUP_SLOTS);
-    groups[group] = (groups[group] as number) + change;
+    this.groupCounts[group] = (this.groupCounts[group] as number) + entries;
+    this.count += entries;
+    if (volatileEntries === 0) return;
+    this.groupVolatileCounts[group] = (this.groupVolatileCounts[group] as number) + volatileEntries;
+    this.volatileCount += volatileEntries;
   }
 
   /** Moves a table to the next larger block. */
@@ -316,12 +332,17 @@ export class SlotTables {
         "A slot knows how many keys it has.",
       );
       assert(isShared === (count === 0), "Empty slots share a table.");
+      if (this.hidden[slot] === 1) continue;
       total += count;
       totalVolatile += volatileCount;
-      this.#addTo(groupCounts, slot, count);
-      this.#addTo(groupVolatileCounts, slot, volatileCount);
+      const group = Math.floor(slot / GROUP_SLOTS);
+      groupCounts[group] = (groupCounts[group] as number) + count;
+      groupVolatileCounts[group] = (groupVolatileCounts[group] as number) + volatileCount;
     }
-    assert(total === this.count && totalVolatile === this.volatileCount, "The keys of all slots are counted.");
+    assert(
+      total === this.count && totalVolatile === this.volatileCount,
+      "The keys of all slots that are shown are counted.",
+    );
     for (let group = 0; group < GROUPS; group++) {
       assert(groupCounts[group] === this.groupCounts[group], "A group of slots knows how many keys it has.");
       assert(

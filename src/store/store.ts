@@ -307,7 +307,7 @@ export class Store extends RecordReader implements Keyspace {
   }
 
   clear(): void {
-    this.changes += this.size;
+    this.changes += this.#tables.counts.reduce((sum, count) => sum + count, 0);
     const visit = (record: Handle): void => {
       this.referRecord(this.#ownKey, record);
       this.onChange(this.#ownKey);
@@ -352,6 +352,18 @@ export class Store extends RecordReader implements Keyspace {
       lastHash = hash;
     }
     return 0;
+  }
+
+  setHidden(slot: number, isHidden: boolean): void {
+    this.#tables.setHidden(slot, isHidden);
+  }
+
+  get hiddenCount(): number {
+    return this.#tables.hiddenCount;
+  }
+
+  isHidden(slot: number): boolean {
+    return this.#tables.hidden[slot] === 1;
   }
 
   dropSlot(slot: number, limit: number): number {
@@ -659,7 +671,7 @@ export class Store extends RecordReader implements Keyspace {
   #nextVolatileSlot(): number {
     const tables = this.#tables;
     let slot = this.#sweepSlot;
-    while (tables.volatileCounts[slot] === 0) {
+    while (tables.volatileCounts[slot] === 0 || tables.hidden[slot] === 1) {
       const isGroupStart = slot % GROUP_SLOTS === 0;
       const isGroupEmpty = tables.groupVolatileCounts[Math.floor(slot / GROUP_SLOTS)] === 0;
       slot = (slot + (isGroupStart && isGroupEmpty ? GROUP_SLOTS : 1)) % SLOTS;

@@ -19,7 +19,13 @@ const STATES = ["alive", "suspect", "down", "left"] as const;
 const id = fc.uint8Array({ minLength: 20, maxLength: 20 }).map((bytes) => bytes.toHex());
 const number = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.maxSafeNat());
 const refutation = fc.oneof(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 2 ** 48 }));
-const sender: fc.Arbitrary<Sender> = fc.record({ start: number, refutation, mapVersion: number, lagMs: number });
+const sender: fc.Arbitrary<Sender> = fc.record({
+  start: number,
+  refutation,
+  mapVersion: number,
+  lagMs: number,
+  offset: number,
+});
 const held = { id, start: number, refutation };
 const claim: fc.Arbitrary<Claim> = fc.oneof(
   fc.record({ ...held, state: fc.constantFrom("alive", "down", "left"), accuser: fc.constant(undefined) }),

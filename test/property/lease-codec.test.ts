@@ -32,6 +32,7 @@ const message: fc.Arbitrary<LeaseMessage> = fc.oneof(
   fc.record({ type: fc.constant("wish" as const), id: number, wish, cause: text }),
   fc.record({ type: fc.constant("verdict" as const), id: number, problem: optional(text) }),
   fc.record({ type: fc.constant("hand-over" as const), shard: id, shardVersion: number, to: id }),
+  fc.record({ type: fc.constantFrom("heir", "holds"), shard: id, shardVersion: number }),
 );
 
 test("a message comes out as it went in", () => {
@@ -54,7 +55,7 @@ test("a part of a message is none, nor is one with something behind it", () => {
 
 test("any bytes are a message that can be written, or nothing", () => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 120 }), fc.nat({ max: 6 }), (bytes, type) => {
+    fc.property(fc.uint8Array({ maxLength: 120 }), fc.nat({ max: 8 }), (bytes, type) => {
       const read = readLeaseMessage(Uint8Array.from([type, ...bytes]));
       if (read !== undefined) expect(readLeaseMessage(encodeLeaseMessage(read))).toEqual(read);
     }),

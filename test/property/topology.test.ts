@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import type { SlotRange, TopologyRequest } from "../../src/contracts/topology.ts";
-import { canonicalRanges } from "../../src/protocol/slot-ranges.ts";
+import { canonicalRanges, intersectRanges, subtractRanges } from "../../src/protocol/slot-ranges.ts";
 import type { TopologyAct } from "../../src/protocol/topology/records.ts";
 import {
   EMPTY_STATE,
@@ -12,8 +12,6 @@ import {
   checkState,
   deltaOf,
   imageOf,
-  intersectRanges,
-  subtractRanges,
 } from "../../src/protocol/topology/state.ts";
 import { decodeAct, decodeSnapshot, encodeAct, encodeSnapshot } from "../../src/protocol/topology/topology-json.ts";
 import { TopologyModel, idOf, nodeRecord } from "../support/topology-model.ts";
@@ -47,6 +45,8 @@ describe("ranges of slots", () => {
 
 const LETTERS = ["a", "b", "c", "d", "e"];
 const letter = fc.constantFrom(...LETTERS);
+/** Mostly what is right. */
+const epochChange = fc.constantFrom(0, 0, 0, 1, -1);
 const migrationId = fc.constantFrom("m", "n");
 /** Slots as they should be, and now and then as they should not. */
 const slots = fc.oneof(
@@ -162,9 +162,24 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
         };
       },
     ),
-    of(migrationId, (id) => ({ type: "fence-migration", id })),
-    of(migrationId, (id) => ({ type: "complete-migration", id })),
+    of(fc.tuple(migrationId, epochChange), ([id, change], model) => ({
+      type: "fence-migration",
+      id,
+      sourceEpoch: epochOf(model, id, "source") + change,
+      targetEpoch: epochOf(model, id, "target"),
+    })),
+    of(fc.tuple(migrationId, epochChange), ([id, change], model) => ({
+      type: "complete-migration",
+      id,
+      fence: fenceOf(model, id) + change,
+    })),
   ]),
+  of(fc.tuple(migrationId, epochChange), ([id, change], model) => ({
+    type: "unfence-migration",
+    id,
+    fence: fenceOf(model, id) + change,
+  })),
+  of(fc.tuple(migrationId, fc.boolean()), ([id, isPaused]) => ({ type: "pause-migration", id, isPaused })),
   of(migrationId, (id) => ({ type: "abort-migration", id })),
   of(fc.constantFrom("primary", "in-sync", "none"), (value) => ({ type: "change-setting", name: "acks", value })),
   of(fc.constantFrom("1", "2", "3"), (value) => ({ type: "change-setting", name: "min-in-sync", value })),
@@ -354,3 +369,12 @@ describe("the cluster map", () => {
     );
   });
 });
+
+function epochOf({ state }: TopologyModel, migration: string, side: "source" | "target"): number {
+  const shard = state.migrations.get(migration)?.[side];
+  return shard === undefined ? 0 : (state.shards.get(shard)?.primaryEpoch ?? 0);
+}
+
+function fenceOf({ state }: TopologyModel, migration: string): number {
+  return state.migrations.get(migration)?.fence?.version ?? 0;
+}

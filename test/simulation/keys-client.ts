@@ -1,24 +1,15 @@
 /**
  * A cluster client of the simulation for shards with replicas: commands and transactions, one at a time; follows redirects, connects again, notes what it did.
- *
- * What it knows of an outcome is all that a real client can know:
- * - an answer came: that is the outcome;
- * - the node refused it in words which promise that nothing was done, or not a byte of it left: certainly nothing was done. It is a rule of the cluster that
- *   these promises hold (SAFETY 9), so the history counts on them;
- * - else unknown: it may have been run, or may still be.
  */
 import { ReplyError, type ReplyValue, encodeCommand } from "../../src/codec/resp-reader.ts";
 import type { World } from "../../src/world.ts";
 import type { History } from "../support/history.ts";
 import type { KeyCommand, KeyOutput, KeysInput } from "../support/keys-model.ts";
-import { SimConnection } from "./sim-connection.ts";
+import { ClusterCaller } from "./cluster-caller.ts";
+import { concat } from "./sim-connection.ts";
 
 /** How long it waits before it tries again after a failure, so that it does not spin on a dead node. */
 const RETRY_MS = 50;
-/** Redirects that one operation follows. While a primary changes, two nodes may send it to each other for a while. */
-const MAX_REDIRECTS = 5;
-/** Errors that promise that nothing was done. */
-const REFUSALS: ReadonlySet<string> = new Set(["CLUSTERDOWN", "LOADING", "NOREPLICAS", "TRYAGAIN", "EXECABORT", "OOM"]);
 /** What expiries are drawn up to. */
 const MAX_EXPIRY_MS = 3000;
 
@@ -37,23 +28,26 @@ export interface KeysClientOptions {
   readonly history: History<KeysInput, readonly KeyOutput[]>;
   /** Milliseconds between two operations at most. */
   readonly pauseMs: number;
+  /** Commands that each connection begins with. */
+  readonly greeting?: readonly (readonly string[])[];
 }
 
 export class KeysClient {
-  /** Operations that were answered. */
-  answered = 0;
-  redirected = 0;
-  refused = 0;
-  unknown = 0;
   readonly #options: KeysClientOptions;
+  readonly #caller: ClusterCaller;
   /** It has stopped, and its last operation has ended. */
   isDone = false;
-  readonly #connections = new Map<string, SimConnection>();
   #isStopped = false;
   #counter = 0;
 
   constructor(options: KeysClientOptions) {
     this.#options = options;
+    this.#caller = new ClusterCaller(options.world, options.addresses, options.greeting);
+  }
+
+  /** What became of its requests. */
+  get counts(): Pick<ClusterCaller, "answered" | "redirected" | "refused" | "unknown"> {
+    return this.#caller;
   }
 
   /** Does operations at random until it is stopped. */
@@ -78,49 +72,22 @@ export class KeysClient {
 
   /** @returns Whether it was answered. */
   async operate(object: string, commands: readonly KeyCommand[]): Promise<boolean> {
-    const { history, name, world, addresses } = this.#options;
+    const { history, name, world } = this.#options;
     const pending = history.invoke(name, object, { commands });
     const expiries = commands.flatMap((command) =>
       "expiry" in command ? [history.invoke(name, object, { expiry: command.expiry, key: command.key })] : [],
     );
-    const notDone = (): false => {
-      pending.failed();
-      for (const expiry of expiries) expiry.failed();
-      return false;
-    };
-    let address = addresses[world.random.below(addresses.length)] ?? "";
+    const address = this.#caller.drawAddress();
     const isOne = commands.length === 1;
     const parts = commands.map((command) => partsOf(command, MAX_EXPIRY_MS - world.random.below(MAX_EXPIRY_MS)));
     const all = isOne ? parts : [["MULTI"], ...parts, ["EXEC"]];
-    const bytes = concat(all.map((each) => encodeCommand(each)));
-    for (let redirects = 0; redirects < MAX_REDIRECTS; redirects += 1) {
-      const attempt = await this.#connectionTo(address).request(bytes, all.length);
-      if ("failure" in attempt) {
-        if (attempt.failure === "unsent") return notDone();
-        // Nothing is said of it, which is what the history wants.
-        this.unknown += 1;
-        return false;
-      }
-      const { replies } = attempt;
-      const last = replies.at(-1);
-      if (last instanceof ReplyError) {
-        // A transaction is aborted since one of its commands was sent elsewhere.
-        const moved = replies.find((reply) => reply instanceof ReplyError && reply.code === "MOVED");
-        if (moved instanceof ReplyError) {
-          address = moved.message.split(" ")[2] ?? "";
-          this.redirected += 1;
-          continue;
-        }
-        if (REFUSALS.has(last.code)) {
-          this.refused += 1;
-          return notDone();
-        }
-      }
-      this.answered += 1;
-      pending.returned(isOne ? [outputOf(last)] : listOf(last).map(outputOf));
-      return true;
-    }
-    return notDone();
+    const outcome = await this.#caller.call(address, concat(all.map((each) => encodeCommand(each))), all.length);
+    // Of what is unknown nothing is said, which is what the history wants.
+    if (outcome.type === "not done") for (const each of [pending, ...expiries]) each.failed();
+    if (outcome.type !== "answered") return false;
+    const last = outcome.replies.at(-1);
+    pending.returned(isOne ? [outputOf(last)] : listOf(last).map(outputOf));
+    return true;
   }
 
   #draw(): readonly [object: string, commands: readonly KeyCommand[]] {
@@ -168,15 +135,6 @@ export class KeysClient {
     }
   }
 
-  #connectionTo(address: string): SimConnection {
-    let connection = this.#connections.get(address);
-    if (connection === undefined || connection.isClosed) {
-      connection = new SimConnection(this.#options.world, address);
-      this.#connections.set(address, connection);
-    }
-    return connection;
-  }
-
   #pause(ms: number): Promise<void> {
     return new Promise<void>((resolve) => void this.#options.world.clock.after(ms, resolve));
   }
@@ -211,14 +169,4 @@ function outputOf(reply: ReplyValue | undefined): KeyOutput {
   if (typeof reply === "bigint") return String(reply);
   if (typeof reply === "string" || typeof reply === "number" || reply === null) return reply;
   throw new Error("A reply of a kind that no command of the simulation has");
-}
-
-function concat(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }

@@ -1,8 +1,9 @@
 /**
  * A run of the simulation in which shards have replicas: whole nodes, clients that read and write, and everything goes wrong that the seed has drawn.
  *
- * Of its two kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
+ * Of its kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
  * that no two nodes have a lease for a shard. In the other one an operator promotes others where primaries die or are cut off, plans failovers, moves replicas, and changes how many must be in sync (`shard-operator.ts`).
+ * A third one is the first, and slots move between shards all the while (`hasMigrations`, `slot-mover.ts`).
  * Safety phase: checkers look from outside, now and then (`shard-checkers.ts`), and what clients were told has one order in the end, key by key. Liveness phase: all
  * faults end; within a bound of virtual time every replica is in sync, follows, and holds what its primary holds, and every key is read once more.
  */
@@ -20,24 +21,29 @@ import {
   HeirsAreWhole,
   KeysAreInTheirShard,
   LogsAreBounded,
+  type MemberLook,
   PositionsGoForward,
   ReplicasRemoveNothing,
-  checkLeases,
+  checkLease,
   describeMember,
   lookAt,
   newestMapOf,
   problemOfShards,
 } from "../support/shard-checkers.ts";
 import { MINIMUM_CAUSE, ShardOperator } from "../support/shard-operator.ts";
+import { SlotMover } from "../support/slot-mover.ts";
 import { SimRandom } from "../support/sim-random.ts";
 import type { SimHost } from "../support/sim-world.ts";
 import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
 import { BulkClient } from "./bulk-client.ts";
+import { JOURNAL_KEYS, JournalLoad, drawJournals } from "./journal-load.ts";
 import { KeysClient, type KeysObject } from "./keys-client.ts";
 
 export interface ReplicationRunOptions {
   /** Nodes have leases, and fail over by themselves. */
   readonly hasFailover: boolean;
+  /** Slots move between shards all the while. */
+  readonly hasMigrations: boolean;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -45,7 +51,13 @@ export interface ReplicationRunOptions {
   readonly sink: ((line: string) => void) | undefined;
 }
 
-const DEFAULTS: ReplicationRunOptions = { hasFailover: false, safetyMs: 10_000, swarm: undefined, sink: undefined };
+const DEFAULTS: ReplicationRunOptions = {
+  hasFailover: false,
+  hasMigrations: false,
+  safetyMs: 10_000,
+  swarm: undefined,
+  sink: undefined,
+};
 
 /** What a run came to. */
 export interface ReplicationRunResult {
@@ -70,6 +82,14 @@ export interface ReplicationRunResult {
   readonly lost: number;
   /** Digests that were compared with another member's at the same place. */
   readonly compared: number;
+  /** Migrations that were asked for, and those that came to an end, by the map's history. */
+  readonly migrations: number;
+  readonly completed: number;
+  readonly aborted: number;
+  /** Writes that a primary alone acknowledged, and that were lost with it. */
+  readonly lostWrites: number;
+  /** Reads that a replica may have answered. */
+  readonly replicaReads: number;
   readonly faults: string;
 }
 
@@ -95,14 +115,15 @@ export async function runReplication(
   seed: number,
   options: Partial<ReplicationRunOptions> = {},
 ): Promise<ReplicationRunResult> {
-  const { hasFailover, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { hasFailover, hasMigrations, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
   const drawnSwarm = givenSwarm ?? drawSwarm(seed);
   // A machine that is suspended does not know for how long: reads by its lease are a stated limit.
   const swarm = hasFailover ? { ...drawnSwarm, suspendEveryMs: 0 } : drawnSwarm;
   const random = new SimRandom(`replication ${seed}`);
   const drawn = random.fork("settings");
-  const nodes = drawn.pick([3, 3, 4, 4, 5, 6, 7]);
-  const replicas = drawn.pick([1, 1, 2]);
+  // Two shards at least, where slots move from one to the other.
+  const nodes = drawn.pick(hasMigrations ? [4, 4, 5, 6, 7] : [3, 3, 4, 4, 5, 6, 7]);
+  const replicas = drawn.pick(hasMigrations ? [0, 1, 1, 1] : [1, 1, 2]);
   const isFoundByNumber = nodes >= 4 && drawn.chance(0.3);
   const ringMib = drawn.pick([1, 2, 64]);
   const shards = Math.max(1, Math.floor(nodes / (replicas + 1)));
@@ -140,9 +161,9 @@ export async function runReplication(
   // --- what looks on ---
 
   const bulkKeys = isBulky ? Array.from({ length: 8 }, (_, at) => `bulk:${at}`) : [];
-  const slots = [...new Set([...OBJECTS.flatMap(({ keys }) => keys), ...bulkKeys].map(slotOf))].toSorted(
-    (a, b) => a - b,
-  );
+  const slots = [
+    ...new Set([...OBJECTS.flatMap(({ keys }) => keys), ...bulkKeys, ...JOURNAL_KEYS].map(slotOf)),
+  ].toSorted((a, b) => a - b);
   const equal = new EqualAtEqualPositions(slots);
   const checkers = [
     equal,
@@ -171,7 +192,9 @@ export async function runReplication(
   simulation.check("what shards promise", () => {
     if (broken !== undefined) throw broken;
   });
-  if (hasFailover) simulation.check("at most one primary of a shard has a lease", () => checkLeases(world));
+  if (hasFailover) {
+    simulation.checkHosts("at most one primary of a shard has a lease", (host) => checkLease(world, host));
+  }
   simulation.explain(() => lookAt(world.views)?.members.map(describeMember).join("\n"));
 
   // --- who acts ---
@@ -183,6 +206,10 @@ export async function runReplication(
     isPromoting: !hasFailover,
     clients: () => clientHosts,
   });
+  const mover = new SlotMover(world, random.fork("mover"), slots);
+  // Their checker follows a key in one shard's epochs.
+  const plan = hasMigrations ? undefined : drawJournals(random.fork("journals"));
+  const journals = new JournalLoad();
   const clientCount = drawn.pick([2, 4, 6]);
   const pauseMs = drawn.pick([15, 40]);
   const injector = new FaultInjector(simulation, swarm, {
@@ -195,6 +222,7 @@ export async function runReplication(
 
   await simulation.runUntil("the cluster to be founded", () => isWhole(world.views, nodes), LIVENESS_MS);
   if (!isFoundByNumber) await simulation.settle("replicas", addReplicas(world, shards), LIVENESS_MS);
+  if (plan?.setting === "primary") await simulation.settle("the setting", setAcks(world), LIVENESS_MS);
   // In some runs the first fill, too, happens under faults.
   if (drawn.chance(0.7)) await simulation.runUntil("replicas in sync", areShardsWhole, LIVENESS_MS);
   operator.start({
@@ -204,18 +232,25 @@ export async function runReplication(
     moveMs: drawn.pick([0, 0, 3000]),
     settingMs: drawn.pick([0, 0, 2500]),
   });
+  if (hasMigrations) mover.start(drawn.pick([300, 800, 2000]));
   lookOn();
   injector.start();
   await simulation.runFor(safetyMs);
   operator.stop();
+  mover.stop();
   injector.stopAndHeal();
   operator.cutAgain();
   await world.heal(injector);
   operator.cutAgain();
   await simulation.runUntil("the operator to be done", () => operator.isIdle, LIVENESS_MS);
+  await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
   const lost = new Set(operator.lostShards().map(({ id }) => id));
-  for (const client of [...clients, ...bulkClients]) client.stop();
-  await simulation.runUntil("clients to be done", () => clients.every(({ isDone }) => isDone), LIVENESS_MS);
+  for (const client of [...clients, ...bulkClients, journals]) client.stop();
+  await simulation.runUntil(
+    "clients to be done",
+    () => clients.every(({ isDone }) => isDone) && journals.isDone,
+    LIVENESS_MS,
+  );
   await simulation.runUntil(
     "one leader, and every node admitted with the same map",
     () => isWhole(world.views, nodes),
@@ -235,13 +270,12 @@ export async function runReplication(
   const reader = clients[0];
   if (reader !== undefined) {
     for (const object of OBJECTS) {
-      const shard = newestMapOf(world.views)?.shards.find(({ slots: owned }) =>
-        owned.some(({ first, last }) => slotOf(object.keys[0]) >= first && slotOf(object.keys[0]) <= last),
-      );
-      if (shard === undefined || lost.has(shard.id)) continue;
+      if (shardOf(object.keys[0]) === undefined) continue;
       await simulation.settle(`key ${object.name} to be read`, reader.read(object), LIVENESS_MS);
     }
   }
+  const readAll = journals.readAll((key) => shardOf(key) === undefined);
+  await simulation.settle("journals to be read", readAll, LIVENESS_MS);
   await simulation.runUntil("all replicas level", () => problemOf(lost) === undefined, LIVENESS_MS);
   look();
   const isSpread = (): boolean => {
@@ -252,11 +286,13 @@ export async function runReplication(
   };
   await simulation.runUntil("a replica for each shard, as far as there are any to spare", isSpread, LIVENESS_MS);
   await simulation.runUntil("those that moved to be in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
+  await simulation.runUntil("slots to have moved to where they stay", () => isSettled(), LIVENESS_MS);
   // It stays so: nobody goes in and out of a set without a reason.
   const quietVersion = newestMapOf(world.views)?.version;
   await simulation.runFor(QUIET_MS);
   // Keys may expire meanwhile.
   await simulation.runUntil("all replicas level again", () => problemOf(lost) === undefined, LIVENESS_MS);
+  if (hasMigrations) await simulation.runUntil("nothing to be hidden", () => nothingIsHidden(), LIVENESS_MS);
   // Word of what the operator wanted may have been lost, and come about only now.
   const surprise = world.views
     .flatMap(({ topology }) => topology.history)
@@ -275,7 +311,13 @@ export async function runReplication(
   const report = checkHistory(history.operations(), keysModel);
   if (report.verdict !== "linearizable")
     throw simulation.error(`The clients' history is wrong. ${formatReport(report)}`);
-  const sum = (of: (client: KeysClient) => number): number => clients.reduce((total, client) => total + of(client), 0);
+  try {
+    journals.check(shardOf);
+  } catch (thrown) {
+    throw simulation.error(thrown instanceof Error ? thrown.message : String(thrown));
+  }
+  const sum = (of: (client: KeysClient["counts"]) => number): number =>
+    clients.reduce((total, { counts }) => total + of(counts), 0);
   return {
     traceHash: simulation.traceHash,
     virtualMs: simulation.nowMs,
@@ -287,19 +329,57 @@ export async function runReplication(
     refused: sum(({ refused }) => refused),
     unknown: sum(({ unknown }) => unknown),
     ...operator.counts,
-    primaries: (world.views[0]?.topology.history ?? [])
-      .flatMap(({ changes }) => changes)
-      .filter((change) => / promoted to primary of /.test(change)).length,
+    primaries: changesLike(/ promoted to primary of /),
+    migrations: changesLike(/^migration .* started /),
+    completed: changesLike(/^migration .* completed/),
+    aborted: changesLike(/^migration .* aborted/),
     lost: lost.size,
     compared: equal.compared,
+    lostWrites: journals.lost,
+    replicaReads: journals.reads,
     faults: injector.summary(),
   };
+
+  function changesLike(pattern: RegExp): number {
+    const changes = (world.views[0]?.topology.history ?? []).flatMap((entry) => entry.changes);
+    return changes.filter((change) => pattern.test(change)).length;
+  }
+
+  /** Every task has come to its end: those of shards that are lost wait for an operator's word. */
+  function isSettled(): boolean {
+    if (!hasMigrations || mover.isIdle) return true;
+    const waiting = new Set(operator.lostShards().map(({ id }) => id));
+    return (
+      newestMapOf(world.views)?.migrations.every(({ source, target }) => waiting.has(source) || waiting.has(target)) ===
+      true
+    );
+  }
+
+  function nothingIsHidden(): boolean {
+    const seen = lookAt(world.views);
+    const isMoving = seen?.newest.migrations.length !== 0;
+    // Replicas go on hiding what is their shard's no more, and empty.
+    const holdsNothing = ({ keyspace, replication, shard }: MemberLook): boolean =>
+      lost.has(shard?.id ?? "") ||
+      (replication.role === "primary" && keyspace.hiddenCount === 0) ||
+      slots.every((slot) => !keyspace.isHidden(slot) || keyspace.slotSize(slot) === 0);
+    return isMoving || seen.members.every(holdsNothing);
+  }
 
   function addClients(): readonly SimHost[] {
     const addresses = world.members.map(({ host, port }) => `${host}:${port}`);
     for (let at = 1; at <= clientCount; at += 1) {
       const host = simulation.addHost(`10.0.1.${at}`, async (own) => {
-        const client = new KeysClient({ name: `c${at}`, world: own, addresses, objects: OBJECTS, history, pauseMs });
+        const client = new KeysClient({
+          name: `c${at}`,
+          world: own,
+          addresses,
+          objects: OBJECTS,
+          history,
+          pauseMs,
+          // All that has one order waits for all in sync.
+          greeting: plan?.setting === "primary" ? JournalLoad.inSyncGreeting : [],
+        });
         clients.push(client);
         await client.run();
       });
@@ -313,7 +393,20 @@ export async function runReplication(
       });
       clientHosts.push(host);
     }
+    for (const [at, client] of (plan?.clients ?? []).entries()) {
+      const name = `j${at + 1}`;
+      clientHosts.push(simulation.addHost(`10.0.1.${101 + at}`, (own) => journals.run(own, name, addresses, client)));
+    }
     return clientHosts;
+  }
+
+  /** The shard that a key is in; `undefined` if that has lost everything. */
+  function shardOf(key: string): string | undefined {
+    const slot = slotOf(key);
+    const shard = newestMapOf(world.views)?.shards.find(({ slots: owned }) =>
+      owned.some(({ first, last }) => slot >= first && slot <= last),
+    );
+    return shard === undefined || lost.has(shard.id) ? undefined : shard.id;
   }
 
   function problemOf(besides: ReadonlySet<string>): string | undefined {
@@ -347,6 +440,15 @@ async function addReplica(world: ClusterWorld, { host }: ListedNode, at: number)
       const request = { type: "add-replica", shard: shard.id, shardVersion: shard.version, node } as const;
       if ((await view.topology.request(request, "a replica")).type === "done") return;
     }
+    await new Promise<void>((resolve) => void world.simulation.after(50, "operator", resolve));
+  }
+}
+
+/** Has replies wait for the primary alone. */
+async function setAcks(world: ClusterWorld): Promise<void> {
+  for (;;) {
+    const request = { type: "change-setting", name: "acks", value: "primary" } as const;
+    if ((await world.ready[0]?.topology.request(request, "acks"))?.type === "done") return;
     await new Promise<void>((resolve) => void world.simulation.after(50, "operator", resolve));
   }
 }

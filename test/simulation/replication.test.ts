@@ -17,7 +17,18 @@ describe("shards with replicas", () => {
   test(
     "lose nothing that a client was told of, and their members are equal at equal places (seeds 1 to 25)",
     async () => {
-      const sum = { answered: 0, killed: 0, promoted: 0, cutOff: 0, planned: 0, moved: 0, lost: 0, compared: 0 };
+      const sum = {
+        answered: 0,
+        killed: 0,
+        promoted: 0,
+        cutOff: 0,
+        planned: 0,
+        moved: 0,
+        lost: 0,
+        compared: 0,
+        lostWrites: 0,
+        replicaReads: 0,
+      };
       for (let seed = 1; seed <= 25; seed += 1) {
         const result = await runReplication(seed);
         for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += result[name];
@@ -31,6 +42,9 @@ describe("shards with replicas", () => {
       expect(sum.moved).toBeGreaterThan(3);
       expect(sum.compared).toBeGreaterThan(500);
       expect(sum.lost).toBe(0);
+      // What a primary alone had acknowledged was lost with it, and in no other way.
+      expect(sum.lostWrites).toBeGreaterThan(5);
+      expect(sum.replicaReads).toBeGreaterThan(500);
     },
     LIMIT_MS,
   );
@@ -38,7 +52,7 @@ describe("shards with replicas", () => {
   test(
     "do the same when they fail over by themselves (seeds 1 to 15)",
     async () => {
-      const sum = { answered: 0, primaries: 0, lost: 0, compared: 0 };
+      const sum = { answered: 0, primaries: 0, lost: 0, compared: 0, lostWrites: 0, replicaReads: 0 };
       for (let seed = 1; seed <= 15; seed += 1) {
         const result = await runReplication(seed, { hasFailover: true });
         for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += result[name];
@@ -46,6 +60,8 @@ describe("shards with replicas", () => {
       expect(sum.answered).toBeGreaterThan(3000);
       expect(sum.primaries).toBeGreaterThan(5);
       expect(sum.compared).toBeGreaterThan(300);
+      expect(sum.lostWrites).toBeGreaterThan(5);
+      expect(sum.replicaReads).toBeGreaterThan(500);
       expect(sum.lost).toBe(0);
     },
     LIMIT_MS,

@@ -1,5 +1,5 @@
 /** One stream of a simulated client to one node. Whatever becomes of a request, its caller is told what a real client can know of it. */
-import { ReplyReader, type ReplyValue } from "../../src/codec/resp-reader.ts";
+import { ReplyError, ReplyReader, type ReplyValue, encodeCommand } from "../../src/codec/resp-reader.ts";
 import type { Stream, World } from "../../src/world.ts";
 
 /** How long a client waits for an answer before it gives the connection up. */
@@ -19,11 +19,18 @@ export class SimConnection {
   #hasSent = false;
   #replies: ReplyValue[] = [];
   #wanted = 0;
+  /** Commands that go before the first request, and what they are answered before its replies. */
+  #greeting: readonly (readonly string[])[];
+  #greeted = 0;
   #resolve: ((attempt: Attempt) => void) | undefined;
 
-  /** @param address `host:port`. */
-  constructor(world: World, address: string) {
+  /**
+   * @param address `host:port`.
+   * @param greeting Commands that it begins with.
+   */
+  constructor(world: World, address: string, greeting: readonly (readonly string[])[] = []) {
     this.#world = world;
+    this.#greeting = greeting;
     const [host = "", port = "0"] = address.split(":");
     this.#stream = world.network.connect({
       host,
@@ -36,6 +43,11 @@ export class SimConnection {
         data: (_stream, bytes) => {
           this.#reader.feed(bytes);
           for (let reply = this.#reader.next(); reply !== undefined; reply = this.#reader.next()) {
+            if (this.#greeted > 0) {
+              this.#greeted -= 1;
+              if (reply instanceof ReplyError) throw new Error(`A client's greeting was answered ${reply.message}`);
+              continue;
+            }
             this.#replies.push(reply);
             if (this.#replies.length === this.#wanted) this.#finish({ replies: this.#replies });
           }
@@ -65,7 +77,10 @@ export class SimConnection {
       };
       this.#replies = [];
       this.#wanted = count;
-      this.#unsent = bytes;
+      this.#greeted += this.#greeting.length;
+      const pieces = [...this.#greeting.map((each) => encodeCommand(each)), bytes];
+      this.#greeting = [];
+      this.#unsent = pieces.length === 1 ? bytes : concat(pieces);
       this.#hasSent = false;
       this.#send();
     });
@@ -88,4 +103,15 @@ export class SimConnection {
     this.#resolve = undefined;
     resolve?.(attempt);
   }
+}
+
+/** Pieces as one. */
+export function concat(pieces: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
 }

@@ -35,11 +35,12 @@ export async function endLeftovers(): Promise<void> {
   await Promise.all(left.map((child) => child.exited));
 }
 
-/** Runs the command line in a process of its own. */
+/** Runs the command line in a process of its own. @param within What the command begins with. */
 export function runBunch(
   args: readonly string[],
   environment: Readonly<Record<string, string>> = {},
   directory?: string,
+  within: readonly string[] = [],
 ): BunchProcess {
   let text = "";
   // Several texts may be waited for at a time.
@@ -47,7 +48,7 @@ export function runBunch(
   const wake = (): void => {
     for (const waiter of waiters) waiter();
   };
-  const child = Bun.spawn([process.execPath, MAIN, ...args], {
+  const child = Bun.spawn([...within, process.execPath, MAIN, ...args], {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

@@ -260,6 +260,8 @@ export class MapChecker {
     const isSame =
       before?.shardOfSlot === map.shardOfSlot &&
       before.releases === map.releases &&
+      before.migrations.every(({ fence }) => fence === undefined) &&
+      map.migrations.every(({ fence }) => fence === undefined) &&
       before.shards.every((shard, at) => hasSamePrimary(shard, map.shards[at])) &&
       startOf(before, view) === startOf(map, view);
     if (!isSame || !view.topology.isMember) this.#oneServes(view, map);

@@ -9,6 +9,7 @@ import { Cluster } from "ioredis";
 import { createCluster, ErrorReply } from "redis";
 import { keySlot } from "../../src/codec/slot.ts";
 import { until } from "./ask-nodes.ts";
+import { hostOf } from "./places.ts";
 
 /** A client of a cluster, whoever made it. */
 export interface LoadClient {
@@ -26,7 +27,7 @@ const MANY_REDIRECTS = 100_000;
 /** ioredis in cluster mode. */
 export function ioredisClient(ports: readonly number[]): LoadClient {
   const cluster = new Cluster(
-    ports.map((port) => ({ host: "127.0.0.1", port })),
+    ports.map((port) => ({ host: hostOf(port), port })),
     {
       maxRedirections: MANY_REDIRECTS,
       clusterRetryStrategy: () => 50,
@@ -49,7 +50,7 @@ export function ioredisClient(ports: readonly number[]): LoadClient {
 /** node-redis in cluster mode. */
 export async function nodeRedisClient(ports: readonly number[]): Promise<LoadClient> {
   const cluster = createCluster({
-    rootNodes: ports.map((port) => ({ url: `redis://127.0.0.1:${port}` })),
+    rootNodes: ports.map((port) => ({ url: `redis://${hostOf(port)}:${port}` })),
     maxCommandRedirections: MANY_REDIRECTS,
     // By default it waits 5 s until it asks who is there, while a node that it knows is gone.
     topologyRefreshOnReconnectionAttemptStrategy: 100,
@@ -99,9 +100,9 @@ export class ClusterLoad {
   #isEnding = false;
 
   constructor(clients: readonly LoadClient[], { writers, readers, keys, prefix }: LoadOptions) {
-    for (const client of clients) {
+    for (const [place, client] of clients.entries()) {
       for (let writer = 0; writer < writers; writer += 1) {
-        const own = Array.from({ length: keys }, (_, at) => newKey(`${prefix}:${client.name}:${writer}:${at}`));
+        const own = Array.from({ length: keys }, (_, at) => newKey(`${prefix}:${place}:${writer}:${at}`));
         this.#keys.push(...own);
         this.#loops.push(this.#write(client, own));
       }

@@ -68,6 +68,7 @@ export class ClusterWorld {
   readonly leaving = new Set<string>();
   /** Nodes that run, by their hosts. */
   readonly running = new Map<string, NodeView>();
+  #views: readonly NodeView[] | undefined = undefined;
   readonly #hasDisk: ReadonlyMap<string, boolean>;
   readonly #snapshotBytes: number;
   readonly #groups = new Map<string, GroupChecker>();
@@ -101,6 +102,7 @@ export class ClusterWorld {
       const view = this.running.get(host.name);
       if (type !== "crashed" || view === undefined) return;
       this.running.delete(host.name);
+      this.#views = undefined;
       this.#stopped(view);
       this.maps.stopped(view);
     });
@@ -119,8 +121,11 @@ export class ClusterWorld {
     simulation.explain(() => [...this.running.values()].map(describe).join("\n"));
   }
 
+  /** Those that run. */
   get views(): readonly NodeView[] {
-    return [...this.running.values()];
+    // Asked after every event.
+    this.#views ??= [...this.running.values()];
+    return this.#views;
   }
 
   /** Nodes that have started, and take commands. */
@@ -193,6 +198,7 @@ export class ClusterWorld {
       });
       const view = viewOf(host, node);
       this.running.set(host, view);
+      this.#views = undefined;
       await node.start();
       this.#ready.add(view);
     };

@@ -54,14 +54,14 @@ export class DepartedChecker {
   }
 
   #lookAtMembers(view: NodeView): void {
-    const { machine, status } = view.consensus;
+    const { machine } = view.consensus;
     if (machine === undefined) return;
     const { log, term } = machine;
     // Nothing has changed that is looked at here.
     const state = log.commitIndex * 1e6 + term;
     if (this.#looked.get(view) === state) return;
     this.#looked.set(view, state);
-    const { group } = status;
+    const { group } = view.consensus.status;
     const own = this.#departures.get(`${group} ${view.node.facts.id}`);
     const highestTerm = this.#highestTerms.get(group) ?? 0;
     if (own !== undefined && own.goneAtIndex < Infinity) {

@@ -41,6 +41,7 @@ export class FakeReplication {
             fake.isHolding = true;
             return Promise.resolve(fake.isLevel);
           },
+          letKeysGo: () => undefined,
           resume() {
             fake.isHolding = false;
           },

@@ -123,7 +123,9 @@ export function drawRequest(random: SimRandom, topology: Topology): TopologyRequ
     }
     case 6: {
       const id = random.pick(map.migrations)?.id ?? "none";
-      return { type: random.pick(["fence-migration", "complete-migration", "abort-migration"]), id };
+      // Fences and completions are for the primaries: what they rest on nobody else knows.
+      const isPaused = random.below(2) === 0;
+      return random.below(2) === 0 ? { type: "abort-migration", id } : { type: "pause-migration", id, isPaused };
     }
     case 7:
       // A primary with slots gives them up and follows another, or a replica follows another.

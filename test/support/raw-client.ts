@@ -1,5 +1,6 @@
 /** A client that shows replies as they are: raw bytes, one piece a reply. For comparing servers to the byte. */
 import { encodeCommand } from "../../src/codec/resp-reader.ts";
+import { hostOf } from "./places.ts";
 
 /** A command: words separated by blanks, or its parts. */
 export type CommandLine = string | readonly (string | Uint8Array)[];
@@ -48,7 +49,7 @@ export class RawClient {
   static async connect(port: number): Promise<RawClient> {
     const holder: { client?: RawClient } = {};
     const socket = await Bun.connect({
-      hostname: "127.0.0.1",
+      hostname: hostOf(port),
       port,
       socket: {
         data: (_socket, bytes) => holder.client?.received(bytes),

@@ -108,7 +108,8 @@ export class EqualAtEqualPositions {
   }
 
   #digestOf({ keyspace }: MemberLook): string {
-    let text = `${keyspace.size} keys,`;
+    // What is hidden depends on the map that a member has; what it holds does not.
+    let text = "";
     for (const slot of this.#slots) {
       const count = keyspace.slotSize(slot);
       if (count === 0) continue;
@@ -141,14 +142,20 @@ export class PositionsGoForward {
   }
 }
 
-/** What a primary takes for committed, and lets replies leave by, is held by every member that may be the next primary: those in the sets of the newest map. */
+/**
+ * What a primary takes for committed, and lets replies leave by, is held by every member that may be the next primary: those in the sets of the newest map. So is what a
+ * replica takes for committed, and lets reads leave by.
+ */
 export class CommittedIsHeld {
   look({ newest, members }: ShardsLook): void {
     for (const member of members) {
       const { view, replication, shard } = member;
-      if (shard === undefined || replication.role !== "primary" || shard.replicas.length === 0) continue;
+      const { role, position: own } = replication;
+      if (shard === undefined || role === "none" || shard.replicas.length === 0) continue;
+      // It is being filled: nobody reads from it.
+      if (role === "replica" && own === undefined) continue;
       const { committed: gate, last } = view.node.replyGate;
-      const { epoch } = replication.position ?? { epoch: 0 };
+      const { epoch } = own ?? { epoch: 0 };
       // An open gate: all that there is.
       const sequence = Math.max(replication.committed, gate === Number.POSITIVE_INFINITY ? last : gate);
       for (const id of this.#heirs(newest, shard)) {
@@ -172,7 +179,8 @@ export class CommittedIsHeld {
     const agreed = newest.shards.find(({ id }) => id === own.id);
     // By a map in which another leads, the members' logs are another's.
     if (agreed?.primary !== own.primary || agreed.primaryEpoch !== own.primaryEpoch) return new Set();
-    return new Set([...agreed.inSync, ...agreed.eligible]);
+    // Its primary is none of them: it has what it wrote; and one that has restarted without it is replaced by them.
+    return new Set([...agreed.inSync, ...agreed.eligible].filter((id) => id !== agreed.primary));
   }
 }
 
@@ -239,13 +247,16 @@ export class KeysAreInTheirShard {
     this.#slots = slots;
   }
 
-  look({ members }: ShardsLook): void {
+  look({ newest, members }: ShardsLook): void {
     for (const { view, replication, keyspace, shard } of members) {
       if (replication.position === undefined || keyspace.size === 0) continue;
+      // What a replica follows may be ahead of its map: its primary knows already that a slot has come.
+      const agreed = newest.shards.find(({ id }) => id === shard?.id);
+      const owned = [...(shard?.slots ?? []), ...(agreed?.slots ?? [])];
       let size = 0;
       for (const slot of this.#slots) {
-        if (shard?.slots.some(({ first, last }) => slot >= first && slot <= last) === true)
-          size += keyspace.slotSize(slot);
+        if (keyspace.isHidden(slot)) continue;
+        if (owned.some(({ first, last }) => slot >= first && slot <= last)) size += keyspace.slotSize(slot);
       }
       if (size !== keyspace.size) {
         throw new Violation(`${view.name} holds ${keyspace.size} keys, of which ${size} are in its shard's slots`);
@@ -300,17 +311,26 @@ export function describeMember({ view, replication, keyspace, shard }: MemberLoo
   return `${view.name} ${view.node.facts.id.slice(0, 4)} ${role} of ${shard?.id.slice(0, 4) ?? "-"} v${shard?.version ?? 0} at ${formatPosition(position)}, committed ${committed}, gate ${replyGate.committed} of ${replyGate.last} (${replyGate.waitingCount} wait), ${keyspace.size} keys, in sync ${shard?.inSync.map((id) => id.slice(0, 4)).join(",") ?? ""} eligible ${shard?.eligible.map((id) => id.slice(0, 4)).join(",") ?? ""}; ${followers.join("; ")} ${waitingFor ?? ""}`;
 }
 
-/** Two primaries of a shard that both have a lease at this moment, each by its own clock and its own map, are a violation. */
-export function checkLeases({ views, simulation }: ClusterWorld): void {
-  const holders = new Map<string, string>();
-  for (const { name, node, topology } of views) {
-    const { leaseState, leaseEndsAtMs } = node.service(failoverService) ?? { leaseState: "none", leaseEndsAtMs: 0 };
-    const shard = topology.selfShard;
-    if (leaseState !== "held" || shard?.primary !== node.facts.id) continue;
-    const nowMs = simulation.host(name).clock.localUs(simulation.scheduler.nowUs) / 1000;
-    if (nowMs >= leaseEndsAtMs) continue;
-    const other = holders.get(shard.id);
-    if (other !== undefined) throw new Violation(`one primary of a shard has a lease: ${other} and ${name} have`);
-    holders.set(shard.id, name);
+/**
+ * Two primaries of a shard that both have a lease at this moment, each by its own clock and its own map, are a violation. A lease begins, and a map changes, in an
+ * event of the node's own: looked at is the node whose event it was, beside all others.
+ */
+export function checkLease(world: ClusterWorld, host: string): void {
+  const view = world.running.get(host);
+  const shard = view === undefined ? undefined : leasedShard(world, view);
+  if (view === undefined || shard === undefined) return;
+  for (const other of world.views) {
+    if (other === view || leasedShard(world, other) !== shard) continue;
+    throw new Violation(`one primary of a shard has a lease: ${other.name} and ${view.name} have`);
   }
+}
+
+/** The shard that a node has a lease for. */
+function leasedShard({ simulation }: ClusterWorld, { name, node, topology }: NodeView): string | undefined {
+  const { leaseState, leaseEndsAtMs } = node.service(failoverService) ?? { leaseState: "none", leaseEndsAtMs: 0 };
+  if (leaseState !== "held") return undefined;
+  const shard = topology.selfShard;
+  if (shard?.primary !== node.facts.id) return undefined;
+  const nowMs = simulation.host(name).clock.localUs(simulation.scheduler.nowUs) / 1000;
+  return nowMs < leaseEndsAtMs ? shard.id : undefined;
 }

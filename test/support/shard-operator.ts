@@ -96,6 +96,9 @@ export class ShardOperator {
   /** Whether a shard's acknowledged writes outlive a crash of this host. */
   mayCrash(host: string): boolean {
     if (this.#spared.has(host)) return false;
+    // One is cut off until the others have agreed on another primary: a voter that forgets everything meanwhile would have them wait for the one that is cut off.
+    const isWaiting = [...this.#cuts.values()].some(({ clients }) => clients !== undefined);
+    if (isWaiting && !this.#world.hasDisk(host)) return false;
     const { views } = this.#world;
     const map = newestMapOf(views);
     const view = views.find(({ name }) => name === host);

@@ -1,7 +1,9 @@
 /** Six real nodes, three shards with a replica each: whom to kill, and when they are whole again. */
 import type { BunchProcess } from "./bunch-server.ts";
 import { agreed, ask, type NodeLine, nodesOf, until } from "./ask-nodes.ts";
-import { busAddresses, runNode } from "./node-processes.ts";
+import type { Networks } from "./networks.ts";
+import { busAddresses, runNodeWithin } from "./node-processes.ts";
+import { hostOf } from "./places.ts";
 
 /** A shard, by the ports of its nodes. */
 export interface Shard {
@@ -15,19 +17,31 @@ export interface Shard {
 
 const NODES = 6;
 
+/** The ports of nodes that are started with the first of these. */
+export function portsFrom(first: number): readonly number[] {
+  return Array.from({ length: NODES }, (_, index) => first + index);
+}
+
 export class SixNodes {
   readonly ports: readonly number[];
   readonly #flags: readonly string[];
+  readonly #networks: Networks | undefined;
   readonly #processes = new Map<number, BunchProcess>();
 
-  private constructor(first: number, flags: readonly string[]) {
-    this.ports = Array.from({ length: NODES }, (_, index) => first + index);
+  private constructor(first: number, flags: readonly string[], networks: Networks | undefined) {
+    this.ports = portsFrom(first);
     this.#flags = flags;
+    this.#networks = networks;
   }
 
-  /** Starts them, and waits until they are whole. @param flags Of each, beside those that make a cluster of them. */
-  static async start(first: number, flags: readonly string[]): Promise<SixNodes> {
-    const nodes = new SixNodes(first, flags);
+  /**
+   * Starts them, and waits until they are whole.
+   *
+   * @param flags Of each, beside those that make a cluster of them.
+   * @param networks On which they are; else on this machine's loopback.
+   */
+  static async start(first: number, flags: readonly string[], networks?: Networks): Promise<SixNodes> {
+    const nodes = new SixNodes(first, flags, networks);
     for (const port of nodes.ports) nodes.start(port);
     await nodes.whole();
     return nodes;
@@ -35,7 +49,9 @@ export class SixNodes {
 
   start(port: number): void {
     const founding = ["--join", busAddresses(...this.ports), "--bootstrap-expect", String(NODES), "--replicas", "1"];
-    this.#processes.set(port, runNode(port, ...founding, ...this.#flags));
+    const place = this.#networks === undefined ? [] : ["--host", hostOf(port), "--insecure"];
+    const within = this.#networks?.within(port) ?? [];
+    this.#processes.set(port, runNodeWithin(within, port, ...founding, ...place, ...this.#flags));
   }
 
   signal(port: number, signal: NodeJS.Signals): void {

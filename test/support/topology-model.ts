@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { assert, present } from "../../src/assert.ts";
 import type { NodeRecord, ShardRecord, SlotRange, TopologyRequest } from "../../src/contracts/topology.ts";
-import { type TopologyDecision, decideRequest } from "../../src/protocol/topology/decide.ts";
+import { decideRequest } from "../../src/protocol/topology/decide.ts";
+import type { TopologyDecision } from "../../src/protocol/topology/decision.ts";
 import {
   EMPTY_STATE,
   type TopologyState,

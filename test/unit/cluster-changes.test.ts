@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import type { TopologyRequest } from "../../src/contracts/topology.ts";
-import { SETTING_DEFAULTS, STALE } from "../../src/protocol/topology/decide.ts";
+import { SETTING_DEFAULTS } from "../../src/protocol/topology/decide.ts";
+import { STALE } from "../../src/protocol/topology/decision.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";

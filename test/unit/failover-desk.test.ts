@@ -211,6 +211,38 @@ describe("a primary", () => {
     expect(world.grant(A, { wantsLease: true, mapVersion: world.map.version - 1 })).toBe(0);
   });
 
+  test("that is promoted has its lease together with the word of it, which counts from its last beat", async () => {
+    const world = new World();
+    world.grant(A);
+    world.beat(A, { wantsLease: false, surrender: { to: B, shardVersion: world.shard.version } });
+    world.beat(B, { sequence: 1000 });
+    world.beat(A, { sequence: 1001, wantsLease: false, surrender: { to: B, shardVersion: world.shard.version } });
+    world.nowMs += 150;
+    world.sent.length = 0;
+    await world.settle();
+    await Promise.resolve();
+    expect(world.sent).toEqual([[B, { type: "answer", sequence: 1000, grantMs: 1000, reason: "" }]]);
+    // By its own clock it ends 1000 ms after the beat left; this leader takes it to last longer, by the margin.
+    expect(world.desk.promisedUntilMs(B)).toBeCloseTo(world.nowMs - 150 + 1020, 6);
+  });
+
+  test("that is promoted, and has had something taken from it since, must know that before it has a lease", async () => {
+    const world = new World();
+    world.grant(A);
+    world.beat(B);
+    world.beat(A, { wantsLease: false, surrender: { to: B, shardVersion: world.shard.version } });
+    const { request, settle } = present(world.asked.shift(), "it was asked");
+    world.model.grantIn(7, request);
+    const { version } = world.model.state;
+    world.model.grant({ type: "release-slots", slots: [range(0, 99)] });
+    world.map = imageOf(world.model.state, world.map);
+    settle({ type: "done", index: version, outcome: ["OK"] });
+    for (let turn = 0; turn < 4; turn += 1) await Promise.resolve();
+    expect(world.sent.filter(([, { type }]) => type === "answer")).toEqual([]);
+    expect(world.grant(B, { mapVersion: version })).toBe(0);
+    expect(world.grant(B)).toBe(1000);
+  });
+
   test("that does not hear the answers to its beats is given up after two leases' time", () => {
     const world = new World();
     expect(world.grant(A)).toBe(1000);

@@ -9,6 +9,7 @@ import {
 } from "../../src/protocol/failover/judgement.ts";
 import type { Place } from "../../src/protocol/topology/placement.ts";
 import { FailoverWorld } from "../support/failover-world.ts";
+import { localClient } from "../support/local-node.ts";
 
 const SHARD: ShardRecord = {
   id: "5".repeat(40),
@@ -246,4 +247,26 @@ describe("a primary that is lost", () => {
       }
     });
   }
+
+  test("out of sight, but not of its clients': what it cannot answer any more ends in closed connections, and not in silence", async () => {
+    const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true });
+    await world.whole();
+    await world.follow("a", "c");
+    const { simulation } = world;
+    await simulation.runFor(500);
+    const writer = localClient(world.node("b"));
+    const idle = localClient(world.node("b"));
+    expect(await simulation.settle("a write", writer.run("set key old"), 1000)).toBe("OK");
+    simulation.isolate([world.hostOf("b")]);
+    const beganAtMs = simulation.nowMs;
+    const end = writer.run("set key new").catch(() => "closed");
+    expect(await simulation.settle("its end", end, 10_000)).toBe("closed");
+    expect(simulation.nowMs - beganAtMs).toBeWithin(1200, 1800);
+    expect(await simulation.settle("a refusal", idle.run("get key"), 1000)).toStartWith("CLUSTERDOWN");
+    // By then the others have somebody to turn to.
+    const successor = world.primary("c");
+    expect(successor).not.toBe("b");
+    expect(world.isRunning(successor)).toBe(true);
+    expect(await world.run(successor, "get key")).toBe("old");
+  });
 });

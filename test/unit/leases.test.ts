@@ -153,10 +153,13 @@ describe("nodes", () => {
     expect(await world.run("a", "set key 2")).toBe("OK");
   });
 
-  test("that are primaries have a lease all the time, and serve", async () => {
+  test("that are primaries have a lease all the time, and serve; that they had none before the first one worries nobody", async () => {
     const world = new FailoverWorld();
     await world.whole();
     await world.until("a lease", () => world.names.every((name) => world.isHeld(name)));
+    const said = world.log.filter((line) => line.includes("failover: "));
+    expect(said.join()).toContain("failover: no first lease yet");
+    expect(said.filter((line) => line.includes(" warn "))).toEqual([]);
     world.simulation.check("leases are renewed", () => {
       for (const name of world.names) expect(world.isRunning(name)).toBe(true);
     });
@@ -230,8 +233,11 @@ test("a primary whose leaseMs is another than the leader's gets no lease, and sa
   const settingsOf = (name: string) => ({ plugins: { failover: name === "b" ? { leaseMs: 2000 } : {} } });
   const world = new FailoverWorld({ settingsOf });
   await world.until("a lease", () => world.isHeld("c"));
-  await world.simulation.runFor(2000);
+  await world.simulation.runFor(3000);
   expect(world.failover("b").leaseState).toBe("lapsed");
+  const warnings = world.log.filter((line) => line.includes("warn  failover: no lease: keys are not served"));
+  expect(warnings).toHaveLength(1);
+  expect(warnings[0]).toContain(world.hostOf("b"));
   expect(await world.run("b", "info failover")).toContain(
     "lease_refusal:its setting plugins.failover.leaseMs is 2000, and the leader's is 1000: it must be the same on all nodes",
   );

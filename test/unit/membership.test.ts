@@ -15,7 +15,7 @@ import { SimRandom } from "../support/sim-random.ts";
 const OPTIONS = MEMBERSHIP_PRESETS.lan;
 const idOf = (index: number): string => index.toString(16).padStart(40, "0");
 const SELF = idOf(0);
-const sender = { start: 1, refutation: 0, mapVersion: 1, lagMs: 0 };
+const sender = { start: 1, refutation: 0, mapVersion: 1, lagMs: 0, offset: 0 };
 
 /** A machine with members 1 to `count - 1`, and what it does. */
 class Bench {

@@ -40,21 +40,84 @@ describe("CLUSTER FAILOVER", () => {
     expect(world.isRunning("a")).toBe(true);
   });
 
-  test("has the new primary hold what comes before its lease, and not refuse it: others know already, and send clients there", async () => {
+  test("gives the new primary its lease in the moment in which it knows", async () => {
     const world = await startShard();
     expect(await world.run("c", "cluster failover")).toBe("OK");
     await world.until("c to know", () => world.primary("c") === "c", 50);
-    expect(world.failover("c").leaseState).toBe("lapsed");
+    expect(world.isRunning("c")).toBe(true);
+  });
+
+  test("is over at once for writes, too, which wait for another replica in sync: that one hears first who leads, and is not sent away", async () => {
+    const world = await startShard({ isReal: true });
+    await world.simulation.runFor(500);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("c to know", () => world.primary("c") === "c", 50);
+    const beganAtMs = world.simulation.nowMs;
+    expect(world.shard("c").inSync).toContain(world.idOf("a"));
+    expect(await world.run("c", "set key value")).toBe("OK");
+    expect(world.simulation.nowMs - beganAtMs).toBeLessThan(20);
+  });
+
+  test("has the replica hold what comes before it is the primary: others know already, and it would send clients back", async () => {
+    const world = await startShard({ isReal: true });
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    await world.until("a to know", () => world.primary("a") === "c", 50);
+    expect(world.primary("c")).toBe("b");
     expect(await world.run("c", "set key value")).toBe("OK");
     expect(world.failover("c").leaseState).toBe("held");
+  });
+
+  test("sends clients to the replica as soon as that holds them, and holds them itself again before it does no more", async () => {
+    const world = await startShard({ isReal: true });
+    // Nobody else hears that it has surrendered.
+    await world.simulation.runFor(500);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to hold", () => world.failover("b").leaseState === "surrendered");
+    const [beganAtMs, toLeader] = [world.simulation.nowMs, [[world.hostOf("b")], [world.hostOf("a")]] as const];
+    const cut = world.simulation.cutOneWay(...toLeader);
+    const back = world.simulation.cutOneWay(toLeader[1], [world.hostOf("c")]);
+    const moved = "MOVED 12539 10.0.0.3:6379";
+    expect(await world.run("b", "set key value")).toBe(moved);
+    expect(await world.run("b", "get key")).toBe(moved);
+    const late = world.run("c", "set key late");
+    await world.until("b to hold again", () => world.simulation.nowMs - beganAtMs > 850);
+    let said = "nothing yet";
+    void world.run("b", "get key").then((text) => (said = text));
+    await world.simulation.runFor(50);
+    expect(said).toBe("nothing yet");
+    cut.heal();
+    back.heal();
+    await world.until("c to serve", () => world.isRunning("c"));
+    expect(await late).toBe("OK");
+    await world.until("b to answer", () => said !== "nothing yet");
+    expect(said).toBe(moved);
+  });
+
+  test("has it hold for no longer than a lease, where nothing comes of it", async () => {
+    const world = await startShard({ isReal: true });
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    // Its word is on its way to the replica, and not to the leader.
+    world.simulation.cutOneWay([world.hostOf("a")], [world.hostOf("c")]);
+    await world.simulation.runFor(5);
+    for (const name of ["a", "b"]) world.crash(name, "power");
+    const beganAtMs = world.simulation.nowMs;
+    expect(await world.run("c", "set key value")).toBe("MOVED 12539 10.0.0.2:6379");
+    expect(world.simulation.nowMs - beganAtMs).toBeWithin(900, 1300);
   });
 
   test("holds for no longer than a lease: a new primary that gets none refuses", async () => {
     const world = await startShard();
     expect(await world.run("c", "cluster failover")).toBe("OK");
-    await world.until("c to know", () => world.primary("c") === "c", 50);
-    const beganAtMs = world.simulation.nowMs;
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    // Its lease is over when it hears that it has one, and nobody is left who would grant it another.
+    world.simulation.stall(world.hostOf("c"), 1100);
+    await world.until("b to know", () => world.primary("b") === "c", 50);
     for (const name of ["a", "b"]) world.crash(name, "power");
+    await world.until("c to know", () => world.primary("c") === "c");
+    expect(world.failover("c").leaseState).toBe("lapsed");
+    const beganAtMs = world.simulation.nowMs;
     expect(await world.run("c", "set key value")).toStartWith(
       "CLUSTERDOWN The cluster is down: this node has no lease",
     );
@@ -103,6 +166,11 @@ describe("CLUSTER FAILOVER", () => {
     expect(await world.run("c", "cluster failover")).toBe("OK");
     await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
     expect(world.replication("b").isHolding).toBe(true);
+    // No reply leaves by what is left of the lease.
+    expect(world.failover("b").leaseEndsAtMs).toBe(Number.NEGATIVE_INFINITY);
+    // Another change of the map says nothing of the shard. What comes after it tells b, which cannot say what it has, that it is committed.
+    for (const value of ["accept", "stop"]) expect(await world.run("a", `cluster setting on-loss ${value}`)).toBe("OK");
+    await world.until("b to know", () => world.topology("b").map.settings.get("on-loss") === "accept");
     world.crash("c", "power");
     await world.simulation.runFor(700);
     // Nobody but the map ends that.

@@ -629,7 +629,7 @@ describe("the leader", () => {
     expect(applied(script.hear("n1", "n3", accepted(3, 4)))).toEqual([2, 3, 4]);
   });
 
-  test("paper 5.3: followers learn what is committed", () => {
+  test("paper 5.3: followers learn what is committed, also those that have not answered yet", () => {
     const script = RaftScript.led(FIVE);
     script.propose("n1", "apple");
     expect(sent(script.hear("n1", "n2", accepted(1, 3)), "append")).toEqual([]);
@@ -637,6 +637,8 @@ describe("the leader", () => {
     expect(told.map(({ to, commitIndex }) => [to, commitIndex])).toEqual([
       ["n2", 3],
       ["n3", 3],
+      ["n4", 3],
+      ["n5", 3],
     ]);
     script.settle();
     expect(script.applied("n3")).toEqual(["apple"]);

@@ -536,7 +536,10 @@ describe("a leader that stops", () => {
     await group.set(0, "2");
     const { group: name } = group.consensus(0).status;
     for (const at of [0, 1, 2]) {
+      const beganAtMs = group.simulation.nowMs;
       await group.simulation.settle("the stop", group.node(at).stop(), 5000);
+      // It hears that it is out, and need not wait for what nobody tells it any more.
+      expect(group.simulation.nowMs - beganAtMs).toBeLessThan(150);
       group.crash(at);
       group.restart(at);
       await group.simulation.runUntil("it to be up", () => group.up.includes(at), SETTLE_MS);

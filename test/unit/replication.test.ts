@@ -224,6 +224,59 @@ describe("a reply", () => {
     expect(told).toBe("write OK read new nothing 0");
   });
 
+  test("waits whatever it tells: an error that a value makes, that nothing was there, a transaction that a watched key ended, a count of keys (SAFETY 8)", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    const connect = (): ReturnType<typeof localClient> => localClient(shard.nodes.node(shard.primary));
+    const watcher = connect();
+    await shard.write("SET k 1");
+    for (const line of ["WATCH k", "MULTI", "GET other"]) await simulation.settle(line, watcher.run(line), 1000);
+    simulation.stall(hostOf(replica), 5000);
+    const told: string[] = [];
+    const run = (client: ReturnType<typeof localClient>, line: string): void =>
+      void client.run(line).then((reply) => told.push(`${line}: ${reply}`));
+    run(connect(), "SET k word");
+    run(connect(), "SET {k}2 gone");
+    run(connect(), "DEL {k}2");
+    const lines = ["INCR k", "DEL {k}3", "DBSIZE", "SCAN 0", "KEYS *", "RANDOMKEY"];
+    for (const line of lines) run(connect(), line);
+    run(watcher, "EXEC");
+    await simulation.runFor(500);
+    expect(told).toStrictEqual([]);
+    await shard.nodes.until("the set without it", () => shard.set.length === 2);
+    await simulation.runFor(10);
+    expect(told.slice(3)).toStrictEqual([
+      "INCR k: ERR value is not an integer or out of range",
+      "DEL {k}3: 0",
+      "DBSIZE: 1",
+      "SCAN 0: [0 [k]]",
+      "KEYS *: [k]",
+      "RANDOMKEY: k",
+      "EXEC: nil",
+    ]);
+  });
+
+  test("of a replica waits until that knows that what it tells of is committed", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0, slow = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    await shard.write("SET k old");
+    await shard.expectEqual();
+    const reader = localClient(shard.nodes.node(replica));
+    await simulation.settle("readonly", reader.run("READONLY"), 1000);
+    simulation.stall(hostOf(slow), 5000);
+    void localClient(shard.nodes.node(shard.primary)).run("SET k new");
+    await simulation.runFor(20);
+    let told = "";
+    void reader.run("GET k").then((reply) => (told += reply));
+    await simulation.runFor(500);
+    expect(told).toBe("");
+    await shard.nodes.until("the set without it", () => shard.set.length === 2);
+    await simulation.runFor(20);
+    expect(told).toBe("new");
+  });
+
   test("to a read of another slot does not wait", async () => {
     const shard = await Shard.of(3);
     const [replica = 0] = shard.replicas;
@@ -256,6 +309,32 @@ describe("a reply", () => {
     await shard.inSync(3);
     expect(await shard.write("SET k w")).toBe("OK");
   });
+});
+
+test("a replica of a shard that nobody leads any more lets nobody wait for ever: it refuses what may not be committed, and reads the rest", async () => {
+  const shard = await Shard.of(3, { plugins: { failover: false } });
+  const [replica = 0, other = 0] = shard.replicas;
+  const { simulation } = shard.nodes;
+  await shard.write("SET known 1");
+  await shard.expectEqual();
+  const client = localClient(shard.nodes.node(replica));
+  const run = (line: string): Promise<string> => simulation.settle(line, client.run(line), 20_000);
+  await run("READONLY");
+  // One of two replicas has it: it is not committed when the primary is lost.
+  simulation.stall(hostOf(other), 400);
+  void localClient(shard.nodes.node(shard.primary)).run("SET k unknown");
+  await shard.nodes.until("the replica to have it", () => shard.keyspace(replica).size === 2, 300);
+  simulation.crash(hostOf(shard.primary));
+  const beganAtMs = simulation.nowMs;
+  expect(await run("GET k").catch(() => "closed")).toBe("closed");
+  expect(simulation.nowMs - beganAtMs).toBeWithin(4500, 8000);
+  const later = localClient(shard.nodes.node(replica));
+  const ask = (line: string): Promise<string> => simulation.settle(line, later.run(line), 1000);
+  await ask("READONLY");
+  expect(await ask("GET k")).toStartWith("CLUSTERDOWN The cluster is down: nobody leads this replica's shard");
+  expect(await ask("DBSIZE")).toStartWith("CLUSTERDOWN");
+  expect(await ask("GET known")).toBe("1");
+  expect(await ask("PING")).toBe("PONG");
 });
 
 describe("a client that wants other acknowledgements than the cluster's", () => {

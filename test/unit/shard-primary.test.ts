@@ -140,6 +140,37 @@ describe("a shard's primary", () => {
     expect([primary.isFull, world.releases]).toStrictEqual([false, 1]);
   });
 
+  test("commits nothing below the minimum, of what was logged before either (SAFETY 4)", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 2, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    write(primary, 10);
+    primary.shardChanged({ ...SHARD, inSync: ["a"], eligible: ["b"], version: 6 }, { minimum: 2, acks: "in-sync" });
+    expect([primary.committed, world.gate.committed, primary.refusal]).toStrictEqual([
+      1,
+      1,
+      "shard s has 1 of at least 2 members in sync",
+    ]);
+    // By the cluster's other setting writes are taken, and those who wait for all in sync wait all the same.
+    primary.shardChanged({ ...SHARD, inSync: ["a"], eligible: ["b"], version: 7 }, { minimum: 2, acks: "primary" });
+    expect([primary.committed, world.gate.committed, primary.refusal]).toStrictEqual([1, 1, undefined]);
+  });
+
+  test("keeps what a member in sync lacks, however much that is, and drops it once that has left the set (SAFETY 10)", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    primary.linkLost("b");
+    for (let count = 0; count < 8; count += 1) write(primary, MEBIBYTE / 2);
+    expect([primary.isFull, world.log.first]).toStrictEqual([true, 1]);
+    primary.hello("b", hello(2, { epoch: 1, sequence: 1 }));
+    expect(world.sent.at(-1)?.message).toMatchObject({ type: "begin", isFill: false });
+    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
+    world.turn();
+    expect(primary.isFull).toBe(false);
+    expect(world.log.first).toBeGreaterThan(2);
+  });
+
   test("ends the session of a member whose link broke, so that it says hello again, and does not drop it then", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));

@@ -267,6 +267,25 @@ describe("SlotSource and SlotSink", () => {
     });
   });
 
+  test("a key that an effect has made at the receiver alone is taken from it", async () => {
+    await withPair(10, async (pair) => {
+      await pair.run("set", "{t}empty", "");
+      await pair.run("set", "{t}e", "value");
+      pair.begin(SMALL);
+      await agree(pair);
+      pair.send();
+      await deliverAll(pair);
+      // The receiver has no {t}empty that it could rename: its {t}e is not empty, and so is what is made of that.
+      await pair.run("append", "{t}e", "z");
+      await pair.run("rename", "{t}empty", "{t}e");
+      await pair.run("set", "{t}d", "d");
+      await pair.run("bitop", "or", "{t}d", "{t}e");
+      await deliverAll(pair);
+      expect([pair.source.size, pair.target.size]).toEqual([1, 2]);
+      await expectEqualAtTheEnd(pair);
+    });
+  });
+
   test("a long value that goes away before it was sent again, and only here, is taken from the receiver", async () => {
     let provoked = 0;
     for (let seed = 0; seed < 8; seed += 1) {

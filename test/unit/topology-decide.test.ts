@@ -673,30 +673,97 @@ describe("members of shards", () => {
 });
 
 describe("migrations", () => {
-  test("go from started over fenced to completed, which moves the slots", () => {
+  const epochsOf = (model: TopologyModel): { sourceEpoch: number; targetEpoch: number } => ({
+    sourceEpoch: model.shard("a").primaryEpoch,
+    targetEpoch: model.shard("b").primaryEpoch,
+  });
+  /** Slots 5 of a's 0 to 9 are on their way to b. @returns The fence's version. */
+  const fence = (model: TopologyModel): number => {
+    model.grant({ type: "fence-migration", id: "m", ...epochsOf(model) });
+    return model.state.version;
+  };
+  const started = (): TopologyModel => {
     const model = TopologyModel.of("ab");
     model.assign("a", range(0, 9));
     model.grant(model.migrate("m", "a", "b", range(5, 6), range(4)));
-    expect([...model.state.migrations.values()]).toEqual([
-      { id: "m", source: model.shard("a").id, target: model.shard("b").id, slots: [range(4, 6)], state: "started" },
-    ]);
-    expect(model.reasonOf({ type: "complete-migration", id: "m" })).toBe("ERR migration m is not fenced yet");
-    model.grant({ type: "fence-migration", id: "m" });
-    expect(model.reasonOf({ type: "fence-migration", id: "m" })).toBe("ERR migration m is fenced already");
+    return model;
+  };
+
+  test("go from started over fenced to completed, which moves the slots", () => {
+    const model = started();
+    const [source, target] = [model.shard("a").id, model.shard("b").id];
+    const record = { id: "m", source, target, slots: [range(4, 6)], isPaused: false, cause: "a test", startedAtMs: 1 };
+    expect([...model.state.migrations.values()]).toEqual([record]);
+    expect(model.reasonOf({ type: "complete-migration", id: "m", fence: 0 })).toBe("ERR migration m is not fenced yet");
+    const version = fence(model);
+    expect([...model.state.migrations.values()]).toEqual([{ ...record, fence: { version, ...epochsOf(model) } }]);
+    expect(model.reasonOf({ type: "fence-migration", id: "m", ...epochsOf(model) })).toBe(
+      "ERR migration m is fenced already",
+    );
     const versions = [model.shard("a").version, model.shard("b").version];
-    model.grant({ type: "complete-migration", id: "m" });
+    model.grant({ type: "complete-migration", id: "m", fence: version });
     expect([model.shard("a").slots, model.shard("b").slots]).toEqual([[range(0, 3), range(7, 9)], [range(4, 6)]]);
     expect([model.shard("a").version, model.shard("b").version]).toEqual([model.state.version, model.state.version]);
     expect(versions).not.toContain(model.state.version);
     expect(model.state.migrations.size).toBe(0);
+    // The source's primary asked for it, and serves the slots no more since the fence.
+    expect(model.state.releases).toEqual([]);
+  });
+
+  test("are fenced by the primaries of the day alone", () => {
+    const model = started();
+    const { sourceEpoch, targetEpoch } = epochsOf(model);
+    for (const stale of [
+      { sourceEpoch: sourceEpoch - 1, targetEpoch },
+      { sourceEpoch, targetEpoch: targetEpoch + 1 },
+    ]) {
+      expect(model.reasonOf({ type: "fence-migration", id: "m", ...stale })).toStartWith(
+        "ERR stale: the shards' primaries are in epochs",
+      );
+    }
+  });
+
+  test("are completed for the fence that there is alone, and while the primaries lead that it was made by", () => {
+    for (const changed of ["a", "b"]) {
+      const model = started();
+      // Who has the highest epoch already keeps it.
+      model.grant({ type: "bump-epoch", node: idOf(changed === "a" ? "b" : "a") });
+      const first = fence(model);
+      model.grant({ type: "unfence-migration", id: "m", fence: first });
+      expect(model.state.migrations.get("m")?.fence).toBeUndefined();
+      const second = fence(model);
+      for (const type of ["complete-migration", "unfence-migration"] as const) {
+        expect(model.reasonOf({ type, id: "m", fence: first })).toBe("ERR stale: migration m does not have that fence");
+      }
+      model.grant({ type: "bump-epoch", node: idOf(changed) });
+      expect(model.reasonOf({ type: "complete-migration", id: "m", fence: second })).toStartWith(
+        "ERR stale: the shards' primaries are in epochs",
+      );
+      model.grant({ type: "unfence-migration", id: "m", fence: second });
+      model.grant({ type: "complete-migration", id: "m", fence: fence(model) });
+      expect(model.shard("b").slots).toEqual([range(4, 6)]);
+    }
+  });
+
+  test("are paused and go on; a fence ends with that", () => {
+    const model = started();
+    const version = fence(model);
+    model.grant({ type: "pause-migration", id: "m", isPaused: true });
+    expect(model.state.migrations.get("m")).toMatchObject({ isPaused: true });
+    expect(model.state.migrations.get("m")?.fence).toBeUndefined();
+    expect(model.reasonOf({ type: "fence-migration", id: "m", ...epochsOf(model) })).toBe("ERR migration m is paused");
+    expect(model.reasonOf({ type: "complete-migration", id: "m", fence: version })).toBe(
+      "ERR migration m is not fenced yet",
+    );
+    expect(model.ask({ type: "pause-migration", id: "m", isPaused: true })).toEqual({ records: [], outcome: ["OK"] });
+    model.grant({ type: "pause-migration", id: "m", isPaused: false });
+    expect(fence(model)).toBeGreaterThan(version);
   });
 
   test("are aborted, fenced or not, and leave the slots where they were", () => {
     for (const isFenced of [false, true]) {
-      const model = TopologyModel.of("ab");
-      model.assign("a", range(0, 9));
-      model.grant(model.migrate("m", "a", "b", range(5)));
-      if (isFenced) model.grant({ type: "fence-migration", id: "m" });
+      const model = started();
+      if (isFenced) fence(model);
       model.grant({ type: "abort-migration", id: "m" });
       expect(model.shard("a").slots).toEqual([range(0, 9)]);
       expect(model.state.migrations.size).toBe(0);
@@ -704,8 +771,14 @@ describe("migrations", () => {
   });
 
   test("that there are not can not go on", () => {
-    for (const type of ["fence-migration", "complete-migration", "abort-migration"] as const) {
-      expect(TopologyModel.of("a").reasonOf({ type, id: "m" })).toBe("ERR there is no migration m");
+    for (const request of [
+      { type: "fence-migration", sourceEpoch: 1, targetEpoch: 1 },
+      { type: "unfence-migration", fence: 1 },
+      { type: "complete-migration", fence: 1 },
+      { type: "abort-migration" },
+      { type: "pause-migration", isPaused: true },
+    ] as const) {
+      expect(TopologyModel.of("a").reasonOf({ ...request, id: "m" })).toBe("ERR there is no migration m");
     }
   });
 

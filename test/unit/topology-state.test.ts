@@ -171,8 +171,8 @@ describe("applyAct", () => {
   test("of a record on something that is not there is a fault: whoever decided it should have refused", () => {
     for (const record of [
       { type: "epoch-changed", shard: "x", epoch: 1 },
-      { type: "migration-fenced", id: "x" },
-      { type: "migration-completed", id: "x" },
+      { type: "migration-fenced", id: "x", sourceEpoch: 1, targetEpoch: 1 },
+      { type: "migration-completed", id: "x", sourceEpoch: 1, targetEpoch: 1 },
       { type: "primary-promoted", shard: "x", node: A, epoch: 1 },
     ] as const) {
       expect(() => applyAct(sample().state, 1000, act("r", [], [record])), record.type).toThrow(Fault);

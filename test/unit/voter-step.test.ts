@@ -4,13 +4,14 @@ import { voterStep } from "../../src/consensus/voter-step.ts";
 import type { Raft } from "../../src/protocol/raft/machine.ts";
 
 /**
- * A group in a few letters a member: its node, `+` a voter or `-` a learner, then `x` if the map does not admit it, and `!` if it does not answer. The first
+ * A group in a few letters a member: its node, `+` a voter or `-` a learner, then `x` if the map does not admit it, `!` if it was never heard, `~` if it is silent for long, `?` for a moment. The first
  * one leads.
  */
 function step(text: string): string {
   const members = text.split(" ").map((word) => {
-    const [, id = "", kind, unwanted, away] = /^([a-z])([-+])(x?)(!?)$/.exec(word) ?? [];
-    return { id, isVoter: kind === "+", isUnwanted: unwanted === "x", isAway: away === "!", zone: "" };
+    const [, id = "", kind, unwanted, silence = ""] = /^([a-z])([-+])(x?)([!~?]?)$/.exec(word) ?? [];
+    const silentMs = { "~": 10_000, "?": 600 }[silence] ?? 0;
+    return { id, isVoter: kind === "+", isUnwanted: unwanted === "x", isAway: silence === "!", silentMs, zone: "" };
   });
   const find = (id: string): (typeof members)[number] | undefined => members.find((member) => member.id === id);
   const raft = {
@@ -28,7 +29,7 @@ function step(text: string): string {
       nodeOf: (id) => id,
       admits: (id) => find(id)?.isUnwanted === false,
       // One that was never heard since the leader began is silent from the first question on.
-      silentMs: () => 0,
+      silentMs: (id) => find(id)?.silentMs ?? 0,
     },
     { maxVoters: 5, replaceAfterMs: 10_000, electionMs: 500 },
   );
@@ -49,6 +50,8 @@ describe("voterStep", () => {
     ["to nobody while none does", "a+x b+!", "nothing"],
     ["and not to one that is to go as well", "a+x b+x c+!", "nothing"],
     ["where nobody who may stay votes, one is given a vote", "a+x b-", "promote b"],
+    ["a voter that is away for long loses its vote to one that is there", "a+ b+ c+~ d-", "demote c"],
+    ["unless the leader would then need another that may be gone as well", "a+ b+? c+~ d-", "nothing"],
   ] as const) {
     test(`${what}: ${members}`, () => expect(step(members)).toBe(wanted));
   }

@@ -56,7 +56,7 @@ export type Wish =
 
 export type LeaseMessage =
   | { readonly type: "beat"; readonly beat: Beat }
-  /** Leader: the answer to a beat that wants a lease. It is good for so long from the moment on at which the beat was sent; 0: there is none, and why. */
+  /** Leader: the answer to a beat that wants a lease, or to the last one of a node that it has just promoted. It is good for so long from the moment on at which the beat was sent; 0: there is none, and why. */
   | { readonly type: "answer"; readonly sequence: number; readonly grantMs: number; readonly reason: string }
   /** Leader: it has begun to lead, and wants to hear of everybody. */
   | { readonly type: "call" }
@@ -65,4 +65,8 @@ export type LeaseMessage =
   /** Leader: it has begun, or why not. */
   | { readonly type: "verdict"; readonly id: number; readonly problem: string | undefined }
   /** Leader: the primary of a shard is asked to hand it over. */
-  | { readonly type: "hand-over"; readonly shard: ShardId; readonly shardVersion: number; readonly to: NodeId };
+  | { readonly type: "hand-over"; readonly shard: ShardId; readonly shardVersion: number; readonly to: NodeId }
+  /** Primary: it has surrendered to whoever gets this, who will be the primary in a moment, or hear that it will not. */
+  | { readonly type: "heir"; readonly shard: ShardId; readonly shardVersion: number }
+  /** The answer to that: from here on, and for a lease's time, it holds commands on the shard's keys. Clients may be sent to it. */
+  | { readonly type: "holds"; readonly shard: ShardId; readonly shardVersion: number };

@@ -5,10 +5,13 @@
  * repeat nor reorder frames of it.
  */
 import { FRAME_HEADER_BYTES, encodeFrame } from "../../codec/frame.ts";
-import { SteadyProof, isSameProof } from "../../codec/proof.ts";
+import { SteadyProof, isProofAt } from "../../codec/proof.ts";
 
 /** Half a proof: nobody has more than one try at a link. */
 export const SEAL_BYTES = 16;
+
+/** Shorter payloads are copied out of their frames. */
+const COPIED_BYTES = 512;
 
 /** How long a frame is on the wire. @param payloadBytes What it carries. */
 export function sealedLength(payloadBytes: number): number {
@@ -30,21 +33,24 @@ export class FrameSeal {
 
   /** The next frame, as it goes out. The payload is copied. */
   seal(channel: number, payload: Uint8Array): Uint8Array {
-    return encodeFrame(channel, payload, this.#sealOf(channel, payload));
+    return encodeFrame(channel, payload, this.#sealOf(channel, payload).subarray(0, SEAL_BYTES));
   }
 
   /** The next frame's payload; `undefined` if it is not what was sent next. */
   open(channel: number, sealed: Uint8Array): Uint8Array | undefined {
     if (sealed.length < SEAL_BYTES) return undefined;
-    const payload = sealed.subarray(0, sealed.length - SEAL_BYTES);
-    return isSameProof(sealed.subarray(payload.length), this.#sealOf(channel, payload)) ? payload : undefined;
+    const end = sealed.length - SEAL_BYTES;
+    // A copy of a few bytes costs less than a view of them.
+    const payload = end < COPIED_BYTES ? sealed.slice(0, end) : sealed.subarray(0, end);
+    return isProofAt(sealed, end, this.#sealOf(channel, payload), SEAL_BYTES) ? payload : undefined;
   }
 
+  /** The whole proof, of which the first half is the seal. */
   #sealOf(channel: number, payload: Uint8Array): Uint8Array {
     this.#view.setUint32(0, Math.floor(this.#number / 2 ** 32));
     this.#view.setUint32(4, this.#number % 2 ** 32);
     this.#view.setUint8(8, channel);
     this.#number += 1;
-    return this.#proof.of(payload).subarray(0, SEAL_BYTES);
+    return this.#proof.of(payload);
   }
 }

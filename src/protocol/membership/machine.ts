@@ -181,6 +181,9 @@ export class Membership {
         this.#self.lagMs = Math.ceil(input.lagMs);
         if (input.lagMs >= this.#options.probeTimeoutMs) this.health.change(1);
         break;
+      case "offset":
+        this.#self.offset = input.offset;
+        break;
       case "leave":
         this.#leave();
         break;
@@ -288,6 +291,7 @@ export class Membership {
     if (id === this.id) {
       member.mapVersion = this.#self.mapVersion;
       member.lagMs = this.#self.lagMs;
+      member.offset = this.#self.offset;
       this.#self = member;
       return;
     }
@@ -378,6 +382,7 @@ export class Membership {
     member.heardAtMs = this.#nowMs;
     member.mapVersion = Math.max(member.mapVersion, sender.mapVersion);
     member.lagMs = sender.lagMs;
+    member.offset = sender.offset;
     const wasPresent = member.isPresent;
     this.#take(
       { id: from, start: sender.start, refutation: sender.refutation, state: "alive", accuser: undefined },
@@ -396,8 +401,8 @@ export class Membership {
   }
 
   #sender(): Sender {
-    const { start, refutation, mapVersion, lagMs } = this.#self;
-    return { start, refutation, mapVersion, lagMs };
+    const { start, refutation, mapVersion, lagMs, offset } = this.#self;
+    return { start, refutation, mapVersion, lagMs, offset };
   }
 
   /**

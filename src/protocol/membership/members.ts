@@ -22,6 +22,7 @@ export class Member {
   roundTripMs: number | undefined;
   /** What it last said of itself. */
   lagMs = 0;
+  offset = 0;
   mapVersion = 0;
 
   constructor(id: NodeId, start: number, nowMs: number, reason: string) {

@@ -30,6 +30,8 @@ export interface Sender {
   readonly mapVersion: number;
   /** How long its event loop stood still not long ago, at the worst, in whole milliseconds. */
   readonly lagMs: number;
+  /** Of the last entry that its copy of its shard's log has; 0: it has none. For people and clients to look at: nothing is decided on it. */
+  readonly offset: number;
 }
 
 interface Common {
@@ -86,6 +88,7 @@ export type Input =
   | { readonly type: "link-lost"; readonly id: NodeId }
   /** The longest stop of this node's event loop since it was told last. */
   | { readonly type: "lag"; readonly lagMs: number }
+  | { readonly type: "offset"; readonly offset: number }
   /** This node goes on purpose. Nothing more comes out of the machine. */
   | { readonly type: "leave" };
 

@@ -360,18 +360,22 @@ export class Leader {
     progress.isPieceOut = true;
   }
 
-  /** Tells a follower how far what it has is committed, unless it was told. */
+  /**
+   * Tells a follower how far what it has is committed, unless it was told; also of what is on its way to it, which comes before this does: one that is slow to
+   * answer is not slow to know. If that got lost, this is rejected, and what it lacks is sent anew.
+   */
   #tellCommit(id: PeerId, progress: Progress): void {
     const { log } = this.#host;
-    const commitIndex = Math.min(log.commitIndex, progress.match);
+    const previousIndex = progress.next - 1;
+    const commitIndex = Math.min(log.commitIndex, previousIndex);
     if (progress.state !== "replicate" || commitIndex <= progress.toldCommit) return;
     progress.toldCommit = commitIndex;
-    const previousTerm = log.term(progress.match);
+    const previousTerm = log.term(previousIndex);
     // Cut off meanwhile: the next heartbeat tells.
     if (previousTerm === undefined) return;
     this.#host.send(
       id,
-      { type: "append", term: this.#term, previousIndex: progress.match, previousTerm, commitIndex, entries: [] },
+      { type: "append", term: this.#term, previousIndex, previousTerm, commitIndex, entries: [] },
       false,
     );
   }

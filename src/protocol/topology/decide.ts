@@ -5,7 +5,6 @@
  * Reasons of commands are in Redis' words, where Redis has words for them: clients and redis-cli read them.
  */
 import { NEWEST_VERSION } from "../../codec/link-codec.ts";
-import { SLOT_COUNT } from "../../codec/slot.ts";
 import type {
   DecidedOn,
   NodeRecord,
@@ -14,25 +13,12 @@ import type {
   SlotRange,
   TopologyRequest,
 } from "../../contracts/topology.ts";
-import { canonicalRanges } from "../slot-ranges.ts";
+import { canonicalRanges, intersectRanges, subtractRanges } from "../slot-ranges.ts";
+import { STALE, type TopologyDecision, problemOfSlots, records, rejection } from "./decision.ts";
+import { changeMigration, problemOfMoving, startMigration } from "./migrations.ts";
 import { shardForReplica } from "./placement.ts";
 import type { TopologyRecord } from "./records.ts";
-import {
-  type TopologyState,
-  applyAct,
-  hasLostData,
-  highestEpoch,
-  intersectRanges,
-  minInSyncOf,
-  subtractRanges,
-} from "./state.ts";
-
-/** What the reason begins with when a request is rejected because a shard has changed since it was decided on. */
-export const STALE = "ERR stale: ";
-
-/** What a request comes to. */
-export type TopologyDecision =
-  { readonly records: readonly TopologyRecord[]; readonly outcome: readonly string[] } | { readonly rejection: string };
+import { type TopologyState, applyAct, hasLostData, highestEpoch, minInSyncOf } from "./state.ts";
 
 /** An id for the shard that a node begins with, from a text that begins with the node's id. The same on every node. */
 export type ShardIdOf = (text: string) => ShardId;
@@ -57,16 +43,6 @@ export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
   ["partition-policy", "deny"],
   ["feature-level", "1"],
 ]);
-
-const OK: readonly string[] = ["OK"];
-
-function records(...all: readonly TopologyRecord[]): TopologyDecision {
-  return { records: all, outcome: OK };
-}
-
-function rejection(reason: string): TopologyDecision {
-  return { rejection: reason };
-}
 
 /**
  * Decides one request.
@@ -159,19 +135,11 @@ export function decideRequest(
     case "start-migration":
       return startMigration(state, request);
     case "fence-migration":
-      return withMigration(state, request.id, (migration) =>
-        migration.state === "started"
-          ? records({ type: "migration-fenced", id: request.id })
-          : rejection(`ERR migration ${request.id} is fenced already`),
-      );
+    case "unfence-migration":
     case "complete-migration":
-      return withMigration(state, request.id, (migration) =>
-        migration.state === "fenced"
-          ? records({ type: "migration-completed", id: request.id })
-          : rejection(`ERR migration ${request.id} is not fenced yet`),
-      );
     case "abort-migration":
-      return withMigration(state, request.id, () => records({ type: "migration-aborted", id: request.id }));
+    case "pause-migration":
+      return changeMigration(state, request);
     case "change-setting": {
       const wants = SETTINGS.get(request.name);
       if (wants === undefined) {
@@ -358,13 +326,6 @@ function migrationTo(state: TopologyState, shard: ShardId): string | undefined {
   return undefined;
 }
 
-/** Why slots are none, in Redis' words. */
-function problemOfSlots(slots: readonly SlotRange[]): string | undefined {
-  const isRange = ({ first, last }: SlotRange): boolean =>
-    Number.isInteger(first) && Number.isInteger(last) && first >= 0 && first <= last && last < SLOT_COUNT;
-  return slots.length > 0 && slots.every(isRange) ? undefined : "ERR Invalid or out of range slot";
-}
-
 function removeNode(
   state: TopologyState,
   { node: id, by }: Extract<TopologyRequest, { type: "remove-node" }>,
@@ -432,10 +393,8 @@ function releaseSlots(state: TopologyState, slots: readonly SlotRange[], decided
   }
   const [free] = subtractRanges(slots, ownedSlots(state));
   if (free !== undefined) return rejection(`ERR Slot ${free.first} is already unassigned`);
-  for (const migration of state.migrations.values()) {
-    const [moving] = intersectRanges(ranges, migration.slots);
-    if (moving !== undefined) return rejection(`ERR slot ${moving.first} is being moved by migration ${migration.id}`);
-  }
+  const moving = problemOfMoving(state, ranges);
+  if (moving !== undefined) return rejection(moving);
   return records({ type: "slots-released", slots: ranges });
 }
 
@@ -572,33 +531,6 @@ function ofAnotherTerm(leaderTerm: number, term: number | undefined): TopologyDe
   return rejection(`${STALE}the leader of term ${leaderTerm} decided it, and leases may have been granted since`);
 }
 
-function startMigration(
-  state: TopologyState,
-  request: Extract<TopologyRequest, { type: "start-migration" }>,
-): TopologyDecision {
-  const source = state.shards.get(request.source);
-  const target = state.shards.get(request.target);
-  if (source === undefined || target === undefined) return rejection("ERR there is no such shard");
-  if (source.id === target.id) return rejection("ERR slots move from one shard to another");
-  if (source.version !== request.sourceVersion || target.version !== request.targetVersion) {
-    return rejection(
-      `ERR stale: the shards are at versions ${source.version} and ${target.version}, and this was decided on ${request.sourceVersion} and ${request.targetVersion}`,
-    );
-  }
-  if (state.migrations.has(request.id)) return rejection(`ERR there is a migration ${request.id} already`);
-  const problem = problemOfSlots(request.slots);
-  if (problem !== undefined) return rejection(problem);
-  const slots = canonicalRanges(request.slots);
-  const [foreign] = subtractRanges(slots, source.slots);
-  if (foreign !== undefined) return rejection(`ERR slot ${foreign.first} is not one of the source's`);
-  for (const migration of state.migrations.values()) {
-    const [moving] = intersectRanges(slots, migration.slots);
-    if (moving !== undefined) return rejection(`ERR slot ${moving.first} is being moved by migration ${migration.id}`);
-  }
-  const migration = { id: request.id, source: source.id, target: target.id, slots, state: "started" as const };
-  return records({ type: "migration-started", migration });
-}
-
 /** Decides on a shard, if the request was made on its present version: else what it was made on is no more. */
 function withShard(
   state: TopologyState,
@@ -617,15 +549,6 @@ function staleness(shard: ShardRecord, decidedOn: DecidedOn | undefined): Topolo
   return rejection(
     `${STALE}shard ${shard.id} is at version ${shard.version}, and this was decided ${seen === undefined ? "without it" : `on ${seen}`}`,
   );
-}
-
-function withMigration(
-  state: TopologyState,
-  id: string,
-  decide: (migration: { readonly state: "started" | "fenced" }) => TopologyDecision,
-): TopologyDecision {
-  const migration = state.migrations.get(id);
-  return migration === undefined ? rejection(`ERR there is no migration ${id}`) : decide(migration);
 }
 
 function shardOf(state: TopologyState, node: string): ShardRecord | undefined {

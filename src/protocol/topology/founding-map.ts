@@ -1,8 +1,8 @@
 /** The map that a new cluster begins with. Pure, and the same on each of its founders. */
 import { SLOT_COUNT } from "../../codec/slot.ts";
 import type { NodeId, NodeRecord, ShardId, ShardRecord, SlotRange } from "../../contracts/topology.ts";
-import { divideSlots } from "../slot-ranges.ts";
-import { EMPTY_STATE, type TopologyState, intersectRanges } from "./state.ts";
+import { divideSlots, intersectRanges } from "../slot-ranges.ts";
+import { EMPTY_STATE, type TopologyState } from "./state.ts";
 
 /** A node, with the slots that it begins with. */
 export interface FoundingNode {

@@ -30,10 +30,28 @@ export type TopologyRecord =
     }
   | { readonly type: "primary-kept"; readonly shard: ShardId }
   | { readonly type: "loss-accepted"; readonly shard: ShardId; readonly node: NodeId; readonly epoch: number }
-  | { readonly type: "migration-started"; readonly migration: MigrationRecord }
-  | { readonly type: "migration-fenced"; readonly id: string }
-  | { readonly type: "migration-completed"; readonly id: string }
+  /** Its cause and time are those of the act. */
+  | {
+      readonly type: "migration-started";
+      readonly migration: Pick<MigrationRecord, "id" | "source" | "target" | "slots">;
+      readonly sourceEpoch: number;
+      readonly targetEpoch: number;
+    }
+  | {
+      readonly type: "migration-fenced";
+      readonly id: string;
+      readonly sourceEpoch: number;
+      readonly targetEpoch: number;
+    }
+  | { readonly type: "migration-unfenced"; readonly id: string }
+  | {
+      readonly type: "migration-completed";
+      readonly id: string;
+      readonly sourceEpoch: number;
+      readonly targetEpoch: number;
+    }
   | { readonly type: "migration-aborted"; readonly id: string }
+  | { readonly type: "migration-paused"; readonly id: string; readonly isPaused: boolean }
   | { readonly type: "setting-changed"; readonly name: string; readonly value: string }
   | { readonly type: "sealed"; readonly seal: SealRecord }
   | { readonly type: "unsealed"; readonly joinId: string };
@@ -88,13 +106,17 @@ export function describeRecord(record: TopologyRecord): string {
     case "loss-accepted":
       return `shard ${record.shard} goes on with node ${record.node} as its primary in epoch ${record.epoch}, without what is lost`;
     case "migration-started":
-      return `migration ${record.migration.id} of slots ${slots(record.migration.slots)} started from shard ${record.migration.source} to ${record.migration.target}`;
+      return `migration ${record.migration.id} of slots ${slots(record.migration.slots)} started from shard ${record.migration.source} to ${record.migration.target}, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
     case "migration-fenced":
-      return `migration ${record.id} fenced`;
+      return `migration ${record.id} fenced, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
+    case "migration-unfenced":
+      return `migration ${record.id} not fenced any more`;
     case "migration-completed":
-      return `migration ${record.id} completed`;
+      return `migration ${record.id} completed, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
     case "migration-aborted":
       return `migration ${record.id} aborted`;
+    case "migration-paused":
+      return `migration ${record.id} ${record.isPaused ? "paused" : "goes on"}`;
     case "setting-changed":
       return `setting ${record.name} is "${record.value}"`;
     case "sealed":

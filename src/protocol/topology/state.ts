@@ -20,7 +20,7 @@ import type {
   SlotRange,
   Tombstone,
 } from "../../contracts/topology.ts";
-import { canonicalRanges } from "../slot-ranges.ts";
+import { canonicalRanges, subtractRanges, intersectRanges } from "../slot-ranges.ts";
 import { JsonTexts } from "./json-texts.ts";
 import { type TopologyAct, type TopologyRecord, describeRecord } from "./records.ts";
 
@@ -124,11 +124,15 @@ export class Journal {
 export function applyAct(state: TopologyState, version: number, act: TopologyAct): TopologyState {
   assert(version > state.version, "versions of the map do not go back");
   let next: TopologyState = { ...state, version };
-  for (const record of act.records) next = applyRecord(next, record, act.cause);
+  for (const record of act.records) next = applyRecord(next, record, act);
   return next;
 }
 
-function applyRecord(state: TopologyState, record: TopologyRecord, cause: string): TopologyState {
+function applyRecord(
+  state: TopologyState,
+  record: TopologyRecord,
+  { cause, timeMs }: Pick<TopologyAct, "cause" | "timeMs">,
+): TopologyState {
   const { version } = state;
   switch (record.type) {
     case "node-admitted": {
@@ -212,22 +216,30 @@ function applyRecord(state: TopologyState, record: TopologyRecord, cause: string
         inSync: [record.node],
         eligible: [],
       }));
-    case "migration-started":
-      return { ...state, migrations: put(state.migrations, record.migration.id, record.migration) };
+    case "migration-started": {
+      const migration = { ...record.migration, isPaused: false, cause, startedAtMs: timeMs };
+      return { ...state, migrations: put(state.migrations, migration.id, migration) };
+    }
     case "migration-fenced": {
-      const migration = present(state.migrations.get(record.id), "a migration that is fenced is there");
-      return { ...state, migrations: put(state.migrations, record.id, { ...migration, state: "fenced" }) };
+      const { id, sourceEpoch, targetEpoch } = record;
+      return changeMigration(state, id, { fence: { version, sourceEpoch, targetEpoch } });
+    }
+    case "migration-unfenced": {
+      const { fence: _, ...unfenced } = migrationOf(state, record.id);
+      return { ...state, migrations: put(state.migrations, record.id, unfenced) };
     }
     case "migration-completed": {
-      const { source, target, slots } = present(state.migrations.get(record.id), "a migration that ends is there");
-      const moved = changeShard(released(state, source, slots), source, (shard) => ({
-        slots: subtractRanges(shard.slots, slots),
-      }));
+      // Nobody waits for the source's primary: it was it that asked, and it has served none of the slots since it applied the fence; nor has anybody who was
+      // promoted since, who applied the fence before.
+      const { source, target, slots } = migrationOf(state, record.id);
+      const moved = changeShard(state, source, (shard) => ({ slots: subtractRanges(shard.slots, slots) }));
       const arrived = changeShard(moved, target, (shard) => ({ slots: canonicalRanges([...shard.slots, ...slots]) }));
       return { ...arrived, migrations: without(arrived.migrations, record.id) };
     }
     case "migration-aborted":
       return { ...state, migrations: without(state.migrations, record.id) };
+    case "migration-paused":
+      return changeMigration(state, record.id, { isPaused: record.isPaused });
     case "setting-changed": {
       let next: TopologyState = { ...state, settings: put(state.settings, record.name, record.value) };
       // A lowered minimum may be reached by what is there.
@@ -298,6 +310,14 @@ function keptReleases(state: TopologyState, stays: (release: ReleaseRecord) => b
   return state.releases.every(stays) ? state.releases : state.releases.filter(stays);
 }
 
+function migrationOf(state: TopologyState, id: string): MigrationRecord {
+  return present(state.migrations.get(id), "a migration that changes is there");
+}
+
+function changeMigration(state: TopologyState, id: string, change: Partial<MigrationRecord>): TopologyState {
+  return { ...state, migrations: put(state.migrations, id, { ...migrationOf(state, id), ...change }) };
+}
+
 /** Takes slots from whoever owns them. */
 function releaseSlots(state: TopologyState, slots: readonly SlotRange[]): TopologyState {
   let next = state;
@@ -348,37 +368,6 @@ function without<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key): ReadonlyMa
   const copy = new Map(map);
   copy.delete(key);
   return copy;
-}
-
-/** What of `ranges` lies in `others`. Both canonical. */
-export function intersectRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
-  const common: SlotRange[] = [];
-  for (const { first, last } of ranges) {
-    for (const other of others) {
-      const from = Math.max(first, other.first);
-      const to = Math.min(last, other.last);
-      if (from <= to) common.push({ first: from, last: to });
-    }
-  }
-  return common;
-}
-
-/** What of `ranges` does not lie in `others`. */
-export function subtractRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
-  let rest = ranges;
-  for (const other of others) {
-    const left: SlotRange[] = [];
-    for (const range of rest) {
-      const isApart = other.last < range.first || other.first > range.last;
-      if (isApart) left.push(range);
-      else {
-        if (range.first < other.first) left.push({ first: range.first, last: other.first - 1 });
-        if (range.last > other.last) left.push({ first: other.last + 1, last: range.last });
-      }
-    }
-    rest = left;
-  }
-  return rest;
 }
 
 /**
@@ -561,6 +550,7 @@ export function deltaOf(before: TopologyState, after: TopologyState): MapDelta {
     shards,
     changesSlots:
       before.releases !== after.releases ||
+      before.migrations !== after.migrations ||
       shards.some((id) => {
         const [old, now] = [before.shards.get(id), after.shards.get(id)];
         return (

@@ -12,6 +12,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "if (leaseEndsAtMs > nowMs) {",
     replace: "if (leaseEndsAtMs > nowMs + 100_000) {",
     run: "failover",
+    seed: 7,
     withinSeeds: 10,
   },
   {
@@ -21,6 +22,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "const endsAtMs = Math.min(nowMs, confirmedAtMs) + this.#options.leaseMs;",
     replace: "const endsAtMs = nowMs + this.#options.leaseMs;",
     run: "failover",
+    seed: 7,
     withinSeeds: 40,
   },
   {
@@ -30,6 +32,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "return predecessorHeardAgoMs === undefined",
     replace: "return predecessorHeardAgoMs !== sinceMs",
     run: "failover",
+    seed: 7,
     withinSeeds: 40,
   },
   {
@@ -39,6 +42,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: 'const isOpen = leaseState === "none" || leaseState === "stale-reads";',
     replace: "const isOpen = true;",
     run: "failover",
+    seed: 3,
     withinSeeds: 40,
   },
 ];

@@ -26,6 +26,7 @@ const RUNS: Readonly<Record<Mutant["run"], (seed: number) => unknown>> = {
   meeting: runMeeting,
   replication: (seed) => runReplication(seed),
   failover: (seed) => runReplication(seed, { hasFailover: true }),
+  migration: (seed) => runReplication(seed, { hasFailover: true, hasMigrations: true }),
   swim: runSwim,
 };
 

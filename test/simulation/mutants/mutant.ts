@@ -21,7 +21,10 @@ export interface Mutant {
     | "sole"
     | "meeting"
     | "replication"
-    | "failover";
-  /** It must be found within so many seeds, counted from 1. */
+    | "failover"
+    | "migration";
+  /** Where the hunt begins: of all seeds from 1 on the first one that found it, when that was last looked for. By default 1. */
+  readonly seed?: number;
+  /** It must be found within so many seeds, that one counted: what is simulated changes with what is built, and a seed that finds it now may miss it then. */
   readonly withinSeeds: number;
 }

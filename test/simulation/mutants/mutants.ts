@@ -7,6 +7,7 @@
 
 import type { Mutant } from "./mutant.ts";
 import { FAILOVER_MUTANTS } from "./failover-mutants.ts";
+import { MIGRATION_MUTANTS } from "./migration-mutants.ts";
 import { REPLICATION_MUTANTS } from "./replication-mutants.ts";
 
 const MACHINE = "src/protocol/raft/machine.ts";
@@ -22,6 +23,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.votedFor = state.term === this.term ? state.votedFor : undefined;",
     replace: "this.votedFor = undefined;",
     run: "raft",
+    seed: 286,
     withinSeeds: 400,
   },
   {
@@ -31,6 +33,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (index <= log.commitIndex || log.term(index) !== this.#term) return;",
     replace: "if (index <= log.commitIndex) return;",
     run: "raft",
+    seed: 106,
     withinSeeds: 2000,
   },
   {
@@ -40,6 +43,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'this.#effects.push({ type: "send", to, message, isDurable });',
     replace: 'this.#effects.push({ type: "send", to, message, isDurable: isDurable && false });',
     run: "raft",
+    seed: 2,
     withinSeeds: 400,
   },
   {
@@ -49,6 +53,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isGranted = isFree && this.log.isUpToDate(message.lastIndex, message.lastTerm);",
     replace: "const isGranted = isFree;",
     run: "raft",
+    seed: 3,
     withinSeeds: 400,
   },
   {
@@ -67,6 +72,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "} else if (message.term < this.term) {",
     replace: "} else if (message.term < this.term - 1) {",
     run: "raft",
+    seed: 77,
     withinSeeds: 400,
   },
   {
@@ -76,6 +82,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'const commitIndex = Math.min(log.commitIndex, progress.match);\n      this.#host.send(id, { type: "heartbeat"',
     replace: 'const { commitIndex } = log;\n      this.#host.send(id, { type: "heartbeat"',
     run: "raft",
+    seed: 22,
     withinSeeds: 400,
   },
   {
@@ -85,6 +92,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (term === entry.term) continue;",
     replace: "if (term === entry.term && entry.index <= log.commitIndex) continue;",
     run: "raft",
+    seed: 11,
     withinSeeds: 400,
   },
   {
@@ -94,6 +102,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (message.snapshotIndex <= log.commitIndex) {\n      this.#incoming = undefined;\n      this.#accept(from, log.commitIndex);\n      return;\n    }\n    if (log.term(message.snapshotIndex) === message.snapshotTerm) {",
     replace: "if (log.commitIndex < 0) {",
     run: "raft",
+    seed: 6,
     withinSeeds: 400,
   },
   {
@@ -121,6 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.snapshot = { index, term, configuration: this.configurationAt(index), data };",
     replace: "this.snapshot = { index, term, configuration: this.configuration, data };",
     run: "raft",
+    seed: 5,
     withinSeeds: 2000,
   },
   {
@@ -130,6 +140,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "while ((this.#configurations.at(-1)?.index ?? 0) >= index) this.#configurations.pop();",
     replace: "",
     run: "raft",
+    seed: 419,
     withinSeeds: 2000,
   },
   {
@@ -139,6 +150,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (!this.hasCommittedInTerm || log.configurationIndex > log.commitIndex)",
     replace: "if (!this.hasCommittedInTerm)",
     run: "raft",
+    seed: 16,
     withinSeeds: 400,
   },
   {
@@ -148,6 +160,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (!this.hasCommittedInTerm || log.configurationIndex > log.commitIndex)",
     replace: "if (log.configurationIndex > log.commitIndex)",
     run: "raft",
+    seed: 14,
     withinSeeds: 400,
   },
   {
@@ -157,6 +170,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'return isCaughtUp(id) ? replaced({ ...known, isVoter: true }) : "not-caught-up";',
     replace: "return replaced({ ...known, isVoter: true });",
     run: "raft",
+    seed: 53,
     withinSeeds: 400,
   },
   {
@@ -166,6 +180,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "return Math.floor(count / 2) + 1;",
     replace: "return Math.ceil(count / 2);",
     run: "raft",
+    seed: 3,
     withinSeeds: 400,
   },
   {
@@ -175,6 +190,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "majorityValue(this.voters.map((id) => (id === self ? this.#round : (this.progress.get(id)?.round ?? 0))));",
     replace: "majorityValue(this.voters.map(() => (self === undefined ? 0 : this.#round)));",
     run: "raft",
+    seed: 1155,
     withinSeeds: 2000,
   },
   {
@@ -190,11 +206,12 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "gives-what-is-not-committed",
     breaks: "A member that does not lead gives others committed entries and no others.",
-    file: MACHINE,
+    file: "src/protocol/raft/fetching.ts",
     find: ".filter((entry) => entry.index <= log.commitIndex)",
     replace: "",
     run: "raft",
-    withinSeeds: 400,
+    seed: 724,
+    withinSeeds: 2000,
   },
   {
     name: "only-voters-stand",
@@ -203,6 +220,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "      .configurationsFrom(this.log.commitIndex)\n",
     replace: "      .configurationsFrom(this.log.lastIndex)\n",
     run: "raft",
+    seed: 3571,
     withinSeeds: 4000,
   },
   {
@@ -212,6 +230,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.#leaderHeardTicksAgo = this.term === 0 ? undefined : 0;",
     replace: "this.#leaderHeardTicksAgo = undefined;",
     run: "cluster",
+    seed: 7,
     withinSeeds: 100,
   },
   {
@@ -221,6 +240,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (heard !== undefined) this.#leaderHeardTicksAgo = Math.min(this.#leaderHeardTicksAgo ?? heard, heard);",
     replace: "if (heard !== undefined) this.#leaderHeardTicksAgo ??= heard;",
     run: "cluster",
+    seed: 57,
     withinSeeds: 100,
   },
   {
@@ -230,6 +250,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "let peer: PeerId = `${node.id}/${hex(4)}`;",
     replace: 'let peer: PeerId = `${node.id}/${"0".repeat(8)}`;',
     run: "cluster",
+    seed: 2,
     withinSeeds: 100,
   },
   {
@@ -248,6 +269,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "decideRequest(ahead?.state ?? state, request, shardIdOf, consensus?.leadership?.term)",
     replace: "decideRequest(state, request, shardIdOf, consensus?.leadership?.term)",
     run: "cluster",
+    seed: 3,
     withinSeeds: 100,
   },
   {
@@ -257,6 +279,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (ahead?.settled.has(requestId) === true || journal.outcomeOf(requestId) !== undefined) {",
     replace: "if (ahead?.settled.has(requestId) === true) {",
     run: "cluster",
+    seed: 4,
     withinSeeds: 200,
   },
   {
@@ -266,6 +289,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "      pending.copies > 0\n",
     replace: "      pending.copies < 0\n",
     run: "cluster",
+    seed: 3,
     withinSeeds: 100,
   },
   {
@@ -284,6 +308,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
     replace: "const isHolder = shard.primary === id;",
     run: "cluster",
+    seed: 55,
     withinSeeds: 100,
   },
   {
@@ -293,6 +318,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "    if (this.#syncedLength === this.#length) return;",
     replace: "    if (this.#length >= 0) return;",
     run: "cluster",
+    seed: 7,
     withinSeeds: 400,
   },
   {
@@ -302,6 +328,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;",
     replace: "const isReady = (): boolean => machine()?.leadership !== undefined;",
     run: "cluster",
+    seed: 4,
     withinSeeds: 200,
   },
   {
@@ -311,6 +338,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "  if (state.tombstones.has(node.id)) {\n",
     replace: "  if (state.tombstones.size < 0) {\n",
     run: "forget",
+    seed: 3,
     withinSeeds: 100,
   },
   {
@@ -329,6 +357,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "!view.admits(nodeOf(id)) && canDoWithout(id)",
     replace: "!view.admits(nodeOf(id))",
     run: "forget",
+    seed: 12,
     withinSeeds: 200,
   },
   {
@@ -338,6 +367,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "id !== peer && view.admits(nodeOf(id)) && leadership.isCaughtUp(id)",
     replace: "id !== peer",
     run: "forget-without-leases",
+    seed: 183,
     withinSeeds: 200,
   },
   {
@@ -357,6 +387,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       '{ type: "all", requests: [{ type: "flush-slots", node: id }, { type: "remove-node", node: id, by: id }] },',
     run: "reset",
+    seed: 29,
     withinSeeds: 200,
   },
   {
@@ -375,6 +406,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'else if (state().standingOf(nodeIdOf(frame.peer)) !== "member") this.#host.manageVoters();',
     replace: "",
     run: "reset",
+    seed: 96,
     withinSeeds: 400,
   },
   {
@@ -384,6 +416,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "isHard ? randomId(context.world.random) : id,",
     replace: "id,",
     run: "reset",
+    seed: 3,
     withinSeeds: 20,
   },
   {
@@ -411,6 +444,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if ((await directories.exists(path)) || !(await directories.exists(draft))) return undefined;",
     replace: "if (draft !== path) return undefined;",
     run: "recover",
+    seed: 2,
     withinSeeds: 100,
   },
   {
@@ -519,6 +553,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'this.#ring.some(1, (each) => each.state === "down")',
     replace: 'this.#ring.some(0, (each) => each.state === "down")',
     run: "swim",
+    seed: 5,
     withinSeeds: 10,
   },
   {
@@ -528,6 +563,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'this.#take(claim.state === "down" ? asSuspicion(claim, from) : claim, `${from.slice(0, 8)} holds so`);',
     replace: "this.#take(claim, `${from.slice(0, 8)} holds so`);",
     run: "swim",
+    seed: 3,
     withinSeeds: 30,
   },
   {
@@ -547,6 +583,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "foundingPeers = [];\n      peer = `${node.id}/${hex(4)}`;\n      // What the old identity",
     replace: "foundingPeers = [];\n      // What the old identity",
     run: "formation",
+    seed: 21,
     withinSeeds: 200,
   },
   {
@@ -556,6 +593,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: '  if (living !== undefined) return { type: "join", group: living.group };\n',
     replace: "",
     run: "formation",
+    seed: 5,
     withinSeeds: 100,
   },
   {
@@ -565,6 +603,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "nodes === undefined ? reasonToWait(self, list, reports, nowMs) : undefined;",
     replace: "seeds === list ? reasonToWait(self, list, reports, nowMs) : undefined;",
     run: "sole",
+    seed: 27,
     withinSeeds: 100,
   },
   {
@@ -583,8 +622,10 @@ export const MUTANTS: readonly Mutant[] = [
     find: "isOut: consensus.status.isOut,",
     replace: "isOut: !topology.isMember && topology.map.version > 0,",
     run: "meeting",
+    seed: 4,
     withinSeeds: 100,
   },
   ...FAILOVER_MUTANTS,
+  ...MIGRATION_MUTANTS,
   ...REPLICATION_MUTANTS,
 ];

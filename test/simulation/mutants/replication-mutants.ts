@@ -9,6 +9,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return position <= this.#committed && this.isLeased();",
     replace: "return this.isLeased();",
     run: "replication",
+    seed: 11,
     withinSeeds: 60,
   },
   {
@@ -29,6 +30,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace:
       "if (call.hasKey) position = (command.bits & CommandBits.write) === 0 ? 0 : this.#gate.positionOf(call.key.slot);",
     run: "replication",
+    seed: 27,
     withinSeeds: 60,
   },
   {
@@ -39,6 +41,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     replace:
       "    this.#asked = inSync;\n    this.#shard = { ...shard, inSync: shard.inSync.filter((id) => inSync.includes(id)) };\n    this.#advance();",
     run: "replication",
+    seed: 4,
     withinSeeds: 30,
   },
   {
@@ -48,6 +51,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "const joining = this.#joining();",
     replace: "const joining: readonly NodeId[] = [];",
     run: "replication",
+    seed: 4,
     withinSeeds: 30,
   },
   {
@@ -66,6 +70,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "    return sequence < end;",
     replace: "    return sequence < end || sequence <= this.last;",
     run: "replication",
+    seed: 18,
     withinSeeds: 60,
   },
   {
@@ -75,6 +80,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: 'if (role !== "replica" || !isSameShard) stopReplica();',
     replace: "if (!isSameShard) stopReplica();",
     run: "replication",
+    seed: 12,
     withinSeeds: 40,
   },
   {
@@ -84,6 +90,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return (this.#states[slot] as number) >= SlotState.offered;",
     replace: "return (this.#states[slot] as number) >= SlotState.midway;",
     run: "replication",
+    seed: 7,
     withinSeeds: 40,
   },
   {
@@ -93,6 +100,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: '      this.#isWhole = false;\n      this.#refusal = "it is being filled";',
     replace: '      this.#refusal = "it is being filled";',
     run: "replication",
+    seed: 7,
     withinSeeds: 40,
   },
   {
@@ -102,6 +110,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "? { inSync: inSync.filter((each) => each !== id), eligible: eligible.filter((each) => each !== id) }",
     replace: "? { inSync, eligible }",
     run: "replication",
+    seed: 8,
     withinSeeds: 30,
   },
   {
@@ -111,6 +120,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "    gate.logged(-1, sequence);\n  }",
     replace: "    gate.logged(-1, sequence);\n    this.#committed = sequence;\n    gate.setCommitted(sequence);\n  }",
     run: "replication",
+    seed: 8,
     withinSeeds: 40,
   },
   {
@@ -120,6 +130,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "for (const { waiter } of broken) waiter.broken(reason);",
     replace: "for (const { position, waiter } of broken) waiter.released(reason === '' ? 0 : position);",
     run: "replication",
+    seed: 126,
     withinSeeds: 60,
   },
   {
@@ -147,6 +158,26 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "inSync: [record.node, ...inSync.filter((id) => id !== record.node && id !== primary)],",
     replace: "inSync: [record.node, ...inSync.filter((id) => id !== record.node)],",
     run: "replication",
+    seed: 8,
     withinSeeds: 30,
+  },
+  {
+    name: "takes-no-connections-word-for-what-it-waits-for",
+    breaks: "A connection that waits for all in sync does so whatever the cluster's setting is.",
+    file: "src/dispatcher.ts",
+    find: '(client.acks ?? this.#gate.acks) === "primary"',
+    replace: 'this.#gate.acks === "primary"',
+    run: "replication",
+    seed: 6,
+    withinSeeds: 30,
+  },
+  {
+    name: "replica-takes-for-committed-what-it-has",
+    breaks: "A replica's reads wait until it knows from its primary that what they tell of is committed (SAFETY 8).",
+    file: "src/replication/replica.ts",
+    find: "const known = Math.min(committed, log.last);",
+    replace: "const known = Math.max(committed, log.last);",
+    run: "replication",
+    withinSeeds: 20,
   },
 ];

@@ -1,0 +1,139 @@
+/**
+ * Keys that a node holds and that are nobody's to see: of slots that have moved to another shard, or that were on their way here when that was given up.
+ *
+ * They are hidden at once, and removed in small steps: by the shard's primary, key by key through its log, so that all members hold the same at the same place of it. A
+ * slot that is assigned to the shard again before it is empty is emptied in one step first.
+ */
+import { ArgumentList } from "../codec/resp-parser.ts";
+import { SLOT_COUNT } from "../codec/slot.ts";
+import type { Keyspace } from "../contracts/keyspace.ts";
+import type { ClusterMap, ShardId, SlotRange } from "../contracts/topology.ts";
+import { canonicalRanges } from "../protocol/slot-ranges.ts";
+import { flushOperation } from "../replication/log-operations.ts";
+import { LoggedWriter } from "./logged-writer.ts";
+
+/** Keys that a step removes: about half a millisecond. */
+const STEP_KEYS = 200;
+
+export class Leftovers {
+  readonly #keyspace: Keyspace;
+  readonly #writer: LoggedWriter;
+  readonly #tell: (slot: number, args: ArgumentList) => void;
+  readonly #slots = new Set<number>();
+  #wasLeading = false;
+  /** Slots that are on their way here: the slot stream looks after what is in them. */
+  #importing = new Set<number>();
+
+  /** @param tell Tells an effect. */
+  constructor(keyspace: Keyspace, tell: (slot: number, args: ArgumentList) => void) {
+    this.#keyspace = keyspace;
+    this.#writer = new LoggedWriter(keyspace, tell);
+    this.#tell = tell;
+  }
+
+  get hasWork(): boolean {
+    return this.#slots.size > 0;
+  }
+
+  /**
+   * The map says something else.
+   *
+   * @param shard The node's; another one than before forgets everything: what the node holds is replaced.
+   * @param previous The map before; `undefined` at the start.
+   * @param isLeading Whether this node is the shard's primary.
+   * @param hasSeenAll Between the two there was no other map.
+   */
+  mapChanged(
+    map: ClusterMap,
+    previous: ClusterMap | undefined,
+    shard: ShardId,
+    isLeading: boolean,
+    hasSeenAll: boolean,
+  ): void {
+    const owned = slotsOf(map, shard);
+    const importing = importedSlots(map, shard);
+    if (previous !== undefined) {
+      const before = [...slotsOf(previous, shard), ...importedSlots(previous, shard)];
+      for (const slot of before) {
+        // At a replica keys may come that its primary wrote before: its log is behind its map.
+        if (owned.has(slot) || importing.has(slot) || (isLeading && this.#keyspace.slotSize(slot) === 0)) continue;
+        // Slots that were taken and given to nobody keep their keys, as in Redis: whoever repairs a cluster looks for them there.
+        const isTaken = map.shardOfSlot[slot] !== -1;
+        if (isTaken) this.#slots.add(slot);
+      }
+    }
+    // Whatever is in them is the slot stream's to remove.
+    for (const slot of importing) this.#slots.delete(slot);
+    const returned: SlotRange[] = [];
+    for (const slot of this.#slots) {
+      if (!owned.has(slot)) continue;
+      this.#slots.delete(slot);
+      if (this.#keyspace.slotSize(slot) > 0) returned.push({ first: slot, last: slot });
+    }
+    // Who has not led all the while, or has not seen all maps, may hold what came back by a migration meanwhile.
+    if (isLeading && this.#wasLeading && hasSeenAll) this.flush(canonicalRanges(returned));
+    this.#wasLeading = isLeading;
+    const hidden = new Set([...this.#slots, ...importing]);
+    for (const slot of this.#importing) if (!hidden.has(slot)) this.#keyspace.setHidden(slot, false);
+    for (const slot of owned) if (this.#keyspace.isHidden(slot)) this.#keyspace.setHidden(slot, false);
+    for (const slot of hidden) this.#keyspace.setHidden(slot, true);
+    this.#importing = importing;
+  }
+
+  /** The node is in another shard, or in none: what it holds is replaced, or removed as a whole. */
+  reset(): void {
+    for (const slot of [...this.#slots, ...this.#importing]) this.#keyspace.setHidden(slot, false);
+    this.#slots.clear();
+    this.#importing = new Set();
+    this.#wasLeading = false;
+  }
+
+  /** Removes all keys of slots, in one step, here and in the log. */
+  flush(slots: readonly SlotRange[]): void {
+    if (slots.length === 0) return;
+    for (const { first, last } of slots) {
+      for (let slot = first; slot <= last; slot += 1) this.#keyspace.dropSlot(slot, Number.POSITIVE_INFINITY);
+    }
+    this.#tell(-1, ArgumentList.of(flushOperation(slots)));
+  }
+
+  /** Shows slots that were hidden before the map said why, and are empty by now. */
+  tidy(): void {
+    const keyspace = this.#keyspace;
+    let known = this.#slots.size;
+    for (const slot of this.#importing) if (!this.#slots.has(slot)) known += 1;
+    if (keyspace.hiddenCount === known) return;
+    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+      const isKnown = this.#slots.has(slot) || this.#importing.has(slot);
+      if (!isKnown && keyspace.isHidden(slot) && keyspace.slotSize(slot) === 0) keyspace.setHidden(slot, false);
+    }
+  }
+
+  /** Removes some keys, and forgets slots that are empty. The shard's primary does; what it writes to its log empties the slots of the others. */
+  step(): void {
+    let left = STEP_KEYS;
+    for (const slot of this.#slots) {
+      const size = this.#keyspace.slotSize(slot);
+      if (size > 0 && left > 0) left -= size - this.#writer.drop(slot, left);
+      if (this.#keyspace.slotSize(slot) === 0) {
+        this.#slots.delete(slot);
+        this.#keyspace.setHidden(slot, false);
+      }
+      if (left <= 0) return;
+    }
+  }
+}
+
+function slotsOf(map: ClusterMap, shard: ShardId): ReadonlySet<number> {
+  return slotSet(map.shards.find(({ id }) => id === shard)?.slots ?? []);
+}
+
+function importedSlots(map: ClusterMap, shard: ShardId): Set<number> {
+  return slotSet(map.migrations.flatMap(({ target, slots }) => (target === shard ? slots : [])));
+}
+
+function slotSet(ranges: readonly SlotRange[]): Set<number> {
+  const slots = new Set<number>();
+  for (const { first, last } of ranges) for (let slot = first; slot <= last; slot += 1) slots.add(slot);
+  return slots;
+}

@@ -1,0 +1,121 @@
+/**
+ * What the leader makes of requests about migrations.
+ *
+ *     start -> started -- fence --> fenced -- complete --> (gone: the slots are the target's)
+ *                 ^                   |
+ *                 +----- unfence -----+       abort, from either: gone, the slots are the source's
+ *
+ * A completion rests on what two primaries have said to each other, so it counts only for the fence that it names, and while both still lead: another primary
+ * of the source may lack what the target has, and another one of the target the other way round.
+ */
+import type { MigrationRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
+import { canonicalRanges, intersectRanges, subtractRanges } from "../slot-ranges.ts";
+import { STALE, type TopologyDecision, problemOfSlots, records, rejection } from "./decision.ts";
+import type { TopologyState } from "./state.ts";
+
+/** Tasks that there may be at once. Each is in every map. */
+const MAX_MIGRATIONS = 1000;
+
+type MigrationChange = Extract<
+  TopologyRequest,
+  {
+    readonly type:
+      "fence-migration" | "unfence-migration" | "complete-migration" | "abort-migration" | "pause-migration";
+  }
+>;
+
+export function startMigration(
+  state: TopologyState,
+  request: Extract<TopologyRequest, { type: "start-migration" }>,
+): TopologyDecision {
+  const source = state.shards.get(request.source);
+  const target = state.shards.get(request.target);
+  if (source === undefined || target === undefined) return rejection("ERR there is no such shard");
+  if (source.id === target.id) return rejection("ERR slots move from one shard to another");
+  if (source.version !== request.sourceVersion || target.version !== request.targetVersion) {
+    return rejection(
+      `${STALE}the shards are at versions ${source.version} and ${target.version}, and this was decided on ${request.sourceVersion} and ${request.targetVersion}`,
+    );
+  }
+  if (state.migrations.has(request.id)) return rejection(`ERR there is a migration ${request.id} already`);
+  if (state.migrations.size >= MAX_MIGRATIONS) {
+    return rejection(
+      `ERR there are ${MAX_MIGRATIONS} migrations already: wait until some have ended, or move more slots in one`,
+    );
+  }
+  const problem = problemOfSlots(request.slots);
+  if (problem !== undefined) return rejection(problem);
+  const slots = canonicalRanges(request.slots);
+  const [foreign] = subtractRanges(slots, source.slots);
+  if (foreign !== undefined) return rejection(`ERR slot ${foreign.first} is not one of the source's`);
+  const moving = problemOfMoving(state, slots);
+  if (moving !== undefined) return rejection(moving);
+  return records({
+    type: "migration-started",
+    migration: { id: request.id, source: source.id, target: target.id, slots },
+    sourceEpoch: source.primaryEpoch,
+    targetEpoch: target.primaryEpoch,
+  });
+}
+
+export function changeMigration(state: TopologyState, request: MigrationChange): TopologyDecision {
+  const { id } = request;
+  const migration = state.migrations.get(id);
+  if (migration === undefined) return rejection(`ERR there is no migration ${id}`);
+  const { fence } = migration;
+  switch (request.type) {
+    case "fence-migration": {
+      const { sourceEpoch, targetEpoch } = request;
+      if (fence !== undefined) return rejection(`ERR migration ${id} is fenced already`);
+      if (migration.isPaused) return rejection(`ERR migration ${id} is paused`);
+      return (
+        ofOthers(state, migration, { sourceEpoch, targetEpoch }) ??
+        records({ type: "migration-fenced", id, sourceEpoch, targetEpoch })
+      );
+    }
+    case "unfence-migration":
+      return fence?.version === request.fence
+        ? records({ type: "migration-unfenced", id })
+        : rejection(`${STALE}migration ${id} does not have that fence`);
+    case "complete-migration": {
+      if (fence === undefined) return rejection(`ERR migration ${id} is not fenced yet`);
+      if (fence.version !== request.fence) return rejection(`${STALE}migration ${id} does not have that fence`);
+      const { sourceEpoch, targetEpoch } = fence;
+      return (
+        ofOthers(state, migration, fence) ?? records({ type: "migration-completed", id, sourceEpoch, targetEpoch })
+      );
+    }
+    case "abort-migration":
+      return records({ type: "migration-aborted", id });
+    case "pause-migration": {
+      const { isPaused } = request;
+      if (migration.isPaused === isPaused) return records();
+      const paused = { type: "migration-paused", id, isPaused } as const;
+      return fence === undefined ? records(paused) : records({ type: "migration-unfenced", id }, paused);
+    }
+    default:
+      return request satisfies never;
+  }
+}
+
+/** Why slots may not be given to anybody else: they are being moved. */
+export function problemOfMoving(state: TopologyState, slots: readonly SlotRange[]): string | undefined {
+  for (const migration of state.migrations.values()) {
+    const [moving] = intersectRanges(slots, migration.slots);
+    if (moving !== undefined) return `ERR slot ${moving.first} is being moved by migration ${migration.id}`;
+  }
+  return undefined;
+}
+
+/** The rejection of what rests on primaries that lead no more. */
+function ofOthers(
+  state: TopologyState,
+  { source, target }: MigrationRecord,
+  { sourceEpoch, targetEpoch }: { readonly sourceEpoch: number; readonly targetEpoch: number },
+): TopologyDecision | undefined {
+  const now = [state.shards.get(source)?.primaryEpoch, state.shards.get(target)?.primaryEpoch];
+  if (now[0] === sourceEpoch && now[1] === targetEpoch) return undefined;
+  return rejection(
+    `${STALE}the shards' primaries are in epochs ${now.join(" and ")}, and this rests on those of ${sourceEpoch} and ${targetEpoch}`,
+  );
+}

@@ -1,0 +1,60 @@
+/** Applies effects: does to this node's keys what another node did to its own. */
+import type { Client, ClientTransport } from "../client.ts";
+import type { ArgumentList } from "../codec/resp-parser.ts";
+import { ReplyWriter } from "../codec/resp-writer.ts";
+import type { Keyspace } from "../contracts/keyspace.ts";
+import type { NodeContext } from "../plugin.ts";
+import { LogOperations, isLogOperation } from "./log-operations.ts";
+
+const MINUS = 0x2d;
+
+export class EffectRunner {
+  readonly #context: NodeContext;
+  readonly #keyspace: Keyspace;
+  readonly #operations: LogOperations;
+  readonly #nobody: Client;
+  readonly #scratch = new ReplyWriter();
+
+  /** @param name What its client is called. @param recorded See `LogOperations`. */
+  constructor(context: NodeContext, keyspace: Keyspace, name: string, recorded?: (slot: number) => void) {
+    this.#context = context;
+    this.#keyspace = keyspace;
+    this.#operations = new LogOperations(keyspace, recorded);
+    this.#nobody = context.clients.add(nowhere(`${name}:0`), context.world.clock.monotonicMs(), true, false);
+  }
+
+  /**
+   * Runs what another node ran. Its time is no time: nothing is expired, and no expiry is over.
+   *
+   * @returns Why it failed, in words; `undefined` if it did not.
+   */
+  run(args: ArgumentList): string | undefined {
+    const keyspace = this.#keyspace;
+    const { nowMs } = keyspace;
+    keyspace.nowMs = 0;
+    try {
+      if (isLogOperation(args)) return this.#operations.apply(args);
+      const scratch = this.#scratch;
+      this.#context.dispatcher.dispatchNested(this.#nobody, args, scratch);
+      if (scratch.bytes[0] !== MINUS) return undefined;
+      return new TextDecoder().decode(scratch.bytes.subarray(1, scratch.length)).trim();
+    } finally {
+      this.#scratch.reset();
+      keyspace.nowMs = nowMs;
+    }
+  }
+}
+
+/** The end of a client that effects run as. Nobody is there to be answered. */
+function nowhere(address: string): ClientTransport {
+  return {
+    remoteAddress: address,
+    localAddress: address,
+    queryBytes: () => 0,
+    outputBytes: () => 0,
+    closeAfterReply: () => undefined,
+    kill: () => undefined,
+    release: () => undefined,
+    settle: () => undefined,
+  };
+}

@@ -1,0 +1,4 @@
+/** Each mutant is caught: see `mutants/hunts.ts`. */
+import { describeHunts } from "./mutants/hunts.ts";
+
+describeHunts("failover");

@@ -1,0 +1,378 @@
+/** Migrations, on whole nodes in a simulated world: what moves, what clients see of it, and what becomes of it when somebody fails. */
+import { describe, expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
+import { keySlot } from "../../src/codec/slot.ts";
+import type { Config } from "../../src/config.ts";
+import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts";
+import { type MigrationStatus, type Migrations, migrationService } from "../../src/contracts/migration.ts";
+import { replicationService } from "../../src/contracts/replication.ts";
+import type { ShardRecord, SlotRange } from "../../src/contracts/topology.ts";
+import { SimNodes, hostOf } from "../support/sim-nodes.ts";
+
+const encoder = new TextEncoder();
+/** Nothing here is timed: a machine that is busy takes longer. */
+const LIMIT_MS = 300_000;
+
+/** Two shards, `a` with the lower half of the slots, each with so many replicas. */
+class TwoShards {
+  readonly nodes: SimNodes;
+  readonly #count: number;
+
+  private constructor(replicas: number, more: Config, seed: number) {
+    this.#count = 2 * (replicas + 1);
+    const join = this.all.map((at) => `${hostOf(at)}:16379`).join(",");
+    const config = { join, bootstrapExpect: this.#count, replicas, ...more };
+    this.nodes = new SimNodes(
+      this.all.map((at) => ({ ...config, name: `node-${at}` })),
+      seed,
+    );
+  }
+
+  static async of(replicas: number, more: Config = {}, seed = 1): Promise<TwoShards> {
+    const shards = new TwoShards(replicas, more, seed);
+    await shards.nodes.up(shards.#count);
+    await shards.nodes.until("one cluster", () => shards.nodes.isOne(...shards.all));
+    await shards.level();
+    return shards;
+  }
+
+  get all(): readonly number[] {
+    return Array.from({ length: this.#count }, (_, at) => at);
+  }
+
+  get up(): readonly number[] {
+    return this.all.filter((at) => this.nodes.isUp(at));
+  }
+
+  /** All members are in sync. */
+  async level(): Promise<void> {
+    await this.nodes.until("all in sync", () =>
+      [this.a, this.b].every(({ inSync, replicas }) => inSync.length === replicas.length + 1),
+    );
+  }
+
+  /** The newest map that anybody has. */
+  get map(): ReturnType<SimNodes["topology"]>["map"] {
+    const maps = this.up.map((at) => this.nodes.topology(at).map);
+    return present(maps.toSorted((one, other) => other.version - one.version)[0], "somebody has a map");
+  }
+
+  shard(id: string): ShardRecord {
+    return present(
+      this.map.shards.find((each) => each.id === id),
+      "there is the shard",
+    );
+  }
+
+  readonly #ids: string[] = [];
+
+  /** The shard that began with the lower half, and the other. */
+  get a(): ShardRecord {
+    return this.#began(0);
+  }
+
+  get b(): ShardRecord {
+    return this.#began(1);
+  }
+
+  #began(at: number): ShardRecord {
+    if (this.#ids.length === 0) this.#ids.push(...this.map.shards.slice(0, 2).map(({ id }) => id));
+    return this.shard(this.#ids[at] ?? "");
+  }
+
+  at(nodeId: string): number {
+    return present(
+      this.up.find((at) => this.nodes.node(at).facts.id === nodeId),
+      "the node is up",
+    );
+  }
+
+  migrations(at: number): Migrations {
+    return present(this.nodes.node(at).service(migrationService), "there is a migrator");
+  }
+
+  keyspace(at: number): Keyspace {
+    return present(this.nodes.node(at).service(keyspaceService), "there is a keyspace");
+  }
+
+  /** Asks a shard's primary. */
+  run(shard: ShardRecord, line: string): Promise<string> {
+    return this.nodes.run(this.at(this.shard(shard.id).primary), line);
+  }
+
+  async start(slots: readonly SlotRange[], target = this.b, at = 0): Promise<string> {
+    const begun = await this.nodes.simulation.settle(
+      "a start",
+      this.migrations(at).start(slots, target.id, "a test"),
+      20_000,
+    );
+    if (begun.type === "refused") throw new Error(begun.reason);
+    return begun.id;
+  }
+
+  /** Waits until the source's primary says that a task is in a phase. */
+  async reaches(id: string, phase: MigrationStatus["phase"]): Promise<void> {
+    await this.nodes.until(`phase ${phase}`, () => this.task(id, this.at(this.a.primary))?.phase === phase);
+  }
+
+  /** Lets all that waits for the rate go. */
+  async unlimited(): Promise<void> {
+    for (const at of this.up) await this.nodes.run(at, "CONFIG SET migration-bytes-per-second 0");
+  }
+
+  task(id: string, at = 0): MigrationStatus | undefined {
+    return this.migrations(at).tasks.find((each) => each.id === id);
+  }
+
+  async ended(id: string): Promise<MigrationStatus> {
+    await this.nodes.until("the task to end everywhere", () =>
+      this.up.every((at) => this.task(id, at)?.endedAtMs !== undefined),
+    );
+    return present(this.task(id, this.up[0]), "it was noted");
+  }
+
+  /** Nobody holds keys that are not its shard's, and members are equal. */
+  async expectClean(): Promise<void> {
+    const holds = (at: number): string[] => {
+      const keyspace = this.keyspace(at);
+      const slots = this.nodes.topology(at).selfShard?.slots ?? [];
+      const isOwn = (slot: number): boolean => slots.some(({ first, last }) => first <= slot && slot <= last);
+      return Array.from({ length: 16_384 }, (_, slot) =>
+        keyspace.slotSize(slot) > 0 && !isOwn(slot) ? `${slot}` : "",
+      ).filter((text) => text !== "");
+    };
+    const isClean = (at: number): boolean => {
+      // Replicas go on hiding what is their shard's no more, and empty.
+      const role = this.nodes.node(at).service(replicationService)?.role;
+      return holds(at).length === 0 && (role === "replica" || this.keyspace(at).hiddenCount === 0);
+    };
+    await this.nodes.until("leftovers to be gone", () => this.up.every(isClean));
+    await this.level();
+    for (const at of this.up) {
+      const replication = present(this.nodes.node(at).service(replicationService), "there is replication");
+      if (replication.role !== "replica") continue;
+      const primary = this.at(this.nodes.topology(at).selfShard?.primary ?? "");
+      const isLevel = (): boolean =>
+        present(this.nodes.node(primary).service(replicationService), "there is replication").position?.sequence ===
+        replication.position?.sequence;
+      await this.nodes.until("a replica to be level", isLevel);
+      const digests = [at, primary].map((each) =>
+        Array.from({ length: 16_384 }, (_, slot) => this.keyspace(each).digestSlot(slot)).join(""),
+      );
+      expect(digests[0] === digests[1], `node ${at} as its primary`).toBe(true);
+    }
+  }
+}
+
+/** Keys of the lower half, with their slots. */
+function keysOf(count: number): readonly { readonly key: string; readonly slot: number }[] {
+  const keys: { key: string; slot: number }[] = [];
+  for (let number = 0; keys.length < count; number += 1) {
+    const key = `key:${number}`;
+    const bytes = encoder.encode(key);
+    const slot = keySlot(bytes, 0, bytes.length);
+    if (slot < 8192) keys.push({ key, slot });
+  }
+  return keys;
+}
+
+/** A few keys a second: there is time to look. */
+const SLOW: Config = { plugins: { migrator: { bytesPerSecond: "100b" } } };
+const KEYS = keysOf(60);
+const LOWER: readonly SlotRange[] = [{ first: 0, last: 8191 }];
+
+describe("a migration", () => {
+  test(
+    "moves what there is, with expiry, and leaves nothing behind",
+    async () => {
+      for (const replicas of [0, 1]) {
+        const shards = await TwoShards.of(replicas);
+        const keys = keysOf(300);
+        for (const { key } of keys) expect(await shards.run(shards.a, `SET ${key} ${key}`)).toBe("OK");
+        await shards.run(shards.a, `PEXPIREAT ${keys[0]?.key} 99999999999999`);
+        const id = await shards.start(LOWER);
+        const task = await shards.ended(id);
+        expect([task.phase, task.cause]).toEqual(["completed", "the target has committed everything"]);
+        expect([shards.a.slots, shards.b.slots]).toEqual([[], [{ first: 0, last: 16_383 }]]);
+        for (const { key, slot } of keys.slice(0, 20)) {
+          expect(await shards.run(shards.b, `GET ${key}`)).toBe(key);
+          expect(await shards.run(shards.a, `GET ${key}`)).toStartWith(`MOVED ${slot} `);
+        }
+        expect(await shards.run(shards.b, `PEXPIRETIME ${keys[0]?.key}`)).toBe("99999999999999");
+        expect(await shards.run(shards.b, "DBSIZE")).toBe("300");
+        await shards.expectClean();
+        expect(await shards.run(shards.a, "DBSIZE")).toBe("0");
+      }
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "takes along what clients write meanwhile, whatever it is",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      const keys = KEYS;
+      const model = new Map<string, string>();
+      for (const { key } of keys) {
+        await shards.run(shards.a, `SET ${key} 1`);
+        model.set(key, "1");
+      }
+      const id = await shards.start(LOWER);
+      await shards.reaches(id, "streaming");
+      for (const [at, { key }] of keys.entries()) {
+        if (shards.task(id, shards.at(shards.a.primary))?.phase !== "streaming") break;
+        if (at % 4 === 0) model.set(key, String(Number(await shards.run(shards.a, `INCR ${key}`))));
+        else if (at % 4 === 1) {
+          await shards.run(shards.a, `DEL ${key}`);
+          model.delete(key);
+        } else if (at % 4 === 2) {
+          await shards.run(shards.a, `APPEND ${key} x`);
+          model.set(key, `${model.get(key)}x`);
+        } else {
+          await shards.run(shards.a, `SET new:${key} y`);
+          const bytes = encoder.encode(`new:${key}`);
+          if (keySlot(bytes, 0, bytes.length) < 8192) model.set(`new:${key}`, "y");
+        }
+      }
+      await shards.unlimited();
+      expect((await shards.ended(id)).phase).toBe("completed");
+      for (const [key, value] of model) expect(await shards.run(shards.b, `GET ${key}`)).toBe(value);
+      expect(await shards.run(shards.b, "DBSIZE")).toBe(String(model.size));
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "brings values that are longer than a message",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const [{ key } = { key: "" }] = keysOf(1);
+      await shards.run(shards.a, `SETRANGE ${key} 3000000 end`);
+      expect((await shards.ended(await shards.start(LOWER))).phase).toBe("completed");
+      expect(await shards.run(shards.b, `STRLEN ${key}`)).toBe("3000003");
+      expect(await shards.run(shards.b, `GETRANGE ${key} 3000000 -1`)).toBe("end");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is seen by nobody while it goes on, on either side of the target, and leaves nothing there when it is given up",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+      await shards.run(shards.b, "SET other 1");
+      const id = await shards.start(LOWER);
+      const [target, replica] = [shards.at(shards.b.primary), shards.at(shards.b.replicas[0] ?? "")];
+      const holds = (at: number): boolean => KEYS.some(({ slot }) => shards.keyspace(at).slotSize(slot) > 0);
+      await shards.nodes.until("keys to come", () => holds(target) && holds(replica));
+      for (const at of [target, replica]) {
+        expect(await shards.nodes.run(at, "DBSIZE")).toBe("1");
+        expect(await shards.nodes.run(at, "KEYS *")).toBe("[other]");
+        expect(await shards.nodes.run(at, "SCAN 0 COUNT 1000")).toBe("[0 [other]]");
+        expect(await shards.nodes.run(at, "RANDOMKEY")).toBe("other");
+      }
+      expect(await shards.run(shards.b, `GET ${keysOf(1)[0]?.key}`)).toStartWith("MOVED ");
+      await shards.nodes.simulation.settle("the end", shards.migrations(0).cancel(id, "a test"), 20_000);
+      const task = await shards.ended(id);
+      expect([task.phase, task.cause]).toEqual(["aborted", "a test"]);
+      await shards.expectClean();
+      expect(await shards.run(shards.a, "DBSIZE")).toBe("60");
+      expect(await shards.run(shards.b, "DBSIZE")).toBe("1");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "waits while it is paused, and goes on",
+    async () => {
+      const shards = await TwoShards.of(0, SLOW);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+      const id = await shards.start(LOWER);
+      await shards.reaches(id, "streaming");
+      const { simulation } = shards.nodes;
+      await simulation.settle("a pause", shards.migrations(0).pause(id, "a test"), 20_000);
+      await shards.reaches(id, "waiting");
+      await shards.unlimited();
+      await simulation.runFor(5000);
+      expect(shards.task(id)?.endedAtMs).toBeUndefined();
+      expect(shards.task(id, shards.at(shards.a.primary))?.waitingFor).toBe("it is paused");
+      await simulation.settle("its end", shards.migrations(0).resume(id, "a test"), 20_000);
+      expect((await shards.ended(id)).phase).toBe("completed");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is told of keys that are all removed at once, and only of those that move",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+      await shards.run(shards.b, "SET other 1");
+      const id = await shards.start(LOWER);
+      await shards.nodes.until("keys to come", () =>
+        KEYS.some(({ slot }) => shards.keyspace(shards.at(shards.b.primary)).slotSize(slot) > 0),
+      );
+      // At the target it removes what is the target's, and nothing that is on its way.
+      expect(await shards.run(shards.b, "FLUSHALL")).toBe("OK");
+      expect(KEYS.some(({ slot }) => shards.keyspace(shards.at(shards.b.primary)).slotSize(slot) > 0)).toBe(true);
+      await shards.run(shards.b, "SET other 2");
+      expect(await shards.run(shards.a, "FLUSHALL")).toBe("OK");
+      await shards.unlimited();
+      expect((await shards.ended(id)).phase).toBe("completed");
+      expect(await shards.run(shards.b, "KEYS *")).toBe("[other]");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "ends where the target has no memory for it, and says so",
+    async () => {
+      const shards = await TwoShards.of(0);
+      for (const { key } of keysOf(200)) await shards.run(shards.a, `SET ${key} ${"x".repeat(1000)}`);
+      await shards.run(shards.b, "CONFIG SET maxmemory 100000");
+      const task = await shards.ended(await shards.start(LOWER));
+      expect([task.phase, task.cause]).toEqual([
+        "aborted",
+        "the target cannot take it: its memory (maxmemory 100000) has run out",
+      ]);
+      await shards.expectClean();
+      expect(await shards.run(shards.a, "DBSIZE")).toBe("200");
+    },
+    LIMIT_MS,
+  );
+
+  for (const [what, victim] of [
+    ["the source's primary", "a"],
+    ["the target's primary", "b"],
+  ] as const) {
+    test(
+      `goes on under whoever is promoted when ${what} dies`,
+      async () => {
+        const shards = await TwoShards.of(1, SLOW);
+        for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+        const id = await shards.start(LOWER);
+        await shards.nodes.until("keys to come", () =>
+          KEYS.some(({ slot }) => shards.keyspace(shards.at(shards.b.primary)).slotSize(slot) > 0),
+        );
+        const at = shards.at(shards[victim].primary);
+        const before = shards[victim].primary;
+        shards.nodes.simulation.crash(hostOf(at), "power");
+        await shards.nodes.until("another primary", () => shards[victim].primary !== before);
+        await shards.unlimited();
+        await shards.nodes.until("the task to end", () =>
+          shards.up.every((each) => shards.task(id, each)?.endedAtMs !== undefined),
+        );
+        expect(shards.task(id, shards.up[0])?.phase).toBe("completed");
+        shards.nodes.simulation.restart(hostOf(at));
+        await shards.nodes.up(4);
+        for (const { key } of KEYS) expect(await shards.run(shards.b, `GET ${key}`)).toBe("1");
+        await shards.expectClean();
+      },
+      LIMIT_MS,
+    );
+  }
+});

@@ -1,0 +1,150 @@
+/** A shard's replica against a primary that says what the test has it say. */
+import { beforeEach, describe, expect, test } from "bun:test";
+import type { ReplicationMessage } from "../../src/codec/replication-codec.ts";
+import { ArgumentList } from "../../src/codec/resp-parser.ts";
+import type { ShardRecord } from "../../src/contracts/topology.ts";
+import { ReplyGate } from "../../src/reply-gate.ts";
+import { type ReplicaHost, ShardReplica } from "../../src/replication/replica.ts";
+import { ShardLog } from "../../src/replication/shard-log.ts";
+import { SlotSink } from "../../src/replication/slot-sink.ts";
+import { Store } from "../../src/store/store.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+
+class World implements ReplicaHost {
+  readonly self = "b";
+  readonly start = "start";
+  readonly gate = new ReplyGate(createBunWorld().clock);
+  readonly log = new ShardLog();
+  readonly events = { debug() {}, info() {}, warn() {}, error() {} };
+  readonly silenceMs = 1000;
+  readonly retryMs = 200;
+  readonly ringBytes = 1_048_576;
+  readonly keyspace = new Store({ seed: 1, random: () => 0 });
+  readonly sent: ReplicationMessage[] = [];
+  readonly applied: string[] = [];
+  sinks = 0;
+  now = 0;
+  #sessions = 0;
+  #soon: (() => void)[] = [];
+
+  nowMs(): number {
+    return this.now;
+  }
+
+  soon(callback: () => void): void {
+    this.#soon.push(callback);
+  }
+
+  send(_to: string, message: ReplicationMessage): boolean {
+    this.sent.push(message);
+    return true;
+  }
+
+  startSink(): SlotSink {
+    this.sinks += 1;
+    return new SlotSink(this.keyspace);
+  }
+
+  apply(args: ArgumentList): void {
+    this.applied.push(new TextDecoder().decode(args.copy(1)));
+  }
+
+  nextSession(): number {
+    this.#sessions += 1;
+    return this.#sessions;
+  }
+
+  /** Runs what is due. */
+  turn(): void {
+    const due = this.#soon;
+    this.#soon = [];
+    for (const callback of due) callback();
+  }
+}
+
+const SHARD: ShardRecord = {
+  id: "s",
+  primary: "a",
+  primaryIncarnation: 1,
+  replicas: ["b"],
+  inSync: ["a"],
+  eligible: [],
+  slots: [{ first: 0, last: 16_383 }],
+  primaryEpoch: 1,
+  version: 5,
+};
+const NO_BYTES = new Uint8Array(0);
+
+let world: World;
+beforeEach(() => {
+  world = new World();
+});
+
+/** The primary's log, as bytes that follow its first entry. */
+function entriesOf(...keys: readonly string[]): Uint8Array {
+  const log = new ShardLog();
+  log.startEpoch(1);
+  for (const key of keys) {
+    log.append(3, ArgumentList.of(["SET", key, "v"].map((text) => new TextEncoder().encode(text))), false);
+    log.seal();
+  }
+  const cursor = log.cursorAt(2);
+  return (cursor === undefined ? undefined : log.read(cursor, 10_000))?.slice() ?? NO_BYTES;
+}
+
+/** A replica that has the entry which opened the epoch, and follows. */
+function follower(): ShardReplica {
+  world.log.startEpoch(1);
+  const replica = new ShardReplica(world, { ...SHARD, inSync: ["a", "b"] }, true, 1);
+  replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: false });
+  return replica;
+}
+
+describe("a shard's replica", () => {
+  test("applies entries in order, and says how far it is", () => {
+    const replica = follower();
+    replica.received("a", { type: "entries", session: 1, number: 1, committed: 2, bytes: entriesOf("k", "l") });
+    world.turn();
+    expect(world.applied).toStrictEqual(["k", "l"]);
+    expect(world.sent.at(-1)).toMatchObject({ type: "ack", sequence: 3 });
+    expect([replica.committed, world.gate.committed]).toStrictEqual([2, 2]);
+  });
+
+  for (const [set, sets] of [
+    ["in sync", { inSync: ["a", "b"], eligible: [] }],
+    ["eligible", { inSync: ["a"], eligible: ["b"] }],
+  ] as const) {
+    test(`is not filled while it is ${set} by its own map: it gives nothing up that counts (SAFETY 6)`, () => {
+      world.log.startEpoch(1);
+      const replica = new ShardReplica(world, { ...SHARD, ...sets }, true, 1);
+      replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: true });
+      expect([world.sinks, replica.isWhole, replica.isFilling]).toStrictEqual([0, true, false]);
+      expect(replica.refusal).toContain("in sync or eligible");
+      // Once it is in neither set it is.
+      replica.shardChanged({ ...SHARD, version: 6 });
+      replica.received("a", { type: "begin", session: 2, number: 0, epoch: 1, isFill: true });
+      expect([world.sinks, replica.isWhole, replica.isFilling]).toStrictEqual([1, false, true]);
+    });
+  }
+
+  test("takes nothing of another epoch than its map's, of another session, or from who is not its primary (SAFETY 1)", () => {
+    world.log.startEpoch(1);
+    const replica = new ShardReplica(world, { ...SHARD, inSync: ["a", "b"] }, true, 1);
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 2, isFill: false });
+    expect(replica.isFollowing).toBe(false);
+    replica.shardChanged({ ...SHARD, inSync: ["a", "b"], version: 6 });
+    replica.received("c", { type: "begin", session: 2, number: 0, epoch: 1, isFill: false });
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: false });
+    expect(replica.isFollowing).toBe(false);
+    replica.received("a", { type: "begin", session: 2, number: 0, epoch: 1, isFill: false });
+    expect(replica.isFollowing).toBe(true);
+  });
+
+  test("ends the session where a frame is missing, and applies nothing that comes behind it", () => {
+    const replica = follower();
+    replica.received("a", { type: "entries", session: 1, number: 2, committed: 1, bytes: entriesOf("k") });
+    replica.received("a", { type: "entries", session: 1, number: 3, committed: 1, bytes: entriesOf("l") });
+    expect(world.applied).toStrictEqual([]);
+    expect([replica.isFollowing, world.log.last]).toStrictEqual([false, 1]);
+  });
+});
