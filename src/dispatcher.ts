@@ -440,7 +440,7 @@ function wireLength(args: ArgumentList): number {
 /** Of a sign, a whole number and a line's end. */
 function headerLength(value: number): number {
   let length = 4;
-  for (let rest = value; rest >= 10; rest = Math.trunc(rest / 10)) length += 1;
+  for (let least = 10; value >= least; least *= 10) length += 1;
   return length;
 }
 

@@ -90,10 +90,12 @@ function taskCommand(word: string, description: string, outcome: string): Comman
 }
 
 function taskCalled(tasks: readonly MigrationStatus[], text: string): MigrationStatus {
-  const exact = tasks.find(({ id }) => id === text);
-  const [first, ...others] =
-    exact === undefined ? tasks.filter((task) => !hasEnded(task) && task.id.startsWith(text)) : [exact];
+  const found = tasks.filter(({ id }) => id.startsWith(text));
+  const [first, ...others] = found.some(({ id }) => id === text)
+    ? found.filter(({ id }) => id === text)
+    : found.filter((task) => !hasEnded(task));
   if (first === undefined) throw new StartError(`There is no task ${text} that goes on; bunch migrations shows them.`);
   if (others.length > 0) throw new StartError(`Several tasks have ids that begin with ${text}.`);
+  if (hasEnded(first)) throw new StartError(`Task ${first.id} has ended already: it is ${first.phase}.`);
   return first;
 }

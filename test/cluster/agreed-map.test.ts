@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { until } from "../support/ask-nodes.ts";
 import { type BunchProcess, endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { RawClient } from "../support/raw-client.ts";
 
@@ -79,15 +80,18 @@ describe("three nodes with data directories", () => {
         await start(victim);
         await ask(victim, "cluster info", assigned(count));
       }
-      const maps = await Promise.all(NAMES.map((name) => ask(name, "cluster nodes", /connected/)));
       // What each finds of the others by itself is not agreed: pings, and whether they answer.
-      const [first, ...rest] = maps.map((map) =>
-        map
+      const agreedOf = async (name: (typeof NAMES)[number]): Promise<string> =>
+        (await ask(name, "cluster nodes", /connected/))
           .replaceAll(/myself,|,fail\??/g, "")
           .replaceAll(/ - \d+ \d+ (\d+) (?:dis)?connected/g, " - $1")
-          .replace(/^\$\d+/, ""),
+          .replace(/^\$\d+/, "");
+      // The last one that came back has been admitted, which the others may hear of a moment later.
+      await until(
+        () => Promise.all(NAMES.map(agreedOf)),
+        ([first, ...rest]) => rest.every((map) => map === first),
+        "all to have the same map",
       );
-      for (const map of rest) expect(map).toBe(first as string);
     },
     LIMIT_MS,
   );

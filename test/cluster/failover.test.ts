@@ -2,8 +2,8 @@
  * Real processes are killed, stopped, cut off and restarted under real clients: no acknowledged write is lost, no reader sees an older value after a newer one.
  *
  * Six nodes in memory, three shards with a replica each; ioredis and node-redis write and read (`test/support/cluster-load.ts`). Nothing is timed: what has to come
- * about is waited for. A node that stands still is in sync for five seconds here and not for one, so that a machine with much else to do does not decide which
- * replica may be promoted; five nodes vote, so that two may die at once.
+ * about is waited for. A node that stands still is in sync for five seconds here and not for one, and leases run for three, so that a machine with much else to do
+ * does not decide which replica may be promoted, or that nobody serves for a while; five nodes vote, so that two may die at once.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { encodeCommand } from "../../src/codec/resp-reader.ts";
@@ -61,7 +61,8 @@ async function lastEntry(port: number): Promise<number> {
 }
 
 beforeAll(async () => {
-  nodes = await SixNodes.start(FIRST_PORT, ["--replication-lag-ms", "5000", "--raft-max-voters", "5"]);
+  const flags = ["--replication-lag-ms", "5000", "--failover-lease-ms", "3000", "--raft-max-voters", "5"];
+  nodes = await SixNodes.start(FIRST_PORT, flags);
 }, LIMIT_MS);
 
 afterEach(() => {

@@ -165,7 +165,12 @@ export class FailoverWorld {
   }
 
   run(name: string, line: string): Promise<string> {
-    return this.simulation.settle(`a reply of ${name}`, localClient(this.node(name)).run(line), 20_000);
+    return this.simulation.settle(`a reply of ${name}`, this.begin(name, line), 20_000);
+  }
+
+  /** Sends a command, whose reply comes while something else is waited for. */
+  begin(name: string, line: string): Promise<string> {
+    return localClient(this.node(name)).run(line);
   }
 
   async change(name: string, request: TopologyRequest): Promise<void> {

@@ -176,5 +176,6 @@ describe("a cluster of two, of which one has everything", () => {
     await watched.until("30 of 100 keys");
     fake.completeAll();
     expect(await watched.exited).toBe(0);
+    expect((await bunch("cancel", "abcd1")).output).toContain("Task abcd1 has ended already: it is completed.");
   }, 60_000);
 });

@@ -57,7 +57,7 @@ class SlotWorld extends FailoverWorld {
   }
 
   /** Begins a command; the test makes time pass. */
-  begin(name: string, line: string): { readonly reply: () => string; readonly done: () => Promise<string> } {
+  pending(name: string, line: string): { readonly reply: () => string; readonly done: () => Promise<string> } {
     let said = "";
     const running = localClient(this.node(name))
       .run(line)
@@ -235,7 +235,7 @@ describe("a slot that is moved key by key", () => {
     expect(await world.migrate("a", "e", KEYS)).toBe("OK");
     // The one that is asked has no link to the owner for a while.
     const cut = world.simulation.partition([world.hostOf("a")], [world.hostOf("e")]);
-    const node = world.begin("e", `cluster setslot ${SLOT} node ${world.idOf("e")}`);
+    const node = world.pending("e", `cluster setslot ${SLOT} node ${world.idOf("e")}`);
     await world.simulation.runFor(700);
     expect([node.reply(), world.topology("e").map.openSlots.length]).toEqual(["", 1]);
     cut.heal();
@@ -248,11 +248,11 @@ describe("a slot that is moved key by key", () => {
     await world.open("a", "b");
     expect(await world.migrate("a", "b", [ONE, TWO])).toBe("OK");
     const cut = world.simulation.partition([world.hostOf("a")], [world.hostOf("c")]);
-    const migrate = world.begin("a", `migrate ${world.hostOf("b")} 6379 ${THREE} 0 5000`);
+    const migrate = world.pending("a", `migrate ${world.hostOf("b")} 6379 ${THREE} 0 5000`);
     await world.until("the key to be gone from the primary", () => world.keysAt("a") === 0);
     // It waits, and so does whoever asks for the key.
-    const node = world.begin("b", `cluster setslot ${SLOT} node ${world.idOf("b")}`);
-    const get = world.begin("a", `get ${THREE}`);
+    const node = world.pending("b", `cluster setslot ${SLOT} node ${world.idOf("b")}`);
+    const get = world.pending("a", `get ${THREE}`);
     await world.simulation.runFor(500);
     expect([migrate.reply(), node.reply(), get.reply(), world.keysAt("c")]).toEqual(["", "", "", 1]);
     expect(world.topology("b").map.openSlots).toHaveLength(1);
@@ -373,9 +373,9 @@ describe("a key on its way", () => {
     const world = await SlotWorld.start();
     await world.open("a", "b");
     const cut = world.simulation.partition([world.hostOf("a")], [world.hostOf("c")]);
-    const deletion = world.begin("a", `del ${ONE}`);
+    const deletion = world.pending("a", `del ${ONE}`);
     await world.until("the key to be gone", () => world.keysAt("a") === 2);
-    const reads = [`get ${ONE}`, `mget ${ONE} ${TWO}`].map((line) => world.begin("a", line));
+    const reads = [`get ${ONE}`, `mget ${ONE} ${TWO}`].map((line) => world.pending("a", line));
     await world.simulation.runFor(500);
     expect(reads.map(({ reply }) => reply())).toEqual(["", ""]);
     cut.heal();
@@ -388,9 +388,9 @@ describe("a key on its way", () => {
     const world = await SlotWorld.start();
     await world.open("a", "b");
     const slow = world.simulation.partition([world.hostOf("b")], [world.hostOf("d")]);
-    const migrate = world.begin("a", `migrate ${world.hostOf("b")} 6379 ${ONE} 0 5000`);
+    const migrate = world.pending("a", `migrate ${world.hostOf("b")} 6379 ${ONE} 0 5000`);
     await world.until("the key to be there, uncommitted", () => world.keysAt("b") === 1);
-    const append = world.begin("a", `append ${ONE} x`);
+    const append = world.pending("a", `append ${ONE} x`);
     expect(await world.run("a", `get {${LOCAL}}key`)).toBe("nil");
     await world.simulation.runFor(500);
     expect([append.reply(), world.keysAt("a")]).toEqual(["", 3]);

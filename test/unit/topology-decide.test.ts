@@ -391,6 +391,8 @@ describe("members of shards", () => {
     expect(model.reasonOf(place("a", "b"))).toBe(
       "ERR To set a master the node must be empty and without assigned slots.",
     );
+    model.grant({ type: "register-node", node: nodeRecord("c") });
+    expect(model.reasonOf(place("c", "b"))).toBe("ERR the shard of b has no slots yet");
     model.grant({ type: "register-node", node: nodeRecord("w", { role: "witness" }) });
     expect(model.reasonOf(place("w", "auto"))).toBe("ERR node w is a witness: it holds no data");
     expect(model.reasonOf(place("b", "w"))).toBe("ERR node w is in no shard");

@@ -3,7 +3,8 @@
  *
  * What holds of every plan:
  * - no slot moves twice, and none that a migration moves already: those count as the target's;
- * - a shard of weight 0 is left with nothing, whatever that weighs; all others are within the threshold of their part, or as near as whole slots let them be;
+ * - a shard of weight 0 is left with nothing, whatever that weighs; all others are within the threshold of their part, but for less than a slot. Where single
+ *   slots are too large for that, less is beyond the thresholds than before, and the plan names who stays there;
  * - a plan of what it leads to is empty;
  * - no more is moved than the threshold wants: who has too much gives what is beyond it, who has too little gets what it lacks of it. Of a shard's slots those go
  *   that have the fewest bytes for that, in few ranges (for a range less, a tenth more bytes are moved);
@@ -253,11 +254,10 @@ class Planner {
       if (pair === undefined) return hasMoved;
       const { source, target } = pair;
       tried.add(`${source.index} ${target.index}`);
-      // A little more than it lacks, rather than a small rest that goes elsewhere.
+      // A slot more than it lacks, rather than a rest that goes elsewhere.
       const surplus = -lacks(source);
-      const lack = lacks(target);
-      const room = (target.most - target.has - lack) / 2;
-      hasMoved = this.#give(source, target, surplus <= lack + room ? surplus : Math.min(surplus, lack)) || hasMoved;
+      const isAlmostAll = surplus <= lacks(target) + this.#total / SLOT_COUNT;
+      hasMoved = this.#give(source, target, isAlmostAll ? surplus : lacks(target)) || hasMoved;
     }
   }
 

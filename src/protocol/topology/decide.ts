@@ -483,9 +483,12 @@ function placeReplica(
         : `ERR node ${named.name || named.id} is in no shard`,
     );
   }
-  return shard.primary === node
-    ? rejection(`ERR node ${of.slice(0, 64)} is in this node's own shard`)
-    : addReplica(state, shard, { node });
+  if (shard.primary === node) return rejection(`ERR node ${of.slice(0, 64)} is in this node's own shard`);
+  const decision = addReplica(state, shard, { node });
+  // Its primary may be about to be a replica itself, and could not any more once it has one.
+  return "rejection" in decision || shard.slots.length > 0
+    ? decision
+    : rejection(`ERR the shard of ${of.slice(0, 64)} has no slots yet`);
 }
 
 /** The primary has lost the shard's data: whoever holds them stays. */
