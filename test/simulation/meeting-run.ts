@@ -40,6 +40,10 @@ export interface MeetingRunResult {
   readonly faults: string;
 }
 
+/** How long a node is waited for that has no lease: some seconds. */
+const LEASE_TRIES = 100;
+const LEASE_PAUSE_MS = 100;
+
 /**
  * Runs one seed.
  *
@@ -144,7 +148,12 @@ export async function runMeeting(seed: number, options: Partial<MeetingRunOption
     for (const [view, values] of written) {
       if (!world.views.includes(view)) continue;
       for (const [key, value] of values) {
-        const answer = await operator.ask(view, `GET ${key}`);
+        let answer = await operator.ask(view, `GET ${key}`);
+        // One that has no lease at this moment gets one.
+        for (let tries = 0; tries < LEASE_TRIES && answer.startsWith("CLUSTERDOWN"); tries += 1) {
+          await operator.pause(LEASE_PAUSE_MS);
+          answer = await operator.ask(view, `GET ${key}`);
+        }
         if (answer !== value && answer !== NO_ANSWER) {
           throw simulation.error(`${view.name} was told to keep "${value}" at ${key}, and has ${answer}`);
         }

@@ -147,28 +147,28 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
       traceHash,
     } = result;
     const { promoted, killed, cutOff, planned, moved, lost, compared, lostWrites, replicaReads } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${killed} killed, ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${lostWrites} writes lost that a primary alone had, ${replicaReads} reads anywhere; ${faults}`;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${killed} killed, ${promoted} promoted, ${cutOff} cut off, ${planned} planned, ${moved} moved, ${lost} shards lost; ${compared} digests compared; ${lostWrites} writes lost that a primary alone had, ${replicaReads} reads anywhere;${undecided(result)} ${faults}`;
     return { told, traceHash, events };
   },
   async failover(seed) {
     const result = await runReplication(seed, { sink, hasFailover: true });
     const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
     const { primaries, cutOff, planned, lost, faults, lostWrites, replicaReads } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${primaries} changes of primaries, ${cutOff} cut off, ${planned} asked for, ${lost} shards lost; ${lostWrites} writes lost that a primary alone had, ${replicaReads} reads anywhere; ${faults}`;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${primaries} changes of primaries, ${cutOff} cut off, ${planned} asked for, ${lost} shards lost; ${lostWrites} writes lost that a primary alone had, ${replicaReads} reads anywhere;${undecided(result)} ${faults}`;
     return { told, traceHash, events };
   },
   async migration(seed) {
     const result = await runReplication(seed, { sink, hasFailover: true, hasMigrations: true });
     const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
     const { primaries, lost, migrations, completed, aborted, faults } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${migrations} migrations started, ${completed} completed, ${aborted} aborted; ${primaries} changes of primaries, ${lost} shards lost; ${faults}`;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${migrations} migrations started, ${completed} completed, ${aborted} aborted; ${primaries} changes of primaries, ${lost} shards lost;${undecided(result)} ${faults}`;
     return { told, traceHash, events };
   },
   async slots(seed) {
     const result = await runReplication(seed, { sink, hasFailover: true, isMovingSlots: true });
     const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
     const { primaries, slotsGiven, keysMoved, lost, faults } = result;
-    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${keysMoved} keys and ${slotsGiven} slots moved, ${primaries} changes of primaries, ${lost} shards lost; ${faults}`;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${keysMoved} keys and ${slotsGiven} slots moved, ${primaries} changes of primaries, ${lost} shards lost;${undecided(result)} ${faults}`;
     return { told, traceHash, events };
   },
   async meeting(seed) {
@@ -177,6 +177,10 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
     return { told, traceHash, events };
   },
 };
+
+function undecided({ isUndecided }: { readonly isUndecided: boolean }): string {
+  return isUndecided ? " the history was too much to find an order for;" : "";
+}
 
 function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} virtual seconds`;

@@ -82,11 +82,15 @@ export class EqualAtEqualPositions {
   /** Digests that were compared with another member's. */
   compared = 0;
 
-  look({ members }: ShardsLook): void {
+  look({ newest, members }: ShardsLook): void {
+    const heldBy = new Map<string, readonly number[]>();
     for (const member of members) {
       const position = settledPosition(member);
       if (position === undefined || member.shard === undefined) continue;
-      const place = `${member.shard.id} ${position.epoch}/${position.sequence}`;
+      const { id } = member.shard;
+      const held = heldBy.get(id) ?? this.#slotsHeldBy(newest, id);
+      heldBy.set(id, held);
+      const place = `${id} ${position.epoch}/${position.sequence} ${held.join(",")}`;
       const { name, node } = member.view;
       const own = `${name} ${node.facts.runId}`;
       const { changes } = member.keyspace;
@@ -94,7 +98,7 @@ export class EqualAtEqualPositions {
       // Nothing has happened to it.
       if (last?.place === place && last.changes === changes) continue;
       this.#last.set(own, { place, changes });
-      const digest = this.#digestOf(member);
+      const digest = this.#digestOf(member, held);
       const before = this.#digests.get(place);
       if (before === undefined) {
         this.#digests.set(place, { digest, by: name });
@@ -107,10 +111,23 @@ export class EqualAtEqualPositions {
     }
   }
 
-  #digestOf({ keyspace }: MemberLook): string {
+  /** What has left the shard some members still hold, and those that were filled since do not. */
+  #slotsHeldBy({ shards, migrations, openSlots }: ClusterMap, shard: string): readonly number[] {
+    const ranges = [
+      ...(shards.find(({ id }) => id === shard)?.slots ?? []),
+      ...migrations.flatMap(({ target, slots }) => (target === shard ? slots : [])),
+    ];
+    const opened = openSlots.filter(({ importing }) => importing.some((each) => each.shard === shard));
+    return this.#slots.filter(
+      (slot) =>
+        ranges.some(({ first, last }) => first <= slot && slot <= last) || opened.some((each) => each.slot === slot),
+    );
+  }
+
+  #digestOf({ keyspace }: MemberLook, held: readonly number[]): string {
     // What is hidden depends on the map that a member has; what it holds does not.
     let text = "";
-    for (const slot of this.#slots) {
+    for (const slot of held) {
       const count = keyspace.slotSize(slot);
       if (count === 0) continue;
       // Expiry times by themselves, too: the nodes rely on digests, and this must not rely on what they rely on.
