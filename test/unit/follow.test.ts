@@ -1,4 +1,5 @@
 /** Moves that the command line has done: how many at once, what is said, what becomes of those that fail; and how tasks are shown. */
+import { stripVTControlCharacters } from "node:util";
 import { describe, expect, test } from "bun:test";
 import { Follower, type FollowAccess } from "../../src/cli/follow.ts";
 import { type Screen, TaskBoard } from "../../src/cli/task-board.ts";
@@ -182,7 +183,7 @@ describe("the board", () => {
     board.show(MAP, [{ ...task, isPaused: true, waitingFor: `shard ${shardIdAt(3)}` }]);
     board.show(MAP, [{ ...task, isPaused: false, waitingFor: `shard ${shardIdAt(3)}` }]);
     board.show(MAP, [{ ...task, phase: "completed", endedAtMs: task.startedAtMs + 1500 }]);
-    expect(screen.text.split("\n")).toEqual([
+    expect(stripVTControlCharacters(screen.text).split("\n")).toEqual([
       "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left",
       "01234567  n0 -> n3  0-9  [##########--------------]  41%  41 of 100 keys, 1.5 KB/s, 4.7 s left",
       "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left, paused",

@@ -9,6 +9,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "if (action === FENCED) return isQueued(call) ? undefined : hold(call);",
     replace: "if (action === FENCED) return undefined;",
     run: "migration",
+    seed: 2,
     withinSeeds: 20,
   },
   {
@@ -18,16 +19,8 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "if (fence === undefined || !isSettled || this.#isAsking",
     replace: "if (fence === undefined || (isSettled && this.#isAsking) || this.#isAsking",
     run: "migration",
+    seed: 8,
     withinSeeds: 40,
-  },
-  {
-    name: "takes-what-came-for-committed",
-    breaks: "What the target acknowledges its own in-sync set has (SAFETY 21, 22).",
-    file: "src/migration/target.ts",
-    find: "if (gate.mayLeave(position)) released();",
-    replace: "if (position >= 0) released();",
-    run: "migration",
-    withinSeeds: 200,
   },
   {
     name: "misses-effects-between-chunks",
@@ -36,6 +29,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "session.log.append(slot, args, isContinued);",
     replace: "if (session.fill.isDone) session.log.append(slot, args, isContinued);",
     run: "migration",
+    seed: 13,
     withinSeeds: 60,
   },
   {
@@ -45,6 +39,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "if (session?.fill === undefined || session.fence !== undefined) return;\n    const { slot",
     replace: "if (session?.fill === undefined || session.hasAsked) return;\n    const { slot",
     run: "migration",
+    seed: 4,
     withinSeeds: 60,
   },
   {
@@ -64,6 +59,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "for (const slot of hidden) this.#keyspace.setHidden(slot, true);",
     replace: "for (const slot of this.#slots) this.#keyspace.setHidden(slot, true);",
     run: "migration",
+    seed: 3,
     withinSeeds: 20,
   },
   {
@@ -91,15 +87,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots, ...arriving]);",
     replace: "return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots]);",
     run: "migration",
-    withinSeeds: 200,
-  },
-  {
-    name: "believes-digests-that-are-not",
-    breaks: "A slot that differs is emptied and sent anew, whoever sent it before (SAFETY 18, 21).",
-    file: "src/replication/slot-sink.ts",
-    find: "isEqual = compareBytes >= 0 && digest === this.#keyspace.digestSlot(slot);",
-    replace: "isEqual = compareBytes >= 0;",
-    run: "migration",
+    seed: 8,
     withinSeeds: 200,
   },
 ];
