@@ -8,7 +8,14 @@ import type { Config } from "../../src/config.ts";
 import { idOfName } from "../../src/identity.ts";
 import { foundingVoters } from "../../src/protocol/voters.ts";
 import type { NodeView } from "../support/cluster-checkers.ts";
-import { ClusterWorld, LIVENESS_MS, NOTICE_MS, isWhole, type ListedNode } from "../support/cluster-world.ts";
+import {
+  ClusterWorld,
+  LIVENESS_MS,
+  livenessMs,
+  NOTICE_MS,
+  isWhole,
+  type ListedNode,
+} from "../support/cluster-world.ts";
 import { DepartedChecker } from "../support/departed-checker.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
 import { MapAsker, drawSmallRequest } from "../support/map-asker.ts";
@@ -187,7 +194,7 @@ export async function runForget(seed: number, options: Partial<ForgetRunOptions>
 
   const left = count - wanted;
   const isOne = (): boolean => isWhole(staying(), left) && victims.every(({ isForgotten }) => isForgotten);
-  await simulation.runUntil("the others to be one cluster without those that were forgotten", isOne, LIVENESS_MS);
+  await simulation.runUntil("the others to be one cluster without those that were forgotten", isOne, livenessMs(swarm));
   const knowsWhy = ({ host, fate }: Victim): boolean => {
     const view = world.running.get(host.name);
     // One that is dead says nothing.

@@ -49,6 +49,12 @@ const PORT = 6379;
  * links that are drawn carry some 10 kB a second.
  */
 export const LIVENESS_MS = 120_000;
+
+/** The same for a network: one that carries half a kilobyte on each way there and back takes its time for a snapshot. */
+export function livenessMs({ sendBufferBytes, latencyMinMs, latencyMeanMs }: SwarmOptions): number {
+  const isSlow = sendBufferBytes < 4096 && latencyMinMs + latencyMeanMs >= 5;
+  return isSlow ? 5 * LIVENESS_MS : LIVENESS_MS;
+}
 /**
  * So long before a node is taken out nobody else is lost that the rest needs without it. Whoever was lost before is known to be away: a leader counts on who was heard
  * within an election timeout, and a disk or a stall may keep it from seeing that for a while.
