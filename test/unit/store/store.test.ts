@@ -402,3 +402,49 @@ describe("Store slots", () => {
     expect(told).toEqual([]);
   });
 });
+
+describe("hidden slots", () => {
+  test("count in no sum, are drawn by nobody and swept by nobody, and are there all the same", () => {
+    const subject = new Subject();
+    const { store } = subject;
+    for (let count = 0; count < 50; count += 1) subject.set(`{hidden}${count}`, "value", NOW_MS + 1);
+    for (let count = 0; count < 10; count += 1) subject.set(`{shown}${count}`, "value");
+    const { slot } = subject.key("{hidden}0");
+    store.setHidden(slot, true);
+    expect([store.isHidden(slot), store.hiddenCount]).toEqual([true, 1]);
+    expect([store.size, store.volatileCount, store.slotSize(slot)]).toEqual([10, 0, 50]);
+    for (let draw = 0; draw < 200; draw += 1) {
+      const key = new KeyReference();
+      store.referRecord(key, store.random(false));
+      expect(key.slot).not.toBe(slot);
+    }
+    expect(store.random(true)).toBe(0);
+    store.nowMs = NOW_MS + 2;
+    expect(store.sweepExpired(1000)).toBe(0);
+    store.nowMs = NOW_MS;
+    subject.set("{hidden}more", "value");
+    store.remove(subject.key("{hidden}0"));
+    expect([store.size, store.slotSize(slot)]).toEqual([10, 50]);
+    expect(subject.get("{hidden}1")).toBe("value");
+    store.check();
+    store.setHidden(slot, false);
+    expect([store.hiddenCount, store.size, store.volatileCount]).toEqual([0, 60, 49]);
+    store.check();
+  });
+
+  test("stay hidden when all is removed, and what comes then counts again once they are shown", () => {
+    const subject = new Subject();
+    const { store } = subject;
+    subject.set("{hidden}1", "value");
+    const { slot } = subject.key("{hidden}1");
+    store.setHidden(slot, true);
+    store.setHidden(slot, true);
+    store.clear();
+    expect([store.isHidden(slot), store.hiddenCount, store.slotSize(slot)]).toEqual([true, 1, 0]);
+    subject.set("{hidden}2", "value");
+    expect(store.size).toBe(0);
+    store.setHidden(slot, false);
+    expect(store.size).toBe(1);
+    store.check();
+  });
+});
