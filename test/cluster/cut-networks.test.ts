@@ -8,7 +8,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { ask, until } from "../support/ask-nodes.ts";
 import { endLeftovers } from "../support/bunch-server.ts";
-import { ClusterLoad, ioredisClient, type LoadClient } from "../support/cluster-load.ts";
+import { ClusterLoad, complaintsOf, ioredisClient, type LoadClient } from "../support/cluster-load.ts";
 import { hasNetworks, Networks } from "../support/networks.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { portsFrom, type Shard, SixNodes } from "../support/six-nodes.ts";
@@ -35,13 +35,9 @@ async function begin(): Promise<readonly Shard[]> {
   return shards;
 }
 
+/** Ends the load, and holds it against what is promised. */
 async function endLoad(): Promise<void> {
-  await load.goesOn();
-  const witness = ioredisClient(nodes.ports);
-  await load.end(witness);
-  witness.close();
-  expect(load.breaches).toEqual([]);
-  expect([...load.errors]).toEqual([]);
+  expect(await complaintsOf(load, nodes.ports)).toEqual([]);
 }
 
 /** A node that is in another shard, and that the test cuts off from nobody. */

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { Redis } from "ioredis";
 import { nodesOf, until } from "../support/ask-nodes.ts";
 import { endLeftovers } from "../support/bunch-server.ts";
-import { ClusterLoad, ioredisClient, type LoadClient, nodeRedisClient } from "../support/cluster-load.ts";
+import { ClusterLoad, complaintsOf, ioredisClient, type LoadClient, nodeRedisClient } from "../support/cluster-load.ts";
 import { type Shard, SixNodes } from "../support/six-nodes.ts";
 
 const FIRST_PORT = 21_950;
@@ -27,15 +27,9 @@ async function begin(): Promise<void> {
   await load.goesOn();
 }
 
-/** Ends the load: see `failover.test.ts` for what each of the two clients may see. */
+/** Ends the load, and holds it against what is promised. */
 async function endLoad(): Promise<void> {
-  await load.goesOn();
-  const witness = ioredisClient(nodes.ports);
-  await load.end(witness);
-  witness.close();
-  expect(load.breaches).toEqual([]);
-  const errors = [...load.errors].filter(([text]) => !text.startsWith("node-redis: ") || text.includes("answered"));
-  expect(errors).toEqual([]);
+  expect(await complaintsOf(load, nodes.ports)).toEqual([]);
 }
 
 /** What a node answers, as ioredis makes values of it. */

@@ -185,6 +185,21 @@ export class ClusterLoad {
   }
 }
 
+/**
+ * Ends a load, and tells what it has against the cluster: nothing, if all is well.
+ *
+ * ioredis sees no error at all: what it has no answer to it sends again. node-redis sees none that a node answered with; where a connection broke, or it let one go
+ * by itself when it saw other roles, it leaves what was under way to whoever called it.
+ */
+export async function complaintsOf(load: ClusterLoad, ports: readonly number[]): Promise<readonly string[]> {
+  await load.goesOn();
+  const witness = ioredisClient(ports);
+  await load.end(witness);
+  witness.close();
+  const errors = [...load.errors].filter(([text]) => !text.startsWith("node-redis: ") || text.includes("answered"));
+  return [...load.breaches, ...errors.map(([text, count]) => `${count} times ${text}`)];
+}
+
 /** The slot of a key. */
 export function slotOf(name: string): number {
   const bytes = Buffer.from(name);
