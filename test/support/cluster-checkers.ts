@@ -229,6 +229,8 @@ const NOTHING_HELD: readonly number[] = [];
 export class MapChecker {
   /** The newest version that any node has had. */
   newestVersion = 0;
+  /** Machines are suspended: one that was takes its lease to run on. */
+  hasSuspensions = false;
   /** By cluster: the newest version that anybody outside was told of. */
   readonly #answeredVersions = new Map<string, number>();
   /** Nodes that an operator takes for gone: until they hear of it they serve on, and others serve in their place. */
@@ -313,7 +315,8 @@ export class MapChecker {
         continue;
       }
       // One that hears of its promotion when another has been promoted in its place already serves nothing: it has no lease, and gets none.
-      if (other !== undefined && other !== view && isWithoutLease(view) && isDeposed(view, other, slot)) continue;
+      const isOver = this.hasSuspensions || isWithoutLease(view);
+      if (other !== undefined && other !== view && isOver && isDeposed(view, other, slot)) continue;
       // One whose lease is over serves nothing, whatever it takes for its own.
       const isLapsed = other !== undefined && isWithoutLease(other);
       if (
@@ -466,11 +469,17 @@ function isWithoutLease({ node }: NodeView): boolean {
 }
 
 /**
- * Whether a node that serves a slot is followed by one that was promoted in its place. Its writes need the in-sync set, which knows of that; its reads are its lease's
+ * Whether another node was promoted in the place of one that serves a slot, in the shard that it serves it for: the slot may have gone on to another shard since. Its writes need the in-sync set, which knows of that; its reads are its lease's
  * matter, which is looked at where no machine is suspended: one that was takes its lease to run on.
  */
 function isDeposed(old: NodeView, next: NodeView, slot: number): boolean {
-  const shardIn = ({ topology: { map } }: NodeView): ShardRecord | undefined => map.shards[map.shardOfSlot[slot] ?? -1];
-  const [before, after] = [shardIn(old), shardIn(next)];
-  return before !== undefined && before.id === after?.id && before.primaryEpoch < after.primaryEpoch;
+  const { map } = old.topology;
+  const before = map.shards[map.shardOfSlot[slot] ?? -1];
+  const after = next.topology.map.shards.find(({ id }) => id === before?.id);
+  return (
+    before !== undefined &&
+    after !== undefined &&
+    before.primaryEpoch < after.primaryEpoch &&
+    after.primary !== before.primary
+  );
 }

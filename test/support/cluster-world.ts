@@ -99,6 +99,7 @@ export class ClusterWorld {
       port: PORT,
       slots: [formatSlotRange(range)],
     }));
+    this.maps.hasSuspensions = swarm.suspendEveryMs > 0;
     const diskChance = random.pick(diskChances);
     this.#hasDisk = new Map(this.members.map(({ host }) => [host, random.fraction() < diskChance]));
     this.#snapshotBytes = random.pick([1024, 8000, 1024 * 1024]);
