@@ -162,6 +162,7 @@ export default definePlugin({
     const primaryHost = (): PrimaryHost => ({
       ...shared,
       self: node.id,
+      startOf: (id) => topology.node(id)?.start,
       settings: {
         lagMs: settings.lagMs,
         lostMs: settings.lostMs,

@@ -20,7 +20,8 @@ import type { NodeId, ShardRecord } from "../contracts/topology.ts";
 import { committedOf } from "../protocol/replication/commit.ts";
 import type { ReplyGate } from "../reply-gate.ts";
 import type { Log } from "../world.ts";
-import type { LogCursor, ShardLog } from "./shard-log.ts";
+import type { Link, Member } from "./primary-links.ts";
+import type { ShardLog } from "./shard-log.ts";
 import type { SlotFill } from "./slot-fill.ts";
 
 export interface PrimarySettings {
@@ -47,6 +48,8 @@ export interface PrimaryHost {
   readonly events: Log;
   readonly settings: PrimarySettings;
   nowMs(): number;
+  /** The start of a node that the map has admitted. */
+  startOf(node: NodeId): string | undefined;
   /** Calls later in this turn of the event loop, or in the next one. */
   soon(callback: () => void): void;
   after(delayMs: number, callback: () => void): void;
@@ -77,41 +80,6 @@ const TELL_MS = 5;
 const ASK_PAUSE_MS = 100;
 /** A member that lags by no more than this can be level in a moment. */
 const JOIN_LAG_ENTRIES = 1000;
-
-interface Link {
-  readonly nodeId: NodeId;
-  readonly start: string;
-  readonly session: number;
-  /** The replica has said a word in this session: what is sent before may be for nobody, as another session may have taken its place. */
-  isHeard: boolean;
-  /** Of the next frame. */
-  number: number;
-  cursor: LogCursor;
-  fill: SlotFill | undefined;
-  /** While it is filled: what waits to be sent, in order. */
-  readonly pieces: { readonly type: "effects" | "stream"; readonly bytes: Uint8Array; sent: number }[];
-  sentBytes: number;
-  acknowledgedBytes: number;
-  sentAtMs: number;
-  toldCommitted: number;
-}
-
-/** What is known of a member, with or without a session. */
-interface Member {
-  acknowledged: number;
-  heardAtMs: number | undefined;
-  /** It had at `levelAtMs` all that there was then. */
-  levelAtMs: number;
-  /** It will have had all that there was at `markAtMs` once it has this. */
-  mark: number;
-  markAtMs: number;
-  /** Its link broke then, and has not come back. */
-  lostAtMs: number | undefined;
-  /** It counts since then, and is to be added once it has `target`. */
-  joining: { readonly sinceMs: number; readonly target: number } | undefined;
-  /** It is not tried again before. */
-  notBeforeMs: number;
-}
 
 export class ShardPrimary {
   readonly #host: PrimaryHost;
@@ -196,7 +164,15 @@ export class ShardPrimary {
     this.#shard = shard;
     this.#terms = terms;
     for (const id of this.#members.keys()) if (!shard.replicas.includes(id)) this.#members.delete(id);
-    for (const [id, link] of this.#links) if (!shard.replicas.includes(id)) this.#forget(link);
+    for (const [id, link] of this.#links) {
+      if (!shard.replicas.includes(id)) this.#forget(link);
+      else if (this.#host.startOf(id) !== link.start) {
+        // What an earlier start of it acknowledged is gone with that. The scenario: the map has admitted another start of it, which holds nothing, and its link has
+        // not been missed yet: it seems to follow, and to have everything, and would be asked into the set.
+        this.#drop(link, "it has started anew");
+        this.#members.delete(id);
+      }
+    }
     if (isNewEpoch) this.#openEpoch();
     this.#advance();
     this.#flushSoon();

@@ -34,8 +34,15 @@ class World implements PrimaryHost {
   now = 0;
   #soon: (() => void)[] = [];
 
+  /** Of all replicas. */
+  start = "first";
+
   nowMs(): number {
     return this.now;
+  }
+
+  startOf(): string {
+    return this.start;
   }
 
   soon(callback: () => void): void {
@@ -112,11 +119,29 @@ const hello = (
   session,
   shard: "s",
   epoch: 1,
-  start: `start ${session}`,
+  start: "first",
   position,
 });
 
 describe("a shard's primary", () => {
+  test("has nobody in its set for what an earlier start of it acknowledged", () => {
+    const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    // The map has admitted another start of it, and its link has not been missed yet.
+    world.start = "second";
+    primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
+    world.asked.length = 0;
+    for (let tick = 0; tick < 10; tick += 1) {
+      world.now += 50;
+      primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+      primary.tick();
+      world.turn();
+    }
+    expect(world.asked).toEqual([]);
+    expect(primary.replicas[0]).toMatchObject({ state: "absent", acknowledged: 0 });
+  });
+
   test("commits what all in sync have acknowledged, and no more", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));

@@ -23,16 +23,6 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     withinSeeds: 30,
   },
   {
-    name: "reads-wait-for-nothing",
-    breaks: "Nobody sees a value that a failover could take back (SAFETY 8).",
-    file: "src/dispatcher.ts",
-    find: "if (call.hasKey) this.guardSlot(client, call.key.slot);",
-    replace: "if (call.hasKey && (command.bits & CommandBits.write) !== 0) this.guardSlot(client, call.key.slot);",
-    run: "replication",
-    seed: 27,
-    withinSeeds: 60,
-  },
-  {
     name: "drops-a-member-before-it-is-agreed",
     breaks: "A smaller in-sync set counts when the map has it.",
     file: "src/replication/primary.ts",

@@ -90,6 +90,25 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "is not filled while it is",
   },
   {
+    name: "reads-wait-for-nothing",
+    breaks: "Nobody sees a value that a failover could take back (SAFETY 8).",
+    file: "src/dispatcher.ts",
+    find: "if (call.hasKey) this.guardSlot(client, call.key.slot);",
+    replace:
+      "if (call.hasKey) { if ((command.bits & CommandBits.write) !== 0) this.guardSlot(client, call.key.slot); }",
+    by: "test/unit/replication.test.ts",
+    named: "a reply to a write, or to a read of it, waits until the in-sync set has it",
+  },
+  {
+    name: "keeps-what-an-earlier-start-acknowledged",
+    breaks: "A node that restarts is in no set until it has caught up (SAFETY 2).",
+    file: "src/replication/primary.ts",
+    find: "else if (this.#host.startOf(id) !== link.start) {",
+    replace: 'else if (this.#host.startOf(id) === "") {',
+    by: "test/unit/shard-primary.test.ts",
+    named: "has nobody in its set for what an earlier start of it acknowledged",
+  },
+  {
     name: "writes-that-change-nothing-wait-for-nothing",
     breaks: "A write that changed nothing tells of what is there, and waits for that (SAFETY 8).",
     file: "src/dispatcher.ts",
