@@ -13,16 +13,6 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     withinSeeds: 20,
   },
   {
-    name: "completes-before-the-target-has-all",
-    breaks: "Completion needs the last effects, committed at the target (SAFETY 22).",
-    file: "src/migration/source.ts",
-    find: "if (fence === undefined || !isSettled || this.#isAsking",
-    replace: "if (fence === undefined || (isSettled && this.#isAsking) || this.#isAsking",
-    run: "migration",
-    seed: 8,
-    withinSeeds: 40,
-  },
-  {
     name: "misses-effects-between-chunks",
     breaks: "What happens to a slot that is begun goes over, too (SAFETY 19).",
     file: "src/migration/source.ts",
