@@ -252,15 +252,21 @@ export default definePlugin({
         unhookEffects?.();
         unhookEffects = undefined;
       }
-      if (shard === undefined || shard.id !== ownShard) leftovers.reset();
-      if (shard !== undefined) {
+      const isElsewhere = shard?.id !== ownShard;
+      const isLeading = led !== undefined;
+      if (shard === undefined || isElsewhere) leftovers.reset();
+      // Most changes are about something else, and to look at all slots takes a millisecond.
+      const concernsSlots = delta === undefined || delta.changesSlots || isElsewhere || isLeading !== wasLeading;
+      wasLeading = isLeading;
+      if (shard !== undefined && concernsSlots) {
         const before = shard.id === ownShard ? previous : undefined;
-        leftovers.mapChanged(map, before, shard.id, led !== undefined, delta !== undefined);
+        leftovers.mapChanged(map, before, shard.id, isLeading, delta !== undefined);
       }
       ownShard = shard?.id;
       if (leftovers.hasWork) clearLeftovers();
     };
     let ownShard = topology.selfShard?.id;
+    let wasLeading = false;
     context.on(hooks.mapChanged, follow, { order: "post" });
 
     const noteEnded = (map: ClusterMap, previous: ClusterMap): void => {
