@@ -8,7 +8,7 @@
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
  * 4. It is at the end of its way to another shard (fenced), and this node leads the one or the other: the command waits until the map says whose the slot is. So do
- *    transactions and writes without keys meanwhile. Without a lease, which may be for long: CLUSTERDOWN.
+ *    transactions on it, and writes without keys. Without a lease, which may be for long: CLUSTERDOWN.
  * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
  * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
@@ -28,7 +28,7 @@
  * entry for each slot, made anew when the map changes.
  */
 import type { Call } from "../src/call.ts";
-import type { Client } from "../src/client.ts";
+import { ALL_SLOTS, type Client, NO_SLOT } from "../src/client.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { type Command, CommandBits } from "../src/command-table.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
@@ -233,6 +233,13 @@ export default definePlugin({
       return Verdict.held;
     };
 
+    /** Of a command without keys: a transaction with keys of a fenced slot, or a write to all slots. What is only queued waits with its transaction. */
+    const concernsFence = (call: Call): boolean => {
+      if (call.command.fullName !== "exec") return (call.command.bits & CommandBits.write) !== 0 && !isQueued(call);
+      const { queuedSlot } = call.client;
+      return queuedSlot === ALL_SLOTS || (queuedSlot !== NO_SLOT && routes.actionOfSlot[queuedSlot] === FENCED);
+    };
+
     /** Its own primary has given the shard to this node. What is only queued (MULTI) waits for nothing. */
     const isHeld = ({ client, isNested }: Call, action: number): boolean =>
       action === routes.followed && failover?.isHeir === true && !isNested && client.intercept === undefined;
@@ -312,9 +319,7 @@ export default definePlugin({
       (call) => {
         const { command } = call;
         if (!call.hasKey) {
-          // EXEC may hold anything. What is only queued waits with it.
-          const isForAll = command.fullName === "exec" || (command.bits & CommandBits.write) !== 0;
-          return routes.hasFences && isForAll && !isQueued(call) ? hold(call) : undefined;
+          return routes.hasFences && concernsFence(call) ? hold(call) : undefined;
         }
         const { slot } = call.key;
         if (command.firstKey === 0 && !isOneSlot(call, slot)) {
