@@ -41,6 +41,8 @@ const THIRDS = mapOf(1, { self: upTo(0, 3999), left: upTo(4000, 7999), right: up
 /** A node whose map is what the test says. */
 async function startRouted(first: ClusterMap): Promise<{
   run: (line: string) => Promise<string>;
+  /** As another client. */
+  begin: (line: string) => Promise<string>;
   change: (map: ClusterMap) => void;
   movedCount: () => number;
   parameter: (name: string) => string | undefined;
@@ -90,6 +92,7 @@ async function startRouted(first: ClusterMap): Promise<{
   const router = node.service(routerService);
   return {
     run: (line) => client.run(line),
+    begin: (line) => localClient(node).run(line),
     change: (next) => changes.tell?.(next),
     movedCount: () => router?.movedCount ?? -1,
     parameter: (name) => node.parameters.get(name)?.get(),
@@ -447,4 +450,50 @@ describe("a slot that is moved key by key", () => {
     const release = { node: NODES.right.id, incarnation: 1, version: 1, slots: [{ first: SLOT, last: SLOT }] };
     expect(partOf({ ...moving, releases: [release] })).toBeUndefined();
   });
+});
+
+test("commands on a fenced slot wait until it is known whose it is, with transactions on it and writes of all keys; others do not", async () => {
+  const node = await startRouted(THIRDS);
+  const [other, { slot }] = ["k2", { slot: slotOf(LOW) }];
+  expect(slotOf(other)).toBeLessThan(4000);
+  expect(slotOf(other)).not.toBe(slot);
+  await node.run(`set ${LOW} before`);
+  const [self, left] = ["self", "left"].map((name) => idOf(`shard ${name}`));
+  const task = {
+    id: "m",
+    source: self ?? "",
+    target: left ?? "",
+    slots: upTo(slot, slot),
+    isPaused: false,
+    cause: "",
+    startedAtMs: 0,
+  };
+  const fence = { version: 2, sourceEpoch: 1, targetEpoch: 1 };
+  node.change({ ...THIRDS, version: 2, migrations: [{ ...task, fence }] });
+  const told: string[] = [];
+  const waiting = [`get ${LOW}`, `set ${LOW} after`, "flushall"].map((line) =>
+    node.begin(line).then((reply) => told.push(`${line}: ${reply}`)),
+  );
+  for (const line of ["multi", `set ${other} 1`]) await node.run(line);
+  expect(await node.run("exec")).toBe("[OK]");
+  expect(await node.run("dbsize")).toBe("2");
+  await node.run("multi");
+  expect(await node.run(`get ${LOW}`)).toBe("QUEUED");
+  const transaction = node.run("exec").then((reply) => told.push(`exec: ${reply}`));
+  expect(await node.begin(`get ${other}`)).toBe("1");
+  expect(told).toEqual([]);
+  const owned: readonly SlotRange[] = [
+    { first: 0, last: slot - 1 },
+    { first: slot + 1, last: 3999 },
+  ];
+  node.change(mapOf(3, { self: owned, left: [...upTo(slot, slot), ...upTo(4000, 7999)], right: upTo(8000, 16_383) }));
+  await Promise.all([...waiting, transaction]);
+  const moved = `MOVED ${slot} left.example:7002`;
+  expect(told.toSorted()).toEqual([
+    `exec: ${moved}`,
+    "flushall: OK",
+    `get ${LOW}: ${moved}`,
+    `set ${LOW} after: ${moved}`,
+  ]);
+  await node.stop();
 });
