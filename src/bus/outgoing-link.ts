@@ -254,7 +254,7 @@ export class OutgoingLink {
     const frames = this.#queue.splice(0, count);
     this.#framesOfPiece = count;
     this.#sentOfPiece = 0;
-    this.#piece = count === 1 ? frames[0] : concat(frames, bytes);
+    this.#piece = count === 1 ? frames[0] : Buffer.concat(frames, bytes);
     return this.#piece;
   }
 
@@ -303,14 +303,4 @@ export class OutgoingLink {
     // Who waits for a member's frames waits for nothing on a meeting link: both sides keep silent about that one.
     if (this.kind === "member") this.#host.lost(this.#address, nodeId === "" ? undefined : nodeId);
   }
-}
-
-function concat(frames: readonly Uint8Array[], length: number): Uint8Array {
-  const piece = new Uint8Array(length);
-  let at = 0;
-  for (const frame of frames) {
-    piece.set(frame, at);
-    at += frame.length;
-  }
-  return piece;
 }

@@ -7,6 +7,7 @@
  * 3. It applies entries in order and says how far it is, once a turn. What it applies never looks at its own clock, and deletes nothing by itself.
  * A frame that is missing ends the session, and so does silence.
  */
+import { Buffer } from "node:buffer";
 import type { ReplicationMessage } from "../codec/replication-codec.ts";
 import type { ArgumentList } from "../codec/resp-parser.ts";
 import type { NodeId, ShardRecord } from "../contracts/topology.ts";
@@ -234,7 +235,7 @@ export class ShardReplica {
     if (!isLast) return;
     const pieces = this.#pieces;
     this.#pieces = [];
-    const whole = pieces.length === 1 ? bytes : joined(pieces);
+    const whole = pieces.length === 1 ? bytes : Buffer.concat(pieces);
     if (type === "stream") this.#answer(sink.receive(whole));
     else if (!this.#reader.visit(whole, 0, this.#fill)) this.#end("its primary sent damaged effects");
   }
@@ -360,16 +361,6 @@ export class ShardReplica {
     this.#pieces = [];
     this.#session = 0;
   }
-}
-
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
 }
 
 const NOTHING = new Uint8Array(0);
