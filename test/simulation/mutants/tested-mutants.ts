@@ -109,6 +109,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "has nobody in its set for what an earlier start of it acknowledged",
   },
   {
+    name: "completes-before-the-target-has-all",
+    breaks: "Completion needs the last effects, committed at the target (SAFETY 22).",
+    file: "src/migration/source.ts",
+    find: "if (fence === undefined || !isSettled || this.#isAsking",
+    replace: "if (fence === undefined || this.#isAsking",
+    by: "test/unit/migration-source.test.ts",
+    named: "a source asks for the completion when the target has committed its last word, and not before",
+  },
+  {
     name: "writes-that-change-nothing-wait-for-nothing",
     breaks: "A write that changed nothing tells of what is there, and waits for that (SAFETY 8).",
     file: "src/dispatcher.ts",

@@ -1,0 +1,127 @@
+/** A migration's source against a target that says what the test has it say. */
+import { expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
+import type { MigrationMessage } from "../../src/codec/migration-codec.ts";
+import type { MigrationRecord, TopologyRequest } from "../../src/contracts/topology.ts";
+import { MigrationSource, type SourceHost } from "../../src/migration/source.ts";
+import { SlotFill } from "../../src/replication/slot-fill.ts";
+import { SlotSink } from "../../src/replication/slot-sink.ts";
+import { Store } from "../../src/store/store.ts";
+
+const SLOTS = [{ first: 5, last: 6 }];
+const RECORD: MigrationRecord = {
+  id: "m",
+  source: "s",
+  target: "t",
+  slots: SLOTS,
+  isPaused: false,
+  cause: "a test",
+  startedAtMs: 0,
+};
+const TERMS = { sourceEpoch: 3, target: "b", targetEpoch: 4 };
+const FENCE = { version: 7, sourceEpoch: 3, targetEpoch: 4 };
+
+/** The source's primary, and a target that takes everything and says nothing of what is committed before the test does. */
+class World {
+  readonly asked: TopologyRequest[] = [];
+  readonly sent: MigrationMessage[] = [];
+  /** The numbers of last words. */
+  readonly finals: number[] = [];
+  nowMs = 0;
+  readonly source: MigrationSource;
+  readonly #sink = new SlotSink(new Store({ seed: 2, random: () => 0 }), { slots: SLOTS });
+  #soon: (() => void)[] = [];
+  /** The map has done what it was asked last. */
+  #agreed = (): void => undefined;
+
+  constructor() {
+    const store = new Store({ seed: 1, random: () => 0 });
+    const host: SourceHost = {
+      events: { debug() {}, info() {}, warn() {}, error() {} },
+      settings: {
+        windowBytes: 1e6,
+        pendingBytes: 1e7,
+        heartbeatMs: 100,
+        silenceMs: 1000,
+        retryMs: 200,
+        settleMs: 500,
+      },
+      nowMs: () => this.nowMs,
+      soon: (callback) => void this.#soon.push(callback),
+      send: (_, message) => {
+        this.sent.push(message);
+        return true;
+      },
+      nextSession: () => 1,
+      startFill: (slots) => new SlotFill(store, slots, () => this.nowMs),
+      keysIn: () => 0,
+      allowance: () => Number.POSITIVE_INFINITY,
+      spend() {},
+      request: (request) => {
+        this.asked.push(request);
+        return new Promise((resolve) => (this.#agreed = () => resolve(undefined)));
+      },
+      hold() {},
+    };
+    this.source = new MigrationSource(host, RECORD, TERMS);
+  }
+
+  say(message: MigrationMessage): void {
+    this.source.received("b", message);
+  }
+
+  /** The target takes what comes, until nothing does. */
+  async turn(): Promise<void> {
+    for (let at = 0; at < 20; at += 1) {
+      const due = this.#soon;
+      this.#soon = [];
+      for (const callback of due) callback();
+      for (const message of this.sent.splice(0)) {
+        if (message.type === "final") this.finals.push(message.number);
+        if (message.type !== "stream") continue;
+        const bytes = this.#sink.receive(message.bytes);
+        if (bytes !== undefined) this.say({ type: "answer", session: 1, bytes });
+        if (this.#sink.isDone) this.say({ type: "answer", session: 1, bytes: new Uint8Array(0) });
+      }
+      await Promise.resolve();
+    }
+  }
+
+  async fenced(): Promise<number> {
+    this.say({ type: "accepted", session: 1 });
+    await this.turn();
+    expect(this.asked.splice(0)).toEqual([{ type: "fence-migration", id: "m", sourceEpoch: 3, targetEpoch: 4 }]);
+    this.source.update({ ...RECORD, fence: FENCE }, TERMS);
+    this.#agreed();
+    await this.turn();
+    return present(this.finals[0], "the last word went out");
+  }
+}
+
+test("a source asks for the completion when the target has committed its last word, and not before", async () => {
+  const world = new World();
+  const number = await world.fenced();
+  world.source.tick();
+  world.say({ type: "settled", session: 1, number: number + 1 });
+  await world.turn();
+  expect(world.asked).toEqual([]);
+  world.say({ type: "settled", session: 1, number });
+  await world.turn();
+  expect(world.asked).toEqual([{ type: "complete-migration", id: "m", fence: 7 }]);
+});
+
+test("a fence that the target does not settle in time, or that another primary's session is needed for, is taken back by the map", async () => {
+  for (const isOther of [false, true]) {
+    const world = new World();
+    await world.fenced();
+    if (isOther) world.source.update({ ...RECORD, fence: FENCE }, { ...TERMS, targetEpoch: 5 });
+    else {
+      world.nowMs = 501;
+      world.source.tick();
+    }
+    expect(world.asked).toEqual([{ type: "unfence-migration", id: "m", fence: 7 }]);
+    // Until the map has said so, nothing is asked again, and nothing completed.
+    world.source.tick();
+    expect(world.asked).toHaveLength(1);
+  }
+});
