@@ -230,6 +230,28 @@ const wishes = fc.array(
   { maxLength: 60, size: "max" },
 );
 
+/** What must have been granted some time: what is always refused tests nothing. */
+const KINDS: readonly TopologyRequest["type"][] = [
+  "register-node",
+  "remove-node",
+  "assign-slots",
+  "release-slots",
+  "flush-slots",
+  "add-replica",
+  "remove-replica",
+  "change-in-sync",
+  "promote",
+  "start-migration",
+  "fence-migration",
+  "complete-migration",
+  "abort-migration",
+  "mark-slot",
+  "unmark-slot",
+  "close-slot",
+  "give-slot",
+  "change-setting",
+];
+
 /** Who owns each slot, by the requests that were granted and by nothing else. */
 class Owners {
   readonly #owners = new Map<number, string>();
@@ -290,76 +312,56 @@ class Holders {
 
 describe("the cluster map", () => {
   test("stays whole whatever is asked, and a slot changes hands only by what was granted about slots", () => {
-    const counts = new Map<string, number>();
-    fc.assert(
-      fc.property(wishes, (all) => {
-        const model = TopologyModel.of(LETTERS.join(""));
-        const owners = new Owners();
-        const first = { type: "assign-slots", node: idOf("a"), slots: [{ first: 0, last: 20 }] } as const;
-        owners.granted(first, model.state);
-        model.grant(first);
-        model.follow("a", "b");
-        const holders = new Holders();
-        holders.look(EMPTY_STATE, model.state);
-        let image = imageOf(model.state, undefined);
-        for (const each of all) {
-          const request = each(model);
-          // An act of several is followed through its parts by the one that holds them all.
-          if (request.type === "all" && "rejection" in model.decide(request)) continue;
-          for (const part of request.type === "all" ? request.requests : [request]) {
-            const before = model.state;
-            const decision = model.ask(part);
-            if ("rejection" in decision) {
-              expect(decision.rejection).toMatch(/^ERR .{5}/);
-              expect(model.state).toBe(before);
-              continue;
-            }
-            owners.granted(part, before);
-            holders.look(before, model.state);
-            counts.set(part.type, (counts.get(part.type) ?? 0) + 1);
-            const delta = deltaOf(before, model.state);
-            const next = imageOf(model.state, image);
-            // An image that was made from the one before is the one that would be made from nothing.
-            expect(next).toEqual(imageOf(model.state, undefined));
-            if (!delta.changesSlots) {
-              for (const shard of next.shards) {
-                const old = before.shards.get(shard.id);
-                expect([shard.primary, shard.slots]).toEqual([old?.primary ?? shard.primary, old?.slots ?? []]);
-              }
-            }
-            image = next;
+    const granted = new Set<TopologyRequest["type"]>();
+    const property = fc.property(wishes, (all) => {
+      const model = TopologyModel.of(LETTERS.join(""));
+      const owners = new Owners();
+      const first = { type: "assign-slots", node: idOf("a"), slots: [{ first: 0, last: 20 }] } as const;
+      owners.granted(first, model.state);
+      model.grant(first);
+      model.follow("a", "b");
+      const holders = new Holders();
+      holders.look(EMPTY_STATE, model.state);
+      let image = imageOf(model.state, undefined);
+      for (const each of all) {
+        const request = each(model);
+        // An act of several is followed through its parts by the one that holds them all.
+        if (request.type === "all" && "rejection" in model.decide(request)) continue;
+        for (const part of request.type === "all" ? request.requests : [request]) {
+          const before = model.state;
+          const decision = model.ask(part);
+          if ("rejection" in decision) {
+            expect(decision.rejection).toMatch(/^ERR .{5}/);
+            expect(model.state).toBe(before);
+            continue;
           }
+          owners.granted(part, before);
+          holders.look(before, model.state);
+          granted.add(part.type);
+          const delta = deltaOf(before, model.state);
+          const next = imageOf(model.state, image);
+          // An image that was made from the one before is the one that would be made from nothing.
+          expect(next).toEqual(imageOf(model.state, undefined));
+          if (!delta.changesSlots) {
+            for (const shard of next.shards) {
+              const old = before.shards.get(shard.id);
+              expect([shard.primary, shard.slots]).toEqual([old?.primary ?? shard.primary, old?.slots ?? []]);
+            }
+          }
+          image = next;
         }
-        const found = [...image.shardOfSlot].flatMap((shard, slot) =>
-          shard < 0 ? [] : [[slot, image.shards[shard]?.id ?? ""] as const],
-        );
-        expect(found).toEqual(owners.list().slice());
-      }),
-      { numRuns: 150 },
-    );
-    // Each kind of request was granted: what is always refused tests nothing.
-    for (const type of [
-      "register-node",
-      "remove-node",
-      "assign-slots",
-      "release-slots",
-      "flush-slots",
-      "add-replica",
-      "remove-replica",
-      "change-in-sync",
-      "promote",
-      "start-migration",
-      "fence-migration",
-      "complete-migration",
-      "abort-migration",
-      "mark-slot",
-      "unmark-slot",
-      "close-slot",
-      "give-slot",
-      "change-setting",
-    ]) {
-      expect(counts.get(type) ?? 0, type).toBeGreaterThan(0);
+      }
+      const found = [...image.shardOfSlot].flatMap((shard, slot) =>
+        shard < 0 ? [] : [[slot, image.shards[shard]?.id ?? ""] as const],
+      );
+      expect(found).toEqual(owners.list().slice());
+    });
+    // A kind that needs three others before it is not granted in one round of ten, by chance: another round follows then.
+    const isMissing = (type: TopologyRequest["type"]): boolean => !granted.has(type);
+    for (let round = 0; round < 10 && (round === 0 || KINDS.some(isMissing)); round += 1) {
+      fc.assert(property, { numRuns: 150 });
     }
+    expect(KINDS.filter(isMissing)).toEqual([]);
   });
 
   test("is the same for whoever applies the acts, from the beginning or from a snapshot", () => {
