@@ -200,7 +200,8 @@ export class MigrationSource {
   /** An effect of a command, as it happens. @param command What it is of. */
   effect(told: Effect, command: Command | undefined): void {
     const session = this.#session;
-    if (session?.fill === undefined || session.fence !== undefined) return;
+    // Keys expire and are evicted behind a fence, too, and it may be taken back: what is told then goes out behind the last word.
+    if (session?.fill === undefined) return;
     const { slot, args, isContinued } = told;
     if (slot < 0) {
       const isAll = command?.fullName === "flushall" || command?.fullName === "flushdb";

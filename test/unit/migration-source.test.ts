@@ -2,9 +2,11 @@
 import { expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import type { MigrationMessage } from "../../src/codec/migration-codec.ts";
+import { ArgumentList } from "../../src/codec/resp-parser.ts";
 import type { MigrationRecord, TopologyRequest } from "../../src/contracts/topology.ts";
 import { MigrationSource, type SourceHost } from "../../src/migration/source.ts";
 import { SlotFill } from "../../src/replication/slot-fill.ts";
+import { EntryReader } from "../../src/replication/shard-log.ts";
 import { SlotSink } from "../../src/replication/slot-sink.ts";
 import { Store } from "../../src/store/store.ts";
 
@@ -78,6 +80,7 @@ class World {
       for (const callback of due) callback();
       for (const message of this.sent.splice(0)) {
         if (message.type === "final") this.finals.push(message.number);
+        if (message.type === "effects") this.#note(message.bytes);
         if (message.type !== "stream") continue;
         const bytes = this.#sink.receive(message.bytes);
         if (bytes !== undefined) this.say({ type: "answer", session: 1, bytes });
@@ -85,6 +88,19 @@ class World {
       }
       await Promise.resolve();
     }
+  }
+
+  /** Effects as the target has them. */
+  readonly effects: string[] = [];
+
+  #note(bytes: Uint8Array): void {
+    new EntryReader().visit(bytes, 0, {
+      effect: (_, args) => {
+        const words = Array.from({ length: args.count }, (_word, at) => new TextDecoder().decode(args.copy(at)));
+        this.effects.push(words.join(" "));
+      },
+      epoch: () => undefined,
+    });
   }
 
   async fenced(): Promise<number> {
@@ -124,4 +140,16 @@ test("a fence that the target does not settle in time, or that another primary's
     world.source.tick();
     expect(world.asked).toHaveLength(1);
   }
+});
+
+test("what happens to keys while they are fenced, and is no command (expiry, eviction), goes over too: the fence may be taken back", async () => {
+  const world = new World();
+  await world.fenced();
+  world.source.effect(
+    { slot: 5, args: ArgumentList.of(["DEL", "k"].map((word) => new TextEncoder().encode(word))), isContinued: false },
+    undefined,
+  );
+  world.source.update(RECORD, TERMS);
+  await world.turn();
+  expect(world.effects).toEqual(["DEL k"]);
 });

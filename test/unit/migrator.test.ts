@@ -7,6 +7,7 @@ import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts"
 import { type MigrationStatus, type Migrations, migrationService } from "../../src/contracts/migration.ts";
 import { replicationService } from "../../src/contracts/replication.ts";
 import type { ShardRecord, SlotRange } from "../../src/contracts/topology.ts";
+import { localClient } from "../support/local-node.ts";
 import { SimNodes, hostOf } from "../support/sim-nodes.ts";
 
 const encoder = new TextEncoder();
@@ -341,6 +342,65 @@ describe("a migration", () => {
       ]);
       await shards.expectClean();
       expect(await shards.run(shards.a, "DBSIZE")).toBe("200");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "loses no write to a key that expired behind a fence which was taken back: the target hears that it expired",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const { simulation } = shards.nodes;
+      const [{ key } = { key: "" }] = keysOf(1);
+      await shards.run(shards.a, `SET ${key} 41 PX 300`);
+      // For so long the target commits nothing; its replica is not given up yet, and the session goes on.
+      simulation.stall(hostOf(shards.at(shards.b.replicas[0] ?? "")), 900);
+      const id = await shards.start(LOWER);
+      await shards.reaches(id, "fenced");
+      await shards.nodes.until("the fence to be taken back", () => shards.map.migrations[0]?.fence === undefined);
+      expect(shards.keyspace(shards.at(shards.a.primary)).size).toBe(0);
+      expect(await shards.run(shards.a, `INCR ${key}`)).toBe("1");
+      expect((await shards.ended(id)).phase).toBe("completed");
+      expect(await shards.run(shards.b, `GET ${key}`)).toBe("1");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "meets a MIGRATE that takes a key out of the cluster: the key stays, and MIGRATE does not say that it was moved",
+    async () => {
+      const shards = await TwoShards.of(0);
+      const { simulation } = shards.nodes;
+      const [{ key } = { key: "" }] = keysOf(1);
+      // A server that takes its time to say OK.
+      let hasHeard = false;
+      let answer = (): void => undefined;
+      simulation.addHost("10.0.9.9", async ({ network }) => {
+        await network.listen({
+          host: "10.0.9.9",
+          port: 7000,
+          accept: () => ({
+            data: (stream) => {
+              hasHeard = true;
+              answer = () => void stream.write(encoder.encode("+OK\r\n+OK\r\n"), 0, 10);
+            },
+            writable: () => undefined,
+            closed: () => undefined,
+          }),
+        });
+      });
+      await shards.run(shards.a, `SET ${key} 41`);
+      const client = localClient(shards.nodes.node(shards.at(shards.a.primary)));
+      const migrating = client.run(`MIGRATE 10.0.9.9 7000 ${key} 0 10000`);
+      await shards.nodes.until("the key to be on its way", () => hasHeard);
+      expect((await shards.ended(await shards.start(LOWER))).phase).toBe("completed");
+      answer();
+      expect(await simulation.settle("MIGRATE", migrating, 20_000)).toBe(
+        "IOERR the slot is being given to another shard: the keys stay in this cluster",
+      );
+      expect(await shards.run(shards.b, `GET ${key}`)).toBe("41");
+      await shards.expectClean();
     },
     LIMIT_MS,
   );

@@ -26,7 +26,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     name: "says-final-before-the-last-effects",
     breaks: "The last word comes behind everything that was done before the fence (SAFETY 22).",
     file: "src/migration/source.ts",
-    find: "if (session?.fill === undefined || session.fence !== undefined) return;\n    const { slot",
+    find: "if (session?.fill === undefined) return;\n    const { slot",
     replace: "if (session?.fill === undefined || session.hasAsked) return;\n    const { slot",
     run: "migration",
     seed: 4,

@@ -118,6 +118,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "a source asks for the completion when the target has committed its last word, and not before",
   },
   {
+    name: "forgets-what-expires-behind-a-fence",
+    breaks: "What happens to keys behind a fence goes over as well: the fence may be taken back (SAFETY 22, 24).",
+    file: "src/migration/source.ts",
+    find: "if (session?.fill === undefined) return;\n    const { slot",
+    replace: "if (session?.fill === undefined || session.fence !== undefined) return;\n    const { slot",
+    by: "test/unit/migration-source.test.ts",
+    named: "what happens to keys while they are fenced",
+  },
+  {
     name: "writes-that-change-nothing-wait-for-nothing",
     breaks: "A write that changed nothing tells of what is there, and waits for that (SAFETY 8).",
     file: "src/dispatcher.ts",
