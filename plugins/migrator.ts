@@ -218,6 +218,7 @@ export default definePlugin({
       startSink: (slots) => new SlotSink(keyspace, { slots, writer }),
       run: (args) => void runner.run(args),
       flush: (slots) => leftovers.flush(slots),
+      mapVersion: () => topology.map.version,
       memoryProblem: () => {
         const limit = Number(context.parameters.get("maxmemory")?.get() ?? 0);
         return limit > 0 && keyspace.usedBytes > limit ? `its memory (maxmemory ${limit}) has run out` : undefined;
@@ -243,7 +244,10 @@ export default definePlugin({
       for (const [id, target] of targets) {
         const record = map.migrations.find((each) => each.id === id);
         const isLed = record !== undefined && record.target === led?.id;
-        if (isLed && !target.isOver && target.isOf(target.session, termsOf(map, record))) continue;
+        if (isLed && !target.isOver && target.isOf(target.session, termsOf(map, record))) {
+          target.mapChanged();
+          continue;
+        }
         targets.delete(id);
         target.end(isLed ? "a shard has another primary" : "the task is over, or another node leads the target");
       }

@@ -333,7 +333,7 @@ export class MigrationSource {
       log.trim(0, log.openSequence);
       this.#setHeld(false);
       if (session.fence !== undefined) {
-        if (session.final === undefined) this.#sendFinal(session);
+        if (session.final === undefined) this.#sendFinal(session, session.fence);
         return;
       }
       if (fill.isDone) return this.#considerFence(session);
@@ -375,9 +375,9 @@ export class MigrationSource {
     return this.#send(session, { type, session: session.id, number, isLast, bytes });
   }
 
-  #sendFinal(session: Session): void {
+  #sendFinal(session: Session, fence: number): void {
     session.final = session.number;
-    this.#send(session, { type: "final", session: session.id, number: session.number });
+    this.#send(session, { type: "final", session: session.id, number: session.number, fence });
   }
 
   #send(

@@ -27,6 +27,8 @@ export interface TargetHost {
   run(args: ArgumentList): void;
   /** Removes all keys of slots, here and in the log. */
   flush(slots: readonly SlotRange[]): void;
+  /** The version of the map that this node knows. */
+  mapVersion(): number;
   /** Why nothing more can be taken, in words: memory has run out. */
   memoryProblem(): string | undefined;
 }
@@ -48,6 +50,8 @@ export class MigrationTarget {
   #pieces: Uint8Array[] = [];
   #pieceType: "effects" | "stream" = "stream";
   #hasConfirmed = false;
+  /** The source's last word, until this node knows of the fence. */
+  #final: { readonly number: number; readonly fence: number } | undefined;
   #isSinkDue = false;
   #isAckDue = false;
   #isWaiting = false;
@@ -104,8 +108,11 @@ export class MigrationTarget {
       case "final":
         if (message.number !== this.#number) return this.end("a frame of the source's primary was lost");
         this.#number += 1;
-        if (message.type === "final") this.#settle(message.number);
-        else this.#took(message);
+        if (message.type !== "final") this.#took(message);
+        else if (this.#hasConfirmed) {
+          this.#final = message;
+          this.mapChanged();
+        } else this.end("the source's primary ended before its slots were through");
         return;
       case "closed":
         this.#isOver = true;
@@ -113,6 +120,17 @@ export class MigrationTarget {
       default:
         this.end(`the source's primary said ${message.type}`);
     }
+  }
+
+  /** The map says something else; and the task goes on, with the same primaries. */
+  mapChanged(): void {
+    const final = this.#final;
+    // Before it knows, it does not hold who asks for the slots, but sends them back: clients would go to and fro between the two.
+    if (final === undefined || this.#host.mapVersion() < final.fence) return;
+    this.#final = undefined;
+    this.#whenCommitted(
+      () => void this.#host.send(this.from, { type: "settled", session: this.#session, number: final.number }),
+    );
   }
 
   /** Ends the session, and says so. @param isFinal There is no use in another one. */
@@ -188,11 +206,6 @@ export class MigrationTarget {
         if (this.#receivedBytes > this.#committedBytes) this.#ackSoon();
       });
     });
-  }
-
-  #settle(number: number): void {
-    if (!this.#hasConfirmed) return this.end("the source's primary ended before its slots were through");
-    this.#whenCommitted(() => void this.#host.send(this.from, { type: "settled", session: this.#session, number }));
   }
 
   /** Calls once everything that was done until now is committed in this shard. */

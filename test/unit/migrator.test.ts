@@ -14,13 +14,13 @@ const encoder = new TextEncoder();
 /** Nothing here is timed: a machine that is busy takes longer. */
 const LIMIT_MS = 300_000;
 
-/** Two shards, `a` with the lower half of the slots, each with so many replicas. */
+/** Two shards, `a` with the lower half of the slots, each with so many replicas; or three, with a third of the slots each. */
 class TwoShards {
   readonly nodes: SimNodes;
   readonly #count: number;
 
-  private constructor(replicas: number, more: Config, seed: number) {
-    this.#count = 2 * (replicas + 1);
+  private constructor(replicas: number, more: Config, seed: number, shards: number) {
+    this.#count = shards * (replicas + 1);
     const join = this.all.map((at) => `${hostOf(at)}:16379`).join(",");
     const config = { join, bootstrapExpect: this.#count, replicas, ...more };
     this.nodes = new SimNodes(
@@ -29,8 +29,8 @@ class TwoShards {
     );
   }
 
-  static async of(replicas: number, more: Config = {}, seed = 1): Promise<TwoShards> {
-    const shards = new TwoShards(replicas, more, seed);
+  static async of(replicas: number, more: Config = {}, seed = 1, count = 2): Promise<TwoShards> {
+    const shards = new TwoShards(replicas, more, seed, count);
     await shards.nodes.up(shards.#count);
     await shards.nodes.until("one cluster", () => shards.nodes.isOne(...shards.all));
     await shards.level();
@@ -401,6 +401,49 @@ describe("a migration", () => {
       );
       expect(await shards.run(shards.b, `GET ${key}`)).toBe("41");
       await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "sends no client to and fro where the target hears late of the fence: it is not completed before",
+    async () => {
+      const shards = await TwoShards.of(0, {}, 1, 3);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const leader = present(
+        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
+        "somebody leads",
+      );
+      const [source, target] = shards.map.shards.filter(({ primary }) => shards.at(primary) !== leader);
+      if (source === undefined || target === undefined) throw new Error("there are three shards");
+      const [{ first } = { first: 0 }] = source.slots;
+      const key = present(
+        Array.from({ length: 100_000 }, (_, number) => `key:${number}`).find((name) => {
+          const bytes = encoder.encode(name);
+          return keySlot(bytes, 0, bytes.length) === first;
+        }),
+        "some key is in the slot",
+      );
+      const [from, to] = [shards.at(source.primary), shards.at(target.primary)];
+      await nodes.run(from, `SET ${key} 41`);
+      simulation.clog([hostOf(leader)], [hostOf(to)], 60);
+      const id = await shards.start(source.slots, target, leader);
+      const clients = [from, to].map((at) => localClient(nodes.node(at)));
+      let most = 0;
+      while (shards.task(id, to)?.endedAtMs === undefined) {
+        let asked = 0;
+        let reply = "MOVED";
+        for (; reply.startsWith("MOVED"); asked += 1) {
+          const client = present(clients[asked % 2], "there are two");
+          reply = await simulation.settle("a GET", client.run(`GET ${key}`), 20_000);
+          await simulation.runFor(0.5);
+        }
+        expect(reply).toBe("41");
+        most = Math.max(most, asked);
+      }
+      expect(shards.task(id, to)?.phase).toBe("completed");
+      expect(most).toBe(2);
     },
     LIMIT_MS,
   );

@@ -127,6 +127,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "what happens to keys while they are fenced",
   },
   {
+    name: "settles-before-the-target-holds",
+    breaks: "The target of a fenced import holds commands, and sends nobody back (SAFETY 22).",
+    file: "src/migration/target.ts",
+    find: "if (final === undefined || this.#host.mapVersion() < final.fence) return;",
+    replace: "if (final === undefined || this.#host.mapVersion() < 0) return;",
+    by: "test/unit/migrator.test.ts",
+    named: "sends no client to and fro",
+  },
+  {
     name: "writes-that-change-nothing-wait-for-nothing",
     breaks: "A write that changed nothing tells of what is there, and waits for that (SAFETY 8).",
     file: "src/dispatcher.ts",
