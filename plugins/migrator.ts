@@ -216,7 +216,7 @@ export default definePlugin({
       soon,
       send,
       startSink: (slots) => new SlotSink(keyspace, { slots, writer }),
-      run: (args) => void runner.run(args),
+      run: (args) => runner.run(args),
       flush: (slots) => leftovers.flush(slots),
       mapVersion: () => topology.map.version,
       memoryProblem: () => {

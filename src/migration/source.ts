@@ -65,8 +65,9 @@ export interface MigrationTerms {
 
 /** A message that is longer goes in pieces. */
 const PIECE_BYTES = 256 * 1024;
-/** The target is level when no more than this is on its way. */
+/** The target is level when no more than this is on its way. Under a heavy load there is always more: so it doubles, each time that it has waited so long for that. */
 const LEVEL_BYTES = 64 * 1024;
+const LEVEL_DOUBLING_MS = 100;
 const ASK_PAUSE_MS = 100;
 const MAX_PATIENCE = 16;
 
@@ -85,6 +86,8 @@ interface Session {
   committedBytes: number;
   heardAtMs: number;
   sentAtMs: number;
+  /** When the target had all of the stream. */
+  streamedAtMs: number | undefined;
   /** It has asked for the fence that there is, or is to be. */
   hasAsked: boolean;
   /** The version of the fence that is its own, and the number of its `final`, once it is sent. */
@@ -298,6 +301,7 @@ export class MigrationSource {
       committedBytes: 0,
       heardAtMs: nowMs,
       sentAtMs: nowMs,
+      streamedAtMs: undefined,
       hasAsked: false,
       fence: undefined,
       final: undefined,
@@ -412,8 +416,11 @@ export class MigrationSource {
 
   #considerFence(session: Session): void {
     if (this.#record.fence !== undefined || this.#record.isPaused || this.#isAsking) return;
-    if (session.sentBytes - session.committedBytes > LEVEL_BYTES) return;
-    if (this.#host.nowMs() < this.#askNotBeforeMs) return;
+    const nowMs = this.#host.nowMs();
+    session.streamedAtMs ??= nowMs;
+    const levelBytes = LEVEL_BYTES * 2 ** Math.floor((nowMs - session.streamedAtMs) / LEVEL_DOUBLING_MS);
+    if (session.sentBytes - session.committedBytes > levelBytes) return;
+    if (nowMs < this.#askNotBeforeMs) return;
     session.hasAsked = true;
     const { sourceEpoch, targetEpoch } = this.#terms;
     this.#ask({ type: "fence-migration", id: this.id, sourceEpoch, targetEpoch }, "the target has nearly everything");

@@ -23,8 +23,8 @@ export interface TargetHost {
   soon(callback: () => void): void;
   send(to: NodeId, message: MigrationMessage): boolean;
   startSink(slots: readonly SlotRange[]): SlotSink;
-  /** Applies an effect to this node's keys, and to its log. Of a key that has not come yet it may fail. */
-  run(args: ArgumentList): void;
+  /** Applies an effect to this node's keys, and to its log. @returns Why it failed: of a key that has not come yet it may. */
+  run(args: ArgumentList): string | undefined;
   /** Removes all keys of slots, here and in the log. */
   flush(slots: readonly SlotRange[]): void;
   /** The version of the map that this node knows. */
@@ -60,7 +60,10 @@ export class MigrationTarget {
   readonly #visitor: EntryVisitor = {
     effect: (slot, args) => {
       if (slot < 0) this.#flushed(args);
-      else if (this.#sink.takes(slot)) this.#host.run(args);
+      if (slot < 0 || !this.#sink.takes(slot)) return;
+      const problem = this.#host.run(args);
+      // Here is something else than there, or no memory for it. The next session finds out.
+      if (problem !== undefined && !this.#sink.isFilling(slot)) this.end(`an effect failed here: ${problem}`);
     },
     epoch: () => undefined,
   };

@@ -21,6 +21,7 @@ const RECORD: MigrationRecord = {
   startedAtMs: 0,
 };
 const TERMS = { sourceEpoch: 3, target: "b", targetEpoch: 4 };
+const ASKED: TopologyRequest = { type: "fence-migration", id: "m", sourceEpoch: 3, targetEpoch: 4 };
 const FENCE = { version: 7, sourceEpoch: 3, targetEpoch: 4 };
 
 /** The source's primary, and a target that takes everything and says nothing of what is committed before the test does. */
@@ -103,13 +104,23 @@ class World {
     });
   }
 
-  async fenced(): Promise<number> {
+  /** The target has what there is, and the fence is asked for. */
+  async level(): Promise<void> {
     this.say({ type: "accepted", session: 1 });
     await this.turn();
-    expect(this.asked.splice(0)).toEqual([{ type: "fence-migration", id: "m", sourceEpoch: 3, targetEpoch: 4 }]);
-    this.source.update({ ...RECORD, fence: FENCE }, TERMS);
+    expect(this.asked.splice(0)).toEqual([ASKED]);
+  }
+
+  /** The map has answered. */
+  async agree(): Promise<void> {
     this.#agreed();
     await this.turn();
+  }
+
+  async fenced(): Promise<number> {
+    await this.level();
+    this.source.update({ ...RECORD, fence: FENCE }, TERMS);
+    await this.agree();
     return present(this.finals[0], "the last word went out");
   }
 }
@@ -152,4 +163,20 @@ test("what happens to keys while they are fenced, and is no command (expiry, evi
   world.source.update(RECORD, TERMS);
   await world.turn();
   expect(world.effects).toEqual(["DEL k"]);
+});
+
+test("a fence is asked for though clients write so much that the target never has nearly everything: what may be on its way grows", async () => {
+  const world = new World();
+  await world.level();
+  const value = new Uint8Array(200_000);
+  const args = ArgumentList.of([new TextEncoder().encode("SET"), new TextEncoder().encode("k"), value]);
+  world.source.effect({ slot: 5, args, isContinued: false }, undefined);
+  await world.agree();
+  expect(world.asked).toEqual([]);
+  world.nowMs = 199;
+  world.source.tick();
+  expect(world.asked).toEqual([]);
+  world.nowMs = 200;
+  world.source.tick();
+  expect(world.asked).toEqual([ASKED]);
 });
