@@ -149,6 +149,7 @@ export default definePlugin({
       log,
       events,
       nowMs: () => clock.monotonicMs(),
+      mapVersion: () => topology.map.version,
       soon: (callback: () => void) => clock.soon(() => guarded(callback)),
       send,
     };
@@ -419,6 +420,9 @@ export default definePlugin({
       get position() {
         if (replica !== undefined) return replica.isWhole ? log.position : undefined;
         return assigned.role === "primary" ? log.position : undefined;
+      },
+      get isAheadOfMap() {
+        return replica !== undefined && replica.mapVersion > topology.map.version;
       },
       get committed() {
         return primary?.committed ?? replica?.committed ?? committed;

@@ -48,6 +48,8 @@ export interface PrimaryHost {
   readonly events: Log;
   readonly settings: PrimarySettings;
   nowMs(): number;
+  /** Of the map that this node knows. */
+  mapVersion(): number;
   /** The start of a node that the map has admitted. */
   startOf(node: NodeId): string | undefined;
   /** Calls later in this turn of the event loop, or in the next one. */
@@ -290,7 +292,9 @@ export class ShardPrimary {
       epoch: log.epoch,
       sequence: position?.sequence ?? 0,
     });
-    this.#send(link, { type: "begin", session, number: link.number, epoch: this.#shard.primaryEpoch, isFill });
+    const { primaryEpoch: epoch } = this.#shard;
+    const mapVersion = this.#host.mapVersion();
+    this.#send(link, { type: "begin", session, number: link.number, epoch, isFill, mapVersion });
   }
 
   acknowledged(from: NodeId, message: Extract<ReplicationMessage, { type: "ack" }>): void {
@@ -457,7 +461,8 @@ export class ShardPrimary {
   #sendEntries(link: Link, bytes: Uint8Array): boolean {
     const { session, number } = link;
     link.toldCommitted = this.#committed;
-    return this.#send(link, { type: "entries", session, number, committed: this.#committed, bytes });
+    const mapVersion = this.#host.mapVersion();
+    return this.#send(link, { type: "entries", session, number, committed: this.#committed, mapVersion, bytes });
   }
 
   #send(link: Link, message: ReplicationMessage): boolean {

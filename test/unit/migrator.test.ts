@@ -448,6 +448,70 @@ describe("a migration", () => {
     LIMIT_MS,
   );
 
+  test(
+    "is not told of as keys that are gone by a replica of the source which hears of it late",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const keys = keysOf(20);
+      for (const { key } of keys) await shards.run(shards.a, `SET ${key} 41`);
+      const leader = present(
+        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
+        "somebody leads",
+      );
+      const [primary, replica] = [shards.at(shards.a.primary), shards.at(shards.a.replicas[0] ?? "")];
+      expect([primary, replica]).not.toContain(leader);
+      const client = localClient(nodes.node(replica));
+      await simulation.settle("READONLY", client.run("READONLY"), 1000);
+      simulation.clog([hostOf(leader)], [hostOf(replica)], 60);
+      const id = await shards.start(LOWER, shards.b, leader);
+      const told = new Set<string>();
+      while (shards.task(id, replica)?.endedAtMs === undefined) {
+        for (const { key } of keys) {
+          const reply = await simulation.settle(`GET ${key}`, client.run(`GET ${key}`), 20_000);
+          told.add(reply.replace(/ .*/, ""));
+        }
+        await simulation.runFor(1);
+      }
+      expect([...told].toSorted()).toEqual(["41", "MOVED"]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "has commands that wait answered when their primary has lost its lease meanwhile, since nobody knows how long that may be",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const [{ key } = { key: "" }] = KEYS;
+      await shards.run(shards.a, `SET ${key} 1`);
+      simulation.stall(hostOf(shards.at(shards.b.replicas[0] ?? "")), 400);
+      await shards.reaches(await shards.start(LOWER), "fenced");
+      const at = shards.at(shards.a.primary);
+      const replies = [`GET ${key}`, "FLUSHALL"].map((line) => localClient(nodes.node(at)).run(line));
+      simulation.isolate([hostOf(at)]);
+      const down =
+        "CLUSTERDOWN The cluster is down: the slot is about to be another node's, and this node has no lease";
+      expect(await simulation.settle("replies", Promise.all(replies), 2000)).toEqual([down, down]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "brings a string of 100 MiB",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const [{ key } = { key: "" }] = keysOf(1);
+      await shards.run(shards.a, `SETRANGE ${key} 104857600 end`);
+      expect((await shards.ended(await shards.start(LOWER))).phase).toBe("completed");
+      expect(await shards.run(shards.b, `STRLEN ${key}`)).toBe("104857603");
+      expect(await shards.run(shards.b, `GETRANGE ${key} 104857598 -1`)).toBe("\0\0end");
+    },
+    LIMIT_MS,
+  );
+
   for (const [what, victim] of [
     ["the source's primary", "a"],
     ["the target's primary", "b"],

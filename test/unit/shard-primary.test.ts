@@ -41,6 +41,10 @@ class World implements PrimaryHost {
     return this.now;
   }
 
+  mapVersion(): number {
+    return 1;
+  }
+
   startOf(): string {
     return this.start;
   }

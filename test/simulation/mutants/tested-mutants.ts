@@ -136,6 +136,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "sends no client to and fro",
   },
   {
+    name: "replica-reads-what-has-moved",
+    breaks: "Who hears late that slots have gone does not take their keys for gone.",
+    file: "plugins/hash-slot-router.ts",
+    find: "!replication.isAheadOfMap;",
+    replace: "replication.role !== 'none';",
+    by: "test/unit/migrator.test.ts",
+    named: "hears of it late",
+  },
+  {
     name: "writes-that-change-nothing-wait-for-nothing",
     breaks: "A write that changed nothing tells of what is there, and waits for that (SAFETY 8).",
     file: "src/dispatcher.ts",
