@@ -86,8 +86,8 @@ interface Session {
   committedBytes: number;
   heardAtMs: number;
   sentAtMs: number;
-  /** When the target had all of the stream. */
-  streamedAtMs: number | undefined;
+  /** When the target had all of the stream, or a fence had to be taken back; and what it must commit before it is asked for one (again). */
+  levelFrom: { readonly atMs: number; readonly bytes: number } | undefined;
   /** It has asked for the fence that there is, or is to be. */
   hasAsked: boolean;
   /** The version of the fence that is its own, and the number of its `final`, once it is sent. */
@@ -186,6 +186,7 @@ export class MigrationSource {
       if (record.fence?.version !== session.fence) {
         session.final = undefined;
         session.isSettled = false;
+        session.levelFrom = undefined;
       }
       session.fence = isOwn ? record.fence?.version : undefined;
       if (isOwn) this.#pump();
@@ -301,7 +302,7 @@ export class MigrationSource {
       committedBytes: 0,
       heardAtMs: nowMs,
       sentAtMs: nowMs,
-      streamedAtMs: undefined,
+      levelFrom: undefined,
       hasAsked: false,
       fence: undefined,
       final: undefined,
@@ -417,8 +418,11 @@ export class MigrationSource {
   #considerFence(session: Session): void {
     if (this.#record.fence !== undefined || this.#record.isPaused || this.#isAsking) return;
     const nowMs = this.#host.nowMs();
-    session.streamedAtMs ??= nowMs;
-    const levelBytes = LEVEL_BYTES * 2 ** Math.floor((nowMs - session.streamedAtMs) / LEVEL_DOUBLING_MS);
+    session.levelFrom ??= { atMs: nowMs, bytes: session.sentBytes };
+    const { atMs, bytes } = session.levelFrom;
+    // Commands would wait for a target that commits nothing, again and again.
+    if (session.committedBytes < bytes) return;
+    const levelBytes = LEVEL_BYTES * 2 ** Math.floor((nowMs - atMs) / LEVEL_DOUBLING_MS);
     if (session.sentBytes - session.committedBytes > levelBytes) return;
     if (nowMs < this.#askNotBeforeMs) return;
     session.hasAsked = true;

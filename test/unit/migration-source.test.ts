@@ -24,13 +24,16 @@ const TERMS = { sourceEpoch: 3, target: "b", targetEpoch: 4 };
 const ASKED: TopologyRequest = { type: "fence-migration", id: "m", sourceEpoch: 3, targetEpoch: 4 };
 const FENCE = { version: 7, sourceEpoch: 3, targetEpoch: 4 };
 
-/** The source's primary, and a target that takes everything and says nothing of what is committed before the test does. */
+/** The source's primary, and a target that takes everything; of its last word it says nothing before the test does. */
 class World {
   readonly asked: TopologyRequest[] = [];
   readonly sent: MigrationMessage[] = [];
   /** The numbers of last words. */
   readonly finals: number[] = [];
   nowMs = 0;
+  /** The target says that it has committed what has come. */
+  commits = true;
+  #bytes = 0;
   readonly source: MigrationSource;
   readonly #sink = new SlotSink(new Store({ seed: 2, random: () => 0 }), { slots: SLOTS });
   #soon: (() => void)[] = [];
@@ -80,6 +83,7 @@ class World {
       this.#soon = [];
       for (const callback of due) callback();
       for (const message of this.sent.splice(0)) {
+        if ("bytes" in message && typeof message.bytes !== "number") this.#bytes += message.bytes.length;
         if (message.type === "final") this.finals.push(message.number);
         if (message.type === "effects") this.#note(message.bytes);
         if (message.type !== "stream") continue;
@@ -87,6 +91,7 @@ class World {
         if (bytes !== undefined) this.say({ type: "answer", session: 1, bytes });
         if (this.#sink.isDone) this.say({ type: "answer", session: 1, bytes: new Uint8Array(0) });
       }
+      if (this.commits) this.say({ type: "ack", session: 1, bytes: this.#bytes });
       await Promise.resolve();
     }
   }
@@ -168,6 +173,7 @@ test("what happens to keys while they are fenced, and is no command (expiry, evi
 test("a fence is asked for though clients write so much that the target never has nearly everything: what may be on its way grows", async () => {
   const world = new World();
   await world.level();
+  world.commits = false;
   const value = new Uint8Array(200_000);
   const args = ArgumentList.of([new TextEncoder().encode("SET"), new TextEncoder().encode("k"), value]);
   world.source.effect({ slot: 5, args, isContinued: false }, undefined);
@@ -178,5 +184,30 @@ test("a fence is asked for though clients write so much that the target never ha
   expect(world.asked).toEqual([]);
   world.nowMs = 200;
   world.source.tick();
+  expect(world.asked).toEqual([ASKED]);
+});
+
+test("a fence is not asked for, or not again, before the target has committed what it has: commands would wait for nothing", async () => {
+  const world = new World();
+  world.commits = false;
+  world.say({ type: "accepted", session: 1 });
+  await world.turn();
+  expect(world.asked).toEqual([]);
+  world.commits = true;
+  await world.turn();
+  expect(world.asked.splice(0)).toEqual([ASKED]);
+  world.source.update({ ...RECORD, fence: FENCE }, TERMS);
+  await world.agree();
+  world.commits = false;
+  const args = ArgumentList.of(["DEL", "k"].map((word) => new TextEncoder().encode(word)));
+  world.source.effect({ slot: 5, args, isContinued: false }, undefined);
+  world.nowMs = 501;
+  world.source.tick();
+  expect(world.asked.splice(0)).toEqual([{ type: "unfence-migration", id: "m", fence: 7 }]);
+  world.source.update(RECORD, TERMS);
+  await world.agree();
+  expect(world.asked).toEqual([]);
+  world.commits = true;
+  await world.turn();
   expect(world.asked).toEqual([ASKED]);
 });
