@@ -766,7 +766,9 @@ describe("migrations", () => {
     for (const isFenced of [false, true]) {
       const model = started();
       if (isFenced) fence(model);
-      model.grant({ type: "abort-migration", id: "m" });
+      expect(model.ask({ type: "abort-migration", id: "m" })).toMatchObject({
+        records: [{ type: "migration-aborted", id: "m", ...epochsOf(model) }],
+      });
       expect(model.shard("a").slots).toEqual([range(0, 9)]);
       expect(model.state.migrations.size).toBe(0);
     }

@@ -50,7 +50,12 @@ export type TopologyRecord =
       readonly sourceEpoch: number;
       readonly targetEpoch: number;
     }
-  | { readonly type: "migration-aborted"; readonly id: string }
+  | {
+      readonly type: "migration-aborted";
+      readonly id: string;
+      readonly sourceEpoch: number;
+      readonly targetEpoch: number;
+    }
   | { readonly type: "slot-migrating"; readonly slot: number; readonly shard: ShardId; readonly to: ShardId }
   | { readonly type: "slot-importing"; readonly slot: number; readonly shard: ShardId; readonly from: ShardId }
   /** The shard's marks are gone. */
@@ -122,7 +127,7 @@ export function describeRecord(record: TopologyRecord): string {
     case "migration-completed":
       return `migration ${record.id} completed, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
     case "migration-aborted":
-      return `migration ${record.id} aborted`;
+      return `migration ${record.id} aborted, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
     case "slot-migrating":
       return `slot ${record.slot} of shard ${record.shard} moves to shard ${record.to} key by key`;
     case "slot-importing":

@@ -13,6 +13,26 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     withinSeeds: 20,
   },
   {
+    name: "a-fence-ends-by-a-timer",
+    breaks: "A fence ends by a record and by nothing else: a timer makes nobody serve the slot (SAFETY 22).",
+    file: "plugins/hash-slot-router.ts",
+    find: "      held.add(call.client);\n      heldCount += 1;",
+    replace:
+      "      const nowMs = clock.monotonicMs();\n      const since = (call.client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        call.client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      held.add(call.client);\n      heldCount += 1;",
+    run: "migration",
+    withinSeeds: 60,
+  },
+  {
+    name: "drops-its-copy-with-the-fence",
+    breaks: "The source has its copy until the slot is another shard's (SAFETY 22).",
+    file: "src/migration/leftovers.ts",
+    find: "return [...(map.shards.find(({ id }) => id === shard)?.slots ?? []), ...slotsTakenIn(map, shard)];",
+    replace:
+      "return map.migrations.some(({ source, fence }) => source === shard && fence !== undefined) ? [] : [...(map.shards.find(({ id }) => id === shard)?.slots ?? []), ...slotsTakenIn(map, shard)];",
+    run: "migration",
+    withinSeeds: 40,
+  },
+  {
     name: "misses-effects-between-chunks",
     breaks: "What happens to a slot that is begun goes over, too (SAFETY 19).",
     file: "src/migration/source.ts",

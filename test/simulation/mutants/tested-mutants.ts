@@ -118,6 +118,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "a source asks for the completion when the target has committed its last word, and not before",
   },
   {
+    name: "completes-with-an-old-epoch",
+    breaks: "A completion counts while the primaries lead that its fence was made by (SAFETY 22).",
+    file: "src/protocol/topology/migrations.ts",
+    find: 'ofOthers(state, migration, fence) ?? records({ type: "migration-completed"',
+    replace: 'records({ type: "migration-completed"',
+    by: "test/unit/topology-decide.test.ts",
+    named: "are completed for the fence that there is alone",
+  },
+  {
     name: "forgets-what-expires-behind-a-fence",
     breaks: "What happens to keys behind a fence goes over as well: the fence may be taken back (SAFETY 22, 24).",
     file: "src/migration/source.ts",
