@@ -114,6 +114,8 @@ export class MigrationSource {
   #fencedMs = 0;
   #sessions = 0;
   #bytes = 0;
+  /** Of the session that has ended. */
+  #lastProgress: MigrationProgress | undefined;
 
   constructor(host: SourceHost, record: MigrationRecord, terms: MigrationTerms) {
     this.#host = host;
@@ -142,7 +144,8 @@ export class MigrationSource {
 
   get progress(): MigrationProgress | undefined {
     const session = this.#session;
-    if (session?.fill === undefined) return undefined;
+    // The target may hear of the completion first, and end the session.
+    if (session?.fill === undefined) return this.#record.fence === undefined ? undefined : this.#lastProgress;
     const { slotsDone, slotsTotal, keys, etaMs } = session.fill.progress;
     const nowMs = this.#host.nowMs();
     const tookMs = nowMs - session.startedAtMs;
@@ -399,6 +402,7 @@ export class MigrationSource {
   #end(reason: string): void {
     const session = this.#session;
     if (session === undefined) return;
+    this.#lastProgress = this.progress;
     this.#session = undefined;
     this.#openNotBeforeMs = this.#host.nowMs() + this.#host.settings.retryMs;
     this.#setHeld(false);

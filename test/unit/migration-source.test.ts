@@ -211,3 +211,11 @@ test("a fence is not asked for, or not again, before the target has committed wh
   await world.turn();
   expect(world.asked).toEqual([ASKED]);
 });
+
+test("how long commands were held is told though the target hears of the completion first, and ends the session", async () => {
+  const world = new World();
+  await world.fenced();
+  world.nowMs = 7;
+  world.say({ type: "refused", session: 1, isFinal: false, reason: "the task is over" });
+  expect(world.source.progress).toMatchObject({ slotsDone: 2, fencedMs: 7 });
+});
