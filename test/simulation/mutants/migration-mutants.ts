@@ -20,6 +20,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     replace:
       "      const nowMs = clock.monotonicMs();\n      const since = (call.client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        call.client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      held.add(call.client);\n      heldCount += 1;",
     run: "migration",
+    seed: 22,
     withinSeeds: 60,
   },
   {
@@ -39,7 +40,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "session.log.append(slot, args, isContinued);",
     replace: "if (session.fill.isDone) session.log.append(slot, args, isContinued);",
     run: "migration",
-    seed: 13,
+    seed: 22,
     withinSeeds: 60,
   },
   {
