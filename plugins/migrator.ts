@@ -62,7 +62,7 @@ const BURST_PART = 0.1;
 const settingsSchema = Type.Object({
   bytesPerSecond: byteSize({
     description:
-      "How much this node sends in a second for all migrations together; 0: as much as the targets take. Less leaves more of the network and the processors to clients, and takes longer. CONFIG SET migration-bytes-per-second changes it.",
+      "How much of slots this node sends in a second for all migrations together, without what clients write to them meanwhile; 0: as much as the targets take. Less leaves more of the network and the processors to clients, and takes longer. CONFIG SET migration-bytes-per-second changes it.",
     default: "0",
   }),
   windowBytes: byteSize({

@@ -34,7 +34,8 @@ function effectOn(slot: number): Uint8Array {
 
 test("an effect that fails where all keys have come ends the session: what the source has done is not here", () => {
   const said: MigrationMessage[] = [];
-  let problem: string | undefined;
+  /** Why effects fail from here on. */
+  const failing: { reason?: string } = {};
   const host: TargetHost = {
     events: { debug() {}, info() {}, warn() {}, error() {} },
     gate: new ReplyGate(createBunWorld().clock),
@@ -44,7 +45,7 @@ test("an effect that fails where all keys have come ends the session: what the s
       return true;
     },
     startSink: (slots) => new SlotSink(new Store({ seed: 1, random: () => 0 }), { slots }),
-    run: () => problem,
+    run: () => failing.reason,
     flush() {},
     mapVersion: () => 1,
     memoryProblem: () => undefined,
@@ -54,7 +55,7 @@ test("an effect that fails where all keys have come ends the session: what the s
   target.received({ type: "stream", session: 1, number: 0, isLast: true, bytes: offer });
   target.received({ type: "effects", session: 1, number: 1, isLast: true, bytes: effectOn(5) });
   expect(target.isOver).toBe(false);
-  problem = "OOM";
+  failing.reason = "OOM";
   // Of another task's slot: it is none of its business.
   target.received({ type: "effects", session: 1, number: 2, isLast: true, bytes: effectOn(7) });
   expect(target.isOver).toBe(false);
