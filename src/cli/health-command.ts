@@ -75,14 +75,20 @@ export function describeHealth(health: ClusterHealth, nowMs: number): string {
   return [
     `${PAINT[state](state)}${count} (${asked}, ${led})`,
     table.toString(),
-    ...bad.map(
-      ({ check, from }) =>
-        `\n${PAINT[check.state](`${check.name} (${check.state})`)}, as ${from} sees it\n  means: ${check.meaning}\n  do:    ${check.advice}`,
-    ),
+    ...bad.map((line) => {
+      const { name, state, meaning, advice } = line.check;
+      const sees = line.others > 0 ? "see" : "sees";
+      return `\n${PAINT[state](`${name} (${state})`)}, as ${whoOf(line)} ${sees} it\n  means: ${meaning}\n  do:    ${advice}`;
+    }),
   ].join("\n");
 }
 
-function rowOf({ check, from }: HealthLine, nowMs: number): string[] {
+function whoOf({ from, others }: HealthLine): string {
+  return others > 0 ? `${from} and ${others} more` : from;
+}
+
+function rowOf(line: HealthLine, nowMs: number): string[] {
+  const { check } = line;
   const since = formatDuration(Math.max(0, nowMs - check.sinceMs));
-  return [PAINT[check.state](check.state), check.name, from, since, check.summary];
+  return [PAINT[check.state](check.state), check.name, whoOf(line), since, check.summary];
 }

@@ -19,8 +19,10 @@ export interface ClusterHealth {
 /** A line of what is told: a check, and whose word it is. */
 export interface HealthLine {
   readonly check: HealthCheck;
-  /** One node, or how many say it. */
+  /** The name of the node whose words they are. */
   readonly from: string;
+  /** How many more nodes tell the same state. */
+  readonly others: number;
 }
 
 const COMMAND = ["CLUSTER", "HEALTH"] as const;
@@ -68,7 +70,7 @@ export function linesOf({ told }: ClusterHealth): readonly HealthLine[] {
     const words = ordered.flatMap((node) =>
       node.checks
         .filter((check) => check.name === name)
-        .map((check) => ({ check, from: node.nodeName || node.nodeId })),
+        .map((check): HealthLine => ({ check, from: node.nodeName || node.nodeId, others: 0 })),
     );
     const worst = words.reduce<HealthLine | undefined>(
       (found, each) => (found === undefined || rank(each.check) > rank(found.check) ? each : found),
@@ -76,10 +78,9 @@ export function linesOf({ told }: ClusterHealth): readonly HealthLine[] {
     );
     if (worst === undefined) return [];
     const bad = words.filter(({ check }) => check.state !== "ok");
-    if (bad.length === 0) return words.length === 1 ? [worst] : [{ ...worst, from: `${words.length} nodes` }];
-    if (worst.check.scope === "node") return bad.toSorted((one, other) => rank(other.check) - rank(one.check));
-    const same = words.filter(({ check }) => check.state === worst.check.state).length;
-    return [same === 1 ? worst : { ...worst, from: `${worst.from} and ${same - 1} more` }];
+    if (worst.check.scope === "node" && bad.length > 0)
+      return bad.toSorted((one, other) => rank(other.check) - rank(one.check));
+    return [{ ...worst, others: words.filter(({ check }) => check.state === worst.check.state).length - 1 }];
   });
 }
 
