@@ -146,7 +146,7 @@ export default definePlugin({
             {
               nowMs: () => clock.monotonicMs(),
               wallMs: () => clock.wallMs(),
-              leader: () => (consensus.status.hearsLeader ? consensus.status.leader : undefined),
+              leader: () => consensus.status.leader,
               get nodeId() {
                 return topology.self.id;
               },

@@ -5,7 +5,7 @@
  * 2. The leader keeps it, and answers with what its wall clock shows.
  * 3. The node takes that for the time in the middle between the two: that is wrong by half of the round trip at most. It tells it with its next report.
  *
- * Without a leader nothing is told, and nothing is kept of reports to an earlier one.
+ * While nobody leads nothing is told. When another one does, nothing counts that was told to the one before.
  */
 import type { HealthMessage, HealthReport, ShardLoad } from "../codec/health-codec.ts";
 import type { NodeId } from "../contracts/topology.ts";
@@ -15,7 +15,7 @@ export interface ReportHost {
   /** By the monotonic clock. */
   nowMs(): number;
   wallMs(): number;
-  /** Who leads, if this node hears it. */
+  /** Who leads, if one is known. */
   leader(): NodeId | undefined;
   readonly nodeId: NodeId;
   /** Of this node's shard, if it is the primary of one with slots. */
@@ -69,7 +69,7 @@ export class HealthReports {
   /** Tells the leader of this node. */
   tell(): void {
     this.#follow();
-    const to = this.#leader;
+    const to = this.#host.leader();
     if (to === undefined || to === this.#host.nodeId) return;
     this.#sequence += 1;
     this.#sentAtMs = this.#host.nowMs();
@@ -97,9 +97,9 @@ export class HealthReports {
     };
   }
 
-  /** Nothing of an earlier leader counts. */
+  /** Nothing of an earlier leader counts. One that is lost for a moment, and found again, is the same. */
   #follow(): void {
-    const leader = this.#host.leader();
+    const leader = this.#host.leader() ?? this.#leader;
     if (leader === this.#leader) return;
     this.#leader = leader;
     this.#clock = undefined;

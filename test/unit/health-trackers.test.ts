@@ -122,6 +122,11 @@ describe("reports", () => {
     expect(pair.b.clock).toBeUndefined();
     pair.b.received("a", last.message);
     expect(pair.b.clock).toBeDefined();
+    // An election that the same node wins is none.
+    pair.leader = undefined;
+    pair.b.tell();
+    expect(pair.queue).toEqual([]);
+    expect(pair.b.clock).toBeDefined();
     pair.leader = "c";
     expect(pair.b.clock).toBeUndefined();
   });
