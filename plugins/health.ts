@@ -292,9 +292,11 @@ export default definePlugin({
     });
     const health: Health = {
       get state() {
-        return worstOf(checks.map(({ state }) => state));
+        return worstOf(health.checks.map(({ state }) => state));
       },
       get checks() {
+        // A node that has not looked yet does not say that all is well.
+        if (checks.length === 0) look();
         return checks;
       },
       get checkedAtMs() {
@@ -332,7 +334,7 @@ export default definePlugin({
       fields: {
         health_state: health.state,
         health_view: viewOf().isLeader ? "leader" : "node",
-        ...infoOf(checks),
+        ...infoOf(health.checks),
         ...(webhook === undefined
           ? {}
           : {
@@ -363,8 +365,8 @@ export default definePlugin({
         writeNumber(reply, "map-version", topology?.map.version ?? 0);
         writeNumber(reply, "checked-at", checkedAtMs);
         reply.bulkText("checks");
-        reply.array(checks.length);
-        for (const check of checks) writeCheck(reply, check);
+        reply.array(health.checks.length);
+        for (const check of health.checks) writeCheck(reply, check);
       },
     });
     return { health };

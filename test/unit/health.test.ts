@@ -14,6 +14,7 @@ import {
   healthService,
 } from "../../src/contracts/health.ts";
 import { type SlotLoad, slotLoadsService } from "../../src/contracts/slot-loads.ts";
+import { createNode } from "../../src/node.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { FailoverWorld, type FailoverWorldOptions } from "../support/failover-world.ts";
@@ -420,6 +421,13 @@ describe("what a node answers", () => {
     expect(await without("replication")).toEqual(["lag"]);
     expect(await without("raft", "bus")).toEqual(["quorum", "members", "clocks", "map-version", "balance"]);
     expect(await without("migrator", "failover", "slot-stats", "eviction")).toEqual([]);
+  });
+
+  test("before it has started is not that all is well", async () => {
+    const node = await createNode({ world: createBunWorld({ logLevel: "silent" }) });
+    const health = present(node.service(healthService), "there is health");
+    expect(health.state).toBe("critical");
+    expect(health.checks.find(({ name }) => name === "quorum")?.summary).toBe("No leader is heard.");
   });
 
   test("refuses thresholds that are the wrong way round, by name", async () => {
