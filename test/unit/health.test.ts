@@ -6,74 +6,13 @@ import { join } from "node:path";
 import { present } from "../../src/assert.ts";
 import type { ReplyValue } from "../../src/codec/resp-reader.ts";
 import type { Config } from "../../src/config.ts";
-import {
-  type Health,
-  type HealthCheck,
-  type HealthCheckName,
-  type HealthState,
-  healthService,
-} from "../../src/contracts/health.ts";
+import { type HealthCheckName, healthService } from "../../src/contracts/health.ts";
 import { type SlotLoad, slotLoadsService } from "../../src/contracts/slot-loads.ts";
 import { createNode } from "../../src/node.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
-import { FailoverWorld, type FailoverWorldOptions } from "../support/failover-world.ts";
+import { HealthWorld, startShard } from "../support/health-world.ts";
 import { startLocalNode } from "../support/local-node.ts";
-
-/** A shard on `a` with replicas `b` and `c`, all three voters, and what they say. */
-class HealthWorld extends FailoverWorld {
-  constructor(options: Partial<FailoverWorldOptions> = {}) {
-    super({ isReal: true, ...options });
-  }
-
-  health(name: string): Health {
-    return present(this.node(name).service(healthService), "there is health");
-  }
-
-  check(name: string, check: HealthCheckName): HealthCheck {
-    return present(
-      this.health(name).checks.find((each) => each.name === check),
-      `${name} judges ${check}`,
-    );
-  }
-
-  /** Waits until a node says so. @returns What it says. */
-  async says(name: string, check: HealthCheckName, state: HealthState, withinMs = 20_000): Promise<string> {
-    await this.until(
-      `${name} to say that ${check} is ${state}`,
-      () => this.health(name).checks.some((each) => each.name === check && each.state === state),
-      withinMs,
-    );
-    return this.check(name, check).summary;
-  }
-
-  /** All nodes that run say that all is well. */
-  async well(): Promise<void> {
-    await this.until(
-      "all to be well",
-      () => this.names.every((name) => this.isUp(name) && this.health(name).state === "ok"),
-      120_000,
-    );
-  }
-
-  /** Lines that a node has logged about a check. */
-  logged(name: string, check: HealthCheckName): readonly string[] {
-    return this.log
-      .filter(
-        (line) =>
-          line.includes(this.hostOf(name)) && line.includes("health changed") && line.includes(`check=${check} `),
-      )
-      .map((line) => / state=(\S+) previous=(\S+)/.exec(line)?.slice(1, 3).toReversed().join(" to ") ?? line);
-  }
-}
-
-async function startShard(options: Partial<FailoverWorldOptions> = {}): Promise<HealthWorld> {
-  const world = new HealthWorld(options);
-  await world.whole();
-  await world.follow("b", "c");
-  await world.well();
-  return world;
-}
 
 describe("a shard of three", () => {
   test("that loses a replica says so: short of replicas, a member down, one more voter to lose; and is well again when it is back", async () => {
