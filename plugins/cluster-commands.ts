@@ -26,6 +26,7 @@ import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
 import { NOT_AN_INTEGER } from "../src/replies.ts";
+import { isGone, whyNotServed as whyShardIsNotServed } from "../src/shard-serving.ts";
 import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
 
 const BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys";
@@ -59,11 +60,6 @@ type HealthOf = (nodeId: string) => MemberHealth | undefined;
 
 /** Shards whose reasons CLUSTER INFO tells; of more it tells how many there are. */
 const MAX_REASONS = 20;
-
-/** Whether a node counts as failed, in Redis' sense. */
-function isGone(health: MemberHealth | undefined): boolean {
-  return health?.state === "down" || health?.state === "left";
-}
 
 /**
  * One line for each node, as CLUSTER NODES tells it.
@@ -145,20 +141,8 @@ export default definePlugin({
         wallMsOf,
       );
 
-    const hasLease = (): boolean => failover?.leaseState !== "lapsed" && failover?.leaseState !== "stale-reads";
-    /** Why nobody serves a shard's slots, as far as this node knows; `undefined`: its primary does. */
-    const whyNotServed = ({ id, primary, primaryIncarnation }: ShardRecord): string | undefined => {
-      const node = topology.node(primary);
-      const words = `primary ${node?.name || primary}`;
-      const health = healthOf(primary);
-      if (isGone(health)) return `${words} is ${health?.state ?? "gone"}: ${health?.reason ?? ""}`;
-      if (node?.incarnation === 0) return `${words} has not started yet`;
-      if (node?.incarnation !== primaryIncarnation) return `${words} has restarted and lost what the shard held`;
-      if (primary === topology.self.id) return hasLease() ? undefined : `${words}, this node, has no lease`;
-      // Who leads hears of it before anybody counts as gone: what is wrong is nobody's loss while the lease may run.
-      const leaseEndsAtMs = failover?.promisedUntilMs(primary) ?? Number.POSITIVE_INFINITY;
-      return leaseEndsAtMs > clock.monotonicMs() ? undefined : failover?.reasons.get(id);
-    };
+    const whyNotServed = (shard: ShardRecord): string | undefined =>
+      whyShardIsNotServed(shard, { topology, membership, failover }, clock.monotonicMs());
     /** What keeps the cluster from being well, by what it is about. */
     const failuresOf = (
       assigned: number,

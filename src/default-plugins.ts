@@ -3,6 +3,7 @@ import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
 import discovery from "../plugins/discovery.ts";
+import health from "../plugins/health.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
 import meet from "../plugins/meet.ts";
@@ -76,6 +77,7 @@ export const defaultPlugins = [
   failover,
   replicaMigration,
   replicaOf,
+  health,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

@@ -4,7 +4,7 @@
  */
 import { lookup } from "node:dns/promises";
 import { constants, readFileSync } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, readdir, rename, truncate, unlink } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readFile, readdir, rename, statfs, truncate, unlink } from "node:fs/promises";
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
@@ -15,6 +15,9 @@ import {
   type ConnectOptions,
   type DatagramSocket,
   type Disk,
+  type DiskSpace,
+  type Http,
+  type HttpPost,
   type ListenOptions,
   type Listener,
   type Log,
@@ -52,6 +55,7 @@ export function createBunWorld(options: BunWorldOptions = {}): World {
     clock: new BunClock(),
     random: new BunRandom(),
     network: new BunNetwork(),
+    http: new BunHttp(),
     disk: options.dataDirectory === undefined ? new NoDisk() : new BunDisk(options.dataDirectory),
     log: new LineLog(options.logLevel ?? "info", options.writeLine ?? ((line) => process.stderr.write(`${line}\n`))),
     machine: new BunMachine(),
@@ -354,6 +358,24 @@ class OutgoingStream implements Stream {
   }
 }
 
+class BunHttp implements Http {
+  async post({ url, body, authorization, timeoutMs }: HttpPost): Promise<number> {
+    const answer = await fetch(url, {
+      method: "POST",
+      body,
+      headers: {
+        "content-type": "application/json",
+        ...(authorization === undefined ? {} : { authorization }),
+      },
+      redirect: "manual",
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    // Whatever it says is not read: it may have no end.
+    await answer.body?.cancel();
+    return answer.status;
+  }
+}
+
 function networkError(thrown: unknown, host: string, port: number): NetworkError {
   const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
   const [kind, words]: [NetworkErrorCode, string] =
@@ -633,6 +655,15 @@ class BunMachine implements Machine {
       return told === undefined ? Number.POSITIVE_INFINITY : Number(told);
     } catch {
       return Number.POSITIVE_INFINITY;
+    }
+  }
+
+  async diskSpace(directory: string): Promise<DiskSpace | undefined> {
+    try {
+      const { bavail, blocks, bsize } = await statfs(directory);
+      return { free: bavail * bsize, total: blocks * bsize };
+    } catch {
+      return undefined;
     }
   }
 

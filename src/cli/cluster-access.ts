@@ -58,7 +58,7 @@ export class ClusterAccess {
     await Promise.all(
       map.shards.map(async ({ id, primary }) => {
         try {
-          const told = await this.#askAt(map, primary, "CLUSTER", "SLOTLOADS");
+          const told = await this.askAt(map, primary, "CLUSTER", "SLOTLOADS");
           const values = Array.isArray(told) ? (told as readonly ReplyValue[]).map(Number) : [];
           for (let at = 0; at + 4 < values.length; at += 5) {
             const [slot = 0, keys = 0, bytes = 0, commands = 0, microseconds = 0] = values.slice(at, at + 5);
@@ -90,20 +90,21 @@ export class ClusterAccess {
     await Promise.all(
       [...senders].map(async (node) => {
         // Without its word the rest is still true.
-        const told = await this.#askAt(map, node, "CLUSTER", "MIGRATIONS").catch(() => null);
+        const told = await this.askAt(map, node, "CLUSTER", "MIGRATIONS").catch(() => null);
         for (const task of readTasks(told)) if (task.progress !== undefined) known.set(task.id, task);
       }),
     );
     return tasks.map((task) => (task.progress === undefined ? (known.get(task.id) ?? task) : task));
   }
 
-  #askAt(map: ClusterMap, id: NodeId, ...command: readonly string[]): Promise<ReplyValue> {
+  /** Asks a node of the map. @throws {StartError} As `ask`. */
+  async askAt(map: ClusterMap, id: NodeId, ...command: readonly string[]): Promise<ReplyValue> {
     const node = map.nodes.find((each) => each.id === id);
     if (node === undefined || node.port === 0) throw new StartError(`Node ${id} has no address.`);
     // Who listens everywhere is reached where the others are.
     const host = isEveryAddress(node.host) ? this.address.replace(/:[0-9]+$/, "") : node.host;
     const address = `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${node.port}`;
-    return askNodeAnything(address, this.#password, ...command);
+    return await askNodeAnything(address, this.#password, ...command);
   }
 }
 
@@ -117,9 +118,7 @@ const decoder = new TextDecoder();
 function readTasks(told: ReplyValue): readonly MigrationStatus[] {
   if (!Array.isArray(told)) return [];
   return (told as readonly ReplyValue[]).map((each) => {
-    const items = (Array.isArray(each) ? each : []) as readonly ReplyValue[];
-    const fields = new Map<string, ReplyValue>();
-    for (let at = 0; at + 1 < items.length; at += 2) fields.set(textOf(items[at]), items[at + 1] ?? null);
+    const fields = pairsOf(each);
     const text = (name: string): string => textOf(fields.get(name));
     const count = (name: string): number => Number(fields.get(name) ?? 0);
     const known = (name: string): number | undefined => (fields.get(name) === null ? undefined : count(name));
@@ -154,7 +153,16 @@ function readTasks(told: ReplyValue): readonly MigrationStatus[] {
   });
 }
 
-function textOf(value: ReplyValue | undefined): string {
+/** A map as RESP2 has it: names and values in turn. */
+export function pairsOf(value: ReplyValue | undefined): ReadonlyMap<string, ReplyValue> {
+  const items = (Array.isArray(value) ? value : []) as readonly ReplyValue[];
+  const fields = new Map<string, ReplyValue>();
+  for (let at = 0; at + 1 < items.length; at += 2) fields.set(textOf(items[at]), items[at + 1] ?? null);
+  return fields;
+}
+
+/** Text of a reply; empty for what is none. */
+export function textOf(value: ReplyValue | undefined): string {
   if (value instanceof Uint8Array) return decoder.decode(value);
   return typeof value === "string" ? value : "";
 }
