@@ -22,6 +22,7 @@ export const BusChannel = {
   lease: 6,
   migration: 7,
   slots: 8,
+  loads: 9,
 } as const;
 export type BusChannel = (typeof BusChannel)[keyof typeof BusChannel];
 

@@ -817,6 +817,9 @@ describe("change-setting", () => {
       ["on-loss", "accept", "yes"],
       ["replica-migration", "no", ""],
       ["partition-policy", "allow-reads", "deny "],
+      ["auto-rebalance", "load", "yes"],
+      ["auto-rebalance-weights", "a=2,node-b=0.5,c=0", "a=2,"],
+      ["auto-rebalance-weights", "", "a=-1"],
       ["feature-level", String(NEWEST_VERSION), String(NEWEST_VERSION + 1)],
       ["feature-level", "1", "0"],
     ] as const) {
@@ -827,7 +830,7 @@ describe("change-setting", () => {
       );
     }
     expect(model.reasonOf({ type: "change-setting", name: "x".repeat(1000), value: "1" })).toBe(
-      `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, feature-level`,
+      `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, auto-rebalance, auto-rebalance-weights, feature-level`,
     );
   });
 });

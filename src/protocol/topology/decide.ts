@@ -31,6 +31,9 @@ const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
   ["on-loss", /^(stop|accept)$/],
   ["replica-migration", /^(yes|no)$/],
   ["partition-policy", /^(deny|allow-reads)$/],
+  ["auto-rebalance", /^(off|slots|keys|bytes|load)$/],
+  // Shards by a name or an id, each with its part: a=2,b=0.
+  ["auto-rebalance-weights", /^(?=.{0,1000}$)([^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?(,(?!$)|$))*$/],
   // What all nodes speak, so that nobody uses what some do not have yet: at most what this program speaks.
   ["feature-level", new RegExp(`^(${Array.from({ length: NEWEST_VERSION }, (_, at) => at + 1).join("|")})$`)],
 ]);
@@ -42,6 +45,8 @@ export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
   ["on-loss", "stop"],
   ["replica-migration", "yes"],
   ["partition-policy", "deny"],
+  ["auto-rebalance", "off"],
+  ["auto-rebalance-weights", ""],
   ["feature-level", "1"],
 ]);
 
