@@ -112,6 +112,8 @@ const settingsSchema = Type.Object({
 
 /** How often the leader looks whether there is something to do. */
 const LOOK_MS = 250;
+/** And how often it asks while there is. */
+const HURRY_MS = 1000;
 /** Who has not told by then has not told: it is asked again in the next round. */
 const ANSWER_MS = 2000;
 
@@ -332,9 +334,10 @@ export default definePlugin({
       }
       if (step !== undefined) {
         rebalancer.ended(step.isCutShort, nowMs);
-        [step, round] = [undefined, undefined];
+        [step, round, roundEndedAtMs] = [undefined, undefined, Number.NEGATIVE_INFINITY];
       }
-      if (round === undefined && (rebalancer.why !== undefined || nowMs - roundEndedAtMs >= settings.measureMs)) ask();
+      const everyMs = rebalancer.why === undefined ? settings.measureMs : Math.min(HURRY_MS, settings.measureMs);
+      if (round === undefined && nowMs - roundEndedAtMs >= everyMs) ask();
       if (round === undefined) return;
       if (round.waiting.size > 0) {
         if (nowMs - round.beganAtMs < ANSWER_MS) return;

@@ -12,6 +12,7 @@
  *
  * Pure: told what there is to be seen, and the time.
  */
+import { SLOT_COUNT } from "../../codec/slot.ts";
 import type { ClusterMap, HistoryEntry, NodeId, ShardId, ShardRecord } from "../../contracts/topology.ts";
 import { canonicalRanges, subtractRanges } from "../slot-ranges.ts";
 import { type PlanLoads, type PlanMeasure, type PlannedMove, findShard } from "./plan.ts";
@@ -408,7 +409,8 @@ function amountsBy(by: PlanMeasure, loads: PlanLoads): AmountOf {
 /** What each shard has, in the map's order. */
 function amountsOfShards(map: ClusterMap, amountOf: AmountOf): readonly number[] {
   const has = map.shards.map(() => 0);
-  for (const [slot, index] of map.shardOfSlot.entries()) {
+  for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+    const index = map.shardOfSlot[slot] ?? -1;
     if (index >= 0) has[index] = (has[index] ?? 0) + amountOf(slot);
   }
   return has;
