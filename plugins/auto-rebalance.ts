@@ -124,6 +124,8 @@ interface Round {
   readonly beganAtMs: number;
   /** Shards that have not told, by the node that is asked. */
   readonly waiting: Map<NodeId, ShardRecord>;
+  /** Nodes without slots that take some. */
+  readonly takers: Set<NodeId>;
   readonly measured: MeasuredSlots;
 }
 
@@ -141,7 +143,7 @@ export default definePlugin({
   },
   settings: settingsSchema,
   setup(context) {
-    const { hooks, node, settings, world } = context;
+    const { core, hooks, node, settings, world } = context;
     const { clock, log } = world;
     const { topology } = context.requires;
     const { bus, consensus, failover, loads, membership, migrations } = context.uses;
@@ -187,18 +189,27 @@ export default definePlugin({
     const ownTasks = ({ migrations: tasks }: ClusterMap): readonly MigrationRecord[] =>
       tasks.filter(({ cause }) => cause.startsWith(AUTO_CAUSE));
 
+    let lastStuck = "";
     const tell = (found: Verdict): void => {
-      const isNews = verdict.type !== "stuck" || (found.type === "stuck" && found.reason !== verdict.reason);
-      if (found.type === "stuck" && isNews) log.warn("auto-rebalance: does nothing", { reason: found.reason });
+      if (found.type === "stuck" && found.reason !== lastStuck) {
+        lastStuck = found.reason;
+        log.warn("auto-rebalance: does nothing", { reason: found.reason });
+      } else if (found.type !== "stuck") lastStuck = "";
       verdict = found;
     };
 
     // --- what slots hold and cost ---
 
-    const noteLoads = ({ map, measured }: Round, shard: ShardRecord, told: readonly SlotLoad[]): void => {
+    /** Who joins to be a replica, and is none yet, waits as a primary without slots: it must get none. */
+    const takesSlots = core.replicaOf === undefined;
+    const noteTold = (by: Round, from: NodeId, isTaker: boolean, told: readonly SlotLoad[]): void => {
+      const { map, measured, takers, waiting } = by;
+      const shard = waiting.get(from);
+      waiting.delete(from);
+      if (isTaker) takers.add(from);
       for (const { slot, keys, bytes, operations, microseconds } of told) {
         // Whoever tells of others' slots is not asked about those.
-        if (map.shards[map.shardOfSlot[slot] ?? -1]?.id !== shard.id) continue;
+        if (map.shards[map.shardOfSlot[slot] ?? -1]?.id !== shard?.id) continue;
         measured.loads.keys[slot] = keys;
         measured.loads.bytes[slot] = bytes;
         measured.loads.load[slot] = microseconds;
@@ -214,15 +225,12 @@ export default definePlugin({
       const { map } = topology;
       const numbers = (): Float64Array => new Float64Array(SLOT_COUNT);
       const measured = { loads: { keys: numbers(), bytes: numbers(), load: numbers() }, operations: numbers() };
-      const owners = map.shards.filter(({ slots }) => slots.length > 0);
-      const waiting = new Map(owners.map((shard) => [shard.primary, shard]));
-      round = { id: lastRound, map, beganAtMs: clock.monotonicMs(), waiting, measured };
-      for (const [primary, shard] of waiting) {
+      const asked = map.shards.filter(({ slots, primary }) => slots.length > 0 || isThere(primary));
+      const waiting = new Map(asked.map((shard) => [shard.primary, shard]));
+      round = { id: lastRound, map, beganAtMs: clock.monotonicMs(), waiting, takers: new Set(), measured };
+      for (const primary of waiting.keys()) {
         if (primary !== node.id) send(primary, encodeLoadsMessage({ type: "ask", id: lastRound }));
-        else if (loads !== undefined) {
-          noteLoads(round, shard, loads.all);
-          waiting.delete(primary);
-        }
+        else if (loads !== undefined) noteTold(round, primary, takesSlots, loads.all);
       }
     };
     const refuse = (from: NodeId, reason: string): void => {
@@ -240,7 +248,14 @@ export default definePlugin({
         const { id, version } = shard;
         return send(
           nodeId,
-          encodeLoadsMessage({ type: "tell", id: message.id, shard: id, shardVersion: version, loads: loads.all }),
+          encodeLoadsMessage({
+            type: "tell",
+            id: message.id,
+            shard: id,
+            shardVersion: version,
+            takesSlots,
+            loads: loads.all,
+          }),
         );
       }
       const shard = round?.waiting.get(nodeId);
@@ -249,9 +264,7 @@ export default definePlugin({
       }
       // By another version of it the slots may be others: it is asked again.
       if (message.shard !== shard.id || message.shardVersion !== shard.version) return undefined;
-      noteLoads(round, shard, message.loads);
-      round.waiting.delete(nodeId);
-      return undefined;
+      return noteTold(round, nodeId, message.takesSlots, message.loads);
     });
 
     // --- steps ---
@@ -339,16 +352,17 @@ export default definePlugin({
       const everyMs = rebalancer.why === undefined ? settings.measureMs : Math.min(HURRY_MS, settings.measureMs);
       if (round === undefined && nowMs - roundEndedAtMs >= everyMs) ask();
       if (round === undefined) return;
-      if (round.waiting.size > 0) {
-        if (nowMs - round.beganAtMs < ANSWER_MS) return;
-        const [[primary, { id }] = ["", { id: "" }]] = round.waiting;
-        const name = topology.node(primary)?.name || primary;
-        tell({ type: "stuck", reason: `shard ${id} (primary ${name}) has not told what its slots hold` });
-      } else decide(rebalancer, round, nowMs);
+      if (round.waiting.size > 0 && nowMs - round.beganAtMs < ANSWER_MS) return;
+      const silent = [...round.waiting.values()].find(({ slots }) => slots.length > 0);
+      if (silent === undefined) decide(rebalancer, round, nowMs);
+      else {
+        const name = topology.node(silent.primary)?.name || silent.primary;
+        tell({ type: "stuck", reason: `shard ${silent.id} (primary ${name}) has not told what its slots hold` });
+      }
       round = undefined;
       roundEndedAtMs = nowMs;
     };
-    const decide = (by: AutoRebalancer, { map, measured }: Round, nowMs: number): void => {
+    const decide = (by: AutoRebalancer, { map, measured, takers }: Round, nowMs: number): void => {
       const measure = measureOf(map);
       // What was told is about slots that were somebody else's.
       if (measure === undefined || hasOtherSlots(map, topology.map)) return;
@@ -359,7 +373,7 @@ export default definePlugin({
         measured: hasTimes ? measured : { ...measured, loads: { ...measured.loads, load: measured.operations } },
         by: measure,
         weights: readWeights(topology.map, weightsText(topology.map)).weights,
-        isThere,
+        takesSlots: (id: NodeId) => isThere(id) && takers.has(id),
         obstacle: obstacle(),
       };
       const found = by.look(sight, nowMs);

@@ -15,6 +15,8 @@ export type LoadsMessage =
       /** The shard, and its version, by the map of who tells. */
       readonly shard: string;
       readonly shardVersion: number;
+      /** It has come to have slots, and not to be a replica. */
+      readonly takesSlots: boolean;
       /** In the order of their slots; those that are not there hold and cost nothing. */
       readonly loads: readonly SlotLoad[];
     };
@@ -34,6 +36,7 @@ export function encodeLoadsMessage(message: LoadsMessage): Uint8Array {
   if (message.type === "ask") return writer.finish();
   writer.raw(Uint8Array.fromHex(message.shard));
   writer.number(message.shardVersion);
+  writer.flag(message.takesSlots);
   writer.number(message.loads.length);
   let before = -1;
   for (const { slot, keys, bytes, operations, microseconds } of message.loads) {
@@ -54,6 +57,7 @@ export function readLoadsMessage(bytes: Uint8Array): LoadsMessage | undefined {
   if (kind === ASK) return reader.isWhole ? { type: "ask", id } : undefined;
   const shard = reader.raw(ID_BYTES).toHex();
   const shardVersion = reader.number();
+  const takesSlots = reader.flag();
   let slot = -1;
   const loads = reader.list((): SlotLoad => {
     slot += reader.number() + 1;
@@ -66,5 +70,5 @@ export function readLoadsMessage(bytes: Uint8Array): LoadsMessage | undefined {
       microseconds: reader.number(),
     };
   });
-  return reader.isWhole ? { type: "tell", id, shard, shardVersion, loads } : undefined;
+  return reader.isWhole ? { type: "tell", id, shard, shardVersion, takesSlots, loads } : undefined;
 }

@@ -77,7 +77,7 @@ function watch(
   while (nowMs - quietSinceMs < 4 * (options.lastsMs + options.settleMs)) {
     nowMs += LOOK_MS;
     const verdict = rebalancer.look(
-      { map, by, weights, measured: { loads, operations: loads.load }, isThere: () => true, obstacle: undefined },
+      { map, by, weights, measured: { loads, operations: loads.load }, takesSlots: () => true, obstacle: undefined },
       nowMs,
     );
     if (verdict.type !== "move") continue;

@@ -26,6 +26,7 @@ const message: fc.Arbitrary<LoadsMessage> = fc.oneof(
     id: count,
     shard: fc.uint8Array({ minLength: 20, maxLength: 20 }).map((bytes) => bytes.toHex()),
     shardVersion: count,
+    takesSlots: fc.boolean(),
     loads: fc
       .uniqueArray(load, { selector: ({ slot }) => slot, maxLength: 40 })
       .map((loads) => loads.toSorted((a, b) => a.slot - b.slot)),
@@ -65,7 +66,14 @@ describe("messages about loads", () => {
       operations: most,
       microseconds: most,
     }));
-    const bytes = encodeLoadsMessage({ type: "tell", id: most, shard: "ab".repeat(20), shardVersion: most, loads });
+    const bytes = encodeLoadsMessage({
+      type: "tell",
+      id: most,
+      shard: "ab".repeat(20),
+      shardVersion: most,
+      takesSlots: true,
+      loads,
+    });
     expect(bytes.length).toBeLessThan(MAX_LOADS_BYTES);
     expect(MAX_LOADS_BYTES).toBeLessThan(MAX_FRAME_BYTES);
     const read = readLoadsMessage(bytes);
@@ -83,7 +91,14 @@ describe("messages about loads", () => {
     const beyond: SlotLoad = { slot: SLOT_COUNT, keys: 1, bytes: 1, operations: 1, microseconds: 1 };
     expect(
       readLoadsMessage(
-        encodeLoadsMessage({ type: "tell", id: 1, shard: "00".repeat(20), shardVersion: 1, loads: [beyond] }),
+        encodeLoadsMessage({
+          type: "tell",
+          id: 1,
+          shard: "00".repeat(20),
+          shardVersion: 1,
+          takesSlots: true,
+          loads: [beyond],
+        }),
       ),
     ).toBeUndefined();
   });

@@ -56,7 +56,7 @@ class Watch {
         measured: { loads: EVEN_LOADS, operations: EVEN_LOADS.load },
         by: "slots",
         weights: new Map(),
-        isThere: () => true,
+        takesSlots: () => true,
         obstacle: undefined,
         ...this.sight,
       },
@@ -135,7 +135,7 @@ describe("a shard that joins without slots", () => {
   test("gets nothing while its primary is not there", () => {
     const watch = new Watch([LOWER, UPPER, NONE]);
     const gone = watch.map.shards[2]?.primary;
-    watch.sight = { isThere: (id) => id !== gone };
+    watch.sight = { takesSlots: (id) => id !== gone };
     expect(watch.run(120_000).moved).toEqual([]);
   });
 

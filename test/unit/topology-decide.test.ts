@@ -398,6 +398,19 @@ describe("members of shards", () => {
     expect(model.reasonOf(place("b", "w"))).toBe("ERR node w is in no shard");
   });
 
+  test("place-replica by name is granted for a shard without slots where those get some by themselves, but not if it was emptied", () => {
+    const model = TopologyModel.of("abcd");
+    const place = (node: string, of: string): TopologyRequest => ({ type: "place-replica", node: idOf(node), of });
+    model.assign("a", range(0, 9));
+    model.assign("b", range(10));
+    model.grant({ type: "release-slots", slots: [range(10)] });
+    model.grant({ type: "change-setting", name: "auto-rebalance", value: "keys" });
+    expect(model.reasonOf(place("d", "b"))).toBe("ERR the shard of b has no slots yet");
+    model.grant(place("d", "c"));
+    expect(model.shard("c").replicas).toEqual([idOf("d")]);
+    expect(model.reasonOf(place("c", "auto"))).not.toBe("");
+  });
+
   test("remove-replica leaves the node with a shard of its own", () => {
     const model = TopologyModel.of("ab");
     model.follow("a", "b");

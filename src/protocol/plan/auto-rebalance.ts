@@ -55,8 +55,8 @@ export interface Sight {
   readonly by: PlanMeasure;
   /** Parts of shards beside each other; who is not in it has 1, if it was not emptied. */
   readonly weights: ReadonlyMap<ShardId, number>;
-  /** Whether a node is there, as the start that the map knows. */
-  isThere(node: NodeId): boolean;
+  /** Whether a primary without slots is there, and has come to have some. */
+  takesSlots(node: NodeId): boolean;
   /** Why nothing may move at this moment, in words. Times go on. */
   readonly obstacle: string | undefined;
 }
@@ -110,8 +110,8 @@ export class AutoRebalancer {
   #step: { readonly beganAtMs: number; readonly bytes: number } | undefined;
   /** What is left of the plan that it follows: to make one takes longer than clients should wait each time. */
   #left: readonly PlannedMove[] = [];
-  /** Why the last plan had no moves. */
-  #fruitless = "";
+  /** Why the last plan had no moves; until there is another occasion of its kind. */
+  #fruitless: { readonly kind: Episode["kind"]; readonly reason: string } | undefined;
 
   constructor(options: AutoRebalanceOptions) {
     this.#options = options;
@@ -146,7 +146,7 @@ export class AutoRebalancer {
     this.#unevenSinceMs = undefined;
     this.#settling = { ...this.#settling, sinceMs: nowMs };
     this.#loadCountsFromMs = nowMs + LOAD_SETTLE_MS;
-    this.#fruitless = "";
+    this.#fruitless = undefined;
   }
 
   /** A step that `look` gave has been begun. */
@@ -176,15 +176,22 @@ export class AutoRebalancer {
     const newcomers = newcomersOf(sight);
     const leavers = sight.map.shards.filter(({ id, slots }) => slots.length > 0 && sight.weights.get(id) === 0);
     const key = [...newcomers, ...leavers].map(({ id }) => id).join(" ");
-    if (key !== this.#settling.key) this.#settling = { key, sinceMs: nowMs };
+    if (key !== this.#settling.key) {
+      this.#settling = { key, sinceMs: nowMs };
+      if (this.#fruitless?.kind === "shards") this.#fruitless = undefined;
+    }
     const countsFromMs = by === "load" ? this.#loadCountsFromMs : 0;
     const isCounted = nowMs >= countsFromMs && this.#isSubstantial(sight);
     this.#unevenness = isCounted ? unevennessOf(sight) : undefined;
     const isUneven = Math.abs(this.#unevenness?.off ?? 0) > this.#options.threshold;
     this.#unevenSinceMs = isUneven ? (this.#unevenSinceMs ?? nowMs) : undefined;
+    if (!isUneven && this.#fruitless?.kind === "uneven") this.#fruitless = undefined;
 
     const occasion = this.#episode ?? this.#occasion(sight, newcomers, leavers, nowMs);
-    if (typeof occasion === "string") return { type: "rest", reason: occasion };
+    if (typeof occasion === "string") {
+      const { reason } = this.#fruitless ?? {};
+      return reason === undefined ? { type: "rest", reason: occasion } : { type: "stuck", reason };
+    }
     if (nowMs < this.#heldUntilMs) {
       return waits(`a task of its own was ended before its time; it begins nothing`, this.#heldUntilMs - nowMs);
     }
@@ -238,7 +245,7 @@ export class AutoRebalancer {
     } else if (off !== undefined && shard !== undefined) {
       words.push(`even: ${by} of ${named(map, shard)} ${percent(off)} its part, of ${(threshold * 100).toFixed(0)} %`);
     }
-    return [...words, ...(this.#fruitless === "" ? [] : [this.#fruitless])].join("; ");
+    return words.join("; ");
   }
 
   #stepOf(sight: Sight, episode: Episode, nowMs: number): Verdict {
@@ -269,19 +276,19 @@ export class AutoRebalancer {
     if (moves.length > 0) {
       this.#episode = episode;
       this.#takenOver = undefined;
-      this.#fruitless = "";
+      this.#fruitless = undefined;
       return { type: "move", moves, cause: `${AUTO_CAUSE}${why}` };
     }
     // What it has come to is looked at as if it had just come about.
     const isOver = this.#episode !== undefined || episode.kind === "taken over";
-    this.#fruitless = isOver ? "" : fruitless(why, problem);
+    const reason = `${why}: no move makes it more even and leaves as many copies${problem === "" ? "" : ` (${problem})`}`;
+    this.#fruitless = isOver ? undefined : { kind: episode.kind, reason };
     this.#episode = undefined;
     this.#takenOver = undefined;
     this.#left = [];
     if (isOver || episode.kind === "uneven") this.#unevenSinceMs = undefined;
     if (isOver || episode.kind === "shards") this.#settling = { ...this.#settling, sinceMs: nowMs };
-    if (isOver) return { type: "rest", reason: "it has become as even as it goes" };
-    return { type: "stuck", reason: this.#fruitless };
+    return isOver ? { type: "rest", reason: "it has become as even as it goes" } : { type: "stuck", reason };
   }
 
   #isSubstantial({ by, measured }: Sight): boolean {
@@ -417,11 +424,11 @@ function amountsOfShards(map: ClusterMap, amountOf: AmountOf): readonly number[]
 }
 
 /** Shards that are there, may have slots, and never had any. One that was emptied counts if somebody gave it a weight. */
-function newcomersOf({ map, weights, isThere }: Sight): readonly ShardRecord[] {
+function newcomersOf({ map, weights, takesSlots }: Sight): readonly ShardRecord[] {
   return map.shards.filter(
     ({ id, slots, primary, wasEmptied }) =>
       slots.length === 0 &&
-      isThere(primary) &&
+      takesSlots(primary) &&
       (weights.get(id) ?? (wasEmptied === true ? 0 : 1)) > 0 &&
       !map.migrations.some(({ target }) => target === id),
   );
@@ -563,10 +570,6 @@ function seconds(ms: number): string {
 
 function waits(what: string, ms: number): Verdict {
   return { type: "wait", reason: `${what} for another ${seconds(ms)}` };
-}
-
-function fruitless(why: string, problem: string): string {
-  return `${why}: no move makes it more even and leaves as many copies${problem === "" ? "" : ` (${problem})`}`;
 }
 
 function sumOf(amounts: Float64Array): number {

@@ -490,8 +490,10 @@ function placeReplica(
   }
   if (shard.primary === node) return rejection(`ERR node ${of.slice(0, 64)} is in this node's own shard`);
   const decision = addReplica(state, shard, { node });
-  // Its primary may be about to be a replica itself, and could not any more once it has one.
-  return "rejection" in decision || shard.slots.length > 0
+  // Its primary may be about to be a replica itself, and could not any more once it has one. But where shards that join get slots by themselves, they get none before
+  // they have as many copies as those that give.
+  const isToHaveSlots = (state.settings.get("auto-rebalance") ?? "off") !== "off" && shard.wasEmptied !== true;
+  return "rejection" in decision || shard.slots.length > 0 || isToHaveSlots
     ? decision
     : rejection(`ERR the shard of ${of.slice(0, 64)} has no slots yet`);
 }
