@@ -158,13 +158,13 @@ export async function runReplication(
     isMovingSlots ? [4, 4, 5, 6, 6, 7] : hasMigrations ? [4, 4, 5, 6, 7] : [3, 3, 4, 4, 5, 6, 7],
   );
   const replicas = isMovingSlots && nodes < 6 ? 1 : drawn.pick(hasMigrations ? [0, 1, 1, 1] : [1, 1, 2]);
-  const isFoundByNumber = nodes >= 4 && drawn.chance(0.3);
+  const isFoundByNumber = !isRebalancing && nodes >= 4 && drawn.chance(0.3);
   const ringMib = drawn.pick([1, 2, 64]);
   const shards = Math.max(1, Math.floor(nodes / (replicas + 1)));
   // What a slow network cannot carry says nothing.
   const isBulky = swarm.sendBufferBytes >= 65_536 && swarm.streamSplitChance < 0.5 && drawn.chance(0.4);
-  // The last primary of a list comes without slots.
-  const owners = isRebalancing && !isFoundByNumber ? Math.max(1, shards - 1) : shards;
+  // The last primary comes without slots.
+  const owners = isRebalancing ? Math.max(1, shards - 1) : shards;
   const ranges = divideSlots(owners);
   const slotsOf = (at: number): readonly string[] => ranges.slice(at, at + 1).map(formatSlotRange);
   const replication = {

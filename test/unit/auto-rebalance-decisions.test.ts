@@ -447,6 +447,8 @@ describe("a leader that finds what another one began", () => {
     expect(lastBegun([started, done, given])).toBeUndefined();
     const setting = entry(9, "somebody", 'setting acks is "primary"');
     expect(lastBegun([started, done, setting])?.why).toBe("shard x joined");
+    const weights = entry(9, "somebody", 'setting auto-rebalance-weights is "a=0"');
+    expect(lastBegun([started, done, weights])).toBeUndefined();
   });
 });
 

@@ -195,6 +195,9 @@ describe("a node that joins", () => {
       await cluster.set("auto-rebalance-weights", "n3=0,nobody=2");
       await nodes.until("it to be empty", () => cluster.isEven([0, 1, 2], 300), MOVE_MS);
       expect(await cluster.info("auto_rebalance_unknown_weights")).toBe("nobody");
+      expect(cluster.causes.at(-1)).toBe(
+        `${AUTO_CAUSE}shard ${drained.id} (primary n3) is to have none, by its weight`,
+      );
     },
     LIMIT_MS,
   );
@@ -237,8 +240,8 @@ describe("a node that joins", () => {
       expect(await cluster.info("auto_rebalance_reason")).toContain("leaves as many copies");
       await cluster.join(7);
       await nodes.until("a replica", () => cluster.shardOf(6)?.inSync.length === 2, MOVE_MS);
-      const primaries = cluster.map.shards.map(({ primary }) => primary);
-      const which = cluster.up.filter((at) => primaries.includes(cluster.idOf(at)));
+      const primaries = new Set(cluster.map.shards.map(({ primary }) => primary));
+      const which = cluster.up.filter((at) => primaries.has(cluster.idOf(at)));
       expect(which).toHaveLength(4);
       await nodes.until("an even cluster", () => cluster.isEven(which, 250), MOVE_MS);
     },
@@ -377,6 +380,56 @@ describe("loads that are uneven", () => {
       expect(cluster.causes[0]).toStartWith(
         `${AUTO_CAUSE}keys of shard ${shard} (primary n0) 200 % above its part for 1`,
       );
+    },
+    LIMIT_MS,
+  );
+});
+
+describe("load that is uneven", () => {
+  test(
+    "is made even: slots of one shard that all commands are on go to the others",
+    async () => {
+      const cluster = await Cluster.of({ settings: { leastOperations: 10 }, joiners: 0 });
+      const { nodes } = cluster;
+      const encoder = new TextEncoder();
+      const own = present(cluster.shardOf(0), "a shard").slots;
+      const keys: { readonly key: string; readonly slot: number }[] = [];
+      for (let number = 0; keys.length < 30; number += 1) {
+        const bytes = encoder.encode(`k${number}`);
+        const slot = keySlot(bytes, 0, bytes.length);
+        if (own.some(({ first, last }) => slot >= first && slot <= last)) keys.push({ key: `k${number}`, slot });
+      }
+      const connections = [0, 1, 2].map((at) => nodes.node(at).connect());
+      const ownerOf = (slot: number): number => {
+        const id = cluster.map.shards[cluster.map.shardOfSlot[slot] ?? -1]?.primary;
+        return [0, 1, 2].find((at) => cluster.idOf(at) === id) ?? 0;
+      };
+      const work = async (): Promise<void> => {
+        for (const { key, slot } of keys) {
+          for (let time = 0; time < 10; time += 1) await connections[ownerOf(slot)]?.execute("get", key);
+        }
+      };
+      const workFor = async (ms: number): Promise<void> => {
+        for (let spent = 0; spent < ms; spent += 500) {
+          await nodes.simulation.settle("work", work(), MOVE_MS);
+          await nodes.simulation.runFor(500);
+        }
+      };
+      await cluster.set("auto-rebalance", "load");
+      await workFor(9000);
+      expect(cluster.causes).toEqual([]);
+      await workFor(40_000);
+      const [cause] = cluster.causes;
+      expect(cause).toMatch(
+        /^auto-rebalance: load of shard [0-9a-f]{40} \(primary n0\) \d+ % above its part for 1\d s$/,
+      );
+      const counts = [0, 0, 0];
+      for (const { slot } of keys) counts[ownerOf(slot)] = (counts[ownerOf(slot)] ?? 0) + 1;
+      for (const count of counts) expect(count).toBeGreaterThanOrEqual(6);
+      const { length } = cluster.causes;
+      await workFor(60_000);
+      expect(cluster.causes).toHaveLength(length);
+      for (const connection of connections) connection.close();
     },
     LIMIT_MS,
   );

@@ -56,7 +56,7 @@ export interface Sight {
   /** Parts of shards beside each other; who is not in it has 1, if it was not emptied. */
   readonly weights: ReadonlyMap<ShardId, number>;
   /** Whether a primary without slots is there, and has come to have some. */
-  takesSlots(node: NodeId): boolean;
+  readonly takesSlots: (node: NodeId) => boolean;
   /** Why nothing may move at this moment, in words. Times go on. */
   readonly obstacle: string | undefined;
 }
@@ -458,7 +458,7 @@ export function unevennessOf({
 /** What is seen of a cluster's health. */
 export interface Health {
   /** Whether a node is there, as the start that the map knows. */
-  isThere(node: NodeId): boolean;
+  readonly isThere: (node: NodeId) => boolean;
   /** Shards whose primary is being replaced, with why it is not done yet. */
   readonly failing: ReadonlyMap<ShardId, string>;
 }
@@ -502,7 +502,7 @@ export interface Begun {
 /**
  * Reads what another leader may have begun.
  *
- * @returns `undefined` if there is nothing, or somebody else has moved slots since.
+ * @returns `undefined` if there is nothing, or somebody else has moved slots since, or wants it otherwise.
  */
 export function lastBegun(history: readonly HistoryEntry[]): Begun | undefined {
   const ended = new Map<string, { readonly how: string; readonly atMs: number }>();
@@ -519,7 +519,7 @@ export function lastBegun(history: readonly HistoryEntry[]): Begun | undefined {
         };
       }
       if (how !== "") ended.set(id, { how, atMs: timeMs });
-      else if (/^slots? .* (?:assigned|released|given)/.test(change)) return undefined;
+      else if (/^(?:slots? .* (?:assigned|released|given)|setting auto-rebalance)/.test(change)) return undefined;
     }
   }
   return undefined;
