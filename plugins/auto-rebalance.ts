@@ -349,6 +349,7 @@ export default definePlugin({
         rebalancer.ended(step.isCutShort, nowMs);
         [step, round, roundEndedAtMs] = [undefined, undefined, Number.NEGATIVE_INFINITY];
       }
+      if (rebalancer.why !== undefined && nowMs < rebalancer.nextStepAtMs) return;
       const everyMs = rebalancer.why === undefined ? settings.measureMs : Math.min(HURRY_MS, settings.measureMs);
       if (round === undefined && nowMs - roundEndedAtMs >= everyMs) ask();
       if (round === undefined) return;

@@ -144,8 +144,12 @@ describe("a node that joins", () => {
       expect(shown).toEqual([cause]);
       expect(cluster.causes.length).toBeGreaterThanOrEqual(4);
       expect(new Set(cluster.causes)).toEqual(new Set([cause]));
-      expect(nodes.logged(cluster.leader, "auto-rebalance: moves").length).toBe(cluster.causes.length);
+      // Its last steps.
+      await nodes.simulation.runFor(10_000);
       const { length } = cluster.causes;
+      expect(nodes.logged(cluster.leader, "auto-rebalance: moves").length).toBe(cluster.causes.length);
+      const { tasks } = present(nodes.node(2).service(migrationService), "there is a migrator");
+      expect(tasks.map(({ phase, startedFor }) => [phase, startedFor])).toEqual(tasks.map(() => ["completed", cause]));
       await nodes.simulation.runFor(60_000);
       expect(cluster.causes).toHaveLength(length);
       expect(await cluster.info("auto_rebalance_state")).toBe("rest");

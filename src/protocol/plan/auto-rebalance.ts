@@ -127,6 +127,11 @@ export class AutoRebalancer {
     return this.#episode?.why ?? this.#takenOver;
   }
 
+  /** Before this the rate lets nothing begin, in monotonic milliseconds. */
+  get nextStepAtMs(): number {
+    return this.#nextStepAtMs;
+  }
+
   /** How long it has been uneven, in milliseconds. */
   unevenMs(nowMs: number): number {
     return this.#unevenSinceMs === undefined ? 0 : nowMs - this.#unevenSinceMs;
