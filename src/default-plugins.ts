@@ -1,4 +1,5 @@
 /** The plugins that every node has unless they are turned off: the one place where `src/` knows of `plugins/`. */
+import autoRebalance from "../plugins/auto-rebalance.ts";
 import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
@@ -76,6 +77,7 @@ export const defaultPlugins = [
   // Who is set up late stops early: a primary hands over while it still has its clients.
   failover,
   replicaMigration,
+  autoRebalance,
   replicaOf,
   health,
 ] as const satisfies readonly Plugin[];

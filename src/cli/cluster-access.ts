@@ -145,6 +145,7 @@ function readTasks(told: ReplyValue): readonly MigrationStatus[] {
       phase: text("phase") as MigrationPhase,
       isPaused: count("paused") === 1,
       cause: text("cause"),
+      startedFor: text("started-for"),
       startedAtMs: count("started-at"),
       endedAtMs: known("ended-at"),
       waitingFor: text("waiting-for") || undefined,

@@ -23,6 +23,7 @@ export const BusChannel = {
   migration: 7,
   slots: 8,
   health: 9,
+  loads: 10,
 } as const;
 export type BusChannel = (typeof BusChannel)[keyof typeof BusChannel];
 
