@@ -8,7 +8,9 @@ import { type FileHandle, mkdir, open, readFile, readdir, rename, truncate, unli
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
+import { listenError } from "./listen-error.ts";
 import { Metronome } from "./metronome.ts";
+import { BunHttp } from "./world-bun-http.ts";
 import {
   type BindOptions,
   type Clock,
@@ -21,8 +23,6 @@ import {
   type LogFields,
   type Machine,
   type Network,
-  NetworkError,
-  type NetworkErrorCode,
   type Random,
   type Stream,
   type StreamHandler,
@@ -55,6 +55,7 @@ export function createBunWorld(options: BunWorldOptions = {}): World {
     disk: options.dataDirectory === undefined ? new NoDisk() : new BunDisk(options.dataDirectory),
     log: new LineLog(options.logLevel ?? "info", options.writeLine ?? ((line) => process.stderr.write(`${line}\n`))),
     machine: new BunMachine(),
+    http: new BunHttp(),
   };
 }
 
@@ -198,7 +199,7 @@ class BunNetwork implements Network {
         },
       });
     } catch (thrown) {
-      return Promise.reject(networkError(thrown, options.host, options.port));
+      return Promise.reject(listenError(thrown, options.host, options.port));
     }
     return Promise.resolve({ port: listener.port, close: () => listener.stop() });
   }
@@ -260,7 +261,7 @@ class BunNetwork implements Network {
         close: () => socket.close(),
       };
     } catch (thrown) {
-      throw networkError(thrown, options.host, options.port);
+      throw listenError(thrown, options.host, options.port);
     }
   }
 }
@@ -352,19 +353,6 @@ class OutgoingStream implements Stream {
     if (this.#inner !== undefined) this.#inner.isClosed = true;
     this.#handler.closed(this, reason);
   }
-}
-
-function networkError(thrown: unknown, host: string, port: number): NetworkError {
-  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
-  const [kind, words]: [NetworkErrorCode, string] =
-    code === "EADDRINUSE"
-      ? ["address-in-use", "another process listens there; stop it, or choose another port"]
-      : code === "EADDRNOTAVAIL" || code === "ENOTFOUND"
-        ? ["address-not-available", "this machine has no such address"]
-        : code === "EACCES"
-          ? ["not-permitted", "the system does not permit it; choose a port above 1023"]
-          : ["failed", thrown instanceof Error ? thrown.message : String(thrown)];
-  return new NetworkError(kind, `Cannot listen on ${host}:${port}: ${words}`);
 }
 
 /** A file that was not used for so long is closed: whoever stops using a disk does not say so. */

@@ -2,7 +2,7 @@
  * The world: the only doors from a node to the outside.
  *
  * Everything that a node cannot compute by itself (the time, chance, other machines, disks, the log) comes through one of
- * the five interfaces below. There are two worlds: `world-bun.ts` opens the doors on the real machine; the simulated one
+ * the interfaces below. There are two worlds: `world-bun.ts` opens the doors on the real machine; the simulated one
  * (`test/support/`) runs many nodes in one process on virtual time, from a seed. Code that takes its world as a parameter
  * behaves the same in both, and a run in the simulated one can be repeated byte for byte.
  *
@@ -17,6 +17,8 @@ export interface World {
   readonly disk: Disk;
   readonly log: Log;
   readonly machine: Machine;
+  /** Missing where nobody comes by HTTP: in simulation. */
+  readonly http?: HttpDoor;
 }
 
 /** Time and timers. */
@@ -143,6 +145,46 @@ export interface DatagramSocket {
   /** Sends one datagram, or drops it: nothing tells. At most 65,507 bytes; those under 1,400 travel well. */
   send(bytes: Uint8Array, host: string, port: number): void;
   close(): void;
+}
+
+/** Requests over HTTP. */
+export interface HttpDoor {
+  /**
+   * Listens for requests.
+   *
+   * @returns The listener, once the port is open.
+   * @throws {NetworkError} As `Network.listen`.
+   */
+  listen(options: HttpListenOptions): HttpListener;
+}
+
+export interface HttpListenOptions {
+  readonly host: string;
+  /** 0 lets the machine choose. */
+  readonly port: number;
+  /** A connection on which nothing comes or goes for so many seconds is closed; 1 to 255. */
+  readonly idleTimeoutS: number;
+  /** A request with a longer body is refused by the machine itself, with a bare 413. */
+  readonly maxBodyBytes: number;
+  /** Answers each request. Never rejects. */
+  readonly handle: (request: Request, peer: HttpPeer) => Promise<Response>;
+}
+
+/** Where a request came from. */
+export interface HttpPeer {
+  /** The other side, as `address:port`. */
+  readonly remoteAddress: string;
+  /** The connection of this request is not closed for being silent. */
+  keepOpen(): void;
+}
+
+export interface HttpListener {
+  /** The port that is listened on (the chosen one, if 0 was asked for). */
+  readonly port: number;
+  /** Takes no more connections. Requests that are being answered go on. */
+  close(): void;
+  /** Closes all connections at once. */
+  destroy(): void;
 }
 
 /**

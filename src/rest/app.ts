@@ -1,0 +1,82 @@
+/**
+ * The operations of REST, put together: one application of Elysia. Elysia takes a tenth of a second to load, so whoever needs this imports it when the first
+ * request comes.
+ *
+ * What a request lacks or has too much is found by the schemas; what went wrong is thrown, and one handler makes what is told of it. The text of what others throw
+ * is not for callers: it leaves through `failed`.
+ */
+import { Elysia, ParseError, ValidationError } from "elysia";
+import type { HttpCaller } from "../contracts/http.ts";
+import { Problem } from "../http/problem.ts";
+import { Callers, invalid } from "./api.ts";
+import { clusterReads } from "./cluster-reads.ts";
+import type { RestSources } from "./views.ts";
+
+/** Answers requests. */
+export interface RestHandler {
+  /** @throws {Problem} What is said to the caller; or anything else, which is not. */
+  handle(request: Request, caller: HttpCaller): Promise<Response>;
+}
+
+/** The application itself: its type is what clients are typed by. */
+function appOf(sources: RestSources, callers: Callers, failures: WeakMap<Request, unknown>) {
+  return (
+    // Unknown fields are refused by the schemas: without this they would be dropped instead.
+    new Elysia({ normalize: false, strictPath: true })
+      .onError(({ error, request }) => {
+        failures.set(request, error);
+        // It is made where all are made.
+        return new Response(null, { status: 500 });
+      })
+      .use(clusterReads(sources, callers))
+  );
+}
+
+export type RestApp = ReturnType<typeof appOf>;
+
+export function createRest(sources: RestSources): RestHandler & { readonly app: RestApp } {
+  const callers = new Callers();
+  const failures = new WeakMap<Request, unknown>();
+  const app = appOf(sources, callers, failures);
+  const methodsAt = new Map<string, string[]>();
+  for (const { method, path } of app.routes) methodsAt.set(path, [...(methodsAt.get(path) ?? []), method]);
+  const patterns = [...methodsAt].map(([path, methods]) => ({ pattern: patternOf(path), methods }));
+
+  /** What is said of a path and method that no route has. */
+  const unknownRoute = (request: Request): Problem => {
+    const { pathname } = new URL(request.url);
+    const methods = patterns.find(({ pattern }) => pattern.test(pathname))?.methods;
+    if (methods === undefined) return new Problem("not-found", "There is no such path.");
+    return new Problem("method-not-allowed", `This path takes ${methods.join(", ")}.`, {
+      headers: { allow: methods.join(", ") },
+    });
+  };
+  const problemOf = (thrown: unknown, request: Request): unknown => {
+    if (thrown instanceof ValidationError) {
+      if (thrown.type === "response") return new Error(`an answer does not fit its schema: ${thrown.message}`);
+      return invalid(thrown.type, thrown.all as Parameters<typeof invalid>[1]);
+    }
+    if (thrown instanceof ParseError) {
+      return thrown.cause instanceof Problem ? thrown.cause : new Problem("bad-request", "The body cannot be read.");
+    }
+    const isUnknown = thrown instanceof Error && "code" in thrown && thrown.code === "NOT_FOUND";
+    return isUnknown ? unknownRoute(request) : thrown;
+  };
+
+  return {
+    app,
+    async handle(request, caller) {
+      // The runtime leaves the body out by itself.
+      const asked = request.method === "HEAD" ? new Request(request.url, { headers: request.headers }) : request;
+      callers.set(asked, caller);
+      const response = await app.handle(asked);
+      if (failures.has(asked)) throw problemOf(failures.get(asked), asked);
+      return response;
+    },
+  };
+}
+
+/** `/cluster/nodes/:node_id` -> what such paths look like. */
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll(/:[A-Za-z_]+/g, "[^/]+")}$`);
+}
