@@ -297,7 +297,8 @@ export default definePlugin({
       async () => {
         phase = "stopping";
         const deadlineMs = clock.monotonicMs() + FINISH_MS;
-        while (underWay > 0 && clock.monotonicMs() < deadlineMs)
+        const isBusy = (): boolean => underWay > 0;
+        while (isBusy() && clock.monotonicMs() < deadlineMs)
           await new Promise<void>((resolve) => void clock.after(FINISH_STEP_MS, resolve));
       },
       { order: "post" },

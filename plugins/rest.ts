@@ -13,11 +13,15 @@ import { consensusService } from "../src/contracts/consensus.ts";
 import { failoverService } from "../src/contracts/failover.ts";
 import { httpService } from "../src/contracts/http.ts";
 import { membershipService } from "../src/contracts/membership.ts";
+import { migrationService } from "../src/contracts/migration.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { topologyService } from "../src/contracts/topology.ts";
+import { LocalConnection } from "../src/local-connection.ts";
 import { definePlugin } from "../src/plugin.ts";
 import type { RestHandler } from "../src/rest/app.ts";
+import { LocalCommands } from "../src/rest/local-commands.ts";
+import { Peers } from "../src/rest/peers.ts";
 
 export default definePlugin({
   name: "rest",
@@ -30,23 +34,34 @@ export default definePlugin({
     failover: failoverService,
     replication: replicationService,
     router: routerService,
+    migrations: migrationService,
   },
   setup(context) {
     const { topology } = context.requires;
-    const { http, consensus, membership, failover, replication, router } = context.uses;
-    const { clock } = context.world;
+    const { http, consensus, membership, failover, replication, router, migrations } = context.uses;
+    const { clock, network } = context.world;
+    const local = new LocalCommands(
+      () => new LocalConnection(context.dispatcher, context.clients, clock, context.hooks, context.replyGate),
+      clock,
+    );
     const sources = {
       topology,
       view: new ClusterView({ topology, membership, failover, replication, clock }),
       consensus,
+      membership,
+      migrations,
+      failover,
+      clock,
+      local,
+      peers: new Peers(network, clock, context.core.password),
       isCluster: router !== undefined,
     };
     let rest: Promise<RestHandler> | undefined;
     const load = async (): Promise<RestHandler> => {
       const { createRest } = await import("../src/rest/app.ts");
-      return createRest(sources);
+      return createRest(sources, context.node.version);
     };
-    for (const prefix of ["/cluster"]) {
+    for (const prefix of ["/cluster", "/openapi"]) {
       http?.mount({
         prefix,
         async handle(request, caller) {
@@ -56,5 +71,6 @@ export default definePlugin({
         },
       });
     }
+    context.on(context.hooks.stop, () => local.close());
   },
 });

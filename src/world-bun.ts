@@ -11,23 +11,23 @@ import type { Socket as BunSocket, TCPSocketListener } from "bun";
 import { listenError } from "./listen-error.ts";
 import { Metronome } from "./metronome.ts";
 import { BunHttp } from "./world-bun-http.ts";
-import {
-  type BindOptions,
-  type Clock,
-  type ConnectOptions,
-  type DatagramSocket,
-  type Disk,
-  type ListenOptions,
-  type Listener,
-  type Log,
-  type LogFields,
-  type Machine,
-  type Network,
-  type Random,
-  type Stream,
-  type StreamHandler,
-  type Timer,
-  type World,
+import type {
+  BindOptions,
+  Clock,
+  ConnectOptions,
+  DatagramSocket,
+  Disk,
+  ListenOptions,
+  Listener,
+  Log,
+  LogFields,
+  Machine,
+  Network,
+  Random,
+  Stream,
+  StreamHandler,
+  Timer,
+  World,
 } from "./world.ts";
 
 export interface BunWorldOptions {

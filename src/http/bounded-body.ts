@@ -15,7 +15,7 @@ export async function boundedBody(request: Request, maxBytes: number): Promise<R
   if (request.body === null) return request;
   const chunks: Uint8Array[] = [];
   let total = 0;
-  for await (const chunk of request.body) {
+  for await (const chunk of request.body as AsyncIterable<Uint8Array>) {
     total += chunk.length;
     // What is left of it is let go with the iterator.
     if (total > maxBytes) throw tooLarge(maxBytes);

@@ -51,7 +51,29 @@ export interface Detail {
   readonly role: HttpRole;
   /** Problems that it may answer with, beside those that any route may. */
   readonly problems: readonly ProblemKind[];
+  /** Of a body that is not JSON. */
+  readonly bodyType?: string;
+  /** Answers that the schemas do not say all of, by status. */
+  readonly answers?: Readonly<Record<number, AnswerDetail>>;
+  /** Headers that it looks at, as OpenAPI has them. */
+  readonly headerParameters?: readonly HeaderDetail[];
 }
+
+export interface AnswerDetail {
+  readonly description?: string;
+  /** What it is, if not JSON. */
+  readonly type?: string;
+  /** What its headers say, by name. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export type HeaderDetail = {
+  readonly name: string;
+  readonly in: "header";
+  readonly required: boolean;
+  readonly description: string;
+  readonly schema: { readonly type: "string" };
+};
 
 /** The part of an Elysia route that says who may use it. */
 export interface Needs {
@@ -69,7 +91,7 @@ export function needs(
   callers: Callers,
   least: HttpRole,
   summary: string,
-  more: { readonly description?: string; readonly problems?: readonly ProblemKind[] } = {},
+  more: Partial<Omit<Detail, "summary" | "role">> = {},
 ): Needs {
   const check = ({ request }: { readonly request: Request }): void => void callers.allow(request, least);
   return {
@@ -78,12 +100,7 @@ export function needs(
       check(context);
       return await jsonOf(context.request);
     },
-    detail: {
-      summary,
-      role: least,
-      problems: more.problems ?? [],
-      ...(more.description === undefined ? {} : { description: more.description }),
-    },
+    detail: { problems: [], ...more, summary, role: least },
   };
 }
 
@@ -141,4 +158,15 @@ export function invalidField(where: FieldError["in"], field: string, detail: str
 /** A text of a caller's, as an answer may repeat it. */
 export function shown(text: string): string {
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}...` : text;
+}
+
+/**
+ * Reads a whole number of a path or a query, of which the schema has seen to it that it is one.
+ *
+ * @throws {Problem} If it is out of range.
+ */
+export function readWhole(text: string, where: FieldError["in"], field: string, least: number, most: number): number {
+  const value = Number(text);
+  if (value >= least && value <= most) return value;
+  throw invalidField(where, field, `must be a whole number from ${least} to ${most}`);
 }

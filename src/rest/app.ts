@@ -10,7 +10,13 @@ import type { HttpCaller } from "../contracts/http.ts";
 import { Problem } from "../http/problem.ts";
 import { Callers, invalid } from "./api.ts";
 import { clusterReads } from "./cluster-reads.ts";
-import type { RestSources } from "./views.ts";
+import { documentation } from "./documentation.ts";
+import { nodeChanges } from "./node-changes.ts";
+import { openApiOf } from "./openapi.ts";
+import { planOperations } from "./plans.ts";
+import { shardChanges } from "./shard-changes.ts";
+import { slotChanges } from "./slot-changes.ts";
+import type { RestSources } from "./sources.ts";
 
 /** Answers requests. */
 export interface RestHandler {
@@ -19,7 +25,12 @@ export interface RestHandler {
 }
 
 /** The application itself: its type is what clients are typed by. */
-function appOf(sources: RestSources, callers: Callers, failures: WeakMap<Request, unknown>) {
+export function createApp(
+  sources: RestSources,
+  callers: Callers,
+  failures: WeakMap<Request, unknown>,
+  document: () => string,
+) {
   return (
     // Unknown fields are refused by the schemas: without this they would be dropped instead.
     new Elysia({ normalize: false, strictPath: true })
@@ -29,15 +40,21 @@ function appOf(sources: RestSources, callers: Callers, failures: WeakMap<Request
         return new Response(null, { status: 500 });
       })
       .use(clusterReads(sources, callers))
+      .use(nodeChanges(sources, callers))
+      .use(slotChanges(sources, callers))
+      .use(shardChanges(sources, callers))
+      .use(planOperations(sources, callers))
+      .use(documentation(callers, document))
   );
 }
 
-export type RestApp = ReturnType<typeof appOf>;
-
-export function createRest(sources: RestSources): RestHandler & { readonly app: RestApp } {
+/** @param version Of the program. */
+export function createRest(sources: RestSources, version: string): RestHandler {
   const callers = new Callers();
   const failures = new WeakMap<Request, unknown>();
-  const app = appOf(sources, callers, failures);
+  let document = "";
+  const app = createApp(sources, callers, failures, () => document);
+  document = JSON.stringify(openApiOf(app.routes, version));
   const methodsAt = new Map<string, string[]>();
   for (const { method, path } of app.routes) methodsAt.set(path, [...(methodsAt.get(path) ?? []), method]);
   const patterns = [...methodsAt].map(([path, methods]) => ({ pattern: patternOf(path), methods }));
@@ -54,7 +71,7 @@ export function createRest(sources: RestSources): RestHandler & { readonly app: 
   const problemOf = (thrown: unknown, request: Request): unknown => {
     if (thrown instanceof ValidationError) {
       if (thrown.type === "response") return new Error(`an answer does not fit its schema: ${thrown.message}`);
-      return invalid(thrown.type, thrown.all as Parameters<typeof invalid>[1]);
+      return invalid(thrown.type, thrown.all);
     }
     if (thrown instanceof ParseError) {
       return thrown.cause instanceof Problem ? thrown.cause : new Problem("bad-request", "The body cannot be read.");
@@ -64,7 +81,6 @@ export function createRest(sources: RestSources): RestHandler & { readonly app: 
   };
 
   return {
-    app,
     async handle(request, caller) {
       // The runtime leaves the body out by itself.
       const asked = request.method === "HEAD" ? new Request(request.url, { headers: request.headers }) : request;

@@ -4,6 +4,7 @@ import { present } from "../../src/assert.ts";
 import type { Config } from "../../src/config.ts";
 import { type Http, type HttpCaller, httpService } from "../../src/contracts/http.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
+import { messageOf } from "../../src/errors.ts";
 import { PROBLEMS, Problem } from "../../src/http/problem.ts";
 import { RateLimit } from "../../src/http/rate-limit.ts";
 import { type Node, createNode } from "../../src/node.ts";
@@ -136,8 +137,8 @@ describe("who may do what", () => {
       ["read same-0123456789abcdef\nadmin same-0123456789abcdef", "a token is that of another role already"],
     ] as const) {
       const world = { ...createBunWorld({ logLevel: "silent" }), machine: machineOf(text) };
-      const outcome = await createNode({ world, config: { port: 0, plugins } }).catch(
-        (thrown: Error) => thrown.message,
+      const outcome = await createNode({ world, config: { port: 0, plugins } }).catch((thrown: unknown) =>
+        messageOf(thrown),
       );
       expect(outcome).toContain(problem);
       expect(outcome).not.toContain("0123456789");
