@@ -21,6 +21,7 @@ import { LocalConnection } from "../src/local-connection.ts";
 import { definePlugin } from "../src/plugin.ts";
 import type { RestHandler } from "../src/rest/app.ts";
 import { LocalCommands } from "../src/rest/local-commands.ts";
+import { Nodes } from "../src/rest/nodes.ts";
 import { Peers } from "../src/rest/peers.ts";
 
 export default definePlugin({
@@ -52,8 +53,8 @@ export default definePlugin({
       migrations,
       failover,
       clock,
-      local,
-      peers: new Peers(network, clock, context.core.password),
+      nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.core.password)),
+      hasPassword: context.core.password !== undefined,
       isCluster: router !== undefined,
     };
     let rest: Promise<RestHandler> | undefined;
@@ -61,7 +62,7 @@ export default definePlugin({
       const { createRest } = await import("../src/rest/app.ts");
       return createRest(sources, context.node.version);
     };
-    for (const prefix of ["/cluster", "/openapi"]) {
+    for (const prefix of ["/cluster", "/kv", "/openapi"]) {
       http?.mount({
         prefix,
         async handle(request, caller) {

@@ -4,6 +4,7 @@
  * Each operation is a route of Elysia with its schemas, and `needs` says who may use it and what it is for: what the server checks and what the OpenAPI document
  * says come from there alike.
  */
+import type { TSchema } from "@sinclair/typebox";
 import type { HttpCaller, HttpRole } from "../contracts/http.ts";
 import { type FieldError, Problem, type ProblemKind } from "../http/problem.ts";
 import { includes } from "../http/roles.ts";
@@ -61,8 +62,8 @@ export interface Detail {
 
 export interface AnswerDetail {
   readonly description?: string;
-  /** What it is, if not JSON. */
-  readonly type?: string;
+  /** What it is, by media type, with the schema where there is one. */
+  readonly content?: Readonly<Record<string, TSchema | undefined>>;
   /** What its headers say, by name. */
   readonly headers?: Readonly<Record<string, string>>;
 }

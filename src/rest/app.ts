@@ -12,6 +12,7 @@ import { Callers, invalid } from "./api.ts";
 import { clusterReads } from "./cluster-reads.ts";
 import { documentation } from "./documentation.ts";
 import { nodeChanges } from "./node-changes.ts";
+import { keyOperations } from "./keys.ts";
 import { openApiOf } from "./openapi.ts";
 import { planOperations } from "./plans.ts";
 import { shardChanges } from "./shard-changes.ts";
@@ -44,6 +45,7 @@ export function createApp(
       .use(slotChanges(sources, callers))
       .use(shardChanges(sources, callers))
       .use(planOperations(sources, callers))
+      .use(keyOperations(sources, callers))
       .use(documentation(callers, document))
   );
 }

@@ -13,7 +13,7 @@ export function documentation(callers: Callers, document: () => string) {
   return new Elysia({ prefix: "/openapi", normalize: false })
     .get("/json", () => new Response(document(), { headers: { "content-type": "application/json" } }), {
       ...needs(callers, "none", "This document", {
-        answers: { 200: { type: "application/json", description: "The OpenAPI document." } },
+        answers: { 200: { content: { "application/json": undefined }, description: "The OpenAPI document." } },
       }),
       query: noQuery,
     })
@@ -25,7 +25,9 @@ export function documentation(callers: Callers, document: () => string) {
         }),
       {
         ...needs(callers, "none", "This document as a page", {
-          answers: { 200: { type: "text/html", description: "A page that needs nothing from elsewhere." } },
+          answers: {
+            200: { content: { "text/html": undefined }, description: "A page that needs nothing from elsewhere." },
+          },
         }),
         query: noQuery,
       },

@@ -4,20 +4,12 @@
  * Each request has a connection for itself while it is answered, since a command that waits keeps back those behind it. Connections that are done with are kept for the
  * next ones.
  */
-import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { LocalConnection } from "../local-connection.ts";
 import type { Clock } from "../world.ts";
+import { type Run, SessionLost } from "./sessions.ts";
 
 /** Connections that are kept while nobody needs them. */
 const MAX_IDLE = 16;
-
-/** What came of commands. */
-export type LocalAnswer =
-  | { readonly type: "answered"; readonly replies: readonly ReplyValue[] }
-  /** Nobody knows what became of those that have no reply. */
-  | { readonly type: "lost" };
-
-type Command = readonly (string | Uint8Array)[];
 
 export class LocalCommands {
   readonly #connect: () => LocalConnection;
@@ -32,25 +24,30 @@ export class LocalCommands {
   }
 
   /**
-   * Runs commands one after another.
+   * Lends a connection.
    *
-   * @param limitMs How long they may take, in all; beyond that nobody waits for them.
+   * @param limitMs How long it is lent: beyond that, what waits has no reply.
+   * @throws {SessionLost} If commands have none.
    */
-  async run(commands: readonly Command[], limitMs: number): Promise<LocalAnswer> {
-    if (this.#isClosed) return { type: "lost" };
+  async with<Result>(limitMs: number, work: (run: Run) => Promise<Result>): Promise<Result> {
+    if (this.#isClosed) throw new SessionLost("this node stops", true);
     const connection = this.#idle.pop() ?? this.#connect();
     // Closed, it lets go of what waits; what was logged is.
     const timer = this.#clock.after(limitMs, () => connection.close());
+    let isClean = false;
     try {
-      const replies = await Promise.all(commands.map((command) => connection.execute(...command)));
-      if (this.#idle.length < MAX_IDLE && !this.#isClosed) this.#idle.push(connection);
-      else connection.close();
-      return { type: "answered", replies };
-    } catch {
-      connection.close();
-      return { type: "lost" };
+      const result = await work(async (...commands) => {
+        const replies = commands.map((command) => connection.execute(...command));
+        return await Promise.all(replies).catch(() => {
+          throw new SessionLost("this node has not answered in time", false);
+        });
+      });
+      isClean = true;
+      return result;
     } finally {
       timer.cancel();
+      if (isClean && this.#idle.length < MAX_IDLE && !this.#isClosed) this.#idle.push(connection);
+      else connection.close();
     }
   }
 

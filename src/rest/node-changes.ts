@@ -13,6 +13,7 @@ import { nodeCalled, nodePath } from "./cluster-reads.ts";
 import { makeDrainPlan, startMoves } from "./planning.ts";
 import { problemOf } from "./resp-problem.ts";
 import { count, flag, noQuery, nodeDetailSchema, nodeId, oneOf, record } from "./schemas.ts";
+import { SessionLost } from "./sessions.ts";
 import type { RestSources } from "./sources.ts";
 import { nodeDetail } from "./views.ts";
 
@@ -147,40 +148,31 @@ async function refuseKnown(sources: RestSources, address: NetAddress, id: string
   const known = nodeAt(sources, address) ?? (id === undefined ? undefined : sources.topology.node(id));
   if (known !== undefined) throw new Problem("conflict", `Node ${known.name || known.id} is in this cluster already.`);
   if (id === undefined) return;
-  const answer = await sources.peers.ask({ ...address, name: "", id }, [["CLUSTER", "MYID"]], PEER_MS);
-  if (answer.type !== "answered") {
+  const reply = await sources.nodes.ask({ ...address, name: "", id }, ["CLUSTER", "MYID"], PEER_MS);
+  if (reply === undefined) {
     throw new Problem("unavailable", `Nobody answers at ${address.host}, port ${address.port}.`, { retryAfterS: 1 });
   }
-  const [reply] = answer.replies;
   const found = reply instanceof Uint8Array ? new TextDecoder().decode(reply) : "";
   if (found !== id) throw new Problem("conflict", "Another node than that is at this address.");
 }
 
-async function meet({ local }: RestSources, { host, port }: NetAddress, busPort: number | undefined): Promise<void> {
+async function meet(sources: RestSources, { host, port }: NetAddress, busPort: number | undefined): Promise<void> {
   const command = ["CLUSTER", "MEET", host, String(port), ...(busPort === undefined ? [] : [String(busPort)])];
-  const answer = await local.run([command], COMMAND_MS);
-  const reply = answer.type === "answered" ? answer.replies[0] : undefined;
+  const reply = await runAt(sources, sources.topology.self, command);
   if (reply instanceof ReplyError) throw problemOf(reply.message);
-  if (reply === undefined)
-    throw new Problem("outcome-unknown", "This node was asked to meet it, and has not answered.");
 }
 
 /** Runs a command at a node, as a client of it. @throws {Problem} If nobody knows what came of it. */
-async function runAt(
-  { topology, local, peers }: RestSources,
-  node: NodeRecord,
-  command: readonly string[],
-): Promise<ReplyValue> {
-  if (node.id === topology.self.id) {
-    const answer = await local.run([command], COMMAND_MS);
-    if (answer.type === "answered") return answer.replies[0] ?? null;
-    throw new Problem("outcome-unknown", "The node has not answered in time.");
+async function runAt({ nodes }: RestSources, node: NodeRecord, command: readonly string[]): Promise<ReplyValue> {
+  try {
+    const [reply = null] = await nodes.with(node, COMMAND_MS, (run) => run(command));
+    return reply;
+  } catch (thrown) {
+    if (!(thrown instanceof SessionLost)) throw thrown;
+    throw thrown.isUnsent
+      ? new Problem("unavailable", `It was not done: ${thrown.message}.`, { retryAfterS: 1 })
+      : new Problem("outcome-unknown", `It may have been done or not: ${thrown.message}.`);
   }
-  const answer = await peers.ask(node, [command], PEER_MS);
-  if (answer.type === "answered") return answer.replies[0] ?? null;
-  throw answer.type === "unreached"
-    ? new Problem("unavailable", `It was not done: ${answer.reason}.`, { retryAfterS: 1 })
-    : new Problem("outcome-unknown", `It may have been done or not: ${answer.reason}.`);
 }
 
 /** Moves all slots of a shard to others, unless that is under way. @returns The tasks that do it. */

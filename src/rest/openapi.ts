@@ -1,8 +1,8 @@
 /**
  * The OpenAPI document: what every operation takes, answers and refuses, made of the schemas that the server itself checks with.
  *
- * TypeBox schemas are JSON schemas, which is what OpenAPI 3.1 has. Left out is what only the server needs; whole numbers in paths and queries, which are texts to the
- * server, are told as what they are.
+ * TypeBox schemas are JSON schemas, which is what OpenAPI 3.1 has. Left out is what only the server needs; what is text to the server, and something else to people (a whole
+ * number in a path), is told as that (`toldAs`).
  */
 import type { HttpRole } from "../contracts/http.ts";
 import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemKind, typeOf } from "../http/problem.ts";
@@ -103,35 +103,27 @@ export function openApiOf(routes: readonly DescribedRoute[], version: string): J
 function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   // Each route has it: `needs` makes it.
   const detail = hooks.detail as Detail;
-  const { summary, description, role, bodyType = "application/json", answers = {} } = detail;
-  const body = hooks.body === undefined ? undefined : schemaOf(hooks.body);
+  const { summary, role, bodyType = "application/json", answers = {} } = detail;
+  const hasBody = hooks.body !== undefined || detail.bodyType !== undefined;
   const problems = [
     ...ALWAYS,
     ...(role === "read" || role === "none" ? [] : (["forbidden"] as const)),
-    ...(body === undefined ? [] : WITH_BODY),
+    ...(hasBody ? WITH_BODY : []),
     ...detail.problems,
   ];
   const responses: Record<string, Json> = {};
-  for (const [status, schema] of Object.entries((hooks.response ?? {}) as Readonly<Record<string, unknown>>)) {
-    const told = answers[Number(status)];
+  const schemas = (hooks.response ?? {}) as Readonly<Record<string, unknown>>;
+  for (const status of new Set([...Object.keys(schemas), ...Object.keys(answers)])) {
+    const { description, headers, content = { "application/json": schemas[status] } } = answers[Number(status)] ?? {};
     responses[status] = {
-      description: told?.description ?? MEANINGS[status] ?? "An answer.",
-      ...(told?.headers === undefined ? {} : { headers: headersOf(told.headers) }),
-      content: { [told?.type ?? "application/json"]: { schema: schemaOf(schema) } },
-    };
-  }
-  for (const [status, told] of Object.entries(answers)) {
-    if (status in responses) continue;
-    responses[status] = {
-      description: told.description ?? MEANINGS[status] ?? "An answer.",
-      ...(told.headers === undefined ? {} : { headers: headersOf(told.headers) }),
-      ...(told.type === undefined
-        ? {}
-        : {
-            content: {
-              [told.type]: told.type === PROBLEM_MEDIA_TYPE ? { schema: { $ref: "#/components/schemas/Problem" } } : {},
-            },
-          }),
+      description: description ?? MEANINGS[status] ?? "An answer.",
+      ...(headers === undefined ? {} : { headers: headersOf(headers) }),
+      content: Object.fromEntries(
+        Object.entries(content).map(([type, schema]) => [
+          type,
+          schema === undefined ? {} : { schema: schemaOf(schema) },
+        ]),
+      ),
     };
   }
   for (const [status, kinds] of Map.groupBy(new Set(problems), (kind) => String(PROBLEMS[kind].status))) {
@@ -149,14 +141,21 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   return {
     operationId: `${method.toLowerCase()}${path.replaceAll(/[/:_-]+([A-Za-z])/g, (_, letter: string) => letter.toUpperCase())}`,
     summary,
-    description: [...(description === undefined ? [] : [description]), ROLE_WORDS[role]].join(" "),
+    description: [...(detail.description === undefined ? [] : [detail.description]), ROLE_WORDS[role]].join(" "),
     security: role === "none" ? [] : role === "read" ? [{ token: [] }, {}] : [{ token: [] }],
     parameters: [
       ...parametersOf(hooks.params, "path"),
       ...parametersOf(hooks.query, "query"),
       ...(detail.headerParameters ?? []),
     ],
-    ...(body === undefined ? {} : { requestBody: { required: true, content: { [bodyType]: { schema: body } } } }),
+    ...(hasBody
+      ? {
+          requestBody: {
+            required: true,
+            content: { [bodyType]: hooks.body === undefined ? {} : { schema: schemaOf(hooks.body) } },
+          },
+        }
+      : {}),
     responses,
   };
 }
@@ -191,10 +190,10 @@ function schemaOf(schema: unknown): JsonObject {
 function plain(value: Json): Json {
   if (Array.isArray(value)) return (value as readonly Json[]).map(plain);
   if (typeof value !== "object" || value === null) return value;
-  const { wants: _, wholeNumber, ...rest } = value as JsonObject;
-  if (typeof wholeNumber === "object" && wholeNumber !== null) {
-    const { pattern: __, ...kept } = rest;
-    return { ...kept, type: "integer", ...(wholeNumber as JsonObject) };
+  const { wants: _, toldAs, ...rest } = value as JsonObject;
+  if (typeof toldAs === "object" && toldAs !== null) {
+    const { description = "" } = rest;
+    return { ...(toldAs as JsonObject), description };
   }
   const { anyOf, ...others } = rest;
   const words = Array.isArray(anyOf) ? (anyOf as readonly JsonObject[]).map((each) => each["const"]) : [];

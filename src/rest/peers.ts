@@ -1,23 +1,16 @@
 /**
  * Other nodes, asked as their clients ask them: for what only they know, and for what only they can do.
  *
- * A link is made for each question, with the password that this node has from its settings, which all nodes of a cluster share. Commands go out one after another.
+ * A link is made for each request, with the password that this node has from its settings, which all nodes of a cluster share.
  */
-import { type ReplyValue, encodeCommand, ReplyError } from "../codec/resp-reader.ts";
+import { ReplyError, type ReplyValue, encodeCommand } from "../codec/resp-reader.ts";
 import type { NodeRecord } from "../contracts/topology.ts";
 import { isEveryAddress } from "../net-address.ts";
 import { RespLink } from "../resp-link.ts";
 import type { Clock, Network } from "../world.ts";
+import { type Command, type Run, SessionLost } from "./sessions.ts";
 
-/** What came of a question. */
-export type PeerAnswer =
-  | { readonly type: "answered"; readonly replies: readonly ReplyValue[] }
-  /** Nothing of it has reached the other node. */
-  | { readonly type: "unreached"; readonly reason: string }
-  /** Some of it may have. */
-  | { readonly type: "lost"; readonly reason: string };
-
-type PeerCommand = readonly (string | Uint8Array)[];
+export type Peer = Pick<NodeRecord, "id" | "name" | "host" | "port">;
 
 export class Peers {
   readonly #network: Network;
@@ -31,29 +24,22 @@ export class Peers {
   }
 
   /**
-   * Asks a node.
+   * Lends a link to a node.
    *
-   * @param idleMs How long nothing may happen before it is given up.
+   * @param idleMs How long nothing may happen on it while replies are to come.
+   * @throws {SessionLost} If commands have no replies.
    */
-  async ask(
-    { host, port, name, id }: Pick<NodeRecord, "host" | "port" | "name" | "id">,
-    commands: readonly PeerCommand[],
-    idleMs: number,
-  ): Promise<PeerAnswer> {
+  async with<Result>(peer: Peer, idleMs: number, work: (run: Run) => Promise<Result>): Promise<Result> {
+    const { host, port, name, id } = peer;
     const node = `node ${name || id}`;
-    if (port === 0 || isEveryAddress(host)) return { type: "unreached", reason: `${node} has no address` };
+    if (port === 0 || isEveryAddress(host)) throw new SessionLost(`${node} has no address`, true);
     const link = new RespLink(this.#network, this.#clock, host, port);
     try {
       if (this.#password !== undefined) {
-        const { replies, failure } = await exchange(link, [["AUTH", this.#password]], idleMs);
-        const [reply] = replies;
-        if (failure !== undefined) return { type: "unreached", reason: `${node} does not answer` };
-        if (reply instanceof ReplyError) return { type: "unreached", reason: `${node} has another password` };
+        const [reply] = await exchange(link, node, [["AUTH", this.#password]], idleMs);
+        if (reply instanceof ReplyError) throw new SessionLost(`${node} has another password`, true);
       }
-      const { replies, failure } = await exchange(link, commands, idleMs);
-      if (failure === undefined) return { type: "answered", replies };
-      if (failure === "connecting") return { type: "unreached", reason: `${node} does not answer` };
-      return { type: "lost", reason: `${node} has not answered` };
+      return await work((...commands) => exchange(link, node, commands, idleMs));
     } finally {
       link.close();
     }
@@ -62,12 +48,10 @@ export class Peers {
 
 async function exchange(
   link: RespLink,
-  commands: readonly PeerCommand[],
+  node: string,
+  commands: readonly Command[],
   idleMs: number,
-): Promise<{
-  readonly replies: readonly ReplyValue[];
-  readonly failure: "connecting" | "writing" | "reading" | undefined;
-}> {
+): Promise<readonly ReplyValue[]> {
   const replies: ReplyValue[] = [];
   let at = 0;
   const failure = await link.exchange(
@@ -79,5 +63,6 @@ async function exchange(
     (reply) => void replies.push(reply),
     idleMs,
   );
-  return { replies, failure };
+  if (failure === undefined) return replies;
+  throw new SessionLost(`${node} does not answer`, failure === "connecting");
 }

@@ -12,7 +12,7 @@ import type { RestSources } from "./sources.ts";
 const PATIENCE_MS = 5000;
 
 /** What the slots of the cluster hold and cost, and the shards of which nobody could be asked. */
-async function measure({ topology, peers, local }: RestSources): Promise<{
+async function measure({ topology, nodes }: RestSources): Promise<{
   readonly loads: PlanLoads;
   readonly leftOut: ReadonlySet<ShardId>;
 }> {
@@ -23,14 +23,7 @@ async function measure({ topology, peers, local }: RestSources): Promise<{
   await Promise.all(
     topology.map.shards.map(async ({ id, primary }) => {
       const node = topology.node(primary);
-      const commands = [["CLUSTER", "SLOTLOADS"]];
-      const answer =
-        primary === topology.self.id
-          ? await local.run(commands, PATIENCE_MS)
-          : node === undefined
-            ? undefined
-            : await peers.ask(node, commands, PATIENCE_MS);
-      const told = answer?.type === "answered" ? answer.replies[0] : undefined;
+      const told = node === undefined ? undefined : await nodes.ask(node, ["CLUSTER", "SLOTLOADS"], PATIENCE_MS);
       if (!Array.isArray(told)) {
         leftOut.add(id);
         return;

@@ -34,7 +34,7 @@ export function wholeNumber(minimum: number, maximum: number, description: strin
     pattern: "^(0|[1-9][0-9]{0,15})$",
     description,
     wants: `a whole number from ${minimum} to ${maximum}`,
-    wholeNumber: { minimum, maximum },
+    toldAs: { type: "integer", minimum, maximum },
   });
 }
 

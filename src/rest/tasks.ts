@@ -2,7 +2,7 @@
 import type { MigrationStatus, Migrations } from "../contracts/migration.ts";
 import type { NodeId, Topology } from "../contracts/topology.ts";
 import { readTasks } from "../migration/read-tasks.ts";
-import type { Peers } from "./peers.ts";
+import type { Nodes } from "./nodes.ts";
 
 /** How long another node may take to tell. Without its word the rest is told. */
 const PATIENCE_MS = 1000;
@@ -10,12 +10,12 @@ const PATIENCE_MS = 1000;
 export interface TaskSources {
   readonly topology: Topology;
   readonly migrations: Migrations | undefined;
-  readonly peers: Peers;
+  readonly nodes: Nodes;
 }
 
 /** All tasks that this node knows of. @param isWanted Of others nobody is asked. */
 export async function tasksOf(
-  { topology, migrations, peers }: TaskSources,
+  { topology, migrations, nodes }: TaskSources,
   isWanted: (task: MigrationStatus) => boolean = () => true,
 ): Promise<readonly MigrationStatus[]> {
   const tasks = (migrations?.tasks ?? []).filter(isWanted);
@@ -29,10 +29,8 @@ export async function tasksOf(
     [...tellers].map(async (id) => {
       const node = topology.node(id);
       if (node === undefined) return;
-      const answer = await peers.ask(node, [["CLUSTER", "MIGRATIONS"]], PATIENCE_MS);
-      if (answer.type !== "answered") return;
-      for (const task of readTasks(answer.replies[0] ?? null))
-        if (task.progress !== undefined) known.set(task.id, task);
+      const told = await nodes.ask(node, ["CLUSTER", "MIGRATIONS"], PATIENCE_MS);
+      for (const task of readTasks(told ?? null)) if (task.progress !== undefined) known.set(task.id, task);
     }),
   );
   // What ended meanwhile has ended: the map says so, and is asked again.

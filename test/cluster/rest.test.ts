@@ -1,6 +1,7 @@
 /** REST on a cluster of two shards with a replica each, over real sockets: what any node tells and changes, whoever has it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
+import { keySlot } from "../../src/codec/slot.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
@@ -53,6 +54,10 @@ interface NodeView {
 
 const nodesOf = async (at = 0): Promise<readonly NodeView[]> =>
   (await ask<{ nodes: NodeView[] }>(at, "GET", "/cluster/nodes")).body.nodes;
+const keySlotOf = (key: string): number => {
+  const bytes = new TextEncoder().encode(key);
+  return keySlot(bytes, 0, bytes.length);
+};
 const named = async (name: string): Promise<NodeView> =>
   present(
     (await nodesOf()).find((node) => node.name === name),
@@ -133,6 +138,111 @@ describe("what is told", () => {
     const none = await ask(1, "GET", `/cluster/nodes/${"0".repeat(40)}`);
     expect(none.status).toBe(404);
     expect(none.headers.get("content-type")).toBe("application/problem+json");
+  });
+});
+
+describe("a key", () => {
+  const at = (
+    path: string,
+    { headers, ...init }: Omit<RequestInit, "headers"> & { readonly headers?: Record<string, string> } = {},
+  ): Promise<Response> =>
+    fetch(path, {
+      redirect: "manual",
+      ...init,
+      headers: { authorization: `Bearer ${TOKENS.operateToken}`, ...headers },
+    });
+  const url = (node: number, path: string): string => `http://127.0.0.1:${HTTP_PORT + node}/kv/${path}`;
+
+  test("that another node has is asked for there, or by the node that is asked", async () => {
+    const primaries = (await nodesOf()).filter((node) => node.is_master).map((node) => node.id);
+    for (const [node] of PORTS.entries()) {
+      for (const key of ["one", "two", "three", "a%2Fb%FF"]) {
+        const value = `${key} by ${node}`;
+        const first = await at(url(node, `${key}?ttl_ms=100000`), { method: "PUT", body: value });
+        if (first.status === 307) {
+          const moved = (await first.json()) as { code: string; slot: number; node_id: string; location: string };
+          expect(moved).toMatchObject({ code: "MOVED", location: first.headers.get("location") ?? "" });
+          expect(primaries).toContain(moved.node_id);
+          expect(moved.location).toEndWith(`/kv/${key}?ttl_ms=100000`);
+          expect((await at(moved.location, { method: "PUT", body: value })).status).toBe(204);
+        } else expect(first.status).toBe(204);
+        const read = await at(url(node, `${key}?route=proxy`));
+        expect([read.status, await read.text()]).toEqual([200, value]);
+        const tag = read.headers.get("etag") ?? "";
+        const set = await at(url(node, `${key}?route=proxy`), {
+          method: "PUT",
+          body: `${value}!`,
+          headers: { "if-match": tag },
+        });
+        expect(set.status).toBe(204);
+        const stale = await at(url(node, `${key}?route=proxy`), { method: "DELETE", headers: { "if-match": tag } });
+        expect(stale.status).toBe(412);
+      }
+    }
+    const replica = nodes.findIndex((node) => !primaries.includes(node.facts.id));
+    expect((await at(url(replica, "one"))).status).toBe(307);
+    const operations = ["one", "two", "three"].map((key) => ({ op: "get", key }));
+    const told = await ask<{ results: { status: number; value?: string; location?: string }[] }>(
+      replica,
+      "POST",
+      "/kv/batch",
+      { operations },
+    );
+    expect(told.body.results.map(({ status }) => status)).toEqual([307, 307, 307]);
+    expect(told.body.results[0]?.location).toEndWith("/kv/one");
+    const proxied = await ask<{ results: { status: number; value?: string }[] }>(
+      replica,
+      "POST",
+      "/kv/batch?route=proxy",
+      { operations },
+    );
+    expect(proxied.body.results.map(({ value }) => value)).toEqual(["one by 3!", "two by 3!", "three by 3!"]);
+  });
+
+  test("of a slot that is moved key by key is asked for where it is", async () => {
+    const [from, to] = (await nodesOf()).filter((node) => node.is_master);
+    const [source, target] = [present(from, "there is one"), present(to, "and another one")];
+    const sourceAt = nodes.findIndex((node) => node.facts.id === source.id);
+    const { slots } = (await ask<{ slots: { slot: number; owner: string }[] }>(0, "GET", "/cluster/slots")).body;
+    const key = present(
+      Array.from({ length: 100 }, (_, each) => `moving-${each}`).find(
+        (each) => slots[keySlotOf(each)]?.owner === source.id,
+      ),
+      "one of a hundred keys is there",
+    );
+    const slot = keySlotOf(key);
+    const source1 = present(nodes[sourceAt], "there is one").connect();
+    const target1 = present(
+      nodes.find((node) => node.facts.id === target.id),
+      "and another one",
+    ).connect();
+    expect(await target1.execute("cluster", "setslot", String(slot), "importing", source.id)).toBe("OK");
+    expect(await source1.execute("cluster", "setslot", String(slot), "migrating", target.id)).toBe("OK");
+    expect((await ask(0, "GET", `/cluster/migration/${slot}`)).body).toMatchObject({
+      state: "key-by-key",
+      from_node: source.id,
+      to_node: target.id,
+    });
+    const sent = await at(url(sourceAt, key));
+    expect(sent.status).toBe(307);
+    expect(await sent.json()).toMatchObject({ code: "ASK", slot, node_id: target.id });
+    const location = sent.headers.get("location") ?? "";
+    expect(location).toEndWith(`/kv/${key}?asking=true`);
+    expect((await at(location, { method: "PUT", body: "there" })).status).toBe(204);
+    expect(await (await at(url(sourceAt, `${key}?route=proxy`))).text()).toBe("there");
+    const conditional = await at(url(sourceAt, `${key}?route=proxy`), {
+      method: "PUT",
+      body: "x",
+      headers: { "if-match": '"a"' },
+    });
+    expect(conditional.status).toBe(503);
+    expect(await source1.execute("cluster", "setslot", String(slot), "node", target.id)).toBe("OK");
+    expect(await (await at(url(sourceAt, `${key}?route=proxy`))).text()).toBe("there");
+    const back = await ask(0, "POST", "/cluster/migration/start", { slot, from_node: target.id, to_node: source.id });
+    expect((await ask(0, "POST", "/cluster/migration/complete", { id: back.body["id"] })).body["state"]).toBe(
+      "completed",
+    );
+    for (const connection of [source1, target1]) connection.close();
   });
 });
 
