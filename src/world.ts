@@ -18,6 +18,8 @@ export interface World {
   readonly disk: Disk;
   readonly log: Log;
   readonly machine: Machine;
+  /** Missing where nobody comes by HTTP: in simulation. */
+  readonly httpServer?: HttpDoor;
 }
 
 /** Time and timers. */
@@ -144,6 +146,46 @@ export interface DatagramSocket {
   /** Sends one datagram, or drops it: nothing tells. At most 65,507 bytes; those under 1,400 travel well. */
   send(bytes: Uint8Array, host: string, port: number): void;
   close(): void;
+}
+
+/** Requests over HTTP. */
+export interface HttpDoor {
+  /**
+   * Listens for requests.
+   *
+   * @returns The listener, once the port is open.
+   * @throws {NetworkError} As `Network.listen`.
+   */
+  listen(options: HttpListenOptions): HttpListener;
+}
+
+export interface HttpListenOptions {
+  readonly host: string;
+  /** 0 lets the machine choose. */
+  readonly port: number;
+  /** A connection on which nothing comes or goes for so many seconds is closed; 1 to 255. */
+  readonly idleTimeoutS: number;
+  /** A request with a longer body is refused by the machine itself, with a bare 413. */
+  readonly maxBodyBytes: number;
+  /** Answers each request. Never rejects. */
+  readonly handle: (request: Request, peer: HttpPeer) => Promise<Response>;
+}
+
+/** Where a request came from. */
+export interface HttpPeer {
+  /** The other side, as `address:port`. */
+  readonly remoteAddress: string;
+  /** The connection of this request is not closed for being silent. */
+  keepOpen(): void;
+}
+
+export interface HttpListener {
+  /** The port that is listened on (the chosen one, if 0 was asked for). */
+  readonly port: number;
+  /** Takes no more connections. Requests that are being answered go on. */
+  close(): void;
+  /** Closes all connections at once. */
+  destroy(): void;
 }
 
 /**

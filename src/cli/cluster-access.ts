@@ -2,12 +2,12 @@
 import type { Command } from "commander";
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import { SLOT_COUNT } from "../codec/slot.ts";
-import type { MigrationPhase, MigrationProgress, MigrationStatus } from "../contracts/migration.ts";
+import type { MigrationStatus } from "../contracts/migration.ts";
 import type { ClusterMap, NodeId, ShardId } from "../contracts/topology.ts";
 import { StartError, messageOf } from "../errors.ts";
+import { readTasks } from "../migration/read-tasks.ts";
 import { isEveryAddress } from "../net-address.ts";
 import type { PlanLoads } from "../protocol/plan/plan.ts";
-import { parseSlotRange } from "../protocol/slot-ranges.ts";
 import { imageOf } from "../protocol/topology/state.ts";
 import { askNode, askNodeAnything } from "./ask-node.ts";
 import { readMapFile } from "./map-file.ts";
@@ -110,60 +110,4 @@ export class ClusterAccess {
 
 function numbers(): Float64Array {
   return new Float64Array(SLOT_COUNT);
-}
-
-const decoder = new TextDecoder();
-
-/** Tasks as CLUSTER MIGRATIONS tells them, in RESP2. */
-function readTasks(told: ReplyValue): readonly MigrationStatus[] {
-  if (!Array.isArray(told)) return [];
-  return (told as readonly ReplyValue[]).map((each) => {
-    const fields = pairsOf(each);
-    const text = (name: string): string => textOf(fields.get(name));
-    const count = (name: string): number => Number(fields.get(name) ?? 0);
-    const known = (name: string): number | undefined => (fields.get(name) === null ? undefined : count(name));
-    const progress: MigrationProgress = {
-      slotsDone: count("slots-done"),
-      slotsTotal: count("slots-total"),
-      keysMoved: count("keys-moved"),
-      keysTotal: count("keys-total"),
-      bytesMoved: count("bytes-moved"),
-      bytesPerSecond: count("bytes-per-second"),
-      etaMs: known("eta-ms"),
-      fencedMs: count("fenced-ms"),
-      restarts: count("restarts"),
-    };
-    return {
-      id: text("id"),
-      source: text("source"),
-      target: text("target"),
-      sourceNode: text("source-node") || undefined,
-      targetNode: text("target-node") || undefined,
-      slots: text("slots")
-        .split(" ")
-        .flatMap((range) => parseSlotRange(range) ?? []),
-      phase: text("phase") as MigrationPhase,
-      isPaused: count("paused") === 1,
-      cause: text("cause"),
-      startedFor: text("started-for"),
-      startedAtMs: count("started-at"),
-      endedAtMs: known("ended-at"),
-      waitingFor: text("waiting-for") || undefined,
-      progress: known("keys-total") === undefined ? undefined : progress,
-    };
-  });
-}
-
-/** A map as RESP2 has it: names and values in turn. */
-export function pairsOf(value: ReplyValue | undefined): ReadonlyMap<string, ReplyValue> {
-  const items = (Array.isArray(value) ? value : []) as readonly ReplyValue[];
-  const fields = new Map<string, ReplyValue>();
-  for (let at = 0; at + 1 < items.length; at += 2) fields.set(textOf(items[at]), items[at + 1] ?? null);
-  return fields;
-}
-
-/** Text of a reply; empty for what is none. */
-export function textOf(value: ReplyValue | undefined): string {
-  if (value instanceof Uint8Array) return decoder.decode(value);
-  return typeof value === "string" ? value : "";
 }

@@ -4,7 +4,8 @@ import type { Health, HealthCheck, HealthCheckName, HealthState } from "../contr
 import type { ClusterMap } from "../contracts/topology.ts";
 import { StartError, messageOf } from "../errors.ts";
 import { STATES, worstOf } from "../protocol/health/types.ts";
-import { type ClusterAccess, pairsOf, textOf } from "./cluster-access.ts";
+import { pairsOf, textOf } from "../codec/reply-fields.ts";
+import type { ClusterAccess } from "./cluster-access.ts";
 
 /** One node's word. */
 export type NodeHealth = Pick<Health, "state" | "checks" | "checkedAtMs"> & Health["view"];

@@ -210,6 +210,8 @@ class Told {
       leaseEndsAtMs: 0,
       reasons: new Map(),
       promisedUntilMs: () => undefined,
+      handOver: () => Promise.resolve(undefined),
+      acceptLoss: () => Promise.resolve(undefined),
     };
   }
 }
