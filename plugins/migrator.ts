@@ -11,6 +11,9 @@
  *
  * Tasks run side by side, each at the speed that the target's commits allow, and together at no more than `bytesPerSecond`.
  *
+ * What comes takes memory at the target: as a command would, it first makes room by evicting (the service `memory`) what the target shows, and never what is on its way. Where nothing
+ * may go, as under `noeviction`, the task is aborted.
+ *
  * Talks to the rest through the map (`topology`), the channel `migration` of the bus, the hook `effect`, and the service `migration`; the router holds commands on slots
  * that are fenced.
  */
@@ -21,6 +24,7 @@ import { parseByteSize, byteSize } from "../src/config.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import type { Effect } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { memoryService } from "../src/contracts/memory.ts";
 import {
   type MigrationOutcome,
   type MigrationStatus,
@@ -92,13 +96,13 @@ export default definePlugin({
   name: "migrator",
   summary: "Moves slots between shards while clients go on.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { bus: busService, router: routerService },
+  uses: { bus: busService, router: routerService, memory: memoryService },
   provides: { migration: migrationService },
   settings: settingsSchema,
   setup(context) {
     const { hooks, node, settings, world, dispatcher, replyGate } = context;
     const { topology, keyspace } = context.requires;
-    const { bus, router } = context.uses;
+    const { bus, router, memory } = context.uses;
     const { clock, log: events } = world;
     const sources = new Map<string, MigrationSource>();
     const targets = new Map<string, MigrationTarget>();
@@ -219,10 +223,7 @@ export default definePlugin({
       run: (args) => runner.run(args),
       flush: (slots) => leftovers.flush(slots),
       mapVersion: () => topology.map.version,
-      memoryProblem: () => {
-        const limit = Number(context.parameters.get("maxmemory")?.get() ?? 0);
-        return limit > 0 && keyspace.usedBytes > limit ? `its memory (maxmemory ${limit}) has run out` : undefined;
-      },
+      memoryProblem: (bytes) => memory?.makeRoom(bytes),
     };
 
     const follow = ({ map, previous, delta }: MapChange): void => {
@@ -333,7 +334,7 @@ export default definePlugin({
         );
       }
       if (shardOf(map, record.source)?.primary !== from) return refuse("by its map another node leads the source");
-      const problem = targetHost.memoryProblem();
+      const problem = targetHost.memoryProblem(0);
       if (problem !== undefined)
         return void send(from, { type: "refused", session: message.session, isFinal: true, reason: problem });
       targets.get(record.id)?.end("the source's primary has opened another session");
