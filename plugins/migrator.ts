@@ -11,6 +11,9 @@
  *
  * Tasks run side by side, each at the speed that the target's commits allow, and together at no more than `bytesPerSecond`.
  *
+ * Where all of the other shard is gone, nobody waits for ever: the target asks for an end of a fence that nobody takes back, and after `abandonMs` either side has the task
+ * aborted. Both are records of the map, as everything that ends a fence or a task.
+ *
  * What comes takes memory at the target: as a command would, it first makes room by evicting (the service `memory`) what the target shows, and never what is on its way. Where nothing
  * may go, as under `noeviction`, the task is aborted.
  *
@@ -45,6 +48,7 @@ import {
 import { KeyHold } from "../src/key-hold.ts";
 import { Leftovers } from "../src/migration/leftovers.ts";
 import { LoggedWriter } from "../src/migration/logged-writer.ts";
+import { Orphans } from "../src/migration/orphans.ts";
 import { MigrationSource, type MigrationTerms, type SourceHost } from "../src/migration/source.ts";
 import { MigrationTarget, type TargetHost } from "../src/migration/target.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -62,6 +66,8 @@ const ENDED_SHOWN = 100;
 const START_TRIES = 5;
 /** What the rate limit lets through at once, of what it lets through in a second. */
 const BURST_PART = 0.1;
+/** A fence that stands for so many times what the source gives a target: nobody leads the source. */
+const FENCE_PATIENCE = 10;
 
 const settingsSchema = Type.Object({
   bytesPerSecond: byteSize({
@@ -89,6 +95,12 @@ const settingsSchema = Type.Object({
       "A target that has not committed the last effects for so long is given up for now, in milliseconds: the slots are served again, and the task goes on. Shorter: clients wait less. Longer: a slow target is tried less often.",
     default: 500,
     minimum: 10,
+  }),
+  abandonMs: Type.Integer({
+    description:
+      "A migration of which the other side's primary has taken no part for so long is aborted, in milliseconds: that shard has lost all its members, or cannot be reached. Nothing moves then, and nothing is lost. Longer than any failover, and than restarts that are meant to be waited for; 0: it waits until it is cancelled.",
+    default: 300_000,
+    minimum: 0,
   }),
 });
 
@@ -184,8 +196,10 @@ export default definePlugin({
         silenceMs: settings.silenceMs,
         retryMs: 200,
         settleMs: settings.settleMs,
+        abandonMs: settings.abandonMs,
       },
       nowMs: () => clock.monotonicMs(),
+      isInTouch: () => replyGate.isLeased(),
       soon,
       send,
       nextSession: () => (session += 1),
@@ -370,6 +384,11 @@ export default definePlugin({
     context.on(hooks.start, () => {
       context.every(TICK_MS, () => {
         for (const source of sources.values()) source.tick();
+        const led = replyGate.isLeased() ? ledShard(topology.map) : undefined;
+        orphans.look(
+          topology.map.migrations.filter(({ target }) => target === led?.id),
+          (id) => targets.get(id)?.takeHeard() === true,
+        );
         // A fence may last as long as there is no majority: who has no lease must not let clients wait for that.
         if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
         leftovers.tidy();
@@ -430,6 +449,12 @@ export default definePlugin({
       }
       return { type: "refused", reason: outcome.reason };
     };
+    const orphans = new Orphans({
+      fenceMs: settings.settleMs * FENCE_PATIENCE,
+      abandonMs: settings.abandonMs,
+      nowMs: () => clock.monotonicMs(),
+      ask: change,
+    });
     const migration: Migrations = {
       get tasks() {
         const { map } = topology;

@@ -56,6 +56,7 @@ export class MigrationTarget {
   #isAckDue = false;
   #isWaiting = false;
   #isOver = false;
+  #hasHeard = true;
 
   readonly #visitor: EntryVisitor = {
     effect: (slot, args) => {
@@ -103,8 +104,16 @@ export class MigrationTarget {
     return this.#terms;
   }
 
+  /** Whether the source's primary has said anything since this was asked last: while a session goes on it does, several times a second. */
+  takeHeard(): boolean {
+    const hasHeard = this.#hasHeard && !this.#isOver;
+    this.#hasHeard = false;
+    return hasHeard;
+  }
+
   received(message: MigrationMessage): void {
     if (this.#isOver || message.session !== this.#session) return;
+    this.#hasHeard = true;
     switch (message.type) {
       case "effects":
       case "stream":

@@ -202,6 +202,8 @@ async function besideTheLeader(): Promise<{
 }
 
 /** A few keys a second: there is time to look. */
+/** As slow, and nobody is waited for as long as in life. */
+const SOON_ABANDONED = { bytesPerSecond: "100b", abandonMs: 8000 };
 const SLOW: Config = { plugins: { migrator: { bytesPerSecond: "100b" } } };
 const KEYS = keysOf(60);
 const LOWER: readonly SlotRange[] = [{ first: 0, last: 8191 }];
@@ -553,6 +555,52 @@ describe("a migration", () => {
     },
     LIMIT_MS,
   );
+
+  for (const phase of ["streaming", "fenced"] as const) {
+    test(
+      `is given up when its target has gone for good while ${phase}, and blocks nothing any more`,
+      async () => {
+        const shards = await TwoShards.of(0, { plugins: { migrator: SOON_ABANDONED } }, 1, 3);
+        const { nodes } = shards;
+        const [{ key } = { key: "" }] = KEYS;
+        await shards.run(shards.a, `SET ${key} 1`);
+        const slots = shards.a.slots;
+        const id = await shards.start(slots);
+        if (phase === "fenced") await shards.unlimited();
+        await shards.reaches(id, phase);
+        nodes.simulation.crash(hostOf(shards.at(shards.b.primary)), "power");
+        const task = await shards.ended(id);
+        expect([task.phase, task.cause.replace(/:.*/, "")]).toEqual([
+          "aborted",
+          "the target's primary has not taken part for 8 s",
+        ]);
+        expect(await shards.run(shards.a, `GET ${key}`)).toBe("1");
+        expect(await shards.run(shards.a, `CLUSTER DELSLOTS ${slots[0]?.first ?? ""}`)).toBe("OK");
+      },
+      LIMIT_MS,
+    );
+
+    test(
+      `is given up when its source has gone for good while ${phase}: the target holds nothing for long`,
+      async () => {
+        const shards = await TwoShards.of(0, { plugins: { migrator: SOON_ABANDONED } }, 1, 3);
+        const { nodes } = shards;
+        for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+        const id = await shards.start(shards.a.slots);
+        if (phase === "fenced") await shards.unlimited();
+        await shards.reaches(id, phase);
+        nodes.simulation.crash(hostOf(shards.at(shards.a.primary)), "power");
+        const flushed = localClient(nodes.node(shards.at(shards.b.primary))).run("FLUSHALL");
+        expect(await nodes.simulation.settle("FLUSHALL", flushed, 10_000)).toBe("OK");
+        const task = await shards.ended(id);
+        expect([task.phase, task.cause]).toEqual(["aborted", "the source's primary has sent nothing for 8 s"]);
+        const target = shards.keyspace(shards.at(shards.b.primary));
+        await nodes.until("leftovers to be gone", () => target.hiddenCount === 0);
+        expect(KEYS.filter(({ slot }) => target.slotSize(slot) > 0)).toEqual([]);
+      },
+      LIMIT_MS,
+    );
+  }
 
   test(
     "brings a string of 100 MiB",

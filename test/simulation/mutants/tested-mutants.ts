@@ -145,6 +145,24 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "evicts what the target shows, where its policy lets that go, and nothing that comes",
   },
   {
+    name: "waits-for-who-is-gone",
+    breaks: "A fence ends, and a task ends by a record, though all of a shard is gone (SAFETY 22).",
+    file: "src/migration/orphans.ts",
+    find: "if (fencedMs < fenceMs) return;",
+    replace: "if (fencedMs >= 0) return;",
+    by: "test/unit/migrator.test.ts",
+    named: "is given up when its source has gone for good while fenced",
+  },
+  {
+    name: "gives-up-others-while-it-is-away",
+    breaks: "Who has no lease may be the one that is away: the time counts for nothing (SAFETY 22).",
+    file: "src/migration/source.ts",
+    find: "!this.#record.isPaused && this.#host.isInTouch();",
+    replace: "!this.#record.isPaused;",
+    by: "test/unit/migration-source.test.ts",
+    named: "a target that does not come for long is given up, and no sooner",
+  },
+  {
     name: "takes-what-it-holds-for-what-there-is",
     breaks:
       "Under another primary of the source a stream goes on from what is equal, and from nothing else (SAFETY 21).",
