@@ -145,6 +145,16 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "evicts what the target shows, where its policy lets that go, and nothing that comes",
   },
   {
+    name: "counts-no-transactions-that-wait",
+    breaks:
+      "What is told to try again was not done: a transaction that finds no room to wait is not run (SAFETY 9, 22).",
+    file: "plugins/hash-slot-router.ts",
+    find: "if (isTooMuch || call.isNested) {",
+    replace: "if (call.isNested) return undefined;\n      if (isTooMuch) {",
+    by: "test/unit/hash-slot-router.test.ts",
+    named: "no more commands wait for a fence than may",
+  },
+  {
     name: "waits-for-who-is-gone",
     breaks: "A fence ends, and a task ends by a record, though all of a shard is gone (SAFETY 22).",
     file: "src/migration/orphans.ts",
