@@ -44,7 +44,7 @@ describe("keys of one tag", () => {
     const given = did(run({ name: "SETPX", key: "1", value: "x", expiry: "@1" }), ["OK"]);
     const expires: KeysOperation = {
       ...given,
-      input: { key: "1", expiry: "@1" },
+      input: { expiry: "@1" },
       output: undefined,
       returnedAt: Infinity,
     };
@@ -61,7 +61,7 @@ describe("keys of one tag", () => {
     const given = did(run({ name: "SETPX", key: "1", value: "x", expiry: "@1" }), ["OK"]);
     const expires: KeysOperation = {
       ...given,
-      input: { key: "1", expiry: "@1" },
+      input: { expiry: "@1" },
       output: undefined,
       returnedAt: Infinity,
     };

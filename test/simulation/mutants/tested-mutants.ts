@@ -145,6 +145,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "evicts what the target shows, where its policy lets that go, and nothing that comes",
   },
   {
+    name: "replica-removes-all-keys-when-it-is-asked",
+    breaks: "What a replica holds changes by its primary's log alone (SAFETY 6).",
+    file: "plugins/hash-slot-router.ts",
+    find: "if (routes.isReplica && (command.bits & CommandBits.write) !== 0) {",
+    replace: "if (routes.isReplica && command.bits < 0) {",
+    by: "test/unit/replication.test.ts",
+    named: "runs no FLUSHALL of its own",
+  },
+  {
     name: "counts-no-transactions-that-wait",
     breaks:
       "What is told to try again was not done: a transaction that finds no room to wait is not run (SAFETY 9, 22).",
