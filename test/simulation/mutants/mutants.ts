@@ -113,6 +113,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (snapshotIndex <= log.commitIndex) return;",
     replace: "",
     run: "raft",
+    seed: 2,
     withinSeeds: 400,
   },
   {
@@ -122,6 +123,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.#durability.restored(snapshot, this.log.commitIndex);",
     replace: "",
     run: "raft",
+    seed: 21,
     withinSeeds: 400,
   },
   {
