@@ -12,6 +12,8 @@ export interface VoterCandidate {
   readonly nodeId: string;
   /** How long it has not answered, in milliseconds; 0 for the leader itself. */
   readonly silentMs: number;
+  /** It is counted on: it was heard within an election timeout. */
+  readonly isAnswering: boolean;
   /** It has nearly all of the log, and has just been heard. */
   readonly isCaughtUp: boolean;
 }
@@ -34,7 +36,7 @@ export interface VoterPolicy {
  * 4. a voter is away for long, and a learner is ready: the voter loses its vote, and by 2 the learner gets one. Those that answer are then a majority by
  *    themselves while the learner begins to count: it may die at that very moment. The other way round it would be one of the three of four that are needed;
  * 5. a voter holds data and a witness is there that does not vote, or a voter stands where too many do and a better learner of its kind is there: the learner
- *    gets a vote, and by 3 the other one loses it.
+ *    gets a vote, and by 3 the other one loses it. Only while all voters answer.
  *
  * How many are wanted counts those that answer: five voters of which two are away stop when the next one goes, and three that answer do not. But below
  * three nobody is taken out for being away: that would make nothing safer.
@@ -80,7 +82,11 @@ export function nextVoterChange(
   const gone = others.find(isAway);
   if (best !== undefined && gone !== undefined && voters.length === wanted)
     return { type: "demote", id: gone.member.id };
-  const isReplaced = best !== undefined && others.some(({ member }) => isBetter(best.member, member));
+  // Until the other one has lost its vote one more has to agree than before, and the newcomer may be lost at that very moment.
+  const isReplaced =
+    best !== undefined &&
+    voters.every((each) => each.isAnswering) &&
+    others.some(({ member }) => isBetter(best.member, member));
   // An even number needs one more to agree than the odd one below it, and one of two stops when either goes: nobody makes that step before whoever makes
   // the next one is ready, too.
   const isComplete = voters.length % 2 === 0 || ready.length > 1;

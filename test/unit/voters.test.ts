@@ -8,15 +8,17 @@ const POLICY: VoterPolicy = { maxVoters: 3, replaceAfterMs: 1000 };
 
 /**
  * A group in a few letters a member: its node, `+` a voter, `-` a learner, `~` a learner that lacks much of the log; then `*` if it is a witness, `!` if it is
- * away, and `@` with its zone. The first is the leader; two of one node are two starts of it.
+ * away or `?` if it has just said nothing, and `@` with its zone. The first is the leader; two of one node are two starts of it.
  */
 function group(text: string): readonly VoterCandidate[] {
   return text.split(" ").map((word, at) => {
-    const [, node = "", kind, witness, away, zone = ""] = /^([a-z]+)([-+~])(\*?)(!?)(?:@([a-z]+))?$/.exec(word) ?? [];
+    const [, node = "", kind, witness, away, zone = ""] =
+      /^([a-z]+)([-+~])(\*?)([!?]?)(?:@([a-z]+))?$/.exec(word) ?? [];
     return {
       member: { id: `${node}/${at}`, isVoter: kind === "+", host: node, port: 1, zone, isWitness: witness === "*" },
       nodeId: node,
       silentMs: away === "!" ? 1000 : 999,
+      isAnswering: away === "",
       isCaughtUp: kind !== "~",
     };
   });
@@ -57,6 +59,12 @@ describe("nextVoterChange", () => {
     ["one that is away goes before that", "a+@x b+@y c+@y d+!@z", "demote d/3"],
     ["voters that all stand in one zone make room", "a+@x b+@x c+@x d-@y", "promote d/3"],
     ["and one of them goes", "a+@x b+@x c+@x d+@y", "demote c/2"],
+    [
+      "but not while one of them says nothing: the new one would be needed, and may be lost",
+      "a+@x b+@x c+?@x d-@y",
+      "nothing",
+    ],
+    ["nor while the leader has just begun, and has heard nobody", "a+ b+? c+? w-*", "nothing"],
     ["a zone that is fuller by one is no reason", "a+@x b+@x c+@y d-@y", "nothing"],
     ["nor is the leader's, which it fills alone", "a+@x b+@y c+@z d-@w", "nothing"],
     ["a witness is there to vote", "a+ b+ c+ w-*", "promote w/3"],
@@ -116,6 +124,7 @@ test("changes made one after another come to rest, with an odd number of voters 
         },
         nodeId: each.nodeId,
         silentMs: each.isAway ? 5000 : 0,
+        isAnswering: !each.isAway,
         isCaughtUp: each.isCaughtUp || each.isVoter,
       }));
       const policy = { maxVoters, replaceAfterMs: 1000 };
