@@ -15,7 +15,7 @@ export interface Finding {
 }
 
 /** Files that open the doors to the outside, or are the outside: everywhere else is simulated. */
-const OUTSIDE = /^src\/(world-bun|main)\.ts$|^src\/cli\//;
+const OUTSIDE = /^src\/(world-bun|world-bun-http|main)\.ts$|^src\/cli\//;
 const SOURCE = /^(src|plugins)\//;
 /** What nothing may touch behind the doors. */
 const BANNED_GLOBALS = new Set([
