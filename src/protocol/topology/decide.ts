@@ -50,6 +50,14 @@ export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
   ["feature-level", "1"],
 ]);
 
+/** Why there is no such setting of the whole cluster, or it does not take this value; `undefined`: it does. */
+export function problemOfSetting(name: string, value: string): string | undefined {
+  const wants = SETTINGS.get(name);
+  if (wants === undefined)
+    return `there is no cluster setting "${name.slice(0, 64)}"; there are ${[...SETTINGS.keys()].join(", ")}`;
+  return wants.test(value) ? undefined : `cluster setting "${name}" wants ${wants.source}`;
+}
+
 /**
  * Decides one request.
  *
@@ -160,15 +168,8 @@ export function decideRequest(
     case "swap-slot":
       return withShard(state, request, (shard) => swapSlot(state, shard, request));
     case "change-setting": {
-      const wants = SETTINGS.get(request.name);
-      if (wants === undefined) {
-        return rejection(
-          `ERR there is no cluster setting "${request.name.slice(0, 64)}"; there are ${[...SETTINGS.keys()].join(", ")}`,
-        );
-      }
-      if (!wants.test(request.value)) {
-        return rejection(`ERR cluster setting "${request.name}" wants ${wants.source}`);
-      }
+      const problem = problemOfSetting(request.name, request.value);
+      if (problem !== undefined) return rejection(`ERR ${problem}`);
       if (request.name === "feature-level") {
         const lacking = [...state.nodes.values()].find((node) => !hasLevel(node, Number(request.value)));
         if (lacking !== undefined) return rejection(`ERR ${lackText(lacking, Number(request.value))}`);
