@@ -6,8 +6,8 @@
  *
  * How: the node's role comes from the map.
  * - A primary with replicas writes a log of what its commands did (`src/replication/shard-log.ts`), and sends it to them (`primary.ts`). Replies on keys wait at
- *   the gate (`src/reply-gate.ts`) until the in-sync set has what they depend on. Writes are refused (`NOREPLICAS`) while that set is below its minimum, and held
- *   while the log is full of what an in-sync member lacks.
+ *   the gate (`src/reply-gate.ts`) until the in-sync set has what they depend on. Writes are refused (`NOREPLICAS`) while that set is below its minimum, also where
+ *   there is no replica, and held while the log is full of what an in-sync member lacks.
  * - A replica follows the log, or is filled by slot streams when that does not reach back to where it is (`replica.ts`).
  * - A replica of a shard that nobody leads any more refuses reads of what may not be committed (CLUSTERDOWN), and closes the connections whose replies wait for that.
  * - One that led the shard and does not any more closes the connections of clients whose last writes nobody knows of: they were logged, and may be lost.
@@ -233,7 +233,8 @@ export default definePlugin({
       if (!isWhole) {
         // What this node did without anybody following is in no log: whoever was at some place in it is not there any more.
         log.reset({ epoch: 0, sequence: log.last }, []);
-        committed = log.last;
+        // Nothing in the log is inherited that could be taken back: nobody need have the entry that opens the epoch either before this node answers.
+        committed = log.openSequence;
       }
       isWhole = true;
       primary = new ShardPrimary(primaryHost(), shard, termsOf(map), committed);
@@ -282,7 +283,8 @@ export default definePlugin({
       heldSlots = held;
       // What happens to a slot that a fill does not know of is not sent with it.
       if (hasOtherSlots) primary?.restartFills();
-      if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
+      const keepsLog = role === "primary" && shard !== undefined && mustKeepLog(shard, termsOf(map));
+      if (!keepsLog) {
         const wasLeading = primary !== undefined;
         stopPrimary();
         if (wasLeading && role !== "primary")
@@ -298,7 +300,7 @@ export default definePlugin({
         // Copies of a shard that it has left: the map has it in neither set of that any more. Or half a copy, of a shard whose data are given up: some keys
         // of one moment beside some of another would be worse than none.
         if (wasIn.role === "replica" && (!isSameShard || !isWhole)) keyspace.clear();
-        if (shard.replicas.length === 0) {
+        if (!keepsLog) {
           isWhole = false;
           replyGate.setCommitted(Number.POSITIVE_INFINITY);
         } else if (primary === undefined) {
@@ -467,6 +469,11 @@ export default definePlugin({
     return { replication };
   },
 });
+
+/** Whether a primary's writes wait for others: for those that follow it, or for those that there must be before any is taken (SAFETY 4). */
+function mustKeepLog({ replicas }: ShardRecord, { minimum }: PrimaryTerms): boolean {
+  return replicas.length > 0 || minimum > 1;
+}
 
 function slotsHeldBy(map: ClusterMap, shard: ShardRecord | undefined): readonly SlotRange[] {
   if (shard === undefined) return [];

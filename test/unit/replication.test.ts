@@ -309,6 +309,36 @@ describe("a reply", () => {
     await shard.inSync(3);
     expect(await shard.write("SET k w")).toBe("OK");
   });
+
+  test("to a write is an error below the minimum where there is no replica, too; one that was logged before is not acknowledged when the last is taken out (SAFETY 4)", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    const setMinimum = async (value: string): Promise<void> => {
+      expect(await shard.write(`CLUSTER SETTING min-in-sync ${value}`)).toBe("OK");
+    };
+    const ids = shard.replicas.map((at) => shard.nodes.topology(at).self.id);
+    await setMinimum("3");
+    expect(await shard.write("SET k v")).toBe("OK");
+    simulation.stall(hostOf(replica), 60_000);
+    let told = "";
+    void localClient(shard.nodes.node(shard.primary))
+      .run("SET k logged")
+      .then((reply) => (told = reply));
+    await shard.nodes.until("the set without it", () => shard.set.length === 2);
+    for (const id of ids) expect(await shard.write(`CLUSTER FORGET ${id}`)).toBe("OK");
+    expect(shard.nodes.topology(shard.primary).selfShard?.replicas).toEqual([]);
+    await simulation.runFor(1000);
+    expect(told).toBe("");
+    expect(await shard.write("SET j w")).toStartWith("NOREPLICAS shard ");
+    await setMinimum("1");
+    await shard.nodes.until("the write to be acknowledged", () => told === "OK");
+    expect(await shard.write("SET j w")).toBe("OK");
+    // One that has written by itself until now is read on.
+    await setMinimum("2");
+    expect(await shard.write("SET j x")).toStartWith("NOREPLICAS shard ");
+    expect(await shard.write("GET j")).toBe("w");
+  });
 });
 
 test("a replica of a shard that nobody leads any more lets nobody wait for ever: it refuses what may not be committed, and reads the rest", async () => {
