@@ -304,12 +304,14 @@ export class ShardPrimary {
     const member = this.#member(from);
     const nowMs = this.#host.nowMs();
     member.heardAtMs = nowMs;
+    // With its first word in a session it says again what its hello said: the acknowledgement of that may have been lost with the link before.
+    const isFirst = !link.isHeard;
     link.isHeard = true;
     // Some link broke that the session does not rest on: it goes on.
     if (member.lostAtMs !== Number.NEGATIVE_INFINITY) member.lostAtMs = undefined;
     link.acknowledgedBytes = Math.max(link.acknowledgedBytes, message.bytes);
-    if (link.fill === undefined && message.sequence > member.acknowledged) {
-      member.acknowledged = message.sequence;
+    if (link.fill === undefined && (isFirst || message.sequence > member.acknowledged)) {
+      member.acknowledged = Math.max(member.acknowledged, message.sequence);
       this.#mark(member, nowMs);
       this.#advance();
       if (this.#isFull) this.#flushSoon();
@@ -345,10 +347,10 @@ export class ShardPrimary {
     }, callback);
   }
 
-  /** How many replicas have an entry. */
+  /** How many replicas have an entry: of those that follow. Nobody knows whether one that is away still has what it acknowledged. */
   acknowledgedBy(sequence: number): number {
     let count = 0;
-    for (const { acknowledged } of this.#members.values()) if (acknowledged >= sequence) count += 1;
+    for (const id of this.#links.keys()) if (this.#member(id).acknowledged >= sequence) count += 1;
     return count;
   }
 

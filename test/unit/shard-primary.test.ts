@@ -250,6 +250,29 @@ describe("a shard's primary", () => {
     expect(primary.replicas.map(({ state, acknowledged }) => [state, acknowledged])).toStrictEqual([["filling", 0]]);
   });
 
+  test("commits what a member says that it has when it comes back, of which the acknowledgement was lost with its link", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    write(primary, 10);
+    expect(world.gate.committed).toBe(1);
+    primary.linkLost("b");
+    primary.hello("b", hello(2, { epoch: 1, sequence: 2 }));
+    primary.acknowledged("b", { type: "ack", session: 2, sequence: 2, bytes: 0 });
+    expect(world.gate.committed).toBe(2);
+  });
+
+  test("counts no replica that is away among those that have an entry, whatever it acknowledged before", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    expect(primary.acknowledgedBy(1)).toBe(1);
+    primary.linkLost("b");
+    expect(primary.acknowledgedBy(1)).toBe(0);
+    primary.hello("b", hello(2, { epoch: 1, sequence: 1 }));
+    expect(primary.acknowledgedBy(1)).toBe(1);
+  });
+
   test("sends a replica that it fills effects of any length, in pieces that the bus takes", () => {
     const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1));

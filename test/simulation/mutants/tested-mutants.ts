@@ -63,6 +63,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "commits nothing below the minimum",
   },
   {
+    name: "nobody-there-is-enough",
+    breaks: "A primary without replicas commits by itself only if that is the minimum (SAFETY 4).",
+    file: "plugins/replication.ts",
+    find: "return replicas.length > 0 || minimum > 1;",
+    replace: "return replicas.length > 0 || minimum > 99;",
+    by: "test/unit/replication.test.ts",
+    named: "below the minimum where there is no replica, too",
+  },
+  {
     name: "keeps-the-eligible-at-the-minimum",
     breaks: "With its minimum in sync a shard has nobody eligible (SAFETY 5).",
     file: "src/protocol/topology/state.ts",
@@ -164,6 +173,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "a reply of a replica waits",
   },
   {
+    name: "what-was-committed-before-counts-after-a-fill",
+    breaks: "A replica that was filled knows nothing of what is committed of the new log (SAFETY 8).",
+    file: "src/replication/replica.ts",
+    find: "        this.#committed = 0;\n        this.#host.gate.setCommitted(0);\n",
+    replace: "",
+    by: "test/unit/shard-replica.test.ts",
+    named: "takes nothing of the new log for committed",
+  },
+  {
     name: "deposed-primary-denies-what-it-did",
     breaks: "A command that was logged ends in its reply or in a closed connection (SAFETY 9).",
     file: "src/local-connection.ts",
@@ -217,6 +235,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     replace: "    this.endsAtMs = Number.NEGATIVE_INFINITY;",
     by: "test/unit/leases.test.ts",
     named: "that was given up does not come back",
+  },
+  {
+    name: "a-surrender-of-long-ago-ends-a-lease",
+    breaks: "A surrender counts for the version of the shard on which it was said (SAFETY 13).",
+    file: "src/failover/desk.ts",
+    find: "surrender.shardVersion >= shard.version)",
+    replace: "surrender.shardVersion >= 0)",
+    by: "test/unit/failover-desk.test.ts",
+    named: "of which word comes late",
   },
   {
     name: "a-hand-over-ends-by-a-timer",
