@@ -128,6 +128,29 @@ describe("a replica", () => {
     await shard.nodes.until("its primary's word that the key is gone", () => shard.keyspace(replica).size === 0);
   });
 
+  test("evicts nothing by itself, however little it may take up, and loses what its primary evicts", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    for (let count = 0; count < 200; count += 1) await shard.write(`SET key:${count} ${"x".repeat(1000)}`);
+    await shard.expectEqual();
+    for (const line of ["CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory 1"])
+      expect(await shard.nodes.run(replica, line)).toBe("OK");
+    await simulation.runFor(2000);
+    expect(shard.keyspace(replica).size).toBe(200);
+    expect(await shard.write("SET one more")).toBe("OK");
+    await shard.expectEqual();
+    for (const line of [
+      "CONFIG SET maxmemory-policy allkeys-lru",
+      `CONFIG SET maxmemory ${shard.keyspace(shard.primary).usedBytes >> 1}`,
+    ])
+      expect(await shard.write(line)).toBe("OK");
+    await shard.nodes.until("evictions", () => shard.keyspace(shard.primary).size < 150);
+    await simulation.runFor(1000);
+    await shard.expectEqual();
+    expect(shard.keyspace(replica).size).toBe(shard.keyspace(shard.primary).size);
+  });
+
   test("goes on when a command fails because its key had expired: that it is gone is all that is told", async () => {
     const shard = await Shard.of(3);
     expect(await shard.write("CONFIG SET active-expire no")).toBe("OK");
@@ -423,6 +446,11 @@ describe("replication-commands", () => {
     expect(await run("WAIT 1 0")).toBe("1");
     expect(await run("WAIT 2 50")).toBe("1");
     expect(await run("WAIT 2 0")).toBe("2");
+    // Nobody has what is not whole, and it is not parted.
+    for (const line of ["MULTI", "SET {k}1 a", "WAIT 1 0", "SET {k}2 b"]) await run(line);
+    const before = shard.replication(shard.primary).last;
+    expect(await run("EXEC")).toBe("[OK 0 OK]");
+    expect(shard.replication(shard.primary).last).toBe(before + 1);
     expect(await run("WAIT 2 -1")).toBe("ERR timeout is negative");
     expect(await run("WAIT 2 x")).toBe("ERR timeout is not an integer or out of range");
     expect(await shard.nodes.run(replica, "WAIT 1 0")).toStartWith("ERR WAIT cannot be used with replica instances.");
