@@ -10,6 +10,7 @@
  *   there is no replica, and held while the log is full of what an in-sync member lacks.
  * - A replica follows the log, or is filled by slot streams when that does not reach back to where it is (`replica.ts`).
  * - A replica of a shard that nobody leads any more refuses reads of what may not be committed (CLUSTERDOWN), and closes the connections whose replies wait for that.
+ *   A primary that has had too few members in sync for long does the same (NOREPLICAS): a key that expired then, or a write that had been logged, is not committed.
  * - One that led the shard and does not any more closes the connections of clients whose last writes nobody knows of: they were logged, and may be lost.
  *
  * A command that was logged is never answered with an error that says it was not.
@@ -47,6 +48,8 @@ import { SlotSink } from "../src/replication/slot-sink.ts";
 import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
+/** A primary with too few in sync for so many times the silence that a replica suffers has nobody wait any more: longer than any failover takes. */
+const STARVED_SILENCES = 5;
 
 const settingsSchema = Type.Object({
   ringBytes: byteSize({
@@ -168,6 +171,7 @@ export default definePlugin({
         lostMs: settings.lostMs,
         joinMs: settings.lagMs,
         heartbeatMs: settings.heartbeatMs,
+        starvedMs: settings.silenceMs * STARVED_SILENCES,
         ringBytes: parseByteSize(settings.ringBytes) ?? 0,
         windowBytes: parseByteSize(settings.windowBytes) ?? 0,
       },
@@ -379,23 +383,28 @@ export default definePlugin({
       replyGate.break("the node stops");
     });
 
-    /** Nothing that a stranded replica would wait for ever to tell is read. */
+    /** Nothing is read that a stranded replica, or a primary with too few in sync, would wait for ever to tell. */
     const refuseStranded = (call: Call): Verdict | undefined => {
       const { bits } = call.command;
       if (!call.hasKey && (bits & CommandBits.readonly) === 0) return undefined;
       if (replyGate.mayLeave(call.hasKey ? replyGate.positionOf(call.key.slot) : replyGate.positionOfAll))
         return undefined;
+      if (primary !== undefined && (call.client.acks ?? replyGate.acks) === "primary") return undefined;
       call.reply.error(
-        "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed",
+        primary === undefined
+          ? "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed"
+          : `NOREPLICAS shard ${assigned.shard?.id ?? ""} has too few members in sync for what was last done here to be committed: nothing was done`,
       );
       return Verdict.rejected;
     };
     const guardStranded = (): void => {
-      const isStranded = replica?.isStranded === true;
+      const isStranded = replica?.isStranded === true || primary?.isStarved === true;
       if (isStranded === (unhookStranded !== undefined)) return;
       unhookStranded?.();
       unhookStranded = isStranded ? context.on(hooks.commandBefore, refuseStranded) : undefined;
-      if (isStranded) events.warn("this replica has followed nobody for long", { reason: replica?.refusal ?? "" });
+      if (!isStranded) return;
+      if (replica === undefined) events.warn("this primary has had too few members in sync for long", {});
+      else events.warn("this replica has followed nobody for long", { reason: replica.refusal ?? "" });
     };
 
     /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */

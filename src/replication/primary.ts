@@ -31,6 +31,8 @@ export interface PrimarySettings {
   readonly ringBytes: number;
   readonly windowBytes: number;
   readonly heartbeatMs: number;
+  /** With too few in sync for longer than this nobody waits any more. */
+  readonly starvedMs: number;
 }
 
 /** What the settings of the cluster say. */
@@ -99,6 +101,10 @@ export class ShardPrimary {
   #isClosed = false;
   #tickedAtMs: number;
   #isFull = false;
+  /** Since when the in-sync set is below its minimum. */
+  #fewSinceMs: number | undefined;
+  /** It has been for long: what is not committed by now may never be, and whoever waits for that would wait for ever. */
+  isStarved = false;
   /** Commands on keys wait: a planned failover is under way. */
   isHandingOver = false;
 
@@ -235,6 +241,10 @@ export class ShardPrimary {
       this.#mark(member, nowMs);
     }
     this.#considerSets(nowMs);
+    const hasFew = this.#shard.inSync.length < this.#terms.minimum;
+    this.#fewSinceMs = hasFew ? (this.#fewSinceMs ?? nowMs) : undefined;
+    this.isStarved = this.#fewSinceMs !== undefined && nowMs - this.#fewSinceMs > settings.starvedMs;
+    if (this.isStarved && this.#host.gate.waitingCount > 0) this.#host.gate.break("too few members are in sync");
   }
 
   // --- what replicas say ---

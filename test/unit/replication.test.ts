@@ -364,6 +364,38 @@ describe("a reply", () => {
   });
 });
 
+test("a primary that has too few in sync for long lets nobody wait for ever: it refuses what is not committed, and reads the rest", async () => {
+  const shard = await Shard.of(3);
+  const [replica = 0] = shard.replicas;
+  const { simulation } = shard.nodes;
+  await shard.write("CLUSTER SETTING min-in-sync 3");
+  await shard.write("SET {k}1 v");
+  await shard.write("SET {k}2 v PX 3000");
+  await shard.write("SET other 1");
+  simulation.crash(hostOf(replica));
+  await shard.nodes.until("the set without it", () => shard.set.length === 2);
+  const client = localClient(shard.nodes.node(shard.primary));
+  const beganAtMs = simulation.nowMs;
+  await simulation.runFor(3000);
+  // That a key has expired is not committed, and whoever asks for another one of its slot waits for that.
+  expect(
+    await simulation.settle(
+      "GET",
+      client.run("GET {k}1").catch(() => "closed"),
+      20_000,
+    ),
+  ).toBe("closed");
+  expect(simulation.nowMs - beganAtMs).toBeWithin(4500, 8000);
+  expect(await shard.write("GET {k}1")).toStartWith("NOREPLICAS shard ");
+  expect(await shard.write("DBSIZE")).toStartWith("NOREPLICAS shard ");
+  expect(await shard.write("GET other")).toBe("1");
+  simulation.restart(hostOf(replica));
+  await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
+  await shard.inSync(3);
+  expect(await shard.write("GET {k}1")).toBe("v");
+  expect(await shard.write("GET {k}2")).toBe("nil");
+});
+
 test("a replica of a shard that nobody leads any more lets nobody wait for ever: it refuses what may not be committed, and reads the rest", async () => {
   const shard = await Shard.of(3, { plugins: { failover: false } });
   const [replica = 0, other = 0] = shard.replicas;

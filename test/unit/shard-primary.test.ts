@@ -24,6 +24,7 @@ class World implements PrimaryHost {
     lostMs: LOST_MS,
     joinMs: LOST_MS,
     heartbeatMs: 100,
+    starvedMs: 5000,
     ringBytes: MEBIBYTE,
     windowBytes: 8 * MEBIBYTE,
   };
