@@ -535,6 +535,27 @@ test("a primary that is deposed closes the connections whose last commands it do
   expect(told).toEqual(["Error: The connection was closed", "Error: The connection was closed"]);
 });
 
+test("a transaction that waits for a command in the middle, and ends under another primary, ends in a closed connection: what it wrote is lost (SAFETY 9)", async () => {
+  const shard = await Shard.of(3);
+  const old = shard.primary;
+  const { simulation } = shard.nodes;
+  await shard.write("SET k before");
+  const client = localClient(shard.nodes.node(old));
+  for (const line of ["MULTI", "SET k lost", "CLUSTER SETTING replica-migration yes"])
+    await simulation.settle(line, client.run(line), 1000);
+  const others = shard.replicas.map((at) => [hostOf(at), hostOf(old)] as const);
+  const cut = simulation.network.cut([...others, ...others.map(([one, other]) => [other, one] as const)]);
+  const told = client.run("EXEC").catch((thrown: unknown) => String(thrown));
+  const next = (): number | undefined => shard.replicas.find((at) => shard.replication(at).role === "primary");
+  await shard.nodes.until("another primary", () => next() !== undefined);
+  shard.primary = next() ?? 0;
+  cut.heal();
+  // The log that it follows goes on beyond the place that the transaction had in its own.
+  for (let count = 0; count < 20; count += 1) await shard.write(`SET other ${count}`);
+  expect(await simulation.settle("EXEC", told, 20_000)).toBe("Error: The connection was closed");
+  expect(await shard.write("GET k")).toBe("before");
+});
+
 describe("a shard whose data are given up", () => {
   test("begins empty where the one that goes on had half a copy", async () => {
     // With Raft's state on disk two of three may restart.

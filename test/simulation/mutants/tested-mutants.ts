@@ -210,6 +210,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "a primary that is deposed closes the connections",
   },
   {
+    name: "answers-by-a-place-in-another-log",
+    breaks: "A reply that comes later leaves by the log that its command wrote to, or not at all (SAFETY 9).",
+    file: "src/reply-gate.ts",
+    find: "    this.breaks += 1;\n",
+    replace: "",
+    by: "test/unit/replication.test.ts",
+    named: "a transaction that waits for a command in the middle",
+  },
+  {
     name: "ring-drops-what-a-member-lacks",
     breaks: "The ring never overwrites what an in-sync member lacks (SAFETY 10).",
     file: "src/replication/primary.ts",
