@@ -160,7 +160,11 @@ export default definePlugin({
         if (replication.waitingFor !== undefined) fields["master_link_reason"] = replication.waitingFor;
       }
       fields["connected_slaves"] = replicas.filter(({ state }) => state !== "absent").length;
-      for (const [at, replica] of replicas.entries()) {
+      // Clients read as many as are connected: those that are not come last.
+      const listed = replicas.toSorted(
+        (one, other) => Number(one.state === "absent") - Number(other.state === "absent"),
+      );
+      for (const [at, replica] of listed.entries()) {
         const record = topology.node(replica.nodeId);
         const state = { absent: "wait_bgsave", filling: "send_bulk", following: "online" }[replica.state];
         fields[`slave${at}`] =

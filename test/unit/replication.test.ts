@@ -508,6 +508,18 @@ describe("replication-commands", () => {
     const told = await shard.write("INFO replication");
     expect(told).toContain("role:master\r\nconnected_slaves:2\r\n");
     expect(told).toContain(`,state=online,offset=${at},lag=0,in_sync=1,behind=0`);
+    // Whoever reads as many as are connected finds these.
+    for (const gone of shard.replicas) {
+      shard.nodes.simulation.crash(hostOf(gone));
+      await shard.nodes.until("it to be missed", () => shard.set.length === 2);
+      const [there = 0] = shard.replicas.filter((each) => each !== gone);
+      const less = await shard.write("INFO replication");
+      expect(less).toContain("connected_slaves:1\r\n");
+      expect(less).toContain(`slave0:ip=${hostOf(there)},port=6379,state=online`);
+      shard.nodes.simulation.restart(hostOf(gone));
+      await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
+      await shard.inSync(3);
+    }
   });
 });
 
