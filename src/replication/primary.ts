@@ -612,7 +612,8 @@ export class ShardPrimary {
     for (const id of replicas) {
       const member = this.#member(id);
       const link = this.#links.get(id);
-      const isFollowing = link !== undefined && link.fill === undefined;
+      // A hello of an earlier start may come late, when the map has the next one, which holds nothing.
+      const isFollowing = link !== undefined && link.fill === undefined && this.#host.startOf(id) === link.start;
       if (member.joining !== undefined) {
         const isLate = nowMs - member.joining.sinceMs > settings.joinMs;
         if ((!isFollowing || isLate || inSync.includes(id)) && this.#asked?.includes(id) !== true) {

@@ -143,6 +143,17 @@ describe("a shard's primary", () => {
     expect(primary.replicas[0]).toMatchObject({ state: "absent", acknowledged: 0 });
   });
 
+  test("has nobody in its set for the hello of an earlier start of it, which came when the map had the next one", () => {
+    const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
+    world.start = "second";
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    for (; world.now < 500; world.now += 50) primary.tick();
+    expect(world.asked).toEqual([]);
+    world.start = "first";
+    primary.tick();
+    expect(world.asked).toEqual([{ inSync: ["a", "b"], eligible: [] }]);
+  });
+
   test("commits what all in sync have acknowledged, and no more", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));

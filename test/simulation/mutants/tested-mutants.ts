@@ -136,6 +136,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "has nobody in its set for what an earlier start of it acknowledged",
   },
   {
+    name: "adds-an-earlier-start",
+    breaks: "A member is added as the start that has caught up (SAFETY 2).",
+    file: "src/replication/primary.ts",
+    find: "link.fill === undefined && this.#host.startOf(id) === link.start;",
+    replace: "link.fill === undefined && this.#host.startOf(id) !== undefined;",
+    by: "test/unit/shard-primary.test.ts",
+    named: "for the hello of an earlier start of it",
+  },
+  {
     name: "completes-before-the-target-has-all",
     breaks: "Completion needs the last effects, committed at the target (SAFETY 22).",
     file: "src/migration/source.ts",
