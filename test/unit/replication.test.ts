@@ -512,7 +512,7 @@ describe("replication-commands", () => {
     for (const gone of shard.replicas) {
       shard.nodes.simulation.crash(hostOf(gone));
       await shard.nodes.until("it to be missed", () => shard.set.length === 2);
-      const [there = 0] = shard.replicas.filter((each) => each !== gone);
+      const there = shard.replicas.find((each) => each !== gone) ?? 0;
       const less = await shard.write("INFO replication");
       expect(less).toContain("connected_slaves:1\r\n");
       expect(less).toContain(`slave0:ip=${hostOf(there)},port=6379,state=online`);
