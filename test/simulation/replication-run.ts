@@ -294,6 +294,8 @@ export async function runReplication(
   await world.heal(injector);
   operator.cutAgain();
   await simulation.runUntil("the operator to be done", () => operator.isIdle, LIVENESS_MS);
+  // A shard that has fewer members than there must be in sync takes nothing in.
+  if (hasMigrations) await lowerMinimum();
   await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
   const lost = new Set(operator.lostShards().map(({ id }) => id));
   for (const client of [...clients, ...bulkClients, journals]) client.stop();
@@ -311,12 +313,7 @@ export async function runReplication(
   for (const { id } of operator.lostShards()) lost.add(id);
   simulation.explain(() => problemOf(lost));
   // Three members in sync are there for a shard of three only.
-  const [operatorView] = world.views;
-  const lowered = operatorView?.topology.request(
-    { type: "change-setting", name: "min-in-sync", value: "1" },
-    "all is well",
-  );
-  if (lowered !== undefined) await simulation.settle("the minimum", lowered, LIVENESS_MS);
+  await lowerMinimum();
   await simulation.runUntil("all replicas in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
   if (isRebalancing) {
     await simulation.runUntil("slots to be even", () => lost.size > 0 || areSlotsEven(), LIVENESS_MS);
@@ -427,6 +424,17 @@ export async function runReplication(
       newestMapOf(world.views)?.migrations.every(({ source, target }) => waiting.has(source) || waiting.has(target)) ===
       true
     );
+  }
+
+  async function lowerMinimum(): Promise<void> {
+    const request = { type: "change-setting", name: "min-in-sync", value: "1" } as const;
+    const untilMs = simulation.nowMs + LIVENESS_MS;
+    for (let isDone = false; !isDone && simulation.nowMs < untilMs;) {
+      const [view] = world.views;
+      const asked = view?.topology.request(request, "all is well");
+      if (asked !== undefined) isDone = (await simulation.settle("the minimum", asked, LIVENESS_MS)).type === "done";
+      if (!isDone) await simulation.runFor(100);
+    }
   }
 
   /** As far as shards have as many copies as each other: who has fewer gets nothing from those. */
