@@ -104,7 +104,7 @@ const settingsSchema = Type.Object({
   }),
   measureMs: Type.Integer({
     description:
-      "How often the leader asks what slots hold and cost while nothing is to be done, in milliseconds. Each time every primary looks at its slots, a millisecond, and tells of those that hold something, about 12 bytes each.",
+      "How often the leader asks what slots hold and cost while no step is under way, in milliseconds. Each time every primary looks at its slots, a millisecond, and tells of those that hold something, about 12 bytes each.",
     default: 5000,
     minimum: 100,
   }),
@@ -112,8 +112,6 @@ const settingsSchema = Type.Object({
 
 /** How often the leader looks whether there is something to do. */
 const LOOK_MS = 250;
-/** And how often it asks while there is. */
-const HURRY_MS = 1000;
 /** Who has not told by then has not told: it is asked again in the next round. */
 const ANSWER_MS = 2000;
 
@@ -349,16 +347,17 @@ export default definePlugin({
         rebalancer.ended(step.isCutShort, nowMs);
         [step, round, roundEndedAtMs] = [undefined, undefined, Number.NEGATIVE_INFINITY];
       }
+      // After a step it asks at once: what is told is to be what there is when the next one begins.
       if (rebalancer.why !== undefined && nowMs < rebalancer.nextStepAtMs) return;
-      const everyMs = rebalancer.why === undefined ? settings.measureMs : Math.min(HURRY_MS, settings.measureMs);
-      if (round === undefined && nowMs - roundEndedAtMs >= everyMs) ask();
+      if (round === undefined && nowMs - roundEndedAtMs >= settings.measureMs) ask();
       if (round === undefined) return;
       if (round.waiting.size > 0 && nowMs - round.beganAtMs < ANSWER_MS) return;
       const silent = [...round.waiting.values()].find(({ slots }) => slots.length > 0);
       if (silent === undefined) decide(rebalancer, round, nowMs);
       else {
         const name = topology.node(silent.primary)?.name || silent.primary;
-        tell({ type: "stuck", reason: `shard ${silent.id} (primary ${name}) has not told what its slots hold` });
+        const reason = obstacle() ?? `shard ${silent.id} (primary ${name}) has not told what its slots hold`;
+        tell({ type: "stuck", reason });
       }
       round = undefined;
       roundEndedAtMs = nowMs;

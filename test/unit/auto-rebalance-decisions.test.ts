@@ -132,6 +132,32 @@ describe("a shard that joins without slots", () => {
     expect(Math.min(...watch.run(60_000).slots)).toBeGreaterThan(5000);
   });
 
+  test("gets nothing either while the others' replicas are away for a moment, nor while its own is", () => {
+    const withReplicas = [LOWER, UPPER, NONE].map((shard) => ({ ...shard, inSync: 2 }));
+    const without = (
+      map: ClusterMap,
+      isAway: (at: number) => boolean,
+      isBare: (at: number) => boolean,
+    ): ClusterMap => ({
+      ...map,
+      shards: map.shards.map((shard, at) => ({
+        ...shard,
+        replicas: isBare(at) ? [] : shard.replicas,
+        inSync: isAway(at) || isBare(at) ? [shard.primary] : shard.inSync,
+      })),
+    });
+    for (const [isAway, isBare] of [
+      [(at: number) => at < 2, (at: number) => at === 2],
+      [(at: number) => at === 2, () => false],
+    ] as const) {
+      const watch = new Watch(withReplicas);
+      watch.map = without(watch.map, isAway, isBare);
+      expect(watch.run(120_000).moved).toEqual([]);
+      watch.map = planMap(withReplicas);
+      expect(watch.run(60_000).moved.length).toBeGreaterThan(0);
+    }
+  });
+
   test("gets nothing while its primary is not there", () => {
     const watch = new Watch([LOWER, UPPER, NONE]);
     const gone = watch.map.shards[2]?.primary;
