@@ -45,6 +45,7 @@ import {
   readWeights,
 } from "../src/protocol/plan/auto-rebalance.ts";
 import { PLAN_MEASURES, type PlanMeasure } from "../src/protocol/plan/plan.ts";
+import type { Timer } from "../src/world.ts";
 
 const settingsSchema = Type.Object({
   thresholdPercent: Type.Integer({
@@ -162,7 +163,8 @@ export default definePlugin({
     let rebalancer: AutoRebalancer | undefined;
     let round: Round | undefined;
     let roundEndedAtMs = Number.NEGATIVE_INFINITY;
-    let lastRound = world.random.below(2 ** 31);
+    // No number of an earlier start's, of which answers may still be on their way. Drawn when it is needed: most nodes never do.
+    let lastRound: number | undefined;
     let verdict: Verdict = { type: "rest", reason: "" };
     /** A step is under way: its tasks are being started, or go on. */
     let step: { isStarting: boolean; isCutShort: boolean } | undefined;
@@ -172,7 +174,7 @@ export default definePlugin({
 
     const measureOf = (map: ClusterMap): PlanMeasure | undefined =>
       PLAN_MEASURES.find((each) => each === map.settings.get("auto-rebalance"));
-    const weightsText = (map: ClusterMap): string => map.settings.get("auto-rebalance-weights") ?? "";
+    const weightsText = (map: ClusterMap): string => map.settings.get("auto-rebalance-weights") ?? "none";
     const isThere = (id: NodeId): boolean => {
       if (id === node.id) return true;
       const health = membership?.member(id);
@@ -219,15 +221,16 @@ export default definePlugin({
       if (record !== undefined) void bus?.send({ host: record.busHost, port: record.busPort }, BusChannel.loads, bytes);
     };
     const ask = (): void => {
-      lastRound += 1;
+      const id = (lastRound ?? world.random.below(2 ** 31)) + 1;
+      lastRound = id;
       const { map } = topology;
       const numbers = (): Float64Array => new Float64Array(SLOT_COUNT);
       const measured = { loads: { keys: numbers(), bytes: numbers(), load: numbers() }, operations: numbers() };
       const asked = map.shards.filter(({ slots, primary }) => slots.length > 0 || isThere(primary));
       const waiting = new Map(asked.map((shard) => [shard.primary, shard]));
-      round = { id: lastRound, map, beganAtMs: clock.monotonicMs(), waiting, takers: new Set(), measured };
+      round = { id, map, beganAtMs: clock.monotonicMs(), waiting, takers: new Set(), measured };
       for (const primary of waiting.keys()) {
-        if (primary !== node.id) send(primary, encodeLoadsMessage({ type: "ask", id: lastRound }));
+        if (primary !== node.id) send(primary, encodeLoadsMessage({ type: "ask", id }));
         else if (loads !== undefined) noteTold(round, primary, takesSlots, loads.all);
       }
     };
@@ -386,7 +389,20 @@ export default definePlugin({
 
     // --- the map ---
 
+    let looks: Timer | undefined;
+    let hasStarted = false;
+    /** Turns it on or off, by the map: while it is off it costs nothing. */
+    const turn = (): void => {
+      if (consensus === undefined || !hasStarted) return;
+      if (measureOf(topology.map) !== undefined) looks ??= context.every(LOOK_MS, look);
+      else if (looks !== undefined) {
+        looks.cancel();
+        looks = undefined;
+        look();
+      }
+    };
     context.on(hooks.mapChanged, ({ map, previous, delta }: MapChange) => {
+      if (previous?.settings !== map.settings) turn();
       if (rebalancer === undefined || previous === undefined || delta?.changesSlots === false) return;
       const isGone = (record: MigrationRecord): boolean => !map.migrations.some(({ id }) => id === record.id);
       const endedTasks = ownTasks(previous).filter(isGone);
@@ -401,7 +417,8 @@ export default definePlugin({
     });
 
     context.on(hooks.start, () => {
-      if (consensus !== undefined) context.every(LOOK_MS, look);
+      hasStarted = true;
+      turn();
     });
     context.on(hooks.info, () => {
       const { map } = topology;

@@ -487,6 +487,6 @@ describe("readWeights", () => {
       [shardIdAt(1), 2.5],
     ]);
     expect(unknown).toEqual(["nobody"]);
-    expect(readWeights(map, "")).toEqual({ weights: new Map(), unknown: [] });
+    expect(readWeights(map, "none")).toEqual({ weights: new Map(), unknown: [] });
   });
 });

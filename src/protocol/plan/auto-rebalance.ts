@@ -557,7 +557,7 @@ export function readWeights(
 ): { readonly weights: ReadonlyMap<ShardId, number>; readonly unknown: readonly string[] } {
   const weights = new Map<ShardId, number>();
   const unknown: string[] = [];
-  for (const part of text === "" ? [] : text.split(",")) {
+  for (const part of text === "none" ? [] : text.split(",")) {
     const [name = "", value = ""] = part.split("=");
     const shard = findShard(map, name);
     if ("problem" in shard) unknown.push(name);
