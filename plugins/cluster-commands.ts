@@ -12,6 +12,7 @@
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import { ClusterView } from "../src/cluster-view.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { splitUsage } from "../src/command-syntax.ts";
 import type { ReplyWriter } from "../src/codec/resp-writer.ts";
@@ -20,12 +21,13 @@ import { busService } from "../src/contracts/bus.ts";
 import { failoverService } from "../src/contracts/failover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type MemberHealth, membershipService } from "../src/contracts/membership.ts";
-import { type ReplicaHealth, replicationService } from "../src/contracts/replication.ts";
+import { replicationService } from "../src/contracts/replication.ts";
 import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
 import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
 import { NOT_AN_INTEGER } from "../src/replies.ts";
+import { isGone } from "../src/shard-serving.ts";
 import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
 
 const BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys";
@@ -56,14 +58,6 @@ function reachable(node: NodeRecord, localAddress: string): NodeRecord {
 
 /** What is known of a node. */
 type HealthOf = (nodeId: string) => MemberHealth | undefined;
-
-/** Shards whose reasons CLUSTER INFO tells; of more it tells how many there are. */
-const MAX_REASONS = 20;
-
-/** Whether a node counts as failed, in Redis' sense. */
-function isGone(health: MemberHealth | undefined): boolean {
-  return health?.state === "down" || health?.state === "left";
-}
 
 /**
  * One line for each node, as CLUSTER NODES tells it.
@@ -117,13 +111,6 @@ function marksOf({ openSlots, shards, shardOfSlot }: ClusterMap, shard: string):
     .join("");
 }
 
-function countSlots(shards: readonly ShardRecord[]): number {
-  return shards.reduce(
-    (sum, { slots }) => sum + slots.reduce((total, { first, last }) => total + last - first + 1, 0),
-    0,
-  );
-}
-
 export default definePlugin({
   name: "cluster-commands",
   summary: "CLUSTER: tells about nodes, shards and slots.",
@@ -134,59 +121,19 @@ export default definePlugin({
     const { membership, bus, failover, replication } = context.uses;
     const { clock } = context.world;
 
-    const healthOf: HealthOf = (nodeId) => membership?.member(nodeId);
-    const isThere = (nodeId: string): boolean => !isGone(healthOf(nodeId));
-    const wallMsOf = (monotonicMs: number): number => Math.round(clock.wallMs() - (clock.monotonicMs() - monotonicMs));
+    const view = new ClusterView({ topology, membership, failover, replication, clock });
     const nodesText = (call: Call): string =>
       formatNodes(
         topology.map,
         selfFor(call),
-        membership?.status.isTakingPart === true ? healthOf : undefined,
-        wallMsOf,
+        membership?.status.isTakingPart === true ? (nodeId) => view.healthOf(nodeId) : undefined,
+        (monotonicMs) => view.wallMsOf(monotonicMs),
       );
-
-    const hasLease = (): boolean => failover?.leaseState !== "lapsed" && failover?.leaseState !== "stale-reads";
-    /** Why nobody serves a shard's slots, as far as this node knows; `undefined`: its primary does. */
-    const whyNotServed = ({ id, primary, primaryIncarnation }: ShardRecord): string | undefined => {
-      const node = topology.node(primary);
-      const words = `primary ${node?.name || primary}`;
-      const health = healthOf(primary);
-      if (isGone(health)) return `${words} is ${health?.state ?? "gone"}: ${health?.reason ?? ""}`;
-      if (node?.incarnation === 0) return `${words} has not started yet`;
-      if (node?.incarnation !== primaryIncarnation) return `${words} has restarted and lost what the shard held`;
-      if (primary === topology.self.id) return hasLease() ? undefined : `${words}, this node, has no lease`;
-      // Who leads hears of it before anybody counts as gone: what is wrong is nobody's loss while the lease may run.
-      const leaseEndsAtMs = failover?.promisedUntilMs(primary) ?? Number.POSITIVE_INFINITY;
-      return leaseEndsAtMs > clock.monotonicMs() ? undefined : failover?.reasons.get(id);
-    };
-    /** What keeps the cluster from being well, by what it is about. */
-    const failuresOf = (
-      assigned: number,
-      failing: readonly { readonly shard: ShardRecord; readonly reason: string }[],
-    ): readonly (readonly [about: string, reason: string])[] => {
-      const { waitingFor } = topology;
-      const free = SLOT_COUNT - assigned;
-      const shown = failing.slice(0, MAX_REASONS);
-      return [
-        ...(waitingFor === undefined ? [] : [["node", `this node waits for ${waitingFor}`] as const]),
-        ...(free === 0 ? [] : [["slots", `${free} ${free === 1 ? "slot is" : "slots are"} nobody's`] as const]),
-        ...shown.map(({ shard, reason }) => [`shard_${shard.id}`, reason] as const),
-        ...(failing.length === shown.length ? [] : [["more", `${failing.length - shown.length} more shards`] as const]),
-      ];
-    };
 
     const info = (call: Call): void => {
       const { map } = topology;
-      const assigned = countSlots(map.shards);
-      const failing = map.shards.flatMap((shard) => {
-        const reason = shard.slots.length === 0 ? undefined : whyNotServed(shard);
-        return reason === undefined ? [] : [{ shard, reason }];
-      });
-      const isFailing = new Set(failing.map(({ shard }) => shard));
-      const suspects = map.shards.filter((shard) => healthOf(shard.primary)?.state === "suspect");
-      const suspected = countSlots(suspects.filter((shard) => !isFailing.has(shard)));
-      const failed = countSlots(failing.map(({ shard }) => shard));
-      const failures = failuresOf(assigned, failing);
+      const { assigned, suspected, failed } = view.slotSums();
+      const failures = view.failures();
       const messages = membership?.status;
       const epoch = Math.max(0, ...map.shards.map((shard) => shard.primaryEpoch));
       const fields: readonly (readonly [string, string | number])[] = [
@@ -204,7 +151,7 @@ export default definePlugin({
         ["cluster_stats_messages_received", messages?.receivedMessages ?? 0],
         ["total_cluster_links_buffer_limit_exceeded", 0],
         ["cluster_map_version", map.version],
-        ...failures.map(([about, reason]) => [`cluster_fail_${about}`, reason] as const),
+        ...failures.map(({ about, reason }) => [`cluster_fail_${about}`, reason] as const),
       ];
       call.reply.verbatim("txt", fields.map(([name, value]) => `${name}:${value}\r\n`).join(""));
     };
@@ -224,30 +171,6 @@ export default definePlugin({
     const selfFor = (call: Call): NodeRecord => reachable(topology.self, call.client.transport.localAddress);
     const membersOf = (shard: ShardRecord, self: NodeRecord): readonly NodeRecord[] =>
       [shard.primary, ...shard.replicas].flatMap((id) => (id === self.id ? self : (topology.node(id) ?? [])));
-    /**
-     * Whether a member has all that its shard holds. A replica's own primary knows it best, and of the others the map says who is in sync: one that is not may have all
-     * but the last second's, or nothing.
-     */
-    const isWhole = ({ primary, inSync, eligible }: ShardRecord, id: string): boolean => {
-      if (id === primary || inSync.includes(id) || eligible.includes(id)) return true;
-      if (id === topology.self.id) return replication?.position !== undefined;
-      return primary === topology.self.id && replicaHealth(id)?.state === "following";
-    };
-    const replicaHealth = (id: string): ReplicaHealth | undefined =>
-      replication?.replicas.find(({ nodeId }) => nodeId === id);
-    const offsetOf = (shard: ShardRecord, id: string): number => {
-      const self = topology.self.id;
-      if (replication === undefined) return 0;
-      if (id === self) return replication.position?.sequence ?? 0;
-      if (shard.primary === self) return replicaHealth(id)?.acknowledged ?? 0;
-      // A replica knows of its primary what that has told it to be committed. Of others it is what they said themselves, some time ago.
-      const said = isWhole(shard, id) ? (membership?.member(id)?.offset ?? 0) : 0;
-      return id === shard.primary && shard.replicas.includes(self) ? Math.max(replication.committed, said) : said;
-    };
-    const healthWord = (shard: ShardRecord, id: string): "online" | "loading" | "fail" => {
-      if (!isThere(id) || (id === shard.primary && whyNotServed(shard) !== undefined)) return "fail";
-      return isWhole(shard, id) ? "online" : "loading";
-    };
     const slots = (call: Call): void => {
       const ranges = topology.map.shards
         .flatMap((shard) => shard.slots.map((range) => ({ shard, range })))
@@ -257,7 +180,7 @@ export default definePlugin({
       for (const { shard, range } of ranges) {
         // As in Redis: replicas that are gone, or have not got everything yet, are not told; primaries are.
         const members = membersOf(shard, self).filter(
-          ({ id }) => id === shard.primary || (isThere(id) && isWhole(shard, id)),
+          ({ id }) => id === shard.primary || (view.isThere(id) && view.isWhole(shard, id)),
         );
         call.reply.array(2 + members.length);
         call.reply.integer(range.first);
@@ -301,9 +224,9 @@ export default definePlugin({
       reply.bulkText("role");
       reply.bulkText(node.id === shard.primary ? "master" : "replica");
       reply.bulkText("replication-offset");
-      reply.integer(offsetOf(shard, node.id));
+      reply.integer(view.offsetOf(shard, node.id));
       reply.bulkText("health");
-      reply.bulkText(healthWord(shard, node.id));
+      reply.bulkText(view.healthWord(shard, node.id));
     };
     const links = (call: Call): void => {
       const known = (bus?.links() ?? []).filter(({ kind, nodeId }) => kind === "member" && nodeId !== "");
@@ -315,7 +238,7 @@ export default definePlugin({
         call.reply.bulkText("node");
         call.reply.bulkText(nodeId);
         call.reply.bulkText("create-time");
-        call.reply.integer(wallMsOf(createdAtMs));
+        call.reply.integer(view.wallMsOf(createdAtMs));
         call.reply.bulkText("events");
         // One reads, the other writes while there is something to write.
         call.reply.bulkText(direction === "from" ? "r" : queuedBytes > 0 ? "w" : "");

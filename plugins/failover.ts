@@ -650,6 +650,8 @@ export default definePlugin({
           return inherits !== undefined;
         },
         holdForHeir: (client) => hold.add(client),
+        handOver: (shard, to, isForced, cause) => wish({ type: isForced ? "force" : "hand-over", shard, to }, cause),
+        acceptLoss: (shard, cause) => wish({ type: "accept-loss", shard }, cause),
         promisedUntilMs: (id) => leading()?.promisedUntilMs(id),
       },
     };

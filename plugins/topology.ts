@@ -25,6 +25,7 @@ import {
   type RequestOutcome,
   consensusService,
 } from "../src/contracts/consensus.ts";
+import { httpService } from "../src/contracts/http.ts";
 import {
   type ClusterMap,
   type MapDelta,
@@ -107,12 +108,12 @@ function shardIdOf(nodeId: string): string {
 export default definePlugin({
   name: "topology",
   summary: "Keeps the cluster map: decides its changes, applies them, tells them.",
-  uses: { bus: busService, consensus: consensusService },
+  uses: { bus: busService, consensus: consensusService, http: httpService },
   provides: { topology: topologyService },
   settings: settingsSchema,
   setup(context) {
     const { core, hooks, node, settings, world } = context;
-    const { bus, consensus } = context.uses;
+    const { bus, consensus, http } = context.uses;
     const { clock, log } = world;
     const start = startOf(settings.nodes, node, core);
     const founders = start.type === "found" ? start.founders : [];
@@ -144,11 +145,17 @@ export default definePlugin({
     let ahead: { state: TopologyState; readonly settled: Set<string> } | undefined;
     let localRequests = 0;
 
+    /** Where operators come, once they can. */
+    const httpPlace = (): Partial<NodeRecord> => {
+      const { host, port } = http?.address ?? { host: "", port: 0 };
+      return port === 0 ? {} : { httpHost: host, httpPort: port };
+    };
     const ownRecord = (): NodeRecord => ({
       ...listed.record,
       // A port that the machine chose is known only when it is open.
       port: core.announcePort ?? Number(context.parameters.get("port")?.get() ?? listed.record.port),
       busPort: bus?.address.port ?? listed.record.busPort,
+      ...httpPlace(),
       features: { oldest: OLDEST_VERSION, newest: NEWEST_VERSION },
       start: node.runId,
     });
@@ -335,7 +342,7 @@ export default definePlugin({
         if (consensus === undefined) {
           // The map is what the settings say, on each node for itself: all starts are admitted.
           const nodes = new Map([...founding.nodes].map(([id, each]) => [id, { ...each, incarnation: 1 }]));
-          const own = { ...listed.record, start: node.runId, incarnation: 1 };
+          const own = { ...listed.record, ...httpPlace(), start: node.runId, incarnation: 1 };
           const shards = new Map([...founding.shards].map(([id, each]) => [id, { ...each, primaryIncarnation: 1 }]));
           switchTo({ ...founding, clusterId: "", version: 1, nodes: nodes.set(node.id, own), shards }, undefined);
         } else if (map.version === 0) {
@@ -398,6 +405,7 @@ export default definePlugin({
       return undefined;
     };
 
+    if (http !== undefined) context.on(http.notReady, () => topology.waitingFor);
     const topology: Topology = {
       moveTo: (clusterId, members) => leaving(() => moveTo(clusterId, members)),
       get introduction() {

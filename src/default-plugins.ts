@@ -4,6 +4,8 @@ import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
 import discovery from "../plugins/discovery.ts";
+import health from "../plugins/health.ts";
+import http from "../plugins/http.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
 import meet from "../plugins/meet.ts";
@@ -11,6 +13,7 @@ import migrate from "../plugins/migrate.ts";
 import raft from "../plugins/raft.ts";
 import replication from "../plugins/replication.ts";
 import replicationCommands from "../plugins/replication-commands.ts";
+import rest from "../plugins/rest.ts";
 import resp from "../plugins/resp.ts";
 import migrator from "../plugins/migrator.ts";
 import lcs from "../plugins/lcs.ts";
@@ -42,6 +45,7 @@ import type { Plugin } from "./plugin.ts";
 export const defaultPlugins = [
   keyspace,
   bus,
+  http,
   raft,
   topology,
   hashSlotRouter,
@@ -78,6 +82,8 @@ export const defaultPlugins = [
   replicaMigration,
   autoRebalance,
   replicaOf,
+  health,
+  rest,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

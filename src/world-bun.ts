@@ -4,30 +4,31 @@
  */
 import { lookup } from "node:dns/promises";
 import { constants, readFileSync } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, readdir, rename, truncate, unlink } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readFile, readdir, rename, statfs, truncate, unlink } from "node:fs/promises";
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
+import { listenError } from "./listen-error.ts";
 import { Metronome } from "./metronome.ts";
-import {
-  type BindOptions,
-  type Clock,
-  type ConnectOptions,
-  type DatagramSocket,
-  type Disk,
-  type ListenOptions,
-  type Listener,
-  type Log,
-  type LogFields,
-  type Machine,
-  type Network,
-  NetworkError,
-  type NetworkErrorCode,
-  type Random,
-  type Stream,
-  type StreamHandler,
-  type Timer,
-  type World,
+import { BunHttpClient, BunHttpDoor } from "./world-bun-http.ts";
+import type {
+  BindOptions,
+  Clock,
+  ConnectOptions,
+  DatagramSocket,
+  Disk,
+  DiskSpace,
+  ListenOptions,
+  Listener,
+  Log,
+  LogFields,
+  Machine,
+  Network,
+  Random,
+  Stream,
+  StreamHandler,
+  Timer,
+  World,
 } from "./world.ts";
 
 export interface BunWorldOptions {
@@ -52,9 +53,11 @@ export function createBunWorld(options: BunWorldOptions = {}): World {
     clock: new BunClock(),
     random: new BunRandom(),
     network: new BunNetwork(),
+    http: new BunHttpClient(),
     disk: options.dataDirectory === undefined ? new NoDisk() : new BunDisk(options.dataDirectory),
     log: new LineLog(options.logLevel ?? "info", options.writeLine ?? ((line) => process.stderr.write(`${line}\n`))),
     machine: new BunMachine(),
+    httpServer: new BunHttpDoor(),
   };
 }
 
@@ -198,7 +201,7 @@ class BunNetwork implements Network {
         },
       });
     } catch (thrown) {
-      return Promise.reject(networkError(thrown, options.host, options.port));
+      return Promise.reject(listenError(thrown, options.host, options.port));
     }
     return Promise.resolve({ port: listener.port, close: () => listener.stop() });
   }
@@ -260,7 +263,7 @@ class BunNetwork implements Network {
         close: () => socket.close(),
       };
     } catch (thrown) {
-      throw networkError(thrown, options.host, options.port);
+      throw listenError(thrown, options.host, options.port);
     }
   }
 }
@@ -352,19 +355,6 @@ class OutgoingStream implements Stream {
     if (this.#inner !== undefined) this.#inner.isClosed = true;
     this.#handler.closed(this, reason);
   }
-}
-
-function networkError(thrown: unknown, host: string, port: number): NetworkError {
-  const code = thrown instanceof Error && "code" in thrown ? thrown.code : undefined;
-  const [kind, words]: [NetworkErrorCode, string] =
-    code === "EADDRINUSE"
-      ? ["address-in-use", "another process listens there; stop it, or choose another port"]
-      : code === "EADDRNOTAVAIL" || code === "ENOTFOUND"
-        ? ["address-not-available", "this machine has no such address"]
-        : code === "EACCES"
-          ? ["not-permitted", "the system does not permit it; choose a port above 1023"]
-          : ["failed", thrown instanceof Error ? thrown.message : String(thrown)];
-  return new NetworkError(kind, `Cannot listen on ${host}:${port}: ${words}`);
 }
 
 /** A file that was not used for so long is closed: whoever stops using a disk does not say so. */
@@ -633,6 +623,15 @@ class BunMachine implements Machine {
       return told === undefined ? Number.POSITIVE_INFINITY : Number(told);
     } catch {
       return Number.POSITIVE_INFINITY;
+    }
+  }
+
+  async diskSpace(directory: string): Promise<DiskSpace | undefined> {
+    try {
+      const { bavail, blocks, bsize } = await statfs(directory);
+      return { free: bavail * bsize, total: blocks * bsize };
+    } catch {
+      return undefined;
     }
   }
 

@@ -2,7 +2,7 @@
  * The world: the only doors from a node to the outside.
  *
  * Everything that a node cannot compute by itself (the time, chance, other machines, disks, the log) comes through one of
- * the five interfaces below. There are two worlds: `world-bun.ts` opens the doors on the real machine; the simulated one
+ * the interfaces below. There are two worlds: `world-bun.ts` opens the doors on the real machine; the simulated one
  * (`test/support/`) runs many nodes in one process on virtual time, from a seed. Code that takes its world as a parameter
  * behaves the same in both, and a run in the simulated one can be repeated byte for byte.
  *
@@ -14,9 +14,12 @@ export interface World {
   readonly clock: Clock;
   readonly random: Random;
   readonly network: Network;
+  readonly http: Http;
   readonly disk: Disk;
   readonly log: Log;
   readonly machine: Machine;
+  /** Missing where nobody comes by HTTP: in simulation. */
+  readonly httpServer?: HttpDoor;
 }
 
 /** Time and timers. */
@@ -145,6 +148,70 @@ export interface DatagramSocket {
   close(): void;
 }
 
+/** Requests over HTTP. */
+export interface HttpDoor {
+  /**
+   * Listens for requests.
+   *
+   * @returns The listener, once the port is open.
+   * @throws {NetworkError} As `Network.listen`.
+   */
+  listen(options: HttpListenOptions): HttpListener;
+}
+
+export interface HttpListenOptions {
+  readonly host: string;
+  /** 0 lets the machine choose. */
+  readonly port: number;
+  /** A connection on which nothing comes or goes for so many seconds is closed; 1 to 255. */
+  readonly idleTimeoutS: number;
+  /** A request with a longer body is refused by the machine itself, with a bare 413. */
+  readonly maxBodyBytes: number;
+  /** Answers each request. Never rejects. */
+  readonly handle: (request: Request, peer: HttpPeer) => Promise<Response>;
+}
+
+/** Where a request came from. */
+export interface HttpPeer {
+  /** The other side, as `address:port`. */
+  readonly remoteAddress: string;
+  /** The connection of this request is not closed for being silent. */
+  keepOpen(): void;
+}
+
+export interface HttpListener {
+  /** The port that is listened on (the chosen one, if 0 was asked for). */
+  readonly port: number;
+  /** Takes no more connections. Requests that are being answered go on. */
+  close(): void;
+  /** Closes all connections at once. */
+  destroy(): void;
+}
+
+/**
+ * Other people's HTTP servers, to which a node has something to say. That is all of it: what comes back is a number.
+ *
+ * It is a door of its own, and not made of streams, since most of them want TLS, which the machine's own client has.
+ */
+export interface Http {
+  /**
+   * Posts a text, as JSON. Redirects are not followed.
+   *
+   * @returns The status of the answer.
+   * @throws In words, if there is no answer within the time.
+   */
+  post(request: HttpPost): Promise<number>;
+}
+
+export interface HttpPost {
+  /** `http:` or `https:`. */
+  readonly url: string;
+  readonly body: string;
+  /** Of the header `Authorization`; `undefined`: there is none. */
+  readonly authorization: string | undefined;
+  readonly timeoutMs: number;
+}
+
 /**
  * A tree of files under one directory, the node's own. Paths are relative, with `/`.
  *
@@ -192,10 +259,19 @@ export interface Machine {
   residentBytes(): number;
   /** Bytes of memory that the machine has. */
   totalMemoryBytes(): number;
+  /** How much room there is where a directory is; `undefined` if the machine does not tell. */
+  diskSpace(directory: string): Promise<DiskSpace | undefined>;
   /** How many files and sockets the process may have open at a time; `Infinity` if the machine does not tell. */
   maxOpenFiles(): number;
   /** Reads a file of the operator's as text, such as one that holds a secret. @throws What the machine says, if it cannot be read. */
   readOperatorFile(path: string): Promise<string>;
+}
+
+/** In bytes. */
+export interface DiskSpace {
+  /** For this process. */
+  readonly free: number;
+  readonly total: number;
 }
 
 export type NetworkErrorCode = "address-in-use" | "address-not-available" | "not-permitted" | "failed";

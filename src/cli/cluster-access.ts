@@ -2,12 +2,12 @@
 import type { Command } from "commander";
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import { SLOT_COUNT } from "../codec/slot.ts";
-import type { MigrationPhase, MigrationProgress, MigrationStatus } from "../contracts/migration.ts";
+import type { MigrationStatus } from "../contracts/migration.ts";
 import type { ClusterMap, NodeId, ShardId } from "../contracts/topology.ts";
 import { StartError, messageOf } from "../errors.ts";
+import { readTasks } from "../migration/read-tasks.ts";
 import { isEveryAddress } from "../net-address.ts";
 import type { PlanLoads } from "../protocol/plan/plan.ts";
-import { parseSlotRange } from "../protocol/slot-ranges.ts";
 import { imageOf } from "../protocol/topology/state.ts";
 import { askNode, askNodeAnything } from "./ask-node.ts";
 import { readMapFile } from "./map-file.ts";
@@ -58,7 +58,7 @@ export class ClusterAccess {
     await Promise.all(
       map.shards.map(async ({ id, primary }) => {
         try {
-          const told = await this.#askAt(map, primary, "CLUSTER", "SLOTLOADS");
+          const told = await this.askAt(map, primary, "CLUSTER", "SLOTLOADS");
           const values = Array.isArray(told) ? (told as readonly ReplyValue[]).map(Number) : [];
           for (let at = 0; at + 4 < values.length; at += 5) {
             const [slot = 0, keys = 0, bytes = 0, commands = 0, microseconds = 0] = values.slice(at, at + 5);
@@ -90,72 +90,24 @@ export class ClusterAccess {
     await Promise.all(
       [...senders].map(async (node) => {
         // Without its word the rest is still true.
-        const told = await this.#askAt(map, node, "CLUSTER", "MIGRATIONS").catch(() => null);
+        const told = await this.askAt(map, node, "CLUSTER", "MIGRATIONS").catch(() => null);
         for (const task of readTasks(told)) if (task.progress !== undefined) known.set(task.id, task);
       }),
     );
     return tasks.map((task) => (task.progress === undefined ? (known.get(task.id) ?? task) : task));
   }
 
-  #askAt(map: ClusterMap, id: NodeId, ...command: readonly string[]): Promise<ReplyValue> {
+  /** Asks a node of the map. @throws {StartError} As `ask`. */
+  async askAt(map: ClusterMap, id: NodeId, ...command: readonly string[]): Promise<ReplyValue> {
     const node = map.nodes.find((each) => each.id === id);
     if (node === undefined || node.port === 0) throw new StartError(`Node ${id} has no address.`);
     // Who listens everywhere is reached where the others are.
     const host = isEveryAddress(node.host) ? this.address.replace(/:[0-9]+$/, "") : node.host;
     const address = `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${node.port}`;
-    return askNodeAnything(address, this.#password, ...command);
+    return await askNodeAnything(address, this.#password, ...command);
   }
 }
 
 function numbers(): Float64Array {
   return new Float64Array(SLOT_COUNT);
-}
-
-const decoder = new TextDecoder();
-
-/** Tasks as CLUSTER MIGRATIONS tells them, in RESP2. */
-function readTasks(told: ReplyValue): readonly MigrationStatus[] {
-  if (!Array.isArray(told)) return [];
-  return (told as readonly ReplyValue[]).map((each) => {
-    const items = (Array.isArray(each) ? each : []) as readonly ReplyValue[];
-    const fields = new Map<string, ReplyValue>();
-    for (let at = 0; at + 1 < items.length; at += 2) fields.set(textOf(items[at]), items[at + 1] ?? null);
-    const text = (name: string): string => textOf(fields.get(name));
-    const count = (name: string): number => Number(fields.get(name) ?? 0);
-    const known = (name: string): number | undefined => (fields.get(name) === null ? undefined : count(name));
-    const progress: MigrationProgress = {
-      slotsDone: count("slots-done"),
-      slotsTotal: count("slots-total"),
-      keysMoved: count("keys-moved"),
-      keysTotal: count("keys-total"),
-      bytesMoved: count("bytes-moved"),
-      bytesPerSecond: count("bytes-per-second"),
-      etaMs: known("eta-ms"),
-      fencedMs: count("fenced-ms"),
-      restarts: count("restarts"),
-    };
-    return {
-      id: text("id"),
-      source: text("source"),
-      target: text("target"),
-      sourceNode: text("source-node") || undefined,
-      targetNode: text("target-node") || undefined,
-      slots: text("slots")
-        .split(" ")
-        .flatMap((range) => parseSlotRange(range) ?? []),
-      phase: text("phase") as MigrationPhase,
-      isPaused: count("paused") === 1,
-      cause: text("cause"),
-      startedFor: text("started-for"),
-      startedAtMs: count("started-at"),
-      endedAtMs: known("ended-at"),
-      waitingFor: text("waiting-for") || undefined,
-      progress: known("keys-total") === undefined ? undefined : progress,
-    };
-  });
-}
-
-function textOf(value: ReplyValue | undefined): string {
-  if (value instanceof Uint8Array) return decoder.decode(value);
-  return typeof value === "string" ? value : "";
 }

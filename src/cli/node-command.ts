@@ -32,11 +32,6 @@ import { failStart } from "./report.ts";
 /** Read when no `--config` is given. */
 const DEFAULT_CONFIG_FILE = "bunch.config.ts";
 
-/** Flags that nodes will have, and that mean nothing before there is more than a configured map. Refused, since to ignore one would be a lie. */
-const LATER_FLAGS: Readonly<Record<string, string>> = {
-  "--http-port": "nothing serves HTTP in this version",
-};
-
 /** Variables of other parts of the project, which are no settings. */
 const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   "BUNCH_STRICT",
@@ -69,7 +64,6 @@ export function nodeCommand(): Command {
         .default("info"),
     );
   command.addOption(new Option("--stop-with-input", "stops when standard input ends").default(false).hideHelp());
-  for (const flag of Object.keys(LATER_FLAGS)) command.addOption(new Option(`${flag} [value]`).hideHelp());
   for (const setting of describeSettings(defaultPlugins)) command.addOption(optionOf(setting));
   // Plugins of your own bring settings that are only known once they are loaded: their flags are read below.
   command.allowUnknownOption(true).allowExcessArguments(true);
@@ -236,9 +230,6 @@ function readFlags(command: Command, flags: NodeFlags, known: readonly Plugin[])
   const values = new Map<string, { value: unknown; origin: string }>();
   for (const name of flags.disable) values.set(`plugins.${name}`, { value: false, origin: "--disable" });
   const given = command.opts<Record<string, unknown>>();
-  for (const [flag, reason] of Object.entries(LATER_FLAGS)) {
-    if (given[camel(flag)] !== undefined) throw new StartError(`Cannot use ${flag}: ${reason}.`);
-  }
   const settings = describeSettings(known);
   const set = (setting: SettingDescription, text: string | true): void => {
     const value = text === true ? true : readText(setting, text, setting.flag, known);

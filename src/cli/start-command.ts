@@ -20,7 +20,9 @@ import { failStart } from "./report.ts";
 const STOP_LIMIT_MS = 5000;
 
 /** Settings that say who a node is, where it is, or where it belongs. `bun start` gives each node its own, or nodes that shared them would collide. */
-const OWN_SETTINGS: ReadonlySet<string> = new Set<keyof CoreSettings | "plugins.topology.nodes">([
+const OWN_SETTINGS: ReadonlySet<string> = new Set<
+  keyof CoreSettings | "plugins.topology.nodes" | `plugins.http.${"host" | "port" | "announceHost" | "announcePort"}`
+>([
   "name",
   "host",
   "port",
@@ -38,6 +40,10 @@ const OWN_SETTINGS: ReadonlySet<string> = new Set<keyof CoreSettings | "plugins.
   "secret",
   "secretFile",
   "plugins.topology.nodes",
+  "plugins.http.host",
+  "plugins.http.port",
+  "plugins.http.announceHost",
+  "plugins.http.announcePort",
 ]);
 
 /** What a node of a local cluster inherits: the environment, without what each node has for itself, and with the cluster's secret. */

@@ -25,6 +25,15 @@ export interface Failover {
   readonly leaseEndsAtMs: number;
   /** Leader: of shards whose primary is gone, why nothing is done about it, or what is waited for, in words. */
   readonly reasons: ReadonlyMap<ShardId, string>;
+  /**
+   * Has a replica take over from its primary: the leader is asked, and begins it or does not.
+   *
+   * @param isForced Also from a primary that does not answer; without its word, so not before its lease is over.
+   * @returns Why it is not begun, as CLUSTER FAILOVER would say; `undefined` if it is: the map says when it is done.
+   */
+  handOver(shard: ShardId, to: NodeId, isForced: boolean, cause: string): Promise<string | undefined>;
+  /** Has a shard go on without acknowledged writes that nobody holds any more. @returns As `handOver`. */
+  acceptLoss(shard: ShardId, cause: string): Promise<string | undefined>;
   /** Leader: until when a node may have a lease, in monotonic milliseconds; `undefined` where this node does not lead, or does not yet. */
   promisedUntilMs(node: NodeId): number | undefined;
 }

@@ -276,7 +276,11 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       () => ["--raft-max-voters", "4"],
       'Setting "plugins.raft.maxVoters" is 4, but it must be 1, 3 or 5: 4 voters can spare no more than 3 can',
     ],
-    ["--http-port", () => ["--http-port", "15500"], "Cannot use --http-port: nothing serves HTTP in this version"],
+    [
+      "a token that is too short",
+      () => ["--http-admin-token", "brief"],
+      'Setting "plugins.http.adminToken" is not shown (from --http-admin-token), but it must be 16 to 256 letters',
+    ],
     [
       "an address off loopback without a password",
       () => ["--host", "0.0.0.0", "--secret", "known-to-all"],
@@ -365,7 +369,7 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       `Cannot listen on 127.0.0.1:${Number(port) + 10_000}: another process listens there`,
     );
     expect(second.output()).toContain(`the client port ${port} + 10000`);
-    const third = runBunch(["node", "--port", port, "--disable", "raft,bus"]);
+    const third = runBunch(["node", "--port", port, "--disable", "raft,bus,http"]);
     expect(await third.exited).toBe(2);
     expect(third.output()).toContain(`Cannot listen on 127.0.0.1:${port}: another process listens there`);
     first.kill("SIGTERM");

@@ -9,7 +9,7 @@ export async function startLocalNode(config: Config = {}, options: Partial<NodeO
   const node = await createNode({
     world: createBunWorld({ logLevel: "silent" }),
     ...options,
-    config: { ...config, plugins: { resp: false, ...config.plugins } },
+    config: { ...config, plugins: { resp: false, http: false, ...config.plugins } },
   });
   await node.start();
   return node;

@@ -1,0 +1,355 @@
+/**
+ * http: listens for operators, their tools, and the health checks of orchestrators. What is served is other plugins' (`rest` and its like), which mount it.
+ *
+ * Promises: nothing reaches what is mounted before the node is ready, or without being within the bounds on bodies, requests at a time, and requests a second for
+ * each address; no token is in a log, in a reply or in INFO; every error is a problem document (RFC 9457), and none has the text of an exception in it.
+ *
+ * Who may do what, the first of these that fits:
+ * 1. Who shows a bearer token (`Authorization: Bearer ...`) has its role: `read`, `operate` or `admin`. A wrong one is refused, wherever it comes from.
+ * 2. Without any token in the settings, and with --insecure: everything.
+ * 3. Who is on this machine reads. A request that came through a proxy, or that a page of another site has a browser make (also by a name of its own that leads here),
+ *    counts as from elsewhere.
+ * 4. Anybody else may ask for `/health/live` and `/health/ready`, and nothing more.
+ *
+ * To change a token while the node runs: `CONFIG SET http-admin-token "new old"`, have everybody use the new one, then `CONFIG SET http-admin-token new`; empty is none.
+ * `http-operate-token` and `http-read-token` go the same way. What was set so is over with the process.
+ *
+ * The runtime counts no connections: one that never sends a request is closed after about twelve seconds, one that has sent some when it was silent for `idleTimeoutS`.
+ */
+import { Type } from "@sinclair/typebox";
+import { Fault } from "../src/assert.ts";
+import { HOST_PATTERN, byteSize, parseByteSize } from "../src/config.ts";
+import { type HttpCaller, type HttpMount, type HttpRole, httpService } from "../src/contracts/http.ts";
+import { StartError, messageOf } from "../src/errors.ts";
+import { FirstHook } from "../src/hook.ts";
+import { boundedBody } from "../src/http/bounded-body.ts";
+import { originSigns } from "../src/http/origin.ts";
+import { Problem } from "../src/http/problem.ts";
+import { RateLimit } from "../src/http/rate-limit.ts";
+import { TOKENS_PATTERN, TOKENS_WANTS, TOKEN_ROLES, TokenTable } from "../src/http/roles.ts";
+import { readTokenFile } from "../src/http/token-file.ts";
+import { isLoopback } from "../src/loopback.ts";
+import { definePlugin } from "../src/plugin.ts";
+import { type HttpListener, type HttpPeer, NetworkError } from "../src/world.ts";
+
+/** The port is so far above the one for clients unless it is said: 15500 for 6379. */
+const HTTP_PORT_OFFSET = 9121;
+/** A wrong token counts as so many requests: to try them out is slow. */
+const WRONG_TOKEN_COST = 50;
+/** What is refused for want of room may be asked again after so many seconds. */
+const RETRY_S = 1;
+/** How long requests that are being answered may go on when the node stops, in milliseconds. */
+const FINISH_MS = 1000;
+const FINISH_STEP_MS = 5;
+
+function tokenSetting(what: string): ReturnType<typeof Type.String> {
+  return Type.String({
+    description: `Bearer tokens with which ${what}; several, with a blank between them, while one is being changed. A command line is seen by everybody on the machine: better in the environment, or in tokenFile. Default: none.`,
+    pattern: TOKENS_PATTERN,
+    wants: TOKENS_WANTS,
+    isSecret: true,
+  });
+}
+
+const settingsSchema = Type.Object({
+  port: Type.Optional(
+    Type.Integer({
+      description: `The port. 0 lets the machine choose. Default: the client port + ${HTTP_PORT_OFFSET}, which is 15500 for 6379; where there is no such port, or the machine chooses that one, it chooses this one too.`,
+      minimum: 0,
+      maximum: 65535,
+    }),
+  ),
+  host: Type.Optional(
+    Type.String({
+      description: "The address that it listens on. Default: the one for clients.",
+      pattern: HOST_PATTERN,
+      examples: ["an address or a host name, such as 127.0.0.1, ::1 or localhost"],
+    }),
+  ),
+  announceHost: Type.Optional(
+    Type.String({
+      description:
+        "The address or host name that operators are told. Default: the one that it listens on, if that is its own; else what clients are told.",
+      pattern: HOST_PATTERN,
+      examples: ["an address or a host name"],
+    }),
+  ),
+  announcePort: Type.Optional(
+    Type.Integer({
+      description: "The port that operators are told. Default: the one that it listens on.",
+      minimum: 1,
+      maximum: 65535,
+    }),
+  ),
+  readToken: Type.Optional(tokenSetting("one may read")),
+  operateToken: Type.Optional(tokenSetting("one may also change keys, move slots, and say who leads a shard")),
+  adminToken: Type.Optional(tokenSetting("one may do everything")),
+  tokenFile: Type.Optional(
+    Type.String({
+      description:
+        "A file with tokens beside those of the other settings: a line for each role, such as `admin TOKEN`, with a blank between several tokens.",
+      minLength: 1,
+    }),
+  ),
+  maxBodyBytes: byteSize({
+    description: "The longest body of a request. A value that is set over HTTP is no longer than this.",
+    default: "16mb",
+  }),
+  maxRequests: Type.Integer({
+    description:
+      "Requests that are answered at the same time, event streams among them; one more is told to come again (503).",
+    default: 256,
+    minimum: 1,
+  }),
+  requestsPerSecond: Type.Integer({
+    description:
+      "Requests a second from one address, of which a second's worth may come at once; 0: without limit. One more is told to come later (429).",
+    default: 1000,
+    minimum: 0,
+  }),
+  idleTimeoutS: Type.Integer({
+    description: "A connection on which nothing comes or goes for so many seconds is closed.",
+    default: 60,
+    minimum: 1,
+    maximum: 255,
+  }),
+  corsOrigins: Type.Optional(
+    Type.String({
+      description:
+        "Origins whose pages a browser lets read what is answered here, separated by commas. They need a token all the same. Default: none.",
+      pattern: "^https?://[^,/ ]+(,https?://[^,/ ]+){0,31}$",
+      examples: ["origins, such as https://ops.example.com"],
+    }),
+  ),
+});
+
+export default definePlugin({
+  name: "http",
+  summary: "Listens for operators: bounds, tokens and roles of what is served over HTTP.",
+  provides: { http: httpService },
+  settings: settingsSchema,
+  async setup(context) {
+    const { core, settings, world } = context;
+    const { clock, log } = world;
+    const host = settings.host ?? core.host;
+    const derived = core.port === 0 || core.port + HTTP_PORT_OFFSET > 65535 ? 0 : core.port + HTTP_PORT_OFFSET;
+    const maxBodyBytes = parseByteSize(settings.maxBodyBytes) ?? 0;
+    const origins = new Set(settings.corsOrigins?.split(","));
+    const limit = new RateLimit(settings.requestsPerSecond);
+    const mounts = new Map<string, HttpMount>();
+    const notReady = new FirstHook<void, string>("notReady");
+    const counts = { requests: 0, wrongTokens: 0, rateLimited: 0, overloaded: 0, failed: 0 };
+    let listener: HttpListener | undefined;
+    let underWay = 0;
+    let phase: "starting" | "ready" | "stopping" = "starting";
+
+    // --- tokens ---
+
+    const tokens = new TokenTable();
+    const fromFile = settings.tokenFile === undefined ? {} : await readTokenFile(settings.tokenFile, world.machine);
+    for (const role of TOKEN_ROLES) {
+      const given = [settings[`${role}Token`], fromFile[role]].filter((text) => text !== undefined).join(" ");
+      const problem = tokens.replace(role, given);
+      if (problem !== undefined) throw new StartError(`Cannot use the tokens for role "${role}": ${problem}.`);
+      const name = `http-${role}-token`;
+      context.parameter({
+        name,
+        isSecret: true,
+        get: () => tokens.describe(role),
+        keep: () => tokens.keep(role),
+        set: (value) => {
+          const wrong = tokens.replace(role, value);
+          if (wrong === undefined) log.info("http tokens changed", { role, present: tokens.describe(role) });
+          return wrong;
+        },
+      });
+    }
+
+    /** Who asks. @throws {Problem} If it shows a token that is none. */
+    const callerOf = (request: Request, peer: HttpPeer, from: string): HttpCaller => {
+      const caller = { remoteAddress: peer.remoteAddress, keepOpen: () => peer.keepOpen() };
+      const shown = request.headers.get("authorization");
+      if (shown !== null) {
+        const token = /^bearer +([^ ]+)$/i.exec(shown)?.[1];
+        const role = token === undefined ? undefined : tokens.roleOf(token);
+        if (role !== undefined) return { ...caller, role, hasToken: true };
+        counts.wrongTokens += 1;
+        limit.take(from, clock.monotonicMs(), WRONG_TOKEN_COST);
+        log.warn("http: wrong token", { remote: peer.remoteAddress });
+        throw new Problem("unauthorized", "The token that was shown is none of this node's.", {
+          headers: { "www-authenticate": 'Bearer error="invalid_token"' },
+        });
+      }
+      const signs = originSigns(request);
+      const role: HttpRole =
+        core.insecure && !tokens.hasTokens
+          ? signs.isOfThisSite
+            ? "admin"
+            : "none"
+          : signs.isOfThisSite && signs.isDirect && signs.isByLoopbackName && isLoopback(from)
+            ? "read"
+            : "none";
+      return { ...caller, role, hasToken: false };
+    };
+
+    // --- requests ---
+
+    const refuseIfBusy = (from: string): void => {
+      const waitMs = limit.take(from, clock.monotonicMs());
+      if (waitMs > 0) {
+        counts.rateLimited += 1;
+        throw new Problem("rate-limited", `One address may ask ${limit.perSecond} times a second here.`, {
+          retryAfterS: Math.ceil(waitMs / 1000),
+        });
+      }
+      if (underWay > settings.maxRequests) {
+        counts.overloaded += 1;
+        throw new Problem("unavailable", `${settings.maxRequests} requests are being answered already.`, {
+          retryAfterS: RETRY_S,
+        });
+      }
+    };
+    const health = (path: string): Response => {
+      if (path === "/health/live") return Response.json({ status: "live" });
+      const reason = phase === "ready" ? notReady.ask() : phase === "starting" ? "its start" : "its end";
+      if (reason === undefined) return Response.json({ status: "ready" });
+      throw new Problem("unavailable", `This node waits for ${reason}.`, { retryAfterS: RETRY_S });
+    };
+    const mountOf = (path: string): HttpMount | undefined => {
+      let found: HttpMount | undefined;
+      for (const mount of mounts.values()) {
+        const isIn = mount.prefix === "/" || path === mount.prefix || path.startsWith(`${mount.prefix}/`);
+        if (isIn && mount.prefix.length > (found?.prefix.length ?? 0)) found = mount;
+      }
+      return found;
+    };
+    const answer = async (request: Request, peer: HttpPeer): Promise<Response> => {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/health/live" || pathname === "/health/ready") return health(pathname);
+      const from = hostOf(peer.remoteAddress);
+      refuseIfBusy(from);
+      if (phase !== "ready") {
+        const reason = phase === "starting" ? "is starting" : "stops";
+        throw new Problem("unavailable", `This node ${reason}.`, { retryAfterS: RETRY_S });
+      }
+      const caller = callerOf(request, peer, from);
+      const mount = mountOf(pathname);
+      if (mount === undefined) throw new Problem("not-found", "Nothing is served at this path.");
+      return mount.handle(await boundedBody(request, maxBodyBytes), caller);
+    };
+    /** What a caller is told when something was thrown. */
+    const responseOf = (thrown: unknown): Response => {
+      if (thrown instanceof Problem) return thrown.response();
+      counts.failed += 1;
+      if (thrown instanceof Fault) context.fault(thrown);
+      else log.error("http: a request failed", { reason: messageOf(thrown) });
+      return new Problem("internal", "This node could not answer; its log says why.").response();
+    };
+    const handle = async (request: Request, peer: HttpPeer): Promise<Response> => {
+      counts.requests += 1;
+      underWay += 1;
+      try {
+        const origin = request.headers.get("origin");
+        const isAllowed = origin !== null && origins.has(origin);
+        const response =
+          isAllowed && request.method === "OPTIONS"
+            ? new Response(null, { status: 204, headers: PREFLIGHT_HEADERS })
+            : await answer(request, peer).catch(responseOf);
+        if (isAllowed) {
+          response.headers.set("access-control-allow-origin", origin);
+          response.headers.set("access-control-expose-headers", "etag, location, retry-after");
+        }
+        if (origins.size > 0) response.headers.append("vary", "origin");
+        response.headers.set("x-content-type-options", "nosniff");
+        if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
+        return response;
+      } finally {
+        underWay -= 1;
+      }
+    };
+
+    // --- life ---
+
+    const listen = (): void => {
+      if (world.httpServer === undefined) return;
+      try {
+        listener = world.httpServer.listen({
+          host,
+          port: settings.port ?? derived,
+          idleTimeoutS: settings.idleTimeoutS,
+          // What is longer than may be is told so by a problem, until it is so long that nobody wants to read it.
+          maxBodyBytes: 4 * maxBodyBytes,
+          handle,
+        });
+      } catch (thrown) {
+        if (!(thrown instanceof NetworkError)) throw thrown;
+        const from = settings.port === undefined ? `: the client port ${core.port} + ${HTTP_PORT_OFFSET}` : "";
+        throw new StartError(`${thrown.message} (the port is for HTTP${from}; --http-port names another)`);
+      }
+      if (core.insecure && !tokens.hasTokens && !isLoopback(host))
+        log.warn("http: without a token anybody may change everything here (--insecure)", { host });
+    };
+    // Before the map tells where this node is reached.
+    context.on(context.hooks.start, listen, { order: "pre" });
+    context.on(context.hooks.ready, () => void (phase = "ready"), { order: "post" });
+    context.on(
+      context.hooks.stop,
+      async () => {
+        phase = "stopping";
+        const deadlineMs = clock.monotonicMs() + FINISH_MS;
+        const isBusy = (): boolean => underWay > 0;
+        while (isBusy() && clock.monotonicMs() < deadlineMs)
+          await new Promise<void>((resolve) => void clock.after(FINISH_STEP_MS, resolve));
+      },
+      { order: "post" },
+    );
+    // Until then an orchestrator hears that this node is on its way out.
+    context.on(context.hooks.stop, () => listener?.destroy(), { order: "pre" });
+
+    context.parameter({ name: "http-port", get: () => String(listener?.port ?? 0) });
+    context.on(context.hooks.info, () => ({
+      section: "http",
+      fields: {
+        http_port: listener?.port ?? 0,
+        http_requests: counts.requests,
+        http_requests_under_way: underWay,
+        http_refused_wrong_token: counts.wrongTokens,
+        http_refused_rate: counts.rateLimited,
+        http_refused_overload: counts.overloaded,
+        http_failed: counts.failed,
+        http_callers: limit.size,
+      },
+    }));
+
+    return {
+      http: {
+        get address() {
+          const port = listener === undefined ? 0 : (settings.announcePort ?? listener.port);
+          const told = settings.announceHost ?? settings.host ?? core.announceHost?.split(",")[0] ?? core.host;
+          return { host: told, port };
+        },
+        notReady,
+        mount(mount) {
+          if (mounts.has(mount.prefix)) throw new StartError(`Cannot serve at "${mount.prefix}": something is there`);
+          mounts.set(mount.prefix, mount);
+          return () => {
+            if (mounts.get(mount.prefix) === mount) mounts.delete(mount.prefix);
+          };
+        },
+      },
+    };
+  },
+});
+
+/** For an hour. */
+const PREFLIGHT_HEADERS = {
+  "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE",
+  "access-control-allow-headers": "authorization, content-type, if-match, if-none-match",
+  "access-control-max-age": "3600",
+};
+
+/** The host of an address and port; of one of IPv4 that came in by a socket of IPv6, what it is. */
+function hostOf(address: string): string {
+  const host = /^\[?(.*?)\]?:[0-9]+$/.exec(address)?.[1] ?? address;
+  return host.replace(/^::ffff:(?=[0-9.]+$)/, "");
+}

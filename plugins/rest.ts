@@ -1,0 +1,77 @@
+/**
+ * rest: the operator's side over HTTP: what the cluster is, and changes of it, as JSON.
+ *
+ * Promises: any node may be asked, and a change that is answered with success is agreed, and known to the node that was asked; what a request may hold is checked
+ * before anything is done, and unknown fields are refused; whatever is refused changes nothing, and says why in a problem document (RFC 9457) whose `type` programs
+ * can rely on. Where nobody knows whether a change was made, the answer says that (504, `outcome-unknown`).
+ *
+ * How: the operations are routes of Elysia (`src/rest/`), mounted at the plugin `http`, which knows who asks. Elysia is loaded when the first request comes. Without
+ * `http` nobody comes.
+ */
+import { ClusterView } from "../src/cluster-view.ts";
+import { consensusService } from "../src/contracts/consensus.ts";
+import { failoverService } from "../src/contracts/failover.ts";
+import { httpService } from "../src/contracts/http.ts";
+import { membershipService } from "../src/contracts/membership.ts";
+import { migrationService } from "../src/contracts/migration.ts";
+import { replicationService } from "../src/contracts/replication.ts";
+import { routerService } from "../src/contracts/routing.ts";
+import { topologyService } from "../src/contracts/topology.ts";
+import { LocalConnection } from "../src/local-connection.ts";
+import { definePlugin } from "../src/plugin.ts";
+import type { RestHandler } from "../src/rest/app.ts";
+import { LocalCommands } from "../src/rest/local-commands.ts";
+import { Nodes } from "../src/rest/nodes.ts";
+import { Peers } from "../src/rest/peers.ts";
+
+export default definePlugin({
+  name: "rest",
+  summary: "Tells about the cluster and changes it, over HTTP.",
+  requires: { topology: topologyService },
+  uses: {
+    http: httpService,
+    consensus: consensusService,
+    membership: membershipService,
+    failover: failoverService,
+    replication: replicationService,
+    router: routerService,
+    migrations: migrationService,
+  },
+  setup(context) {
+    const { topology } = context.requires;
+    const { http, consensus, membership, failover, replication, router, migrations } = context.uses;
+    const { clock, network } = context.world;
+    const local = new LocalCommands(
+      () => new LocalConnection(context.dispatcher, context.clients, clock, context.hooks, context.replyGate),
+      clock,
+    );
+    const sources = {
+      topology,
+      view: new ClusterView({ topology, membership, failover, replication, clock }),
+      consensus,
+      membership,
+      migrations,
+      failover,
+      clock,
+      nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.core.password)),
+      hasPassword: context.core.password !== undefined,
+      isCluster: router !== undefined,
+    };
+    let rest: Promise<RestHandler> | undefined;
+    const load = async (): Promise<RestHandler> => {
+      const { createRest } = await import("../src/rest/app.ts");
+      return createRest(sources, context.node.version);
+    };
+    for (const prefix of ["/cluster", "/kv", "/openapi"]) {
+      http?.mount({
+        prefix,
+        async handle(request, caller) {
+          rest ??= load();
+          const handler = await rest;
+          return await handler.handle(request, caller);
+        },
+      });
+    }
+    context.on(context.hooks.stop, () => local.close());
+  },
+});

@@ -1,0 +1,100 @@
+/**
+ * The operations of REST, put together: one application of Elysia. Elysia takes a tenth of a second to load, so whoever needs this imports it when the first
+ * request comes.
+ *
+ * What a request lacks or has too much is found by the schemas; what went wrong is thrown, and one handler makes what is told of it. The text of what others throw
+ * is not for callers: it leaves through `failed`.
+ */
+import { Elysia, ParseError, ValidationError } from "elysia";
+import type { HttpCaller } from "../contracts/http.ts";
+import { Problem } from "../http/problem.ts";
+import { Callers, invalid } from "./api.ts";
+import { clusterReads } from "./cluster-reads.ts";
+import { documentation } from "./documentation.ts";
+import { nodeChanges } from "./node-changes.ts";
+import { keyOperations } from "./keys.ts";
+import { openApiOf } from "./openapi.ts";
+import { planOperations } from "./plans.ts";
+import { shardChanges } from "./shard-changes.ts";
+import { slotChanges } from "./slot-changes.ts";
+import type { RestSources } from "./sources.ts";
+
+/** Answers requests. */
+export interface RestHandler {
+  /** @throws {Problem} What is said to the caller; or anything else, which is not. */
+  handle(request: Request, caller: HttpCaller): Promise<Response>;
+}
+
+/** The application itself: its type is what clients are typed by. */
+export function createApp(
+  sources: RestSources,
+  callers: Callers,
+  failures: WeakMap<Request, unknown>,
+  document: () => string,
+) {
+  return (
+    // Unknown fields are refused by the schemas: without this they would be dropped instead.
+    new Elysia({ normalize: false, strictPath: true })
+      .onError(({ error, request }) => {
+        failures.set(request, error);
+        // It is made where all are made.
+        return new Response(null, { status: 500 });
+      })
+      .use(clusterReads(sources, callers))
+      .use(nodeChanges(sources, callers))
+      .use(slotChanges(sources, callers))
+      .use(shardChanges(sources, callers))
+      .use(planOperations(sources, callers))
+      .use(keyOperations(sources, callers))
+      .use(documentation(callers, document))
+  );
+}
+
+/** @param version Of the program. */
+export function createRest(sources: RestSources, version: string): RestHandler {
+  const callers = new Callers();
+  const failures = new WeakMap<Request, unknown>();
+  let document = "";
+  const app = createApp(sources, callers, failures, () => document);
+  document = JSON.stringify(openApiOf(app.routes, version));
+  const methodsAt = new Map<string, string[]>();
+  for (const { method, path } of app.routes) methodsAt.set(path, [...(methodsAt.get(path) ?? []), method]);
+  const patterns = [...methodsAt].map(([path, methods]) => ({ pattern: patternOf(path), methods }));
+
+  /** What is said of a path and method that no route has. */
+  const unknownRoute = (request: Request): Problem => {
+    const { pathname } = new URL(request.url);
+    const methods = patterns.find(({ pattern }) => pattern.test(pathname))?.methods;
+    if (methods === undefined) return new Problem("not-found", "There is no such path.");
+    return new Problem("method-not-allowed", `This path takes ${methods.join(", ")}.`, {
+      headers: { allow: methods.join(", ") },
+    });
+  };
+  const problemOf = (thrown: unknown, request: Request): unknown => {
+    if (thrown instanceof ValidationError) {
+      if (thrown.type === "response") return new Error(`an answer does not fit its schema: ${thrown.message}`);
+      return invalid(thrown.type, thrown.all);
+    }
+    if (thrown instanceof ParseError) {
+      return thrown.cause instanceof Problem ? thrown.cause : new Problem("bad-request", "The body cannot be read.");
+    }
+    const isUnknown = thrown instanceof Error && "code" in thrown && thrown.code === "NOT_FOUND";
+    return isUnknown ? unknownRoute(request) : thrown;
+  };
+
+  return {
+    async handle(request, caller) {
+      // The runtime leaves the body out by itself.
+      const asked = request.method === "HEAD" ? new Request(request.url, { headers: request.headers }) : request;
+      callers.set(asked, caller);
+      const response = await app.handle(asked);
+      if (failures.has(asked)) throw problemOf(failures.get(asked), asked);
+      return response;
+    },
+  };
+}
+
+/** `/cluster/nodes/:node_id` -> what such paths look like. */
+function patternOf(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&").replaceAll(/:[A-Za-z_]+/g, "[^/]+")}$`);
+}

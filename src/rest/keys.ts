@@ -1,0 +1,386 @@
+/** The operations of REST on keys. */
+import { type Static, Type } from "@sinclair/typebox";
+import { Elysia } from "elysia";
+import { Problem, typeOf } from "../http/problem.ts";
+import { formatAddress } from "../net-address.ts";
+import { type Callers, type HeaderDetail, invalidField, needs, readWhole } from "./api.ts";
+import { type Condition, type KeyOperation, type KeyOutcome, tagOf } from "./key-operations.ts";
+import { type Elsewhere, locationOf, routeKey } from "./key-routes.ts";
+import { lastOfPath, readKey, readText, writeText } from "./key-text.ts";
+import { flag, nodeId, oneOf, orNull, record, slot, wholeNumber } from "./schemas.ts";
+import type { RestSources } from "./sources.ts";
+
+/** A hundred years, in milliseconds: beyond, nobody means it. */
+const MAX_TTL_MS = 3_153_600_000_000;
+const MAX_BATCH = 1000;
+/** Each has a connection for itself. */
+const BATCH_AT_ONCE = 16;
+
+const ROUTE = oneOf(
+  ["redirect", "proxy"],
+  "`redirect` (the default): who asks for a key that another node has is sent there (307). `proxy`: this node asks there instead.",
+);
+const routing = {
+  route: Type.Optional(ROUTE),
+  asking: Type.Optional(flag("Set in the place that an ASK leads to: the slot is on its way to this node.")),
+};
+const CONDITION = oneOf(["absent", "present"], "Only if there is no such key, or if there is one.");
+const encoding = oneOf(["utf8", "base64"], "How the bytes are written. Default: utf8.");
+
+const elsewhereSchema = record({
+  code: oneOf(
+    ["MOVED", "ASK"],
+    "`MOVED`: the slot is that node's. `ASK`: it is on its way there; this one key has to be asked for there, others not yet.",
+  ),
+  slot,
+  node_id: nodeId,
+  node: Type.String({ description: "Where clients reach it." }),
+  location: Type.String(),
+});
+
+const valueSchema = record({
+  key: Type.String(),
+  key_encoding: encoding,
+  value: Type.String(),
+  encoding,
+  ttl_ms: orNull(Type.Number({ minimum: 0, description: "Null: it stays for good." })),
+  etag: Type.String({ description: "Made of the value." }),
+});
+
+/** What answers may be that have no value in them. */
+const ANSWERS = {
+  304: {
+    description: "The value has a tag that the caller has named.",
+    content: {},
+    headers: { ETag: "The value's tag." },
+  },
+  stored: { 204: { description: "It is stored.", content: {}, headers: { ETag: "The value's tag." } } },
+  deleted: { 204: { description: "It is gone.", content: {} } },
+  elsewhere: {
+    307: { content: { "application/json": elsewhereSchema }, headers: { Location: "Where to ask instead." } },
+  },
+} as const;
+const CONDITIONS = {
+  match: {
+    name: "If-Match",
+    in: "header",
+    required: false,
+    description: "Only if the value has one of these tags (compare-and-set); `*`: only if there is a value.",
+    schema: { type: "string" },
+  },
+  noneMatch: {
+    name: "If-None-Match",
+    in: "header",
+    required: false,
+    description: "Of GET, tags of values that the caller has; of PUT `*`: only if there is no such key.",
+    schema: { type: "string" },
+  },
+} as const satisfies Readonly<Record<string, HeaderDetail>>;
+
+const batchSchema = record({
+  operations: Type.Array(
+    record({
+      op: oneOf(["get", "put", "delete"], "What is done."),
+      key: Type.String({ minLength: 1 }),
+      key_encoding: Type.Optional(encoding),
+      value: Type.Optional(Type.String({ description: "Of a put." })),
+      encoding: Type.Optional(encoding),
+      ttl_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TTL_MS })),
+      condition: Type.Optional(CONDITION),
+      if_match: Type.Optional(Type.String({ maxLength: 100, description: "Only if the value has this tag." })),
+    }),
+    { minItems: 1, maxItems: MAX_BATCH },
+  ),
+});
+const resultsSchema = record({
+  results: Type.Array(
+    record({
+      status: Type.Integer({ description: "As the operation by itself would have it." }),
+      value: Type.Optional(Type.String()),
+      encoding: Type.Optional(encoding),
+      ttl_ms: Type.Optional(orNull(Type.Number({ minimum: 0 }))),
+      etag: Type.Optional(Type.String()),
+      location: Type.Optional(Type.String({ description: "Of 307: where to ask instead." })),
+      type: Type.Optional(Type.String({ description: "Of what was not done: the problem." })),
+      detail: Type.Optional(Type.String()),
+    }),
+    { description: "In the order of the operations; each is done for itself." },
+  ),
+});
+type BatchOperation = Static<typeof batchSchema>["operations"][number];
+type BatchResult = Static<typeof resultsSchema>["results"][number];
+
+const MANY = ["conflict", "cluster-down", "unavailable", "outcome-unknown", "bad-request"] as const;
+
+export function keyOperations(sources: RestSources, callers: Callers) {
+  /** Keys are behind the password, if there is one. @throws {Problem} */
+  const allow = (request: Request): void => {
+    const { hasToken, role } = callers.of(request);
+    if (hasToken || !sources.hasPassword || role === "admin") return;
+    throw new Problem("unauthorized", "Clients of this node need a password: keys need a token here.", {
+      headers: { "www-authenticate": "Bearer" },
+    });
+  };
+  /** Does it, or sends the caller to who can. */
+  const done = async (
+    request: Request,
+    operation: KeyOperation,
+    { route, asking }: { readonly route?: "redirect" | "proxy"; readonly asking?: "true" | "false" },
+    answer: (outcome: KeyOutcome) => Response,
+  ): Promise<Response> => {
+    const outcome = await routeKey(sources, operation, route === "proxy", asking === "true");
+    if (outcome.type !== "elsewhere") return answer(outcome);
+    const location = locationOf(outcome, operation.key, new URL(request.url).search);
+    return Response.json(elsewhereView(outcome, location), { status: 307, headers: { location } });
+  };
+  const params = record({
+    // Not read from here: Elysia takes what is no UTF-8 for nothing.
+    key: Type.Unknown({ description: "The key: any bytes, percent-encoded.", toldAs: { type: "string" } }),
+  });
+  return new Elysia({ prefix: "/kv", normalize: false })
+    .get(
+      "/:key",
+      async ({ request, query }) => {
+        allow(request);
+        const key = readKey(lastOfPath(request));
+        return await done(request, { type: "get", key }, query, (outcome) => valueResponse(request, key, outcome));
+      },
+      {
+        ...needs(callers, "read", "The value of a key", {
+          description: "As bytes; with `Accept: application/json` as JSON.",
+          problems: ["not-found", ...MANY],
+          answers: {
+            200: {
+              description: "The value.",
+              content: { "application/octet-stream": undefined, "application/json": valueSchema },
+              headers: {
+                ETag: "The value's tag.",
+                "X-TTL-MS": "Milliseconds until it expires; missing: it stays for good.",
+              },
+            },
+            304: ANSWERS[304],
+            ...ANSWERS.elsewhere,
+          },
+          headerParameters: [CONDITIONS.noneMatch],
+        }),
+        params,
+        query: record(routing),
+      },
+    )
+    .put(
+      "/:key",
+      async ({ request, query }) => {
+        allow(request);
+        const condition = conditionOf(request, query.condition);
+        if (query.keep_ttl === "true" && query.ttl_ms !== undefined) {
+          throw invalidField("query", "/ttl_ms", "must not be there with keep_ttl");
+        }
+        const ttl = query.ttl_ms === undefined ? undefined : readWhole(query.ttl_ms, "query", "/ttl_ms", 1, MAX_TTL_MS);
+        const operation: KeyOperation = {
+          type: "put",
+          key: readKey(lastOfPath(request)),
+          value: new Uint8Array(await request.arrayBuffer()),
+          ttl: query.keep_ttl === "true" ? "keep" : ttl,
+          condition,
+        };
+        return await done(request, operation, query, (outcome) => {
+          if (outcome.type === "stored") return new Response(null, { status: 204, headers: { etag: outcome.tag } });
+          throw unmet();
+        });
+      },
+      {
+        ...needs(callers, "operate", "Stores a value", {
+          description: "The body is the value, whatever its type.",
+          bodyType: "application/octet-stream",
+          problems: ["precondition-failed", ...MANY],
+          answers: { ...ANSWERS.stored, ...ANSWERS.elsewhere },
+          headerParameters: [CONDITIONS.match, CONDITIONS.noneMatch],
+        }),
+        // The body is the value itself.
+        parse: "none",
+        params,
+        query: record({
+          ...routing,
+          ttl_ms: Type.Optional(
+            wholeNumber(1, MAX_TTL_MS, "Milliseconds after which it expires. Default: it stays for good."),
+          ),
+          keep_ttl: Type.Optional(flag("It expires when the value before would have.")),
+          condition: Type.Optional(CONDITION),
+        }),
+      },
+    )
+    .delete(
+      "/:key",
+      async ({ request, query }) => {
+        allow(request);
+        const condition = conditionOf(request, undefined);
+        if (condition.type === "absent") throw badCondition("If-None-Match is no condition of a removal");
+        const operation: KeyOperation = { type: "delete", key: readKey(lastOfPath(request)), condition };
+        return await done(request, operation, query, (outcome) => {
+          if (outcome.type === "deleted") return new Response(null, { status: 204 });
+          throw outcome.type === "none" ? noKey() : unmet();
+        });
+      },
+      {
+        ...needs(callers, "operate", "Removes a key", {
+          problems: ["not-found", "precondition-failed", ...MANY],
+          answers: { ...ANSWERS.deleted, ...ANSWERS.elsewhere },
+          headerParameters: [CONDITIONS.match],
+        }),
+        params,
+        query: record(routing),
+      },
+    )
+    .post(
+      "/batch",
+      async ({ body, query, request }) => {
+        allow(request);
+        if (body.operations.some(({ op }) => op !== "get")) callers.allow(request, "operate");
+        const operations = body.operations.map(readOperation);
+        const results: BatchResult[] = [];
+        for (let at = 0; at < operations.length; at += BATCH_AT_ONCE) {
+          const part = operations.slice(at, at + BATCH_AT_ONCE);
+          results.push(...(await Promise.all(part.map((each) => resultOf(sources, each, query.route === "proxy")))));
+        }
+        return { results };
+      },
+      {
+        ...needs(callers, "read", "Does several operations on keys, each for itself", {
+          description:
+            "Gets need the role `read`, all else `operate`. Each result has the status that the operation by itself would have.",
+          problems: ["forbidden"],
+        }),
+        query: record({ route: Type.Optional(ROUTE) }),
+        body: batchSchema,
+        response: { 200: resultsSchema },
+      },
+    );
+}
+
+function noKey(): Problem {
+  return new Problem("not-found", "There is no such key.");
+}
+
+function unmet(): Problem {
+  return new Problem(
+    "precondition-failed",
+    "The condition does not hold: the key has another value, or there is one, or none.",
+  );
+}
+
+function badCondition(what: string): Problem {
+  return new Problem("invalid", `In the headers ${what}.`, { errors: [{ in: "header", field: "", detail: what }] });
+}
+
+function elsewhereView({ kind, slot: at, node }: Elsewhere, location: string): Static<typeof elsewhereSchema> {
+  // Where there is a location there is a node.
+  const { id = "", host = "", port = 0 } = node ?? {};
+  return { code: kind, slot: at, node_id: id, node: formatAddress({ host, port }), location };
+}
+
+function valueView(key: Uint8Array, value: Uint8Array, ttlMs: number | null): Static<typeof valueSchema> {
+  const [name, told] = [writeText(key), writeText(value)];
+  return {
+    key: name.text,
+    key_encoding: name.encoding,
+    value: told.text,
+    encoding: told.encoding,
+    ttl_ms: ttlMs,
+    etag: tagOf(value),
+  };
+}
+
+function valueResponse({ headers: asked }: Request, key: Uint8Array, outcome: KeyOutcome): Response {
+  if (outcome.type !== "value") throw noKey();
+  const { value, ttlMs } = outcome;
+  const etag = tagOf(value);
+  const headers = { etag, vary: "accept", ...(ttlMs === null ? {} : { "x-ttl-ms": String(ttlMs) }) };
+  const known = asked.get("if-none-match");
+  if (known !== null && (known.trim() === "*" || tagsOf(known).includes(etag))) {
+    return new Response(null, { status: 304, headers });
+  }
+  if (/^application\/json *(;|,|$)/i.test(asked.get("accept") ?? "")) {
+    return Response.json(valueView(key, value, ttlMs), { headers });
+  }
+  return new Response(new Uint8Array(value), { headers: { ...headers, "content-type": "application/octet-stream" } });
+}
+
+/** The tags that a header names. @throws {Problem} If it has something else in it. */
+function tagsOf(header: string): readonly string[] {
+  const parts = header.split(",").map((part) => part.trim().replace(/^W\//, ""));
+  if (parts.every((part) => /^"[^"]*"$/.test(part))) return parts;
+  throw badCondition("a condition is `*`, or tags in quotation marks with commas between them");
+}
+
+/** On what a write depends, by its headers and by its query. @throws {Problem} If that is more than one thing. */
+function conditionOf({ headers }: Request, named: "absent" | "present" | undefined): Condition {
+  const match = headers.get("if-match");
+  const noneMatch = headers.get("if-none-match");
+  if ([match ?? undefined, noneMatch ?? undefined, named].filter((each) => each !== undefined).length > 1) {
+    throw badCondition("a write depends on one condition at most");
+  }
+  if (named !== undefined) return { type: named };
+  if (noneMatch !== null) {
+    if (noneMatch.trim() === "*") return { type: "absent" };
+    throw badCondition("If-None-Match of a write is `*`");
+  }
+  if (match === null) return { type: "none" };
+  return match.trim() === "*" ? { type: "present" } : { type: "tags", tags: tagsOf(match) };
+}
+
+/** @throws {Problem} If it lacks something, or has too much. */
+function readOperation(operation: BatchOperation, index: number): KeyOperation {
+  const { op, value, ttl_ms, condition, if_match } = operation;
+  const at = `/operations/${index}`;
+  const key = readText(operation.key, operation.key_encoding ?? "utf8", `${at}/key`);
+  if ((op === "put") !== (value !== undefined))
+    throw invalidField("body", `${at}/value`, "is there for a put, and for nothing else");
+  if (op !== "put" && (ttl_ms !== undefined || condition !== undefined || operation.encoding !== undefined)) {
+    throw invalidField("body", at, "only a put has ttl_ms, condition and encoding");
+  }
+  if (op === "get") {
+    if (if_match !== undefined) throw invalidField("body", `${at}/if_match`, "is for writes");
+    return { type: "get", key };
+  }
+  if (condition !== undefined && if_match !== undefined) {
+    throw invalidField("body", `${at}/if_match`, "must not be there with condition");
+  }
+  const on: Condition =
+    if_match === undefined ? { type: condition ?? "none" } : { type: "tags", tags: tagsOf(if_match) };
+  if (op === "delete") return { type: "delete", key, condition: on };
+  return {
+    type: "put",
+    key,
+    value: readText(value ?? "", operation.encoding ?? "utf8", `${at}/value`),
+    ttl: ttl_ms,
+    condition: on,
+  };
+}
+
+/** What came of one operation of several. */
+async function resultOf(sources: RestSources, operation: KeyOperation, isProxied: boolean): Promise<BatchResult> {
+  try {
+    const outcome = await routeKey(sources, operation, isProxied, false);
+    switch (outcome.type) {
+      case "elsewhere":
+        return { status: 307, location: locationOf(outcome, operation.key, "") };
+      case "value": {
+        const { key: _, key_encoding: __, ...view } = valueView(operation.key, outcome.value, outcome.ttlMs);
+        return { status: 200, ...view };
+      }
+      case "stored":
+        return { status: 204, etag: outcome.tag };
+      case "deleted":
+        return { status: 204 };
+      case "none":
+        throw noKey();
+      case "failed":
+        throw unmet();
+      default:
+        return outcome satisfies never;
+    }
+  } catch (thrown) {
+    if (!(thrown instanceof Problem)) throw thrown;
+    return { status: thrown.status, type: typeOf(thrown.kind), detail: thrown.message };
+  }
+}

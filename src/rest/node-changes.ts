@@ -1,0 +1,186 @@
+/** The operations of REST that change which nodes there are, and what they are to each other. */
+import { Type } from "@sinclair/typebox";
+import { Elysia } from "elysia";
+import { countSlots } from "../cluster-view.ts";
+import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
+import { BUS_PORT_OFFSET } from "../config.ts";
+import type { NodeRecord } from "../contracts/topology.ts";
+import { Problem } from "../http/problem.ts";
+import { ADDRESS_PATTERN, type NetAddress, parseAddress } from "../net-address.ts";
+import { type Callers, invalidField, needs } from "./api.ts";
+import { causeOf, change, until } from "./change.ts";
+import { nodeCalled, nodePath } from "./cluster-reads.ts";
+import { makeDrainPlan, startMoves } from "./planning.ts";
+import { problemOf } from "./resp-problem.ts";
+import { count, flag, noQuery, nodeDetailSchema, nodeId, oneOf, record } from "./schemas.ts";
+import { SessionLost } from "./sessions.ts";
+import type { RestSources } from "./sources.ts";
+import { nodeDetail } from "./views.ts";
+
+/** How long a node that is met is waited for. Two clusters become one within a second or two. */
+const MEETING_MS = 10_000;
+/** How long this node's own commands, and other nodes, may take. */
+const COMMAND_MS = 10_000;
+const PEER_MS = 5000;
+
+const meetingSchema = record({
+  state: oneOf(["meeting"], "It goes on: the node is in the list once both are one cluster."),
+  address: Type.String(),
+});
+const removedSchema = record({ node_id: nodeId, state: oneOf(["removed"], "It is out of the cluster.") });
+const drainingSchema = record({
+  node_id: nodeId,
+  state: oneOf(["draining"], "Its slots are on their way to other nodes: ask again, until it is removed."),
+  slots_left: count,
+  migrations: Type.Array(Type.String(), { description: "The tasks that move them." }),
+});
+
+export function nodeChanges(sources: RestSources, callers: Callers) {
+  return new Elysia({ prefix: "/cluster", normalize: false })
+    .post(
+      "/nodes",
+      async ({ body, request, status }) => {
+        callers.allow(request, "admin");
+        const address = parseAddress(body.address);
+        if (address === undefined) throw invalidField("body", "/address", "must be HOST:PORT");
+        await refuseKnown(sources, address, body.node_id);
+        await meet(sources, address, body.bus_port);
+        const found = (): NodeRecord | undefined =>
+          body.node_id === undefined ? nodeAt(sources, address) : sources.topology.node(body.node_id);
+        await until(sources.clock, MEETING_MS, () => found() !== undefined);
+        const node = found();
+        return node === undefined
+          ? status(202, { state: "meeting" as const, address: body.address })
+          : status(201, nodeDetail(sources, node));
+      },
+      {
+        ...needs(callers, "admin", "Makes one cluster of this node's and another node's", {
+          problems: ["conflict", "unavailable"],
+        }),
+        query: noQuery,
+        body: record({
+          node_id: Type.Optional(nodeId),
+          address: Type.String({
+            pattern: `^${ADDRESS_PATTERN}$`,
+            description: "Where its clients reach it.",
+            wants: "HOST:PORT, such as 10.0.0.2:6379",
+          }),
+          bus_port: Type.Optional(
+            Type.Integer({
+              minimum: 1,
+              maximum: 65_535,
+              description: `Where other nodes reach it. Default: the port + ${BUS_PORT_OFFSET}.`,
+            }),
+          ),
+        }),
+        response: { 201: nodeDetailSchema, 202: meetingSchema },
+      },
+    )
+    .delete(
+      "/nodes/:node_id",
+      async ({ params, query, request, status }) => {
+        const cause = causeOf(request, callers.allow(request, "admin"));
+        const node = nodeCalled(sources, params.node_id);
+        const { id } = node;
+        const self = sources.topology.self.id;
+        if (id === self) {
+          throw new Problem("conflict", "A node does not take itself out: ask another one, or send it CLUSTER RESET.");
+        }
+        const shard = sources.topology.map.shards.find(({ primary }) => primary === id);
+        if (query.drain === "true" && shard !== undefined && shard.slots.length > 0) {
+          const migrations = await drain(sources, shard.id, cause);
+          return status(202, {
+            node_id: id,
+            state: "draining" as const,
+            slots_left: countSlots(shard.slots),
+            migrations,
+          });
+        }
+        await change(sources, cause, () => ({ type: "remove-node", node: id, by: self }));
+        return { node_id: id, state: "removed" as const };
+      },
+      {
+        ...needs(callers, "admin", "Takes a node out of the cluster", {
+          description:
+            "Refused, with the reason, while it owns slots. With `drain=true` these are moved to other nodes first: ask again until the answer is `removed`. It does not come back by itself.",
+          problems: ["not-found", "conflict", "stale", "outcome-unknown"],
+        }),
+        params: nodePath,
+        query: record({ drain: Type.Optional(flag("Moves its slots to other nodes first.")) }),
+        response: { 200: removedSchema, 202: drainingSchema },
+      },
+    )
+    .post(
+      "/replicate",
+      async ({ body, request }) => {
+        callers.allow(request, "admin");
+        const node = nodeCalled(sources, body.node_id);
+        const master = nodeCalled(sources, body.master_id);
+        const reply = await runAt(sources, node, ["CLUSTER", "REPLICATE", master.id]);
+        if (reply instanceof ReplyError) throw problemOf(reply.message);
+        const isThere = (): boolean =>
+          sources.topology.map.shards.some(
+            ({ primary, replicas }) => primary === master.id && replicas.includes(node.id),
+          );
+        await until(sources.clock, PEER_MS, isThere);
+        return nodeDetail(sources, node);
+      },
+      {
+        ...needs(callers, "admin", "Makes a node the replica of another one", {
+          description: "A node without slots and keys, or the replica of another node, whose copy it drops.",
+          problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record({ node_id: nodeId, master_id: nodeId }),
+        response: { 200: nodeDetailSchema },
+      },
+    );
+}
+
+function nodeAt({ topology }: RestSources, { host, port }: NetAddress): NodeRecord | undefined {
+  return topology.map.nodes.find(
+    (node) => node.port === port && (node.host === host || node.otherHosts?.includes(host) === true),
+  );
+}
+
+/** @throws {Problem} If the node is here already, or is another one than the caller means. */
+async function refuseKnown(sources: RestSources, address: NetAddress, id: string | undefined): Promise<void> {
+  const known = nodeAt(sources, address) ?? (id === undefined ? undefined : sources.topology.node(id));
+  if (known !== undefined) throw new Problem("conflict", `Node ${known.name || known.id} is in this cluster already.`);
+  if (id === undefined) return;
+  const reply = await sources.nodes.ask({ ...address, name: "", id }, ["CLUSTER", "MYID"], PEER_MS);
+  if (reply === undefined) {
+    throw new Problem("unavailable", `Nobody answers at ${address.host}, port ${address.port}.`, { retryAfterS: 1 });
+  }
+  const found = reply instanceof Uint8Array ? new TextDecoder().decode(reply) : "";
+  if (found !== id) throw new Problem("conflict", "Another node than that is at this address.");
+}
+
+async function meet(sources: RestSources, { host, port }: NetAddress, busPort: number | undefined): Promise<void> {
+  const command = ["CLUSTER", "MEET", host, String(port), ...(busPort === undefined ? [] : [String(busPort)])];
+  const reply = await runAt(sources, sources.topology.self, command);
+  if (reply instanceof ReplyError) throw problemOf(reply.message);
+}
+
+/** Runs a command at a node, as a client of it. @throws {Problem} If nobody knows what came of it. */
+async function runAt({ nodes }: RestSources, node: NodeRecord, command: readonly string[]): Promise<ReplyValue> {
+  try {
+    const [reply = null] = await nodes.with(node, COMMAND_MS, (run) => run(command));
+    return reply;
+  } catch (thrown) {
+    if (!(thrown instanceof SessionLost)) throw thrown;
+    throw thrown.isUnsent
+      ? new Problem("unavailable", `It was not done: ${thrown.message}.`, { retryAfterS: 1 })
+      : new Problem("outcome-unknown", `It may have been done or not: ${thrown.message}.`);
+  }
+}
+
+/** Moves all slots of a shard to others, unless that is under way. @returns The tasks that do it. */
+async function drain(sources: RestSources, shard: string, cause: string): Promise<string[]> {
+  const underWay = (sources.migrations?.tasks ?? []).filter(
+    ({ source, endedAtMs }) => source === shard && endedAtMs === undefined,
+  );
+  if (underWay.length > 0) return underWay.map(({ id }) => id);
+  const plan = await makeDrainPlan(sources, shard);
+  return await startMoves(sources, plan, cause);
+}

@@ -1,0 +1,68 @@
+/**
+ * Other nodes, asked as their clients ask them: for what only they know, and for what only they can do.
+ *
+ * A link is made for each request, with the password that this node has from its settings, which all nodes of a cluster share.
+ */
+import { ReplyError, type ReplyValue, encodeCommand } from "../codec/resp-reader.ts";
+import type { NodeRecord } from "../contracts/topology.ts";
+import { isEveryAddress } from "../net-address.ts";
+import { RespLink } from "../resp-link.ts";
+import type { Clock, Network } from "../world.ts";
+import { type Command, type Run, SessionLost } from "./sessions.ts";
+
+export type Peer = Pick<NodeRecord, "id" | "name" | "host" | "port">;
+
+export class Peers {
+  readonly #network: Network;
+  readonly #clock: Clock;
+  readonly #password: string | undefined;
+
+  constructor(network: Network, clock: Clock, password: string | undefined) {
+    this.#network = network;
+    this.#clock = clock;
+    this.#password = password;
+  }
+
+  /**
+   * Lends a link to a node.
+   *
+   * @param idleMs How long nothing may happen on it while replies are to come.
+   * @throws {SessionLost} If commands have no replies.
+   */
+  async with<Result>(peer: Peer, idleMs: number, work: (run: Run) => Promise<Result>): Promise<Result> {
+    const { host, port, name, id } = peer;
+    const node = `node ${name || id}`;
+    if (port === 0 || isEveryAddress(host)) throw new SessionLost(`${node} has no address`, true);
+    const link = new RespLink(this.#network, this.#clock, host, port);
+    try {
+      if (this.#password !== undefined) {
+        const [reply] = await exchange(link, node, [["AUTH", this.#password]], idleMs);
+        if (reply instanceof ReplyError) throw new SessionLost(`${node} has another password`, true);
+      }
+      return await work((...commands) => exchange(link, node, commands, idleMs));
+    } finally {
+      link.close();
+    }
+  }
+}
+
+async function exchange(
+  link: RespLink,
+  node: string,
+  commands: readonly Command[],
+  idleMs: number,
+): Promise<readonly ReplyValue[]> {
+  const replies: ReplyValue[] = [];
+  let at = 0;
+  const failure = await link.exchange(
+    () => {
+      const command = commands[at];
+      at += 1;
+      return command === undefined ? undefined : encodeCommand(command);
+    },
+    (reply) => void replies.push(reply),
+    idleMs,
+  );
+  if (failure === undefined) return replies;
+  throw new SessionLost(`${node} does not answer`, failure === "connecting");
+}

@@ -1,0 +1,221 @@
+/** Parts of the schemas of REST that several operations share. Objects take no fields that they do not name. Moments are milliseconds since 1970. */
+import { type Static, type TObject, type TProperties, type TSchema, type TUnion, Type } from "@sinclair/typebox";
+import { SLOT_COUNT } from "../codec/slot.ts";
+
+/** An object with these fields and no others. */
+export function record<Properties extends TProperties>(
+  properties: Properties,
+  options: { readonly description?: string } = {},
+): TObject<Properties> {
+  return Type.Object(properties, { additionalProperties: false, ...options });
+}
+
+/** Something, or nothing. */
+export function orNull<Schema extends TSchema>(schema: Schema): TUnion<[Schema, ReturnType<typeof Type.Null>]> {
+  return Type.Union([schema, Type.Null()]);
+}
+
+/** One of some words. */
+export function oneOf<const Words extends readonly string[]>(
+  words: Words,
+  description: string,
+): ReturnType<typeof Type.Unsafe<Words[number]>> {
+  return Type.Unsafe<Words[number]>(
+    Type.Union(
+      words.map((word) => Type.Literal(word)),
+      { description, wants: `one of ${words.join(", ")}` },
+    ),
+  );
+}
+
+/** A whole number in a path or a query, where everything is text. */
+export function wholeNumber(minimum: number, maximum: number, description: string): ReturnType<typeof Type.String> {
+  return Type.String({
+    pattern: "^(0|[1-9][0-9]{0,15})$",
+    description,
+    wants: `a whole number from ${minimum} to ${maximum}`,
+    toldAs: { type: "integer", minimum, maximum },
+  });
+}
+
+export const noQuery = record({});
+
+/** `true` or `false` in a query. */
+export function flag(description: string): ReturnType<typeof Type.Unsafe<"true" | "false">> {
+  return oneOf(["true", "false"], description);
+}
+
+export const nodeId = Type.String({
+  pattern: "^[0-9a-f]{40}$",
+  description: "A node's id.",
+  wants: "a node's id, 40 hexadecimal digits in lower case",
+});
+
+export const shardId = Type.String({
+  pattern: "^[0-9a-f]{40}$",
+  description: "A shard's id.",
+  wants: "a shard's id, 40 hexadecimal digits in lower case",
+});
+
+export const slot = Type.Integer({
+  minimum: 0,
+  maximum: SLOT_COUNT - 1,
+  description: "A hash slot.",
+  wants: `a slot, a whole number from 0 to ${SLOT_COUNT - 1}`,
+});
+/** The same in a path or a query. */
+export const slotText = wholeNumber(0, SLOT_COUNT - 1, "A hash slot.");
+
+export const count = Type.Integer({ minimum: 0 });
+const words = Type.String();
+const moment = Type.Integer({ description: "Milliseconds since 1970." });
+
+export const slotRange = record(
+  { start: slot, end: slot, count },
+  { description: "Slots from start to end, both included." },
+);
+/** As callers give them. */
+export const slotRanges = Type.Array(record({ start: slot, end: slot }), {
+  minItems: 1,
+  maxItems: SLOT_COUNT,
+  wants: "a list of ranges, such as [{ start: 0, end: 99 }]",
+});
+
+const coverage = Type.Number({ minimum: 0, maximum: 100, description: "Percent of the slots that somebody owns." });
+
+export const infoSchema = record({
+  cluster_enabled: Type.Boolean({ description: "This node routes by slots; else it is a store by itself." }),
+  cluster_id: Type.String({ description: "Which cluster this is; empty before there is one." }),
+  state: oneOf(
+    ["ok", "degraded", "fail"],
+    "`ok`: every slot is served, by as many copies as there could be. `degraded`: every slot is served, and something is amiss. `fail`: some slots are not served, or this node takes no part.",
+  ),
+  reasons: Type.Array(words, { description: "Why the state is not ok." }),
+  slot_assignment: oneOf(["complete", "incomplete"], "Whether every slot is somebody's."),
+  slots: record({ assigned: count, total: count, coverage }),
+  nodes: record({ count, my_node_id: nodeId }),
+  shards: record({ count, with_slots: count }),
+  leader: orNull(Type.String({ description: "The node that leads the log of the cluster map, as this node knows." })),
+  term: Type.Integer({ minimum: 0, description: "Of that log." }),
+  map_version: Type.Integer({ minimum: 0, description: "Of the cluster map that this node has." }),
+});
+export type Info = Static<typeof infoSchema>;
+
+const nodeFields = {
+  id: nodeId,
+  name: Type.String({ description: "Empty: it has none." }),
+  address: Type.String({ description: "Where clients reach it." }),
+  http_address: orNull(Type.String({ description: "Where operators reach it." })),
+  state: oneOf(
+    ["alive", "suspect", "down", "left", "unknown"],
+    "What this node holds of it. `suspect`: a probe failed. `down`: nobody could disprove that in time. `left`: it said that it goes. `unknown`: it was never heard.",
+  ),
+  slot_count: count,
+  is_master: Type.Boolean(),
+  is_replica: Type.Boolean(),
+  is_myself: Type.Boolean(),
+  is_leader: Type.Boolean({ description: "It leads the log of the cluster map." }),
+  is_voter: Type.Boolean(),
+  role: oneOf(["data", "witness"], "A witness votes and holds no data."),
+  zone: Type.String({ description: "Copies of a shard are spread over zones." }),
+  shard_id: orNull(shardId),
+  master_id: orNull(nodeId),
+};
+export const nodeSchema = record(nodeFields);
+export type NodeView = Static<typeof nodeSchema>;
+
+export const nodesSchema = record({ nodes: Type.Array(nodeSchema), count });
+
+export const nodeDetailSchema = record({
+  ...nodeFields,
+  slots: Type.Array(slotRange),
+  replica_ids: Type.Array(nodeId),
+  in_sync: Type.Boolean({ description: "It holds every acknowledged write of its shard, as the map says." }),
+  eligible: Type.Boolean({ description: "It left that set while it was at its minimum, and still holds every one." }),
+  addresses: record({
+    clients: Type.Array(words),
+    peers: Type.Array(words),
+    http: Type.Array(words),
+  }),
+  offset: Type.Integer({
+    minimum: 0,
+    description: "How far its copy of its shard's log has got; 0: nobody knows, or it has none that is whole.",
+  }),
+  lag: orNull(Type.Integer({ minimum: 0, description: "Entries that it lacks, as far as is known here." })),
+  primary_epoch: orNull(count),
+  shard_version: orNull(count),
+  incarnation: Type.Integer({
+    minimum: 0,
+    description: "The map version that admitted its present start; 0: it has not started yet.",
+  }),
+  health: orNull(
+    record({
+      since: moment,
+      reason: words,
+      round_trip_ms: orNull(Type.Number()),
+      loop_lag_ms: Type.Number({ description: "How long its event loop stood still of late, at the worst." }),
+      heard_at: orNull(moment),
+      map_version: count,
+      suspected_by: Type.Array(nodeId),
+    }),
+  ),
+});
+export type NodeDetail = Static<typeof nodeDetailSchema>;
+
+const slotSums = { total: count, assigned: count, coverage };
+export const slotsSchema = record({ slots: Type.Array(record({ slot, owner: nodeId })), ...slotSums });
+export const slotRangesSchema = record({
+  ranges: Type.Array(
+    record({ start: slot, end: slot, count, shard_id: shardId, primary: nodeId, replicas: Type.Array(nodeId) }),
+  ),
+  ...slotSums,
+});
+
+export const shardSchema = record({
+  id: shardId,
+  primary: nodeId,
+  replicas: Type.Array(nodeId),
+  in_sync: Type.Array(nodeId),
+  eligible: Type.Array(nodeId),
+  slots: Type.Array(slotRange),
+  slot_count: count,
+  primary_epoch: count,
+  version: count,
+  is_served: Type.Boolean({ description: "As far as this node knows." }),
+  reason: orNull(Type.String({ description: "Why it is not." })),
+});
+export type ShardView = Static<typeof shardSchema>;
+export const shardsSchema = record({ shards: Type.Array(shardSchema), count });
+
+const unknownHere = "; null: the node that leads the source did not say";
+export const migrationFields = {
+  id: orNull(
+    Type.String({ description: "Null: the slot is moved key by key (CLUSTER SETSLOT), and there is no task." }),
+  ),
+  slots: Type.Array(slotRange),
+  from_node: orNull(nodeId),
+  to_node: orNull(nodeId),
+  state: oneOf(
+    ["waiting", "streaming", "level", "fenced", "completed", "aborted", "key-by-key"],
+    "`streaming`: the target gets the keys. `level`: it has all but what happens at this moment. `fenced`: commands on the slots are held for the last of it.",
+  ),
+  is_paused: Type.Boolean(),
+  cause: Type.String({ description: "Who wanted it and why; of one that has ended, how it ended." }),
+  waiting_for: orNull(words),
+  keys_migrated: orNull(Type.Integer({ minimum: 0, description: `Keys that were sent${unknownHere}.` })),
+  total_keys: orNull(Type.Integer({ minimum: 0, description: `Keys that there are${unknownHere}.` })),
+  bytes: orNull(Type.Integer({ minimum: 0, description: `Bytes that were sent${unknownHere}.` })),
+  rate: orNull(Type.Number({ minimum: 0, description: `Bytes a second${unknownHere}.` })),
+  eta_ms: orNull(Type.Number({ minimum: 0, description: "Until the target is level; null: nobody can say." })),
+  fenced_ms: orNull(Type.Number({ minimum: 0, description: `How long commands were held, in all${unknownHere}.` })),
+  restarts: orNull(count),
+  started_at: orNull(moment),
+  completed_at: orNull(moment),
+};
+export const migrationSchema = record(migrationFields);
+export type MigrationView = Static<typeof migrationSchema>;
+export const migrationsSchema = record({ migrations: Type.Array(migrationSchema), count });
+export const slotMigrationSchema = Type.Union([
+  record({ slot, ...migrationFields }),
+  record({ slot, migration: Type.Null() }),
+]);

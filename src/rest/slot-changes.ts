@@ -1,0 +1,204 @@
+/** The operations of REST that say whose slots are: they give them to a node, and move them from one to another. */
+import { Type } from "@sinclair/typebox";
+import { Elysia } from "elysia";
+import type { MigrationOutcome, MigrationStatus, Migrations } from "../contracts/migration.ts";
+import type { DecidedOn, ShardRecord, SlotRange } from "../contracts/topology.ts";
+import { Problem } from "../http/problem.ts";
+import { canonicalRanges } from "../protocol/slot-ranges.ts";
+import { type Callers, invalidField, needs } from "./api.ts";
+import { causeOf, change, until } from "./change.ts";
+import { nodeCalled } from "./cluster-reads.ts";
+import { problemOf } from "./resp-problem.ts";
+import { count, migrationSchema, noQuery, nodeId, record, slot, slotRange, slotRanges } from "./schemas.ts";
+import type { RestSources } from "./sources.ts";
+import { tasksOf } from "./tasks.ts";
+import { migrationOfSlot, migrationView, rangesOf } from "./views.ts";
+
+/** How long a completion is waited for, if the caller does not say. */
+const COMPLETION_MS = 60_000;
+const MAX_COMPLETION_MS = 3_600_000;
+
+const ofTask = {
+  slot: Type.Optional(slot),
+  id: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 64, description: "The task's id, instead of a slot of it." }),
+  ),
+};
+
+export function slotChanges(sources: RestSources, callers: Callers) {
+  const { topology } = sources;
+  /** What is known of a task that was just asked about. @throws {Problem} If it is not known any more. */
+  const shownTask = async (id: string) => {
+    const [task] = await tasksOf(sources, (each) => each.id === id);
+    if (task === undefined) throw new Problem("not-found", `There is no task ${id} any more.`);
+    return migrationView(task);
+  };
+  return new Elysia({ prefix: "/cluster", normalize: false })
+    .post(
+      "/slots/assign",
+      async ({ body, request }) => {
+        const cause = causeOf(request, callers.allow(request, "admin"));
+        const node = nodeCalled(sources, body.node_id);
+        const slots = readRanges(body.slots);
+        const ownShard = (): ShardRecord | undefined =>
+          topology.map.shards.find(({ primary, replicas }) => primary === node.id || replicas.includes(node.id));
+        await change(sources, cause, () => {
+          const shard = ownShard();
+          const decidedOn: DecidedOn = shard === undefined ? {} : { [shard.id]: shard.version };
+          return { type: "assign-slots", node: node.id, slots, decidedOn };
+        });
+        return {
+          node_id: node.id,
+          assigned: slots.reduce((sum, { first, last }) => sum + last - first + 1, 0),
+          slots: rangesOf(ownShard()?.slots ?? []),
+        };
+      },
+      {
+        ...needs(callers, "admin", "Gives slots that nobody owns to a node", {
+          problems: ["not-found", "conflict", "stale", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record({ node_id: nodeId, slots: slotRanges }),
+        response: {
+          200: record({
+            node_id: nodeId,
+            assigned: count,
+            slots: Type.Array(slotRange, { description: "All that it owns." }),
+          }),
+        },
+      },
+    )
+    .post(
+      "/migration/start",
+      async ({ body, request, status }) => {
+        const cause = causeOf(request, callers.allow(request, "operate"), body.cause);
+        const tasks = tasksFor(sources);
+        const slots = wantedSlots(body.slot, body.slots);
+        const source = shardLed(sources, body.from_node);
+        const target = shardLed(sources, body.to_node);
+        const foreign = slots
+          .flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at))
+          .find((each) => topology.map.shards[topology.map.shardOfSlot[each] ?? -1]?.id !== source.id);
+        if (foreign !== undefined) throw new Problem("conflict", `Slot ${foreign} is not one of from_node's.`);
+        const id = idOf(await tasks.start(slots, target.id, cause));
+        return status(202, await shownTask(id));
+      },
+      {
+        ...needs(callers, "operate", "Moves slots from one node to another, while clients go on", {
+          description: "The move goes on by itself: `GET /cluster/migration/{slot}` tells how far it is.",
+          problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record({
+          slot: Type.Optional(slot),
+          slots: Type.Optional(slotRanges),
+          from_node: nodeId,
+          to_node: nodeId,
+          cause: Type.Optional(Type.String({ maxLength: 256, description: "Why, for those who ask later." })),
+        }),
+        response: { 202: migrationSchema },
+      },
+    )
+    .post(
+      "/migration/complete",
+      async ({ body, request, status }) => {
+        const caller = callers.allow(request, "operate");
+        const task = taskCalled(sources, body);
+        const limitMs = body.wait_ms ?? COMPLETION_MS;
+        // Nothing goes over the connection meanwhile.
+        caller.keepOpen();
+        const hasEnded = (): boolean =>
+          tasksFor(sources).tasks.find(({ id }) => id === task.id)?.endedAtMs !== undefined;
+        const isOver = await until(sources.clock, limitMs, hasEnded);
+        const view = await shownTask(task.id);
+        return isOver ? status(200, view) : status(202, view);
+      },
+      {
+        ...needs(callers, "operate", "Waits until a move has been completed", {
+          description: "200: it has ended, `state` says how. 202: it goes on.",
+          problems: ["not-found", "conflict", "unavailable"],
+        }),
+        query: noQuery,
+        body: record({
+          ...ofTask,
+          wait_ms: Type.Optional(
+            Type.Integer({ minimum: 0, maximum: MAX_COMPLETION_MS, description: `Default: ${COMPLETION_MS}.` }),
+          ),
+        }),
+        response: { 200: migrationSchema, 202: migrationSchema },
+      },
+    )
+    .post(
+      "/migration/cancel",
+      async ({ body, request }) => {
+        const cause = causeOf(request, callers.allow(request, "operate"));
+        const task = taskCalled(sources, body);
+        return await shownTask(idOf(await tasksFor(sources).cancel(task.id, cause)));
+      },
+      {
+        ...needs(callers, "operate", "Ends a move: the slots stay where they are", {
+          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record(ofTask),
+        response: { 200: migrationSchema },
+      },
+    );
+}
+
+/** @throws {Problem} If nobody moves slots here. */
+function tasksFor({ migrations }: RestSources): Migrations {
+  if (migrations === undefined) throw new Problem("unavailable", "No plugin of this node moves slots.");
+  return migrations;
+}
+
+function idOf(outcome: MigrationOutcome): string {
+  if (outcome.type === "done") return outcome.id;
+  if (outcome.reason.startsWith("nobody knows"))
+    throw new Problem("outcome-unknown", "The move may have begun or not: look at the tasks.");
+  throw problemOf(outcome.reason);
+}
+
+/** The shard that a node leads. @throws {Problem} If it leads none. */
+function shardLed(sources: RestSources, id: string): ShardRecord {
+  const node = nodeCalled(sources, id);
+  const shard = sources.topology.map.shards.find(({ primary }) => primary === id);
+  if (shard === undefined) throw new Problem("conflict", `Node ${node.name || id} is not a primary.`);
+  return shard;
+}
+
+/** @throws {Problem} If a range is none, or a slot is named twice. */
+function readRanges(given: readonly { readonly start: number; readonly end: number }[]): readonly SlotRange[] {
+  const ranges = given.map(({ start, end }) => ({ first: start, last: end }));
+  for (const [index, { first, last }] of ranges.entries()) {
+    if (first > last) throw invalidField("body", `/slots/${index}/end`, "must not be below start");
+    const before = ranges.slice(0, index).find((range) => range.first <= last && first <= range.last);
+    if (before === undefined) continue;
+    throw invalidField("body", `/slots/${index}`, `names slot ${Math.max(first, before.first)} again`);
+  }
+  return canonicalRanges(ranges);
+}
+
+function wantedSlots(
+  one: number | undefined,
+  ranges: readonly { readonly start: number; readonly end: number }[] | undefined,
+): readonly SlotRange[] {
+  if ((one === undefined) === (ranges === undefined)) {
+    throw invalidField("body", "/slot", "either slot or slots must be there, and not both");
+  }
+  return one === undefined ? readRanges(ranges ?? []) : [{ first: one, last: one }];
+}
+
+/** @throws {Problem} If there is none. */
+function taskCalled(
+  sources: RestSources,
+  { slot: wanted, id }: { readonly slot?: number; readonly id?: string },
+): MigrationStatus {
+  if ((wanted === undefined) === (id === undefined)) {
+    throw invalidField("body", "/slot", "either slot or id must be there, and not both");
+  }
+  const { tasks } = tasksFor(sources);
+  const task = wanted === undefined ? tasks.find((each) => each.id === id) : migrationOfSlot(tasks, wanted);
+  if (task !== undefined) return task;
+  throw new Problem("not-found", wanted === undefined ? "There is no such task." : `No task moves slot ${wanted}.`);
+}

@@ -1,0 +1,15 @@
+/** What the operations of REST read from, and ask for changes. */
+import type { Failover } from "../contracts/failover.ts";
+import type { Migrations } from "../contracts/migration.ts";
+import type { Clock } from "../world.ts";
+import type { Nodes } from "./nodes.ts";
+import type { ViewSources } from "./views.ts";
+
+export interface RestSources extends ViewSources {
+  readonly migrations: Migrations | undefined;
+  readonly failover: Failover | undefined;
+  readonly nodes: Nodes;
+  readonly clock: Clock;
+  /** Clients need a password: keys are nobody's to see without a token. */
+  readonly hasPassword: boolean;
+}

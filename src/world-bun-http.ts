@@ -1,0 +1,53 @@
+/** The real world's doors for HTTP: Bun's own server and client. */
+import { listenError } from "./listen-error.ts";
+import { formatAddress } from "./net-address.ts";
+import type { Http, HttpDoor, HttpListenOptions, HttpListener, HttpPost } from "./world.ts";
+
+export class BunHttpDoor implements HttpDoor {
+  listen({ host, port, idleTimeoutS, maxBodyBytes, handle }: HttpListenOptions): HttpListener {
+    try {
+      const server = Bun.serve({
+        hostname: host,
+        port,
+        idleTimeout: idleTimeoutS,
+        maxRequestBodySize: maxBodyBytes,
+        // Its own page shows the source.
+        development: false,
+        fetch(request, self) {
+          const { address = "", port: from = 0 } = self.requestIP(request) ?? {};
+          return handle(request, {
+            remoteAddress: formatAddress({ host: address, port: from }),
+            keepOpen: () => self.timeout(request, 0),
+          });
+        },
+        // What fails before the request is handed on, or after its answer was: nobody's text leaves.
+        error: () => new Response(null, { status: 500 }),
+      });
+      return {
+        port: server.port ?? port,
+        close: () => void server.stop(false),
+        destroy: () => void server.stop(true),
+      };
+    } catch (thrown) {
+      throw listenError(thrown, host, port);
+    }
+  }
+}
+
+export class BunHttpClient implements Http {
+  async post({ url, body, authorization, timeoutMs }: HttpPost): Promise<number> {
+    const answer = await fetch(url, {
+      method: "POST",
+      body,
+      headers: {
+        "content-type": "application/json",
+        ...(authorization === undefined ? {} : { authorization }),
+      },
+      redirect: "manual",
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    // Whatever it says is not read: it may have no end.
+    await answer.body?.cancel();
+    return answer.status;
+  }
+}

@@ -1,0 +1,250 @@
+/** Keys over HTTP at one node: values as bytes and as JSON, expiry, conditions, and what is told where something is in the way. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readKey, writeKey } from "../../src/rest/key-text.ts";
+import type { Node } from "../../src/node.ts";
+import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { localClient } from "../support/local-node.ts";
+
+let node: Node;
+let door: FakeHttpDoor;
+beforeAll(async () => {
+  ({ node, door } = await startHttpNode({ name: "a", plugins: { http: { ...TOKENS, requestsPerSecond: 0 } } }));
+});
+afterAll(async () => {
+  await node.stop();
+});
+
+const ask = (method: string, key: string, options: AskOptions = {}): Promise<Answer> =>
+  door.ask(`/kv/${key}`, { method, token: TOKENS.operateToken, ...options });
+const put = (key: string, body: string, headers: Record<string, string> = {}, query = ""): Promise<Answer> =>
+  ask("PUT", `${key}${query}`, { body, headers });
+
+describe("a value", () => {
+  test("is what was stored, byte for byte, whatever its type was said to be", async () => {
+    const bytes = Uint8Array.from({ length: 256 }, (_, at) => at);
+    for (const type of ["application/json", "text/plain", ""]) {
+      expect((await ask("PUT", "bytes", { body: bytes, headers: { "content-type": type } })).status).toBe(204);
+      const response = await door.send("/kv/bytes", { token: TOKENS.readToken });
+      expect(response.headers.get("content-type")).toBe("application/octet-stream");
+      expect(new Uint8Array(await response.arrayBuffer())).toEqual(bytes);
+    }
+    await put("empty", "");
+    expect(await ask("GET", "empty")).toMatchObject({ status: 200, text: "" });
+  });
+
+  test("is told as JSON to who wants that, as base64 if it is no text", async () => {
+    const headers = { accept: "application/json" };
+    await put("text", "grün");
+    const text = await ask("GET", "text", { headers });
+    expect(text.json()).toEqual({
+      key: "text",
+      key_encoding: "utf8",
+      value: "grün",
+      encoding: "utf8",
+      ttl_ms: null,
+      etag: text.headers.get("etag"),
+    });
+    await ask("PUT", "%FF", { body: Uint8Array.of(0xff, 0) });
+    expect((await ask("GET", "%FF", { headers })).json()).toMatchObject({
+      key: "/w==",
+      key_encoding: "base64",
+      value: "/wA=",
+      encoding: "base64",
+    });
+  });
+
+  test("has a key of any bytes; clients see the same one", async () => {
+    const client = localClient(node);
+    await put("a%2Fb%20%C3%A9", "1");
+    expect(await client.run("get a/b é".replace(" é", ""))).toBe("nil");
+    const connection = node.connect();
+    expect(await connection.execute("GET", "a/b é")).toEqual(new TextEncoder().encode("1"));
+    for (const key of [Uint8Array.of(0, 37, 255), new TextEncoder().encode("a/b?c#d é")])
+      expect(readKey(writeKey(key))).toEqual(key);
+    expect((await ask("GET", "%2")).status).toBe(400);
+    connection.close();
+    client.close();
+  });
+
+  test("that is not there is not found", async () => {
+    expect((await ask("GET", "absent")).json()).toMatchObject({ type: "urn:bunch:problem:not-found" });
+    expect((await ask("DELETE", "absent")).status).toBe(404);
+    await put("present", "1");
+    expect((await ask("DELETE", "present")).status).toBe(204);
+    expect((await ask("GET", "present")).status).toBe(404);
+  });
+
+  test("expires when it was said to, keeps that if it is to, and else stays for good", async () => {
+    const ttlOf = async (): Promise<number> =>
+      Number((await ask("GET", "brief")).headers.get("x-ttl-ms") ?? Number.NaN);
+    await put("brief", "1", {}, "?ttl_ms=100000");
+    expect(await ttlOf()).toBeWithin(90_000, 100_001);
+    await put("brief", "2", {}, "?keep_ttl=true");
+    expect(await ttlOf()).toBeWithin(90_000, 100_001);
+    await put("brief", "3");
+    expect(await ttlOf()).toBeNaN();
+    for (const query of ["?ttl_ms=0", "?ttl_ms=x", "?ttl_ms=5&keep_ttl=true", "?ttl_ms=9999999999999", "?ttl=5"])
+      expect((await put("brief", "4", {}, query)).status, query).toBe(422);
+  });
+});
+
+describe("a condition", () => {
+  test("on whether there is a key", async () => {
+    expect((await put("once", "1", { "if-none-match": "*" })).status).toBe(204);
+    expect((await put("once", "2", { "if-none-match": "*" })).json()).toMatchObject({
+      type: "urn:bunch:problem:precondition-failed",
+    });
+    expect((await put("once", "2", {}, "?condition=absent")).status).toBe(412);
+    expect((await put("once", "2", {}, "?condition=present")).status).toBe(204);
+    expect((await put("once", "3", { "if-match": "*" })).status).toBe(204);
+    expect((await put("never", "3", { "if-match": "*" })).status).toBe(412);
+    expect((await ask("DELETE", "never", { headers: { "if-match": "*" } })).status).toBe(412);
+    expect((await ask("GET", "once")).text).toBe("3");
+  });
+
+  test("on its value is a compare-and-set", async () => {
+    const first = await put("counter", "1");
+    const tag = first.headers.get("etag") ?? "";
+    expect((await ask("GET", "counter")).headers.get("etag")).toBe(tag);
+    const second = await put("counter", "2", { "if-match": `"other", ${tag}` });
+    expect(second.status).toBe(204);
+    expect((await put("counter", "3", { "if-match": tag })).status).toBe(412);
+    expect((await put("nothing", "3", { "if-match": tag })).status).toBe(412);
+    expect((await ask("DELETE", "counter", { headers: { "if-match": tag } })).status).toBe(412);
+    expect((await ask("DELETE", "counter", { headers: { "if-match": second.headers.get("etag") ?? "" } })).status).toBe(
+      204,
+    );
+    // Many at a time: each sees what the one before it has stored.
+    await put("sum", "0");
+    const add = async (): Promise<void> => {
+      for (;;) {
+        const seen = await ask("GET", "sum");
+        const { status } = await put("sum", String(Number(seen.text) + 1), {
+          "if-match": seen.headers.get("etag") ?? "",
+        });
+        if (status === 204) return;
+        expect(status).toBe(412);
+      }
+    };
+    await Promise.all(Array.from({ length: 12 }, add));
+    expect((await ask("GET", "sum")).text).toBe("12");
+  });
+
+  test("of a reader who has the value already", async () => {
+    await put("known", "1");
+    const tag = (await ask("GET", "known")).headers.get("etag") ?? "";
+    const same = await ask("GET", "known", { headers: { "if-none-match": tag } });
+    expect([same.status, same.text, same.headers.get("etag")]).toEqual([304, "", tag]);
+    await put("known", "2");
+    expect((await ask("GET", "known", { headers: { "if-none-match": tag } })).status).toBe(200);
+  });
+
+  test("that makes no sense is refused", async () => {
+    for (const headers of [
+      { "if-match": "unquoted" },
+      { "if-none-match": '"a"' },
+      { "if-match": "*", "if-none-match": "*" },
+    ] as Record<string, string>[])
+      expect((await put("known", "3", headers)).status, JSON.stringify(headers)).toBe(422);
+    expect((await ask("DELETE", "known", { headers: { "if-none-match": "*" } })).status).toBe(422);
+    expect((await ask("GET", "known")).text).toBe("2");
+  });
+});
+
+describe("several operations at once", () => {
+  const batch = (operations: unknown, token: string = TOKENS.operateToken): Promise<Answer> =>
+    door.ask("/kv/batch", { method: "POST", token, json: { operations } });
+
+  test("are each done for itself, and answered in order", async () => {
+    await put("b1", "one");
+    const answer = await batch([
+      { op: "get", key: "b1" },
+      { op: "put", key: "b2", value: "/wA=", encoding: "base64", ttl_ms: 100_000 },
+      { op: "put", key: "b1", value: "two", condition: "absent" },
+      { op: "delete", key: "b3" },
+      { op: "delete", key: "b1", if_match: '"other"' },
+      { op: "get", key: "YjI=", key_encoding: "base64" },
+    ]);
+    expect(answer.status).toBe(200);
+    const { results } = answer.json() as { results: Record<string, unknown>[] };
+    expect(results.map((result) => result["status"])).toEqual([200, 204, 412, 404, 412, 200]);
+    expect(results[0]).toMatchObject({ value: "one", encoding: "utf8", ttl_ms: null });
+    expect(results[3]).toMatchObject({ type: "urn:bunch:problem:not-found" });
+    const many = await batch(
+      Array.from({ length: 1000 }, (_, at) => ({ op: "put", key: `many-${at}`, value: String(at) })),
+    );
+    expect((many.json() as { results: { status: number }[] }).results.every(({ status }) => status === 204)).toBe(true);
+  });
+
+  test("are refused whole if one of them makes no sense, or is not allowed", async () => {
+    for (const operation of [
+      { op: "put", key: "c1" },
+      { op: "get", key: "c1", value: "1" },
+      { op: "get", key: "c1", if_match: '"a"' },
+      { op: "delete", key: "c1", ttl_ms: 5 },
+      { op: "put", key: "c1", value: "1", condition: "absent", if_match: '"a"' },
+      { op: "put", key: "c1", value: "!", encoding: "base64" },
+      { op: "put", key: "c1", value: "1", more: 1 },
+      { op: "incr", key: "c1" },
+    ])
+      expect((await batch([{ op: "put", key: "c0", value: "1" }, operation])).status, JSON.stringify(operation)).toBe(
+        422,
+      );
+    expect((await batch([])).status).toBe(422);
+    expect(
+      (
+        await batch(
+          [
+            { op: "get", key: "b2" },
+            { op: "put", key: "c0", value: "1" },
+          ],
+          TOKENS.readToken,
+        )
+      ).status,
+    ).toBe(403);
+    expect((await ask("GET", "c0")).status).toBe(404);
+    expect((await batch([{ op: "get", key: "b2" }], TOKENS.readToken)).status).toBe(200);
+  });
+});
+
+describe("who may", () => {
+  test("read keys, and who may change them", async () => {
+    expect((await ask("GET", "b2", { token: TOKENS.readToken })).status).toBe(200);
+    expect((await put("d", "1")).status).toBe(204);
+    expect((await ask("PUT", "d", { body: "1", token: TOKENS.readToken })).status).toBe(403);
+    expect((await door.ask("/kv/d")).status).toBe(200);
+    expect((await door.ask("/kv/d", { method: "DELETE" })).status).toBe(401);
+  });
+
+  test("where clients need a password nobody sees a key without a token, on the same machine either", async () => {
+    const other = await startHttpNode({ password: "a password" });
+    const write = { method: "PUT", body: "1", token: TOKENS.adminToken };
+    expect((await other.door.ask("/kv/d", write)).status).toBe(204);
+    expect((await other.door.ask("/kv/d")).status).toBe(401);
+    expect((await other.door.ask("/cluster/info")).status).toBe(200);
+    expect((await other.door.ask("/kv/d", { token: TOKENS.readToken })).text).toBe("1");
+    await other.node.stop();
+  });
+});
+
+test("a slot that nobody serves is told so, and when to ask again", async () => {
+  const { node: empty, door: other } = await startHttpNode({ empty: true });
+  const answer = await other.ask("/kv/x", { token: TOKENS.readToken });
+  expect(answer.status).toBe(503);
+  expect(answer.headers.get("retry-after")).toBe("1");
+  expect(answer.json()).toMatchObject({
+    type: "urn:bunch:problem:cluster-down",
+    code: "CLUSTERDOWN",
+    detail: "Hash slot not served.",
+  });
+  await empty.stop();
+});
+
+test("without the plugins that bring the commands there is no answer, and it is said why", async () => {
+  const { node: bare, door: other } = await startHttpNode({ plugins: { strings: false, http: TOKENS } });
+  expect((await other.ask("/kv/x", { token: TOKENS.readToken })).json()).toMatchObject({
+    status: 503,
+    detail: "No plugin of this node does that.",
+  });
+  await bare.stop();
+});
