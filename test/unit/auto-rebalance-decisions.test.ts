@@ -133,7 +133,7 @@ describe("a shard that joins without slots", () => {
   });
 
   test("gets nothing either while the others' replicas are away for a moment, nor while its own is", () => {
-    const withReplicas = [LOWER, UPPER, NONE].map((shard) => ({ ...shard, inSync: 2 }));
+    const withReplicas = [LOWER, UPPER, NONE].map(({ slots }) => ({ slots, inSync: 2 }));
     const without = (
       map: ClusterMap,
       isAway: (at: number) => boolean,
