@@ -10,6 +10,7 @@
 import { BUS_PORT_OFFSET } from "../../src/config.ts";
 import { AUTO_CAUSE } from "../../src/protocol/plan/auto-rebalance.ts";
 import { keySlot } from "../../src/codec/slot.ts";
+import type { ShardRecord } from "../../src/contracts/topology.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { ClusterWorld, LIVENESS_MS, type ListedNode, isWhole } from "../support/cluster-world.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
@@ -239,6 +240,7 @@ export async function runReplication(
     simulation.checkHosts("at most one primary of a shard has a lease", (host) => checkLease(world, host));
   }
   simulation.explain(() => lookAt(world.views)?.members.map(describeMember).join("\n"));
+  if (isRebalancing) simulation.explain(() => lookAt(world.views)?.newest.shards.map(describeSlots).join("\n"));
 
   // --- who acts ---
 
@@ -441,7 +443,10 @@ export async function runReplication(
   function areSlotsEven(): boolean {
     const map = newestMapOf(world.views);
     if (map === undefined || map.migrations.length > 0) return false;
-    const able = map.shards.filter(({ slots: own, primary }) => own.length > 0 || isNewcomer(primary));
+    // One that was given some, and lost them again, stays empty.
+    const able = map.shards.filter(
+      ({ slots: own, primary, wasEmptied }) => own.length > 0 || (wasEmptied !== true && isNewcomer(primary)),
+    );
     const [one] = able;
     if (!able.every(({ inSync }) => inSync.length === one?.inSync.length)) return true;
     const part = 16_384 / able.length;
@@ -536,6 +541,10 @@ export async function runReplication(
       seen !== undefined && seen.newest.shards.every(({ inSync, replicas: own }) => inSync.length === own.length + 1)
     );
   }
+}
+
+function describeSlots({ id, slots, wasEmptied }: ShardRecord): string {
+  return `shard ${id.slice(0, 4)} ${slots.map(formatSlotRange).join(" ") || "no slots"}${wasEmptied === true ? ", emptied" : ""}`;
 }
 
 /** Makes the nodes without slots replicas, each in turn of another shard. */

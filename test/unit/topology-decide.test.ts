@@ -834,7 +834,7 @@ describe("change-setting", () => {
       ["partition-policy", "allow-reads", "deny "],
       ["auto-rebalance", "load", "yes"],
       ["auto-rebalance-weights", "a=2,node-b=0.5,c=0", "a=2,"],
-      ["auto-rebalance-weights", "", "a=-1"],
+      ["auto-rebalance-weights", "none", ""],
       ["feature-level", String(NEWEST_VERSION), String(NEWEST_VERSION + 1)],
       ["feature-level", "1", "0"],
     ] as const) {

@@ -33,7 +33,7 @@ const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
   ["partition-policy", /^(deny|allow-reads)$/],
   ["auto-rebalance", /^(off|slots|keys|bytes|load)$/],
   // Shards by a name or an id, each with its part: a=2,b=0.
-  ["auto-rebalance-weights", /^(?=.{0,1000}$)([^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?(,(?!$)|$))*$/],
+  ["auto-rebalance-weights", /^(none|(?=.{0,1000}$)([^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?(,(?!$)|$))+)$/],
   // What all nodes speak, so that nobody uses what some do not have yet: at most what this program speaks.
   ["feature-level", new RegExp(`^(${Array.from({ length: NEWEST_VERSION }, (_, at) => at + 1).join("|")})$`)],
 ]);
@@ -46,7 +46,7 @@ export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
   ["replica-migration", "yes"],
   ["partition-policy", "deny"],
   ["auto-rebalance", "off"],
-  ["auto-rebalance-weights", ""],
+  ["auto-rebalance-weights", "none"],
   ["feature-level", "1"],
 ]);
 
