@@ -20,6 +20,7 @@ import { topologyService } from "../src/contracts/topology.ts";
 import { LocalConnection } from "../src/local-connection.ts";
 import { definePlugin } from "../src/plugin.ts";
 import type { RestHandler } from "../src/rest/app.ts";
+import { EventStreams } from "../src/rest/events.ts";
 import { LocalCommands } from "../src/rest/local-commands.ts";
 import { Nodes } from "../src/rest/nodes.ts";
 import { Peers } from "../src/rest/peers.ts";
@@ -57,10 +58,11 @@ export default definePlugin({
       hasPassword: context.core.password !== undefined,
       isCluster: router !== undefined,
     };
+    const events = new EventStreams(sources);
     let rest: Promise<RestHandler> | undefined;
     const load = async (): Promise<RestHandler> => {
       const { createRest } = await import("../src/rest/app.ts");
-      return createRest(sources, context.node.version);
+      return createRest(sources, events, context.node.version);
     };
     for (const prefix of ["/cluster", "/kv", "/openapi"]) {
       http?.mount({
@@ -72,6 +74,16 @@ export default definePlugin({
         },
       });
     }
-    context.on(context.hooks.stop, () => local.close());
+    context.on(context.hooks.mapChanged, () => events.mapChanged(), { order: "post" });
+    context.on(context.hooks.memberChanged, (change) => events.memberChanged(change), { order: "post" });
+    context.on(context.hooks.start, () => {
+      // Where nobody comes nobody listens.
+      if (http !== undefined && http.address.port !== 0)
+        context.every(EventStreams.tickMs, () => events.tick(clock.monotonicMs()));
+    });
+    context.on(context.hooks.stop, () => {
+      events.close();
+      local.close();
+    });
   },
 });

@@ -12,6 +12,9 @@ import { Callers, invalid } from "./api.ts";
 import { clusterReads } from "./cluster-reads.ts";
 import { documentation } from "./documentation.ts";
 import { nodeChanges } from "./node-changes.ts";
+import { eventStream } from "./event-stream.ts";
+import type { EventStreams } from "./events.ts";
+import { explanations } from "./explanations.ts";
 import { keyOperations } from "./keys.ts";
 import { openApiOf } from "./openapi.ts";
 import { planOperations } from "./plans.ts";
@@ -28,6 +31,7 @@ export interface RestHandler {
 /** The application itself: its type is what clients are typed by. */
 export function createApp(
   sources: RestSources,
+  events: EventStreams,
   callers: Callers,
   failures: WeakMap<Request, unknown>,
   document: () => string,
@@ -46,16 +50,18 @@ export function createApp(
       .use(shardChanges(sources, callers))
       .use(planOperations(sources, callers))
       .use(keyOperations(sources, callers))
+      .use(explanations(sources, callers))
+      .use(eventStream(events, callers))
       .use(documentation(callers, document))
   );
 }
 
 /** @param version Of the program. */
-export function createRest(sources: RestSources, version: string): RestHandler {
+export function createRest(sources: RestSources, events: EventStreams, version: string): RestHandler {
   const callers = new Callers();
   const failures = new WeakMap<Request, unknown>();
   let document = "";
-  const app = createApp(sources, callers, failures, () => document);
+  const app = createApp(sources, events, callers, failures, () => document);
   document = JSON.stringify(openApiOf(app.routes, version));
   const methodsAt = new Map<string, string[]>();
   for (const { method, path } of app.routes) methodsAt.set(path, [...(methodsAt.get(path) ?? []), method]);

@@ -58,3 +58,84 @@ describe("GET /cluster/info", () => {
     expect((await door.ask("/cluster/info", { token, method: "HEAD" })).status).toBe(200);
   });
 });
+
+describe("GET /cluster/explain", () => {
+  interface Explanation {
+    readonly slot: number | null;
+    readonly owner: string | null;
+    readonly shard_id: string | null;
+    readonly since: { readonly version: number; readonly cause: string; readonly changes: string[] } | null;
+    readonly obstacles: readonly string[];
+    readonly history: readonly { readonly version: number; readonly cause: string; readonly changes: string[] }[];
+  }
+  const explain = async (query: string): Promise<Explanation> => {
+    const answer = await door.ask(`/cluster/explain?${query}`, { token });
+    expect(answer.status, answer.text).toBe(200);
+    return answer.json() as Explanation;
+  };
+  const assign = (cause: string, slot: number) =>
+    present(node.service(topologyService), "there is a map").request(
+      { type: "assign-slots", node: node.facts.id, slots: [{ first: slot, last: slot }] },
+      cause,
+    );
+  const release = (cause: string, first: number, last: number) =>
+    present(node.service(topologyService), "there is a map").request(
+      { type: "release-slots", slots: [{ first, last }] },
+      cause,
+    );
+
+  test("of a slot, or of a key, tells who has it, since which decision, and what was decided before", async () => {
+    await release("the first test", 12_180, 12_185);
+    const nobodys = await explain("slot=12182");
+    expect(nobodys).toMatchObject({ slot: 12_182, owner: null, shard_id: null });
+    expect(nobodys.obstacles.join()).toContain("nobody owns the slot");
+    expect(nobodys.history[0]).toMatchObject({ cause: "the first test", changes: ["slots 12180-12185 released"] });
+    await assign("the second test", 12_182);
+    const owned = await explain("key=foo");
+    expect(owned).toMatchObject({ slot: 12_182, owner: node.facts.id });
+    expect(owned.since?.cause).toBe("the second test");
+    expect(owned.history.map(({ cause }) => cause).slice(0, 2)).toEqual(["the second test", "the first test"]);
+    // Its neighbours have another history.
+    expect((await explain("slot=12181")).history[0]?.cause).toBe("the first test");
+    expect((await explain("slot=12187")).history.some(({ cause }) => cause === "the first test")).toBe(false);
+    expect((await explain("slot=12182&limit=1")).history).toHaveLength(1);
+    for (const slot of [12_180, 12_181, 12_183, 12_184, 12_185]) await assign("the third test", slot);
+  });
+
+  test("of a node and of a shard tells what keeps them", async () => {
+    const ofNode = await explain(`node=${node.facts.id}`);
+    expect(ofNode.obstacles).toEqual(["it owns slots: it cannot be taken out before they are moved"]);
+    expect(ofNode.history.at(-1)?.changes.join()).toContain(`node ${node.facts.id}`);
+    const ofShard = await explain(`shard=${ofNode.shard_id ?? ""}`);
+    expect(ofShard.obstacles).toEqual([]);
+    expect(ofShard.since?.cause).toBe("the third test");
+  });
+
+  test("is about one thing that is there", async () => {
+    for (const [query, status] of [
+      ["", 422],
+      ["slot=1&key=a", 422],
+      ["slot=16384", 422],
+      ["slot=x", 422],
+      ["limit=5", 422],
+      ["slot=1&limit=0", 422],
+      [`node=${"0".repeat(40)}`, 404],
+      ["shard=none", 404],
+    ] as const)
+      expect((await door.ask(`/cluster/explain?${query}`, { token })).status, query).toBe(status);
+  });
+});
+
+test("GET /cluster/history tells the last acts, the newest first, and those after a version", async () => {
+  const topology = present(node.service(topologyService), "there is a map");
+  const before = topology.map.version;
+  await topology.request({ type: "change-setting", name: "on-loss", value: "accept" }, "a test of the history");
+  const all = (await door.ask("/cluster/history?limit=2", { token })).json() as {
+    history: { version: number; cause: string }[];
+  };
+  expect(all.history.map(({ cause }) => cause)).toEqual(["a test of the history", "the third test"]);
+  const after = (await door.ask(`/cluster/history?since=${before}`, { token })).json() as {
+    history: { version: number }[];
+  };
+  expect(after.history.map(({ version }) => version)).toEqual([topology.map.version]);
+});
