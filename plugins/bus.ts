@@ -7,7 +7,7 @@
  * changed while all goes on.
  *
  * How: each node opens a stream of its own to every node that it sends to, and only reads from those that others open. A stream begins with a mutual proof
- * (`src/protocol/link/handshake.ts`); its frames are sealed (`frame-seal.ts`). There are two kinds, members' and meeting links, each with a stream of its own.
+ * (`src/protocol/link/handshake.ts`); its frames are sealed, if there is a secret (`frame-seal.ts`). There are two kinds, members' and meeting links, each with a stream of its own.
  * One that breaks is opened again when there is something to send, after a pause that grows with each failure. A meeting link that is idle is closed. Datagrams go over a socket of the same port, sealed
  * for the cluster and both nodes' starts (`datagrams.ts`).
  *

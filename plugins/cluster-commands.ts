@@ -12,7 +12,7 @@
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
-import { ClusterView, isGone } from "../src/cluster-view.ts";
+import { ClusterView } from "../src/cluster-view.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { splitUsage } from "../src/command-syntax.ts";
 import type { ReplyWriter } from "../src/codec/resp-writer.ts";
@@ -27,6 +27,7 @@ import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
 import { NOT_AN_INTEGER } from "../src/replies.ts";
+import { isGone } from "../src/shard-serving.ts";
 import { helpSubcommand, wantsSubcommand } from "../src/subcommand-help.ts";
 
 const BAD_SLOT_OR_COUNT = "ERR Invalid slot or number of keys";

@@ -269,9 +269,9 @@ export default definePlugin({
     // --- life ---
 
     const listen = (): void => {
-      if (world.http === undefined) return;
+      if (world.httpServer === undefined) return;
       try {
-        listener = world.http.listen({
+        listener = world.httpServer.listen({
           host,
           port: settings.port ?? derived,
           idleTimeoutS: settings.idleTimeoutS,

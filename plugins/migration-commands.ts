@@ -89,6 +89,7 @@ function fieldsOf(task: MigrationStatus): Fields {
     ["target", task.target],
     ["target-node", task.targetNode ?? ""],
     ["cause", task.cause],
+    ["started-for", task.startedFor],
     ["started-at", task.startedAtMs],
     ["ended-at", task.endedAtMs],
     ["waiting-for", task.waitingFor ?? ""],

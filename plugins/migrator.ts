@@ -403,6 +403,7 @@ export default definePlugin({
         phase: own?.phase ?? (fence === undefined ? "streaming" : "fenced"),
         isPaused,
         cause,
+        startedFor: cause,
         startedAtMs,
         endedAtMs: undefined,
         waitingFor: own?.waitingFor ?? (isPaused ? "it is paused" : undefined),

@@ -9,6 +9,7 @@ import type { Failover } from "./contracts/failover.ts";
 import type { MemberHealth, MembershipService } from "./contracts/membership.ts";
 import type { ReplicaHealth, Replication } from "./contracts/replication.ts";
 import type { NodeId, ShardId, ShardRecord, SlotRange, Topology } from "./contracts/topology.ts";
+import { isGone, whyNotServed } from "./shard-serving.ts";
 import type { Clock } from "./world.ts";
 
 /** Shards whose reasons are told; of more it is told how many there are. */
@@ -29,11 +30,6 @@ export interface SlotSums {
   readonly suspected: number;
   /** Of shards that nobody serves. */
   readonly failed: number;
-}
-
-/** Whether a node counts as failed, in Redis' sense. */
-export function isGone(health: MemberHealth | undefined): boolean {
-  return health?.state === "down" || health?.state === "left";
 }
 
 export function countSlots(ranges: readonly SlotRange[]): number {
@@ -75,23 +71,8 @@ export class ClusterView {
   }
 
   /** Why nobody serves a shard's slots, as far as this node knows, in words; `undefined`: its primary does. */
-  whyNotServed({ id, primary, primaryIncarnation }: ShardRecord): string | undefined {
-    const { topology, failover, clock } = this.#sources;
-    const node = topology.node(primary);
-    const words = `primary ${node?.name || primary}`;
-    const health = this.healthOf(primary);
-    if (isGone(health)) return `${words} is ${health?.state ?? "gone"}: ${health?.reason ?? ""}`;
-    if (node?.incarnation === 0) return `${words} has not started yet`;
-    if (node?.incarnation !== primaryIncarnation) return `${words} has restarted and lost what the shard held`;
-    if (primary === topology.self.id) return this.#hasLease() ? undefined : `${words}, this node, has no lease`;
-    // Who leads hears of it before anybody counts as gone: what is wrong is nobody's loss while the lease may run.
-    const leaseEndsAtMs = failover?.promisedUntilMs(primary) ?? Number.POSITIVE_INFINITY;
-    return leaseEndsAtMs > clock.monotonicMs() ? undefined : failover?.reasons.get(id);
-  }
-
-  #hasLease(): boolean {
-    const state = this.#sources.failover?.leaseState;
-    return state !== "lapsed" && state !== "stale-reads";
+  whyNotServed(shard: ShardRecord): string | undefined {
+    return whyNotServed(shard, this.#sources, this.#sources.clock.monotonicMs());
   }
 
   /** Shards that own slots and are not served. */

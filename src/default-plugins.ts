@@ -1,8 +1,10 @@
 /** The plugins that every node has unless they are turned off: the one place where `src/` knows of `plugins/`. */
+import autoRebalance from "../plugins/auto-rebalance.ts";
 import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
 import discovery from "../plugins/discovery.ts";
+import health from "../plugins/health.ts";
 import http from "../plugins/http.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
@@ -78,7 +80,9 @@ export const defaultPlugins = [
   // Who is set up late stops early: a primary hands over while it still has its clients.
   failover,
   replicaMigration,
+  autoRebalance,
   replicaOf,
+  health,
   rest,
 ] as const satisfies readonly Plugin[];
 

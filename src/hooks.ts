@@ -7,6 +7,7 @@ import type { Call } from "./call.ts";
 import type { Client } from "./client.ts";
 import type { Command } from "./command-table.ts";
 import type { Effect, Verdict } from "./contracts/commands.ts";
+import type { HealthChange } from "./contracts/health.ts";
 import type { MemberChange } from "./contracts/membership.ts";
 import type { MapChange } from "./contracts/topology.ts";
 import { CollectHook, FirstHook, NotifyHook, SeriesHook } from "./hook.ts";
@@ -72,6 +73,8 @@ export class Hooks {
   readonly mapChanged: NotifyHook<MapChange>;
   /** Notify. `discovery`, after it came to hold another state of a member: alive, suspect, down, left. */
   readonly memberChanged: NotifyHook<MemberChange>;
+  /** Notify. `health`, after a check came into another state. */
+  readonly healthChanged: NotifyHook<HealthChange>;
   /** Notify. The node, after a command was added to its table. */
   readonly commandAdded: NotifyHook<Command>;
 
@@ -92,6 +95,7 @@ export class Hooks {
     this.statisticsReset = new NotifyHook("statisticsReset", report);
     this.mapChanged = new NotifyHook("mapChanged", report);
     this.memberChanged = new NotifyHook("memberChanged", report);
+    this.healthChanged = new NotifyHook("healthChanged", report);
     this.commandAdded = new NotifyHook("commandAdded", report);
   }
 }

@@ -3,6 +3,7 @@
 import { Command } from "commander";
 import { applyCommand, moveCommand } from "./cli/apply-command.ts";
 import { exportCommand } from "./cli/export-command.ts";
+import { EXIT_UNKNOWN, healthCommand } from "./cli/health-command.ts";
 import { importCommand } from "./cli/import-command.ts";
 import { migrationsCommand, taskCommands } from "./cli/migrations-command.ts";
 import { nodeCommand } from "./cli/node-command.ts";
@@ -11,7 +12,7 @@ import { recoverCommand } from "./cli/recover-command.ts";
 import { startCommand } from "./cli/start-command.ts";
 import { BUNCH_VERSION } from "./node.ts";
 
-/** What was asked for cannot be: a bad flag, a bad setting, a taken port. */
+/** What was asked for cannot be: a bad flag, a bad setting, a taken port. Where the code says how well a cluster is, 2 means something else. */
 const EXIT_USAGE = 2;
 
 const program = new Command("bunch")
@@ -20,6 +21,7 @@ const program = new Command("bunch")
 for (const command of [
   nodeCommand(),
   startCommand(),
+  healthCommand(),
   planCommand(),
   applyCommand(),
   moveCommand(),
@@ -35,7 +37,8 @@ for (const command of [
 for (const command of [program, ...program.commands.flatMap((each) => [each, ...each.commands])]) {
   command.exitOverride((error) => {
     // Help and version are answers, all else is a mistake, which commander has explained on standard error.
-    process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);
+    const mistake = command.name() === "health" ? EXIT_UNKNOWN : EXIT_USAGE;
+    process.exit(error.exitCode === 0 ? 0 : mistake);
   });
   command.showSuggestionAfterError(true);
 }

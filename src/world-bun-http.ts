@@ -1,9 +1,9 @@
-/** The real world's door for HTTP: Bun's own server. */
+/** The real world's doors for HTTP: Bun's own server and client. */
 import { listenError } from "./listen-error.ts";
 import { formatAddress } from "./net-address.ts";
-import type { HttpDoor, HttpListenOptions, HttpListener } from "./world.ts";
+import type { Http, HttpDoor, HttpListenOptions, HttpListener, HttpPost } from "./world.ts";
 
-export class BunHttp implements HttpDoor {
+export class BunHttpDoor implements HttpDoor {
   listen({ host, port, idleTimeoutS, maxBodyBytes, handle }: HttpListenOptions): HttpListener {
     try {
       const server = Bun.serve({
@@ -31,5 +31,23 @@ export class BunHttp implements HttpDoor {
     } catch (thrown) {
       throw listenError(thrown, host, port);
     }
+  }
+}
+
+export class BunHttpClient implements Http {
+  async post({ url, body, authorization, timeoutMs }: HttpPost): Promise<number> {
+    const answer = await fetch(url, {
+      method: "POST",
+      body,
+      headers: {
+        "content-type": "application/json",
+        ...(authorization === undefined ? {} : { authorization }),
+      },
+      redirect: "manual",
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    // Whatever it says is not read: it may have no end.
+    await answer.body?.cancel();
+    return answer.status;
   }
 }

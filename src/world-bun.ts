@@ -4,19 +4,20 @@
  */
 import { lookup } from "node:dns/promises";
 import { constants, readFileSync } from "node:fs";
-import { type FileHandle, mkdir, open, readFile, readdir, rename, truncate, unlink } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readFile, readdir, rename, statfs, truncate, unlink } from "node:fs/promises";
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
 import { listenError } from "./listen-error.ts";
 import { Metronome } from "./metronome.ts";
-import { BunHttp } from "./world-bun-http.ts";
+import { BunHttpClient, BunHttpDoor } from "./world-bun-http.ts";
 import type {
   BindOptions,
   Clock,
   ConnectOptions,
   DatagramSocket,
   Disk,
+  DiskSpace,
   ListenOptions,
   Listener,
   Log,
@@ -52,10 +53,11 @@ export function createBunWorld(options: BunWorldOptions = {}): World {
     clock: new BunClock(),
     random: new BunRandom(),
     network: new BunNetwork(),
+    http: new BunHttpClient(),
     disk: options.dataDirectory === undefined ? new NoDisk() : new BunDisk(options.dataDirectory),
     log: new LineLog(options.logLevel ?? "info", options.writeLine ?? ((line) => process.stderr.write(`${line}\n`))),
     machine: new BunMachine(),
-    http: new BunHttp(),
+    httpServer: new BunHttpDoor(),
   };
 }
 
@@ -621,6 +623,15 @@ class BunMachine implements Machine {
       return told === undefined ? Number.POSITIVE_INFINITY : Number(told);
     } catch {
       return Number.POSITIVE_INFINITY;
+    }
+  }
+
+  async diskSpace(directory: string): Promise<DiskSpace | undefined> {
+    try {
+      const { bavail, blocks, bsize } = await statfs(directory);
+      return { free: bavail * bsize, total: blocks * bsize };
+    } catch {
+      return undefined;
     }
   }
 

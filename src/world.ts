@@ -14,11 +14,12 @@ export interface World {
   readonly clock: Clock;
   readonly random: Random;
   readonly network: Network;
+  readonly http: Http;
   readonly disk: Disk;
   readonly log: Log;
   readonly machine: Machine;
   /** Missing where nobody comes by HTTP: in simulation. */
-  readonly http?: HttpDoor;
+  readonly httpServer?: HttpDoor;
 }
 
 /** Time and timers. */
@@ -188,6 +189,30 @@ export interface HttpListener {
 }
 
 /**
+ * Other people's HTTP servers, to which a node has something to say. That is all of it: what comes back is a number.
+ *
+ * It is a door of its own, and not made of streams, since most of them want TLS, which the machine's own client has.
+ */
+export interface Http {
+  /**
+   * Posts a text, as JSON. Redirects are not followed.
+   *
+   * @returns The status of the answer.
+   * @throws In words, if there is no answer within the time.
+   */
+  post(request: HttpPost): Promise<number>;
+}
+
+export interface HttpPost {
+  /** `http:` or `https:`. */
+  readonly url: string;
+  readonly body: string;
+  /** Of the header `Authorization`; `undefined`: there is none. */
+  readonly authorization: string | undefined;
+  readonly timeoutMs: number;
+}
+
+/**
  * A tree of files under one directory, the node's own. Paths are relative, with `/`.
  *
  * Nothing is durable before `sync` of that file has returned: a crash may lose any part of what was not synced, and may
@@ -234,10 +259,19 @@ export interface Machine {
   residentBytes(): number;
   /** Bytes of memory that the machine has. */
   totalMemoryBytes(): number;
+  /** How much room there is where a directory is; `undefined` if the machine does not tell. */
+  diskSpace(directory: string): Promise<DiskSpace | undefined>;
   /** How many files and sockets the process may have open at a time; `Infinity` if the machine does not tell. */
   maxOpenFiles(): number;
   /** Reads a file of the operator's as text, such as one that holds a secret. @throws What the machine says, if it cannot be read. */
   readOperatorFile(path: string): Promise<string>;
+}
+
+/** In bytes. */
+export interface DiskSpace {
+  /** For this process. */
+  readonly free: number;
+  readonly total: number;
 }
 
 export type NetworkErrorCode = "address-in-use" | "address-not-available" | "not-permitted" | "failed";

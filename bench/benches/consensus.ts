@@ -20,8 +20,8 @@ const ELECTION_LIMIT_MS = 3000;
 const CONNECTION_COUNTS: readonly number[] = [1, 16, 128];
 /** Changes before those that count: engines compile what is hot. */
 const WARM_UP_MS = 1500;
-/** Idle nodes settle: the engine goes on compiling what it has seen run for half a minute, and that is no idle cost. */
-const SETTLE_MS = 30_000;
+/** Idle nodes settle: the engine goes on compiling what it has seen run for more than a minute, and that is no idle cost. */
+const SETTLE_MS = 120_000;
 const QUICK_SETTLE_MS = 10_000;
 /** How often survivors are asked whether they lead: also how exact the figure is. */
 const POLL_MS = 2;

@@ -117,10 +117,11 @@ export class OutgoingLink {
     if (this.queuedBytes + length > settings.maxQueuedBytes) return false;
     this.#usedAtMs = nowMs;
     if (this.queuedBytes === 0) this.#takenAtMs = nowMs;
-    this.queuedBytes += length;
-    if (this.#seal === undefined) this.#waiting.push({ channel, bytes: bytes.slice() });
-    else {
-      this.#queue.push(this.#seal.seal(channel, bytes));
+    if (this.#seal === undefined) {
+      this.queuedBytes += length;
+      this.#waiting.push({ channel, bytes: bytes.slice() });
+    } else {
+      this.#enqueue(this.#seal.seal(channel, bytes));
       if (isTurnOver) this.#flush();
       else this.#flushSoon();
     }
@@ -203,7 +204,10 @@ export class OutgoingLink {
     const seal = new FrameSeal(verdict.linkKey);
     this.#seal = seal;
     this.#enqueue(encodeFrame(HANDSHAKE_CHANNEL, verdict.proof));
-    for (const frame of this.#waiting) this.#queue.push(seal.seal(frame.channel, frame.bytes));
+    for (const frame of this.#waiting) {
+      this.queuedBytes -= sealedLength(frame.bytes.length);
+      this.#enqueue(seal.seal(frame.channel, frame.bytes));
+    }
     this.#waiting = [];
     this.#takenAtMs = this.#host.clock.monotonicMs();
     this.#flush();

@@ -58,7 +58,7 @@ export class ClusterAccess {
     await Promise.all(
       map.shards.map(async ({ id, primary }) => {
         try {
-          const told = await this.#askAt(map, primary, "CLUSTER", "SLOTLOADS");
+          const told = await this.askAt(map, primary, "CLUSTER", "SLOTLOADS");
           const values = Array.isArray(told) ? (told as readonly ReplyValue[]).map(Number) : [];
           for (let at = 0; at + 4 < values.length; at += 5) {
             const [slot = 0, keys = 0, bytes = 0, commands = 0, microseconds = 0] = values.slice(at, at + 5);
@@ -90,20 +90,21 @@ export class ClusterAccess {
     await Promise.all(
       [...senders].map(async (node) => {
         // Without its word the rest is still true.
-        const told = await this.#askAt(map, node, "CLUSTER", "MIGRATIONS").catch(() => null);
+        const told = await this.askAt(map, node, "CLUSTER", "MIGRATIONS").catch(() => null);
         for (const task of readTasks(told)) if (task.progress !== undefined) known.set(task.id, task);
       }),
     );
     return tasks.map((task) => (task.progress === undefined ? (known.get(task.id) ?? task) : task));
   }
 
-  #askAt(map: ClusterMap, id: NodeId, ...command: readonly string[]): Promise<ReplyValue> {
+  /** Asks a node of the map. @throws {StartError} As `ask`. */
+  async askAt(map: ClusterMap, id: NodeId, ...command: readonly string[]): Promise<ReplyValue> {
     const node = map.nodes.find((each) => each.id === id);
     if (node === undefined || node.port === 0) throw new StartError(`Node ${id} has no address.`);
     // Who listens everywhere is reached where the others are.
     const host = isEveryAddress(node.host) ? this.address.replace(/:[0-9]+$/, "") : node.host;
     const address = `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${node.port}`;
-    return askNodeAnything(address, this.#password, ...command);
+    return await askNodeAnything(address, this.#password, ...command);
   }
 }
 

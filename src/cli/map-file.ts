@@ -58,6 +58,7 @@ const mapSchema = Type.Object(
           inSync: idsSchema,
           eligible: idsSchema,
           slots: slotsSchema,
+          wasEmptied: Type.Optional(Type.Literal(true, { wants: "true, or not there" })),
           primaryEpoch: countSchema,
           version: countSchema,
         },

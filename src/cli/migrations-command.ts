@@ -55,7 +55,7 @@ function tasksTable(map: ClusterMap, tasks: readonly MigrationStatus[]): string 
       `${task.phase}${task.isPaused ? ", paused" : ""}${hasEnded(task) ? "" : waits}`,
       progress === undefined ? "" : `${formatCount(progress.keysMoved)} / ${formatCount(progress.keysTotal)}`,
       formatDuration((endedAtMs ?? Date.now()) - startedAtMs),
-      withNames(map, task.cause),
+      withNames(map, task.phase === "completed" ? task.startedFor : task.cause),
     ]);
   }
   return table.toString();

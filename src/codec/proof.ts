@@ -3,7 +3,7 @@
  *
  * Each part goes in with its length before it, so that no two lists of parts are the same bytes; a proof for one purpose is none for another.
  */
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createCipheriv, createHmac, timingSafeEqual } from "node:crypto";
 
 export const PROOF_BYTES = 32;
 
@@ -23,30 +23,32 @@ export function proofOf(key: Uint8Array, label: string, ...parts: readonly Uint8
   return new Uint8Array(createHmac("sha256", key).update(bytes).digest());
 }
 
-/** `proofOf` of two parts, the first one of a length that stays, again and again: its beginning is put together once. */
-export class SteadyProof {
-  /** The first part: it is written here before each proof. */
-  readonly place: Uint8Array;
+/**
+ * Authenticators of messages that have a number each: AES-256-GCM with nothing to encrypt (GMAC, NIST SP 800-38D). Over some kilobytes it takes a fourth of what an
+ * HMAC does.
+ *
+ * No number may be used twice with one key: whoever saw two messages of one number could make up others.
+ */
+export class NumberedProof {
   readonly #key: Uint8Array;
-  /** The label and the first part with their lengths, and the length of the second. */
-  readonly #head: Uint8Array;
-  readonly #view: DataView;
+  /** The number in eight bytes, and four for the purpose. */
+  readonly #nonce = new Uint8Array(12);
+  readonly #view = new DataView(this.#nonce.buffer);
 
-  constructor(key: Uint8Array, label: string, placeBytes: number) {
-    const text = encoder.encode(`bunch ${label}`);
+  /** @param key 32 bytes, for nothing else. */
+  constructor(key: Uint8Array) {
     this.#key = key;
-    this.#head = new Uint8Array(4 + text.length + 4 + placeBytes + 4);
-    this.#view = new DataView(this.#head.buffer);
-    this.#view.setUint32(0, text.length);
-    this.#head.set(text, 4);
-    this.#view.setUint32(4 + text.length, placeBytes);
-    this.place = this.#head.subarray(8 + text.length, 8 + text.length + placeBytes);
   }
 
-  /** @param part The second one. @returns 32 bytes. */
-  of(part: Uint8Array): Uint8Array {
-    this.#view.setUint32(this.#head.length - 4, part.length);
-    return createHmac("sha256", this.#key).update(this.#head).update(part).digest();
+  /** @param number A whole number from 0 to 2^53 - 1. @param purpose Of 32 bits: what is proved for one is not for another. @returns 16 bytes. */
+  of(number: number, purpose: number, message: Uint8Array): Uint8Array {
+    this.#view.setUint32(0, Math.floor(number / 2 ** 32));
+    this.#view.setUint32(4, number % 2 ** 32);
+    this.#view.setUint32(8, purpose);
+    const cipher = createCipheriv("aes-256-gcm", this.#key, this.#nonce);
+    cipher.setAAD(message);
+    cipher.final();
+    return cipher.getAuthTag();
   }
 }
 

@@ -48,6 +48,7 @@ export function statusOf(
     role: raft?.role ?? "forming",
     term: raft?.term ?? 0,
     leader: leading === undefined ? undefined : nodeIdOf(leading),
+    hearsLeader: !isOut && raft?.hearsLeader === true,
     commitIndex: raft?.log.commitIndex ?? 0,
     lastIndex: raft?.log.lastIndex ?? 0,
     snapshotIndex: raft?.log.snapshot.index ?? 0,

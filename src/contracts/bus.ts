@@ -22,6 +22,8 @@ export const BusChannel = {
   lease: 6,
   migration: 7,
   slots: 8,
+  health: 9,
+  loads: 10,
 } as const;
 export type BusChannel = (typeof BusChannel)[keyof typeof BusChannel];
 

@@ -115,6 +115,8 @@ export interface ConsensusStatus {
   readonly term: number;
   /** The leader's node id, if one is known. */
   readonly leader: string | undefined;
+  /** It leads, or has heard the leader within the least time after which a voter stands for election. One that does not vote goes on naming a leader that is gone. */
+  readonly hearsLeader: boolean;
   readonly commitIndex: number;
   readonly lastIndex: number;
   readonly snapshotIndex: number;

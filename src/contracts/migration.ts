@@ -48,6 +48,8 @@ export interface MigrationStatus {
   readonly isPaused: boolean;
   /** Who wanted it and why; of one that has ended, how it ended. */
   readonly cause: string;
+  /** Who wanted it and why, of one that has ended as well. */
+  readonly startedFor: string;
   /** Wall time, at the node that decided. */
   readonly startedAtMs: number;
   /** Wall time; `undefined` while it goes on. */

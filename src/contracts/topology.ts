@@ -65,6 +65,8 @@ export interface ShardRecord {
   readonly eligible: readonly NodeId[];
   /** Ascending, apart from each other, as few as possible. */
   readonly slots: readonly SlotRange[];
+  /** It had slots, and has none since somebody took the last: it gets none by itself. One that never had any has just come. */
+  readonly wasEmptied?: true;
   /** Grows with every change of primary. Shown where Redis shows its configuration epoch. */
   readonly primaryEpoch: number;
   /** Grows with every record on the shard: a request names the one that it was decided on. */

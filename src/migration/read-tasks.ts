@@ -1,17 +1,14 @@
 /** Tasks that move slots, as another node tells of them. */
+import { pairsOf, textOf } from "../codec/reply-fields.ts";
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { MigrationPhase, MigrationProgress, MigrationStatus } from "../contracts/migration.ts";
 import { parseSlotRange } from "../protocol/slot-ranges.ts";
-
-const decoder = new TextDecoder();
 
 /** Reads what CLUSTER MIGRATIONS tells, in RESP2. @returns None of what is no such reply. */
 export function readTasks(told: ReplyValue): readonly MigrationStatus[] {
   if (!Array.isArray(told)) return [];
   return (told as readonly ReplyValue[]).map((each) => {
-    const items = (Array.isArray(each) ? each : []) as readonly ReplyValue[];
-    const fields = new Map<string, ReplyValue>();
-    for (let at = 0; at + 1 < items.length; at += 2) fields.set(textOf(items[at]), items[at + 1] ?? null);
+    const fields = pairsOf(each);
     const text = (name: string): string => textOf(fields.get(name));
     const count = (name: string): number => Number(fields.get(name) ?? 0);
     const known = (name: string): number | undefined => (fields.get(name) === null ? undefined : count(name));
@@ -38,15 +35,11 @@ export function readTasks(told: ReplyValue): readonly MigrationStatus[] {
       phase: text("phase") as MigrationPhase,
       isPaused: count("paused") === 1,
       cause: text("cause"),
+      startedFor: text("started-for"),
       startedAtMs: count("started-at"),
       endedAtMs: known("ended-at"),
       waitingFor: text("waiting-for") || undefined,
       progress: known("keys-total") === undefined ? undefined : progress,
     };
   });
-}
-
-function textOf(value: ReplyValue | undefined): string {
-  if (value instanceof Uint8Array) return decoder.decode(value);
-  return typeof value === "string" ? value : "";
 }

@@ -1,9 +1,11 @@
 /** Links and datagrams in the hands of a stranger: whatever is done to bytes on their way, what arrives is what was sent, or nothing; and nothing grows. */
 import { describe, expect, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import { createDecipheriv } from "node:crypto";
 import * as fc from "fast-check";
 import { FrameReader } from "../../src/codec/frame.ts";
 import { type HandshakeMessage, encodeAnswerBody, encodeHandshake, readHandshake } from "../../src/codec/link-codec.ts";
-import { SteadyProof, proofOf } from "../../src/codec/proof.ts";
+import { NumberedProof } from "../../src/codec/proof.ts";
 import { Datagrams, MAX_DATAGRAM_BYTES } from "../../src/protocol/link/datagrams.ts";
 import { FrameSeal, SEAL_BYTES } from "../../src/protocol/link/frame-seal.ts";
 import { LinkOpener, LinkTaker } from "../../src/protocol/link/handshake.ts";
@@ -57,17 +59,49 @@ function sealAll(sent: readonly Frame[]): readonly Uint8Array[] {
   return sent.map(({ channel, payload }) => seal.seal(channel, payload));
 }
 
-describe("SteadyProof", () => {
-  test("is proofOf of the same two parts, however often", () => {
+describe("NumberedProof", () => {
+  const messages = fc.array(fc.tuple(fc.maxSafeNat(), fc.nat(255), fc.uint8Array({ maxLength: 3000 })), {
+    maxLength: 5,
+  });
+
+  test("is the tag of AES-256-GCM over the message, with the number and the purpose for a nonce", () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.uint8Array({ minLength: 9, maxLength: 9 }), fc.uint8Array())), (all) => {
-        const proof = new SteadyProof(KEY, "frame", 9);
-        for (const [place, part] of all) {
-          proof.place.set(place);
-          expect([...proof.of(part)]).toEqual([...proofOf(KEY, "frame", place, part)]);
+      fc.property(messages, (all) => {
+        const proof = new NumberedProof(KEY);
+        for (const [number, purpose, message] of all) {
+          const nonce = Buffer.alloc(12);
+          nonce.writeBigUInt64BE(BigInt(number));
+          nonce.writeUInt32BE(purpose, 8);
+          const decipher = createDecipheriv("aes-256-gcm", KEY, nonce);
+          decipher.setAAD(message);
+          decipher.setAuthTag(proof.of(number, purpose, message));
+          expect(() => decipher.final()).not.toThrow();
         }
       }),
     );
+  });
+
+  test("is another one for another number, purpose, message or key", () => {
+    const of = (key: Uint8Array, number: number, purpose: number, message: number): string =>
+      new NumberedProof(key).of(number, purpose, Uint8Array.of(message)).toString();
+    const other = new Uint8Array(32);
+    const all = [of(KEY, 1, 1, 1), of(KEY, 2, 1, 1), of(KEY, 2 ** 32 + 1, 1, 1), of(KEY, 1, 2, 1), of(KEY, 1, 1, 2)];
+    expect(new Set([...all, of(other, 1, 1, 1)]).size).toBe(6);
+  });
+});
+
+describe("frames without a key", () => {
+  test("are as they are", () => {
+    const [sender, receiver] = [new FrameSeal(undefined), new FrameSeal(undefined)];
+    const reader = new FrameReader(200);
+    const arrived: unknown[] = [];
+    for (const payload of [Uint8Array.of(1, 2, 3), new Uint8Array(0)]) {
+      reader.push(sender.seal(9, payload), (channel, bytes) => arrived.push([channel, receiver.open(channel, bytes)]));
+    }
+    expect(arrived).toEqual([
+      [9, Uint8Array.of(1, 2, 3)],
+      [9, new Uint8Array(0)],
+    ]);
   });
 });
 

@@ -2,48 +2,11 @@
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
-import type { ClusterMap, ShardRecord, SlotRange } from "../../src/contracts/topology.ts";
-import { PLAN_MEASURES, type Plan, type PlanLoads, type PlanMeasure } from "../../src/protocol/plan/plan.ts";
+import type { ClusterMap } from "../../src/contracts/topology.ts";
+import { PLAN_MEASURES, type Plan, type PlanMeasure } from "../../src/protocol/plan/plan.ts";
 import { type PlanOptions, planDrain, planRebalance } from "../../src/protocol/plan/rebalance.ts";
-import { loadsOf, planMap } from "../support/plan-map.ts";
+import { amountsOf, drawnWith, loadsOf, mapAfter, planMap } from "../support/plan-map.ts";
 
-interface Drawn {
-  readonly map: ClusterMap;
-  readonly loads: PlanLoads;
-}
-
-/** Shards with ranges of slots, some with none, one to three members in sync; loads that are even, lumpy, or nothing. */
-const drawnWith = (mostHot: number): fc.Arbitrary<Drawn> =>
-  fc
-    .record({
-      cuts: fc.array(fc.tuple(fc.nat(SLOT_COUNT - 1), fc.nat(5)), { minLength: 0, maxLength: 12 }),
-      shards: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 2, maxLength: 6 }),
-      keys: fc.integer({ min: 0, max: 60 }),
-      hot: fc.array(fc.tuple(fc.nat(SLOT_COUNT - 1), fc.integer({ min: 1, max: 300_000 })), { maxLength: mostHot }),
-      seed: fc.nat(),
-    })
-    .map(({ cuts, shards, keys, hot, seed }) => {
-      const owners = new Int16Array(SLOT_COUNT);
-      const ordered = cuts.toSorted(([a], [b]) => a - b);
-      for (const [from, owner] of ordered) owners.fill(owner % shards.length, from);
-      let state = seed;
-      const next = (most: number): number => {
-        state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
-        return (state >>> 8) % (most + 1);
-      };
-      return {
-        map: planMap(
-          shards.map((inSync, at) => ({
-            inSync,
-            slots: slotsWhere((slot) => owners[slot] === at),
-          })),
-        ),
-        loads: loadsOf((slot) => {
-          const many = hot.find(([each]) => each === slot)?.[1] ?? next(keys);
-          return { keys: many, bytes: many * (40 + next(60)), load: next(5) * many };
-        }),
-      };
-    });
 const drawn = drawnWith(6);
 /** No slot has much more than another. */
 const calm = drawnWith(0);
@@ -52,17 +15,6 @@ const threshold = fc.constantFrom(0, 0.02, 0.1, 0.5);
 const weightList = fc.array(fc.constantFrom(0, 0.5, 1, 1, 1, 2, 3), { minLength: 6, maxLength: 6 });
 const options = fc.record({ by: measure, threshold, weightList, keepsCopies: fc.boolean() });
 
-function slotsWhere(holds: (slot: number) => boolean): readonly SlotRange[] {
-  const ranges: { first: number; last: number }[] = [];
-  for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-    if (!holds(slot)) continue;
-    const previous = ranges.at(-1);
-    if (previous?.last === slot - 1) previous.last = slot;
-    else ranges.push({ first: slot, last: slot });
-  }
-  return ranges;
-}
-
 function weightsOf(map: ClusterMap, list: readonly number[]): ReadonlyMap<string, number> {
   return new Map(map.shards.map(({ id }, at) => [id, list[at] ?? 1]));
 }
@@ -70,37 +22,6 @@ function weightsOf(map: ClusterMap, list: readonly number[]): ReadonlyMap<string
 function planOf(outcome: ReturnType<typeof planRebalance>): Plan {
   if ("problem" in outcome) throw new Error(outcome.problem);
   return outcome;
-}
-
-/** The map once all of it is done. Checks on the way that each slot moves once, from its owner. */
-function apply(map: ClusterMap, { moves }: Plan): ClusterMap {
-  const owners = map.shardOfSlot.slice();
-  const hasMoved = new Uint8Array(SLOT_COUNT);
-  let wrong = 0;
-  for (const { source, target, slots } of moves) {
-    const [from, to] = [source, target].map((id) => map.shards.findIndex((shard) => shard.id === id));
-    for (const { first, last } of slots) {
-      for (let slot = first; slot <= last; slot += 1) {
-        if (map.shardOfSlot[slot] !== from || hasMoved[slot] === 1) wrong += 1;
-        hasMoved[slot] = 1;
-        owners[slot] = to ?? -2;
-      }
-    }
-  }
-  expect(wrong).toBe(0);
-  const shards = map.shards.map((shard, at): ShardRecord => ({
-    ...shard,
-    slots: slotsWhere((slot) => owners[slot] === at),
-  }));
-  return { ...map, shards, shardOfSlot: owners };
-}
-
-function amountsOf(map: ClusterMap, loads: PlanLoads, by: PlanMeasure): readonly number[] {
-  const amounts = map.shards.map(() => 0);
-  for (const [slot, at] of map.shardOfSlot.entries()) {
-    if (at >= 0) amounts[at] = (amounts[at] ?? 0) + (by === "slots" ? 1 : (loads[by][slot] ?? 0));
-  }
-  return amounts;
 }
 
 function optionsOf(
@@ -119,7 +40,7 @@ describe("a rebalance", () => {
         fc.pre(each.weightList.slice(0, map.shards.length).some((weight) => weight > 0));
         const chosen = optionsOf(map, each);
         const plan = planOf(planRebalance(map, loads, chosen));
-        const after = apply(map, plan);
+        const after = mapAfter(map, plan.moves);
         expect(planOf(planRebalance(after, loads, chosen)).moves).toEqual([]);
         expect(planOf(planRebalance(map, loads, chosen)).id).toBe(plan.id);
         expect(amountsOf(after, loads, each.by)).toEqual(plan.after.shares.map((share) => share[each.by]));
@@ -135,7 +56,7 @@ describe("a rebalance", () => {
         const weights = weightsOf(map, list);
         const sum = [...weights.values()].reduce((total, weight) => total + weight, 0);
         fc.pre(sum > 0);
-        const after = apply(map, planOf(planRebalance(map, loads, { threshold: limit, weights })));
+        const after = mapAfter(map, planOf(planRebalance(map, loads, { threshold: limit, weights })).moves);
         for (const [at, amount] of amountsOf(after, loads, "slots").entries()) {
           const weight = list[at] ?? 1;
           const part = (SLOT_COUNT * weight) / sum;
@@ -151,7 +72,11 @@ describe("a rebalance", () => {
   test("by what is in the slots, no shard ends farther beyond the threshold than the largest slot", () => {
     fc.assert(
       fc.property(calm, fc.constantFrom("keys", "bytes", "load"), threshold, ({ map, loads }, by, limit) => {
-        const after = amountsOf(apply(map, planOf(planRebalance(map, loads, { by, threshold: limit }))), loads, by);
+        const after = amountsOf(
+          mapAfter(map, planOf(planRebalance(map, loads, { by, threshold: limit })).moves),
+          loads,
+          by,
+        );
         const total = after.reduce((sum, amount) => sum + amount, 0);
         const part = total / after.length;
         const largest = Math.max(...loads[by]);
@@ -167,7 +92,7 @@ describe("a rebalance", () => {
     fc.assert(
       fc.property(drawn, fc.constantFrom("keys", "bytes", "load"), ({ map, loads }, by) => {
         const plan = planOf(planRebalance(map, loads, { by }));
-        const after = amountsOf(apply(map, plan), loads, by);
+        const after = amountsOf(mapAfter(map, plan.moves), loads, by);
         const total = after.reduce((sum, amount) => sum + amount, 0);
         const part = total / after.length;
         const beyond = (amount: number): number => Math.max(0, Math.abs(amount - part) - 0.02 * part);
@@ -253,7 +178,7 @@ describe("a drain", () => {
         const shard = map.shards[at % map.shards.length];
         const plan = planOf(planDrain(map, loads, shard?.id ?? "", { by }));
         expect(plan.moves.every(({ source }) => source === shard?.id)).toBe(true);
-        const after = apply(map, plan);
+        const after = mapAfter(map, plan.moves);
         const index = at % map.shards.length;
         expect(after.shardOfSlot.includes(index)).toBe(false);
         expect(planOf(planDrain(after, loads, shard?.id ?? "", { by })).moves).toEqual([]);

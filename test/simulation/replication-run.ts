@@ -8,6 +8,7 @@
  * faults end; within a bound of virtual time every replica is in sync, follows, and holds what its primary holds, and every key is read once more.
  */
 import { BUS_PORT_OFFSET } from "../../src/config.ts";
+import { AUTO_CAUSE } from "../../src/protocol/plan/auto-rebalance.ts";
 import { keySlot } from "../../src/codec/slot.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { ClusterWorld, LIVENESS_MS, type ListedNode, isWhole } from "../support/cluster-world.ts";
@@ -47,6 +48,8 @@ export interface ReplicationRunOptions {
   readonly isMovingSlots: boolean;
   /** Slots move between shards all the while. */
   readonly hasMigrations: boolean;
+  /** As `hasMigrations`, but slots move by themselves, to a shard that has come without any and wherever they are uneven; somebody moves some now and then. */
+  readonly isRebalancing: boolean;
   /** Virtual milliseconds of faults. */
   readonly safetyMs: number;
   readonly swarm: SwarmOptions | undefined;
@@ -58,6 +61,7 @@ const DEFAULTS: ReplicationRunOptions = {
   hasFailover: false,
   isMovingSlots: false,
   hasMigrations: false,
+  isRebalancing: false,
   safetyMs: 10_000,
   swarm: undefined,
   sink: undefined,
@@ -92,6 +96,8 @@ export interface ReplicationRunResult {
   readonly migrations: number;
   readonly completed: number;
   readonly aborted: number;
+  /** Those of them that nobody asked for. */
+  readonly automatic: number;
   /** Writes that a primary alone acknowledged, and that were lost with it. */
   readonly lostWrites: number;
   /** Reads that a replica may have answered. */
@@ -109,6 +115,16 @@ const OBJECTS: readonly [KeysObject, ...KeysObject[]] = [
   { name: "{t}", keys: ["{t}1", "{t}2"] },
   { name: "{u}", keys: ["{u}1", "{u}2"] },
 ];
+/** Rebalancing that is worth looking at within a run. */
+const SOON = {
+  thresholdPercent: 20,
+  lastsMs: 1500,
+  settleMs: 500,
+  tasksAtOnce: 2,
+  slotsPerTask: 700,
+  pauseMs: 50,
+  measureMs: 300,
+};
 /** How often the checkers look, on average, in virtual milliseconds. */
 const LOOK_EVERY_MS = 15;
 /** Longer than it takes to drop a member, and to add it again. */
@@ -126,7 +142,8 @@ export async function runReplication(
   seed: number,
   options: Partial<ReplicationRunOptions> = {},
 ): Promise<ReplicationRunResult> {
-  const { hasFailover, hasMigrations, isMovingSlots, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const { hasFailover, isRebalancing, isMovingSlots, safetyMs, swarm: givenSwarm, sink } = { ...DEFAULTS, ...options };
+  const hasMigrations = isRebalancing || options.hasMigrations === true;
   const drawnSwarm = givenSwarm ?? drawSwarm(seed);
   // A machine that is suspended does not know for how long: reads by its lease are a stated limit.
   const withoutSleep = hasFailover ? { ...drawnSwarm, suspendEveryMs: 0 } : drawnSwarm;
@@ -141,12 +158,14 @@ export async function runReplication(
     isMovingSlots ? [4, 4, 5, 6, 6, 7] : hasMigrations ? [4, 4, 5, 6, 7] : [3, 3, 4, 4, 5, 6, 7],
   );
   const replicas = isMovingSlots && nodes < 6 ? 1 : drawn.pick(hasMigrations ? [0, 1, 1, 1] : [1, 1, 2]);
-  const isFoundByNumber = nodes >= 4 && drawn.chance(0.3);
+  const isFoundByNumber = !isRebalancing && nodes >= 4 && drawn.chance(0.3);
   const ringMib = drawn.pick([1, 2, 64]);
   const shards = Math.max(1, Math.floor(nodes / (replicas + 1)));
   // What a slow network cannot carry says nothing.
   const isBulky = swarm.sendBufferBytes >= 65_536 && swarm.streamSplitChance < 0.5 && drawn.chance(0.4);
-  const ranges = divideSlots(shards);
+  // The last primary comes without slots.
+  const owners = isRebalancing ? Math.max(1, shards - 1) : shards;
+  const ranges = divideSlots(owners);
   const slotsOf = (at: number): readonly string[] => ranges.slice(at, at + 1).map(formatSlotRange);
   const replication = {
     ringBytes: `${ringMib}mb`,
@@ -154,7 +173,13 @@ export async function runReplication(
     lagMs: drawn.pick([300, 1000]),
     lostMs: drawn.pick([50, 200]),
   };
-  const plugins = { replication, failover: hasFailover ? {} : (false as const) };
+  // What health says is nobody's business here, and each frame of it would draw another history, which the checkers may not decide.
+  const plugins = {
+    replication,
+    failover: hasFailover ? {} : (false as const),
+    health: false as const,
+    ...(isRebalancing ? { "auto-rebalance": SOON } : {}),
+  };
   const world = new ClusterWorld(seed, random, {
     swarm,
     sink,
@@ -241,7 +266,9 @@ export async function runReplication(
 
   await simulation.runUntil("the cluster to be founded", () => isWhole(world.views, nodes), LIVENESS_MS);
   if (!isFoundByNumber) await simulation.settle("replicas", addReplicas(world, shards), LIVENESS_MS);
-  if (plan?.setting === "primary") await simulation.settle("the setting", setAcks(world), LIVENESS_MS);
+  if (plan?.setting === "primary") {
+    await simulation.settle("the setting", setSetting(world, "acks", "primary"), LIVENESS_MS);
+  }
   // In some runs the first fill, too, happens under faults.
   if (drawn.chance(0.7)) await simulation.runUntil("replicas in sync", areShardsWhole, LIVENESS_MS);
   operator.start({
@@ -251,7 +278,10 @@ export async function runReplication(
     moveMs: drawn.pick([0, 0, 3000]),
     settingMs: drawn.pick([0, 0, 2500]),
   });
-  if (hasMigrations) mover.start(drawn.pick([300, 800, 2000]));
+  if (isRebalancing) {
+    await simulation.settle("the setting", setSetting(world, "auto-rebalance", "slots"), LIVENESS_MS);
+    if (drawn.chance(0.5)) mover.start(drawn.pick([2000, 5000]));
+  } else if (hasMigrations) mover.start(drawn.pick([300, 800, 2000]));
   lookOn();
   injector.start();
   if (isMovingSlots) addMover();
@@ -288,6 +318,11 @@ export async function runReplication(
   );
   if (lowered !== undefined) await simulation.settle("the minimum", lowered, LIVENESS_MS);
   await simulation.runUntil("all replicas in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
+  if (isRebalancing) {
+    await simulation.runUntil("slots to be even", () => lost.size > 0 || areSlotsEven(), LIVENESS_MS);
+    await simulation.settle("no more rebalancing", setSetting(world, "auto-rebalance", "off"), LIVENESS_MS);
+    await simulation.runUntil("its last tasks to end", () => isSettled(), LIVENESS_MS);
+  }
   for (const each of keyMovers) {
     await simulation.runUntil("slots to be moved", () => each.isDone, LIVENESS_MS);
     await simulation.settle("open slots", each.close(lost), LIVENESS_MS);
@@ -366,6 +401,9 @@ export async function runReplication(
     migrations: changesLike(/^migration .* started /),
     completed: changesLike(/^migration .* completed/),
     aborted: changesLike(/^migration .* aborted/),
+    automatic: (world.views[0]?.topology.history ?? []).filter(
+      ({ cause, changes: [first = ""] }) => cause.startsWith(AUTO_CAUSE) && first.includes(" started "),
+    ).length,
     lost: lost.size,
     compared: equal.compared,
     isUndecided: report.verdict === "undecided",
@@ -389,6 +427,26 @@ export async function runReplication(
       newestMapOf(world.views)?.migrations.every(({ source, target }) => waiting.has(source) || waiting.has(target)) ===
       true
     );
+  }
+
+  /** As far as shards have as many copies as each other: who has fewer gets nothing from those. */
+  function areSlotsEven(): boolean {
+    const map = newestMapOf(world.views);
+    if (map === undefined || map.migrations.length > 0) return false;
+    const able = map.shards.filter(({ slots: own, primary }) => own.length > 0 || isNewcomer(primary));
+    const [one] = able;
+    if (!able.every(({ inSync }) => inSync.length === one?.inSync.length)) return true;
+    const part = 16_384 / able.length;
+    return able.every(({ slots: own }) => {
+      const count = own.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+      return Math.abs(count / part - 1) < 0.21;
+    });
+  }
+
+  /** Whether a node is the primary that came without slots. */
+  function isNewcomer(id: string): boolean {
+    const name = newestMapOf(world.views)?.nodes.find((node) => node.id === id)?.name;
+    return owners < shards && name === world.members[owners]?.name;
   }
 
   function nothingIsHidden(): boolean {
@@ -482,7 +540,11 @@ async function addReplicas(world: ClusterWorld, shards: number): Promise<void> {
 async function addReplica(world: ClusterWorld, { host }: ListedNode, at: number): Promise<void> {
   for (;;) {
     const [view] = world.ready;
-    const shard = view?.topology.map.shards.filter(({ slots }) => slots.length > 0)[at];
+    // A primary without slots is behind those that have some.
+    const { map } = view?.topology ?? {};
+    const last = map?.nodes.find(({ name }) => name === world.members[at]?.name)?.id;
+    const shard =
+      map?.shards.filter(({ slots }) => slots.length > 0)[at] ?? map?.shards.find(({ primary }) => primary === last);
     const node = world.views.find(({ name }) => name === host)?.node.facts.id;
     if (view !== undefined && shard !== undefined && node !== undefined) {
       const request = { type: "add-replica", shard: shard.id, shardVersion: shard.version, node } as const;
@@ -492,11 +554,11 @@ async function addReplica(world: ClusterWorld, { host }: ListedNode, at: number)
   }
 }
 
-/** Has replies wait for the primary alone. */
-async function setAcks(world: ClusterWorld): Promise<void> {
+/** Changes a setting of the cluster. */
+async function setSetting(world: ClusterWorld, name: string, value: string): Promise<void> {
   for (;;) {
-    const request = { type: "change-setting", name: "acks", value: "primary" } as const;
-    if ((await world.ready[0]?.topology.request(request, "acks"))?.type === "done") return;
+    const request = { type: "change-setting", name, value } as const;
+    if ((await world.ready[0]?.topology.request(request, `${name} ${value}`))?.type === "done") return;
     await new Promise<void>((resolve) => void world.simulation.after(50, "operator", resolve));
   }
 }

@@ -91,6 +91,24 @@ describe("shards with replicas", () => {
   );
 
   test(
+    "do so while slots move by themselves, to a shard that came without any (seeds 1 to 10)",
+    async () => {
+      const sum = { answered: 0, redirected: 0, primaries: 0, automatic: 0, completed: 0, lost: 0 };
+      for (let seed = 1; seed <= 10; seed += 1) {
+        const result = await runReplication(seed, { hasFailover: true, isRebalancing: true });
+        expect(result.isUndecided).toBe(false);
+        for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += result[name];
+      }
+      expect(sum.answered).toBeGreaterThan(2000);
+      expect(sum.primaries).toBeGreaterThan(3);
+      expect(sum.automatic).toBeGreaterThan(20);
+      expect(sum.completed).toBeGreaterThan(20);
+      expect(sum.lost).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "give the same trace for the same seed, and another one for another",
     async () => {
       const first = await runReplication(7);

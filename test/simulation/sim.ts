@@ -26,7 +26,7 @@ const program = new Command("sim")
   .option("--seeds <count>", "how many seeds, from the first one on", "1")
   .option(
     "--run <kinds...>",
-    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication, failover, migration, slots (default: all of these), scale",
+    "what is simulated: redirects, cluster, forget, reset, recover, formation, meeting, replication, failover, migration, rebalance, slots (default: all of these), scale",
     [
       "redirects",
       "cluster",
@@ -38,6 +38,7 @@ const program = new Command("sim")
       "replication",
       "failover",
       "migration",
+      "rebalance",
       "slots",
     ],
   )
@@ -162,6 +163,13 @@ const KINDS: Readonly<Record<string, (seed: number) => Promise<Told>>> = {
     const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
     const { primaries, lost, migrations, completed, aborted, faults } = result;
     const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${migrations} migrations started, ${completed} completed, ${aborted} aborted; ${primaries} changes of primaries, ${lost} shards lost;${undecided(result)} ${faults}`;
+    return { told, traceHash, events };
+  },
+  async rebalance(seed) {
+    const result = await runReplication(seed, { sink, hasFailover: true, isRebalancing: true });
+    const { events, virtualMs, nodes: count, shards, answered, redirected, refused, unknown, traceHash } = result;
+    const { primaries, lost, automatic, migrations, completed, faults } = result;
+    const told = `${events} events in ${seconds(virtualMs)}, ${count} nodes, ${shards} shards, ${answered} answers, ${redirected} redirects, ${refused} refused, ${unknown} of unknown outcome; ${migrations} migrations started, ${automatic} by themselves, ${completed} completed; ${primaries} changes of primaries, ${lost} shards lost;${undecided(result)} ${faults}`;
     return { told, traceHash, events };
   },
   async slots(seed) {

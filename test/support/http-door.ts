@@ -84,7 +84,7 @@ export async function startHttpNode(
 ): Promise<{ readonly node: Node; readonly door: FakeHttpDoor }> {
   const door = new FakeHttpDoor();
   const node = await createNode({
-    world: { ...createBunWorld({ logLevel: "silent" }), http: door, ...world },
+    world: { ...createBunWorld({ logLevel: "silent" }), httpServer: door, ...world },
     config: { port: 0, ...config, plugins: { resp: false, http: TOKENS, ...config.plugins } },
   });
   await node.start();

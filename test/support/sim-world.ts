@@ -25,6 +25,7 @@
 import { assert, present } from "../../src/assert.ts";
 import type { Machine, World } from "../../src/world.ts";
 import { MachineClock, SimClock } from "./sim-clock.ts";
+import { SimHttp, type SimHttpServer } from "./sim-http.ts";
 import { DEFAULT_DISK, DiskStore, SimDisk, type CrashKind, type DiskSettings } from "./sim-disk.ts";
 import { formatMs, SimLog, Trace } from "./sim-log.ts";
 import { SimNetwork, SimNetworkDoor, type Healable, type NetworkMachine } from "./sim-network.ts";
@@ -139,6 +140,8 @@ export class Simulation {
   readonly trace = new Trace();
   readonly scheduler: Scheduler;
   readonly network: SimNetwork;
+  /** Servers that all hosts reach, by what their URLs begin with: `https://hooks.example`. */
+  readonly httpServers = new Map<string, SimHttpServer>();
   /** The root of all chance. Fork from it; drawing from it directly would tie unrelated parts together. */
   readonly random: SimRandom;
   readonly #hosts = new Map<string, SimHost>();
@@ -231,6 +234,7 @@ export class Simulation {
       ),
       random: random.fork("program"),
       network: new SimNetworkDoor(this.network, host.network, process),
+      http: new SimHttp(scheduler, process, this.httpServers),
       disk: new SimDisk(scheduler, process, host.disk),
       log: new SimLog(this.trace, host.name, () => (process.isAlive ? scheduler.nowFor(process) : undefined)),
       machine: simMachine(host.starts),
@@ -533,6 +537,7 @@ function simMachine(starts: number): Machine {
     cpuSeconds: () => ({ user: 0, system: 0 }),
     residentBytes: () => 0,
     totalMemoryBytes: () => 0,
+    diskSpace: () => Promise.resolve(undefined),
     maxOpenFiles: () => Number.POSITIVE_INFINITY,
     readOperatorFile: (path) => Promise.reject(new Error(`there is no file ${path} on a simulated machine`)),
   };

@@ -347,7 +347,7 @@ describe("CLUSTER SETTING", () => {
     expect(await run("min-in-sync none")).toBe('ERR cluster setting "min-in-sync" wants ^[1-9][0-9]?$');
     for (const line of ["nothing", "nothing 1"])
       expect(await run(line)).toBe(
-        'ERR there is no cluster setting "nothing"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, feature-level',
+        'ERR there is no cluster setting "nothing"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, auto-rebalance, auto-rebalance-weights, feature-level',
       );
     expect(await run("acks primary now")).toStartWith("ERR unknown subcommand or wrong number of arguments");
     // Every setting that can be changed is told, too.

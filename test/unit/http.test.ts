@@ -294,7 +294,7 @@ describe("what is served", () => {
   test("health tells whether the node is there and whether it serves, to anybody; until then nothing else is served", async () => {
     const door = new FakeHttpDoor();
     const node = await createNode({
-      world: { ...createBunWorld({ logLevel: "silent" }), http: door },
+      world: { ...createBunWorld({ logLevel: "silent" }), httpServer: door },
       config: { port: 0, plugins: { resp: false, http: TOKENS } },
     });
     const http = present(node.service(httpService), "there is HTTP");

@@ -82,6 +82,17 @@ describe("two nodes of one secret and one cluster", () => {
     });
   }
 
+  test("have no key where there is no secret: whoever saw the handshake would have it", () => {
+    const { answered, proved } = meet(node(A, { secrets: [] }), node(B, { secrets: [] }));
+    expect(answered).toMatchObject({ type: "proved", nodeId: B, linkKey: undefined });
+    expect(proved).toMatchObject({ type: "proved", linkKey: undefined });
+    // While a secret is brought in, one side may use the empty one and the other have both.
+    expect(meet(node(A, { secrets: [] }), node(B, { secrets: [NEW, ""] })).answered).toMatchObject({
+      type: "proved",
+      linkKey: undefined,
+    });
+  });
+
   test("have another key for each link, although they say the same", () => {
     const [one, other] = [meet(node(A), node(B)), meet(node(B), node(A))].map(({ answered }) => answered);
     if (one?.type !== "proved" || other?.type !== "proved") throw new Error("both links are there");

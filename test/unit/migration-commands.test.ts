@@ -110,7 +110,7 @@ describe("node n0 of three", () => {
       }),
       fakeTask({ id: "two", progress: undefined, phase: "waiting", isPaused: true, slots: [{ first: 7, last: 7 }] }),
     ];
-    const first = `[id one phase streaming paused 0 slots 0-9 source ${shardIdAt(0)} source-node ${A} target ${shardIdAt(1)} target-node ${B} cause a test started-at 1800000000000 ended-at nil waiting-for word slots-done 3 slots-total 10 keys-moved 30 keys-total 100 bytes-moved 3000 bytes-per-second 1500 eta-ms 4700 fenced-ms 0 restarts 0]`;
+    const first = `[id one phase streaming paused 0 slots 0-9 source ${shardIdAt(0)} source-node ${A} target ${shardIdAt(1)} target-node ${B} cause a test started-for a test started-at 1800000000000 ended-at nil waiting-for word slots-done 3 slots-total 10 keys-moved 30 keys-total 100 bytes-moved 3000 bytes-per-second 1500 eta-ms 4700 fenced-ms 0 restarts 0]`;
     expect(await run("cluster migrations id one")).toBe(`[${first}]`);
     expect(await run("cluster migrations")).toStartWith(`[${first} [id two phase waiting paused 1 slots 7 `);
     expect(await run("cluster migrations id two")).toEndWith(

@@ -82,6 +82,7 @@ describe("limits", () => {
       cpuSeconds: () => ({ user: 0, system: 0 }),
       residentBytes: () => 0,
       totalMemoryBytes: () => 0,
+      diskSpace: () => Promise.resolve(undefined),
       maxOpenFiles: () => 66,
       readOperatorFile: () => Promise.reject(new Error("there is none")),
     };

@@ -398,6 +398,19 @@ describe("members of shards", () => {
     expect(model.reasonOf(place("b", "w"))).toBe("ERR node w is in no shard");
   });
 
+  test("place-replica by name is granted for a shard without slots where those get some by themselves, but not if it was emptied", () => {
+    const model = TopologyModel.of("abcd");
+    const place = (node: string, of: string): TopologyRequest => ({ type: "place-replica", node: idOf(node), of });
+    model.assign("a", range(0, 9));
+    model.assign("b", range(10));
+    model.grant({ type: "release-slots", slots: [range(10)] });
+    model.grant({ type: "change-setting", name: "auto-rebalance", value: "keys" });
+    expect(model.reasonOf(place("d", "b"))).toBe("ERR the shard of b has no slots yet");
+    model.grant(place("d", "c"));
+    expect(model.shard("c").replicas).toEqual([idOf("d")]);
+    expect(model.reasonOf(place("c", "auto"))).not.toBe("");
+  });
+
   test("remove-replica leaves the node with a shard of its own", () => {
     const model = TopologyModel.of("ab");
     model.follow("a", "b");
@@ -817,6 +830,9 @@ describe("change-setting", () => {
       ["on-loss", "accept", "yes"],
       ["replica-migration", "no", ""],
       ["partition-policy", "allow-reads", "deny "],
+      ["auto-rebalance", "load", "yes"],
+      ["auto-rebalance-weights", "a=2,node-b=0.5,c=0", "a=2,"],
+      ["auto-rebalance-weights", "", "a=-1"],
       ["feature-level", String(NEWEST_VERSION), String(NEWEST_VERSION + 1)],
       ["feature-level", "1", "0"],
     ] as const) {
@@ -827,7 +843,7 @@ describe("change-setting", () => {
       );
     }
     expect(model.reasonOf({ type: "change-setting", name: "x".repeat(1000), value: "1" })).toBe(
-      `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, feature-level`,
+      `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, auto-rebalance, auto-rebalance-weights, feature-level`,
     );
   });
 });

@@ -64,6 +64,11 @@ describe("checkState", () => {
     ["a slot below all", withShard("a", () => ({ slots: [range(-1, 9)] })), "slots are in 0..16383"],
     ["a slot beyond all", withShard("c", () => ({ slots: [range(100, 16_384)] })), "slots are in 0..16383"],
     ["a range that goes back", withShard("a", () => ({ slots: [range(9, 0)] })), "slots are in 0..16383"],
+    [
+      "one that was emptied and has slots",
+      withShard("a", () => ({ wasEmptied: true })),
+      "has slots, or it was emptied",
+    ],
     ["ranges that touch", withShard("a", () => ({ slots: [range(0, 4), range(5, 9)] })), "are canonical"],
     ["ranges out of order", withShard("a", () => ({ slots: [range(5, 9), range(0, 3)] })), "are canonical"],
     ["a shard from the future", withShard("a", () => ({ version: state.version + 1 })), "is not ahead of the map"],
@@ -185,6 +190,35 @@ describe("applyAct", () => {
     const state = { ...model.state, nodes: new Map(model.state.nodes).set(A, founder) };
     const records = [{ type: "slots-released", slots: [range(0, 100)] }] as const;
     expect(applyAct(state, 1000, act("r", [], records)).releases.map(({ node }) => node)).toEqual([C]);
+  });
+
+  test("remembers of a shard that it was emptied, whoever took the last slot, until it has some again", () => {
+    const model = TopologyModel.of("abc");
+    expect(model.shard("c").wasEmptied).toBeUndefined();
+    model.assign("a", range(0, 9));
+    model.assign("b", range(10, 19));
+    // By a task, slot by slot, and by an operator who takes them.
+    model.grant(model.migrate("m", "a", "c", range(0, 9)));
+    const { primaryEpoch: sourceEpoch } = model.shard("a");
+    const { primaryEpoch: targetEpoch } = model.shard("c");
+    expect(model.shard("a").wasEmptied).toBeUndefined();
+    model.grant({ type: "fence-migration", id: "m", sourceEpoch, targetEpoch });
+    const fence = model.state.migrations.get("m")?.fence?.version ?? 0;
+    model.grant({ type: "complete-migration", id: "m", fence });
+    model.grant({ type: "release-slots", slots: [range(10, 18)] });
+    expect([model.shard("a").wasEmptied, model.shard("b").wasEmptied]).toEqual([true, undefined]);
+    model.grant({ type: "release-slots", slots: [range(19)] });
+    expect([model.shard("b").wasEmptied, model.shard("c").wasEmptied]).toEqual([true, undefined]);
+    // It stays so, whatever else becomes of the shard, and in a snapshot.
+    model.grant({ type: "bump-epoch", node: A });
+    expect(decodeSnapshot(encodeSnapshot(model.state, new Journal())).state.shards).toEqual(model.state.shards);
+    expect(model.shard("a").wasEmptied).toBe(true);
+    model.grant({ type: "release-slots", slots: [range(0)] });
+    for (const release of model.state.releases) {
+      model.grant({ type: "acknowledge-releases", node: release.node, version: release.version });
+    }
+    model.assign("a", range(0));
+    expect("wasEmptied" in model.shard("a")).toBe(false);
   });
 
   test("keeps the cause with a tombstone", () => {

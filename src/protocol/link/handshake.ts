@@ -9,7 +9,7 @@
  * a node takes no link that has its own id on the other side, so that it cannot be made to talk to itself. The proofs cover versions, kind, ids and cluster too: who
  * changes any of them in between is found out. No secret, and nothing that tells one from another, is on the wire.
  *
- * What comes of it is a key that only the two of them know, for one direction of one link: see `frame-seal.ts`.
+ * What comes of it is a key that only the two of them know, for one direction of one link: see `frame-seal.ts`. There is none if the secret is empty.
  *
  * A refusal names why, in an order that tells nothing to strangers: versions; then the secret; and only to one who knows it, ids and clusters.
  */
@@ -26,7 +26,7 @@ import {
   readHandshake,
 } from "../../codec/link-codec.ts";
 import { isSameProof, proofOf } from "../../codec/proof.ts";
-import { keyHint } from "./secrets.ts";
+import { isSecret, keyHint } from "./secrets.ts";
 
 /** What a node says of itself. */
 export interface LinkSelf {
@@ -62,14 +62,19 @@ export interface LinkRefused {
 
 export type AnswerVerdict =
   /** The other side has proved itself: `proof` goes out, and frames after it. */
-  | { readonly type: "proved"; readonly nodeId: string; readonly proof: Uint8Array; readonly linkKey: Uint8Array }
+  | {
+      readonly type: "proved";
+      readonly nodeId: string;
+      readonly proof: Uint8Array;
+      readonly linkKey: Uint8Array | undefined;
+    }
   | LinkRefused;
 
 export type HelloVerdict = { readonly type: "answer"; readonly answer: Uint8Array } | LinkRefused;
 
 export type ProofVerdict =
   /** Frames may come. */
-  { readonly type: "proved"; readonly peer: LinkPeer; readonly linkKey: Uint8Array } | LinkRefused;
+  { readonly type: "proved"; readonly peer: LinkPeer; readonly linkKey: Uint8Array | undefined } | LinkRefused;
 
 const OWN_VERSIONS: Versions = { oldest: OLDEST_VERSION, newest: NEWEST_VERSION };
 const PROTOCOL: LinkRefused = {
@@ -121,7 +126,7 @@ export class LinkOpener {
       type: "proved",
       nodeId: message.nodeId,
       proof: encodeHandshake({ type: "proof", proof: proofOf(key, "proof", this.hello, message.body) }),
-      linkKey: proofOf(key, "link", this.hello, message.body),
+      linkKey: linkKeyOf(key, this.hello, message.body),
     };
   }
 
@@ -205,7 +210,7 @@ export class LinkTaker {
     return {
       type: "proved",
       peer: { nodeId, kind, host, port, clusterId },
-      linkKey: proofOf(key, "link", greeting, body),
+      linkKey: linkKeyOf(key, greeting, body),
     };
   }
 
@@ -213,6 +218,11 @@ export class LinkTaker {
     const refusal = encodeHandshake({ type: "refusal", reason, versions: OWN_VERSIONS, clusterId });
     return { type: "refused", reason, text, refusal };
   }
+}
+
+/** Of one direction of one link. A proof with the empty secret proves nothing: there is none. */
+function linkKeyOf(key: Uint8Array, hello: Uint8Array, answer: Uint8Array): Uint8Array | undefined {
+  return isSecret(key) ? proofOf(key, "link", hello, answer) : undefined;
 }
 
 const SELF =

@@ -3,7 +3,7 @@
  *
  * What is kept are keys that were made of them. A node without a secret has the empty one: all goes the same way, and proves nothing to anybody.
  */
-import { proofOf } from "../../codec/proof.ts";
+import { isSameProof, proofOf } from "../../codec/proof.ts";
 
 /** More would be no change from one to another. */
 export const MAX_SECRETS = 2;
@@ -17,6 +17,18 @@ const HINT_BYTES = 8;
 
 const encoder = new TextEncoder();
 
+function keyOf(secret: string): Uint8Array {
+  return proofOf(encoder.encode(secret), "cluster secret");
+}
+
+/** What everybody knows. */
+const EMPTY_KEY = keyOf("");
+
+/** Whether a key is of a secret, and not of the empty one. */
+export function isSecret(key: Uint8Array): boolean {
+  return !isSameProof(key, EMPTY_KEY);
+}
+
 export class ClusterSecrets {
   #keys: readonly Uint8Array[] = [];
   #description = "";
@@ -29,7 +41,7 @@ export class ClusterSecrets {
   /** From here on these, the one to prove with first. */
   replace(secrets: readonly string[]): void {
     const used = secrets.length > 0 ? secrets : [""];
-    this.#keys = used.map((secret) => proofOf(encoder.encode(secret), "cluster secret"));
+    this.#keys = used.map(keyOf);
     const [first, second] = used.map((secret) => (secret === "" ? "none" : "a secret"));
     this.#description = `${first ?? ""}${second === undefined ? "" : `, and ${second === "none" ? second : "another"} is accepted`}`;
   }

@@ -31,6 +31,9 @@ const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
   ["on-loss", /^(stop|accept)$/],
   ["replica-migration", /^(yes|no)$/],
   ["partition-policy", /^(deny|allow-reads)$/],
+  ["auto-rebalance", /^(off|slots|keys|bytes|load)$/],
+  // Shards by a name or an id, each with its part: a=2,b=0.
+  ["auto-rebalance-weights", /^(?=.{0,1000}$)([^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?(,(?!$)|$))*$/],
   // What all nodes speak, so that nobody uses what some do not have yet: at most what this program speaks.
   ["feature-level", new RegExp(`^(${Array.from({ length: NEWEST_VERSION }, (_, at) => at + 1).join("|")})$`)],
 ]);
@@ -42,6 +45,8 @@ export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
   ["on-loss", "stop"],
   ["replica-migration", "yes"],
   ["partition-policy", "deny"],
+  ["auto-rebalance", "off"],
+  ["auto-rebalance-weights", ""],
   ["feature-level", "1"],
 ]);
 
@@ -485,8 +490,10 @@ function placeReplica(
   }
   if (shard.primary === node) return rejection(`ERR node ${of.slice(0, 64)} is in this node's own shard`);
   const decision = addReplica(state, shard, { node });
-  // Its primary may be about to be a replica itself, and could not any more once it has one.
-  return "rejection" in decision || shard.slots.length > 0
+  // Its primary may be about to be a replica itself, and could not any more once it has one. But where shards that join get slots by themselves, they get none before
+  // they have as many copies as those that give.
+  const isToHaveSlots = (state.settings.get("auto-rebalance") ?? "off") !== "off" && shard.wasEmptied !== true;
+  return "rejection" in decision || shard.slots.length > 0 || isToHaveSlots
     ? decision
     : rejection(`ERR the shard of ${of.slice(0, 64)} has no slots yet`);
 }

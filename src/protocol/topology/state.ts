@@ -393,9 +393,11 @@ function changeShard(
   change: (shard: ShardRecord) => Partial<ShardRecord>,
 ): TopologyState {
   const shard = present(state.shards.get(id), "a shard that is changed is there");
-  const changed = { ...shard, ...change(shard), version: state.version };
+  const { wasEmptied, ...changed } = { ...shard, ...change(shard), version: state.version };
+  const isEmptied = changed.slots.length === 0 && (shard.slots.length > 0 || wasEmptied === true);
   // With its minimum the set takes writes again, which those who left it before do not have.
-  const next = changed.eligible.length > 0 && hasMinimum(state, changed) ? { ...changed, eligible: [] } : changed;
+  const eligible = changed.eligible.length > 0 && hasMinimum(state, changed) ? [] : changed.eligible;
+  const next: ShardRecord = { ...changed, eligible, ...(isEmptied ? { wasEmptied: true } : {}) };
   return { ...state, shards: put(state.shards, id, next) };
 }
 
@@ -487,6 +489,7 @@ function checkShard(state: TopologyState, shard: ShardRecord): void {
     if (lastBefore + 1 >= first) assert(false, `slots of shard ${shard.id} are canonical`);
     lastBefore = last;
   }
+  if (shard.wasEmptied === true) assert(lastBefore < 0, `shard ${shard.id} has slots, or it was emptied`);
   assert(shard.version <= state.version, `shard ${shard.id} is not ahead of the map`);
 }
 
