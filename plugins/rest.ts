@@ -11,6 +11,7 @@
 import { ClusterView } from "../src/cluster-view.ts";
 import { consensusService } from "../src/contracts/consensus.ts";
 import { failoverService } from "../src/contracts/failover.ts";
+import { healthService } from "../src/contracts/health.ts";
 import { httpService } from "../src/contracts/http.ts";
 import { membershipService } from "../src/contracts/membership.ts";
 import { migrationService } from "../src/contracts/migration.ts";
@@ -37,10 +38,11 @@ export default definePlugin({
     replication: replicationService,
     router: routerService,
     migrations: migrationService,
+    health: healthService,
   },
   setup(context) {
     const { topology } = context.requires;
-    const { http, consensus, membership, failover, replication, router, migrations } = context.uses;
+    const { http, consensus, membership, failover, replication, router, migrations, health } = context.uses;
     const { clock, network } = context.world;
     const local = new LocalCommands(
       () => new LocalConnection(context.dispatcher, context.clients, clock, context.hooks, context.replyGate),
@@ -53,6 +55,8 @@ export default definePlugin({
       membership,
       migrations,
       failover,
+      health,
+      plugins: () => context.bootTree(),
       clock,
       nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.core.password)),
       hasPassword: context.core.password !== undefined,
@@ -75,6 +79,7 @@ export default definePlugin({
       });
     }
     context.on(context.hooks.mapChanged, () => events.mapChanged(), { order: "post" });
+    context.on(context.hooks.healthChanged, (change) => events.healthChanged(change), { order: "post" });
     context.on(context.hooks.memberChanged, (change) => events.memberChanged(change), { order: "post" });
     context.on(context.hooks.start, () => {
       // Where nobody comes nobody listens.

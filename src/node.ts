@@ -214,6 +214,7 @@ export class Node {
       parameters: this.parameters,
       core: this.core,
       settings,
+      bootTree: () => this.bootTree(),
       on: (hook, run, options) => hook.add(plugin.name, run, options?.order),
       command: (specification) => {
         const command = new Command(specification, plugin.name);

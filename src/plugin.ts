@@ -14,6 +14,7 @@ import type { Dispatcher } from "./dispatcher.ts";
 import type { Hook, HookOrder } from "./hook.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Identity } from "./identity.ts";
+import type { BootTreeEntry } from "./node.ts";
 import type { Parameter, ParameterTable } from "./parameter-table.ts";
 import type { ReplyGate } from "./reply-gate.ts";
 import type { ServiceOf, ServiceToken } from "./service.ts";
@@ -56,6 +57,8 @@ export interface NodeContext {
   readonly parameters: ParameterTable;
   /** The settings of the node itself. */
   readonly core: CoreSettings;
+  /** Every plugin of the node, once they are set up, with what it has hung into it. */
+  bootTree(): readonly BootTreeEntry[];
   /** Adds a handler to a hook, in this plugin's name. @returns A function that takes it away again. */
   on<Run>(hook: Hook<Run>, run: Run, options?: { readonly order?: HookOrder }): () => void;
   /** Adds a command. */

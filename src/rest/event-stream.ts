@@ -27,7 +27,7 @@ export function eventStream(events: EventStreams, callers: Callers) {
         "What happens, as it happens: acts on the map, nodes that come and go, how the cluster is",
         {
           description:
-            "Server-sent events. `start`: which cluster, and from which version of its map; read the cluster anew if it comes again. `change`: an act on the map, with its version as its id. `member`: a node is held for alive, suspect, down or gone. `state`: how the cluster is.",
+            "Server-sent events. `start`: which cluster, and from which version of its map; read the cluster anew if it comes again. `change`: an act on the map, with its version as its id. `member`: a node is held for alive, suspect, down or gone. `state`: how the cluster is. `health`: a check has another state.",
           answers: { 200: { description: "A stream that does not end.", content: { "text/event-stream": undefined } } },
           headerParameters: [
             {

@@ -6,13 +6,15 @@
  * - `change`: an act on the map. Its id is the map's version: a stream that is asked for with the last id goes on after it.
  * - `member`: a node is held for alive, suspect, down or gone.
  * - `state`: how the cluster is, at first and whenever that changes.
+ * - `health`: a check of the plugin `health` has another state.
  *
  * Whoever does not read is let go: what waits for one stream is bounded, and so are the streams.
  */
+import type { HealthChange } from "../contracts/health.ts";
 import type { MemberChange } from "../contracts/membership.ts";
 import { Problem } from "../http/problem.ts";
 import type { RestSources } from "./sources.ts";
-import { infoOf } from "./views.ts";
+import { checkView, infoOf } from "./views.ts";
 
 /** Streams at a time. */
 const MAX_STREAMS = 64;
@@ -85,6 +87,10 @@ export class EventStreams {
       this.#send(stream, "member", { node_id: nodeId, state, previous, reason });
       this.#tellState(stream);
     }
+  }
+
+  healthChanged({ check, previous }: HealthChange): void {
+    for (const stream of this.#streams) this.#send(stream, "health", { previous, ...checkView(check) });
   }
 
   /** To be called now and then. */

@@ -219,3 +219,43 @@ export const slotMigrationSchema = Type.Union([
   record({ slot, ...migrationFields }),
   record({ slot, migration: Type.Null() }),
 ]);
+
+const healthWord = oneOf(
+  ["ok", "warn", "critical"],
+  "`warn`: it works, and would not with one more failure, or not much longer. `critical`: something does not work.",
+);
+export const checkSchema = record({
+  name: words,
+  scope: oneOf(["cluster", "node"], "What it is about: all of the cluster, or the node that tells it."),
+  state: healthWord,
+  since: moment,
+  summary: Type.String({ description: "What is so." }),
+  meaning: Type.String({ description: "What that means." }),
+  advice: Type.String({ description: "What to do; empty where all is well." }),
+  values: Type.Record(Type.String(), Type.Union([Type.Number(), Type.String()]), {
+    description: "What it was judged by. Times in milliseconds, sizes in bytes, as the names say.",
+  }),
+});
+export type CheckView = Static<typeof checkSchema>;
+export const healthSchema = record({
+  state: healthWord,
+  checked_at: moment,
+  node_id: Type.String({ description: "Whose view it is." }),
+  leader: orNull(Type.String()),
+  checks: Type.Array(checkSchema),
+});
+
+export const pluginsSchema = record({
+  plugins: Type.Array(
+    record({
+      name: words,
+      provides: Type.Array(words),
+      requires: Type.Array(words),
+      uses: Type.Array(record({ service: words, is_there: Type.Boolean() })),
+      hooks: Type.Array(record({ hook: words, order: oneOf(["first", "pre", "normal", "post"], "When it runs.") })),
+      commands: Type.Array(words),
+      setup_ms: Type.Number({ minimum: 0, description: "How long it took to set up." }),
+    }),
+  ),
+  count,
+});

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
+import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
 import { type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 
@@ -138,4 +139,50 @@ test("GET /cluster/history tells the last acts, the newest first, and those afte
     history: { version: number }[];
   };
   expect(after.history.map(({ version }) => version)).toEqual([topology.map.version]);
+});
+
+test("GET /cluster/health tells what the checks say, and /cluster/plugins what the node is made of", async () => {
+  const health = (await door.ask("/cluster/health", { token })).json() as {
+    state: string;
+    node_id: string;
+    checks: { name: string; state: string }[];
+  };
+  expect(health.node_id).toBe(node.facts.id);
+  expect(health.checks.find(({ name }) => name === "slots")?.state).toBe("ok");
+  const { plugins } = (await door.ask("/cluster/plugins", { token })).json() as {
+    plugins: { name: string; commands: string[]; hooks: unknown[] }[];
+  };
+  expect(plugins.map(({ name }) => name)).toEqual(node.bootTree().map(({ plugin }) => plugin));
+  expect(plugins.find(({ name }) => name === "strings")?.commands).toContain("getset");
+});
+
+describe("REST answers", () => {
+  /** Others cannot do without these, or nobody comes without them. */
+  const needed = new Set(["keyspace", "bus", "topology", "http", "rest"]);
+  for (const { name } of defaultPlugins.filter((plugin) => !needed.has(plugin.name))) {
+    test(`without ${name}`, async () => {
+      const bare = await startHttpNode({ plugins: { [name]: false } });
+      for (const path of [
+        "/cluster/info",
+        "/cluster/nodes",
+        `/cluster/nodes/${bare.node.facts.id}`,
+        "/cluster/shards",
+        "/cluster/slots?format=ranges",
+        "/cluster/migrations",
+        "/cluster/migration/7",
+        "/cluster/plans",
+        "/cluster/settings",
+        "/cluster/history",
+        "/cluster/explain?slot=7",
+        "/cluster/plugins",
+        "/openapi/json",
+        "/health/ready",
+      ])
+        expect((await bare.door.ask(path, { token })).status, path).toBe(200);
+      expect((await bare.door.ask("/cluster/health", { token })).status).toBe(name === "health" ? 503 : 200);
+      const write = { method: "PUT", body: "1", token: TOKENS.operateToken };
+      expect((await bare.door.ask("/kv/key", write)).status).toBe(name === "strings" ? 503 : 204);
+      await bare.node.stop();
+    });
+  }
 });
