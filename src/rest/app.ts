@@ -8,6 +8,7 @@
 import { Elysia, ParseError, ValidationError } from "elysia";
 import type { HttpCaller } from "../contracts/http.ts";
 import { Problem } from "../http/problem.ts";
+import { includes } from "../http/roles.ts";
 import { Callers, invalid } from "./api.ts";
 import { clusterReads } from "./cluster-reads.ts";
 import { documentation } from "./documentation.ts";
@@ -21,6 +22,9 @@ import { planOperations } from "./plans.ts";
 import { shardChanges } from "./shard-changes.ts";
 import { slotChanges } from "./slot-changes.ts";
 import type { RestSources } from "./sources.ts";
+
+/** How long a change waits until this node knows what was agreed before; without it the leader decides all the same, and may refuse. */
+const FRESH_MS = 1000;
 
 /** Answers requests. */
 export interface RestHandler {
@@ -93,6 +97,10 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
       // The runtime leaves the body out by itself.
       const asked = request.method === "HEAD" ? new Request(request.url, { headers: request.headers }) : request;
       callers.set(asked, caller);
+      const { pathname } = new URL(request.url);
+      const isChange = asked.method !== "GET" && pathname.startsWith("/cluster/");
+      // Somebody may have been told by another node what this one has not applied yet, and act on it here.
+      if (isChange && includes(caller.role, "operate")) await sources.consensus?.barrier(FRESH_MS);
       const response = await app.handle(asked);
       if (failures.has(asked)) throw problemOf(failures.get(asked), asked);
       return response;

@@ -33,7 +33,7 @@ export type TopologyRecord =
   /** Its cause and time are those of the act. */
   | {
       readonly type: "migration-started";
-      readonly migration: Pick<MigrationRecord, "id" | "source" | "target" | "slots">;
+      readonly migration: Pick<MigrationRecord, "id" | "source" | "target" | "slots" | "awaitsWord">;
       readonly sourceEpoch: number;
       readonly targetEpoch: number;
     }
@@ -50,6 +50,7 @@ export type TopologyRecord =
       readonly sourceEpoch: number;
       readonly targetEpoch: number;
     }
+  | { readonly type: "completion-allowed"; readonly id: string }
   | { readonly type: "migration-aborted"; readonly id: string }
   | { readonly type: "slot-migrating"; readonly slot: number; readonly shard: ShardId; readonly to: ShardId }
   | { readonly type: "slot-importing"; readonly slot: number; readonly shard: ShardId; readonly from: ShardId }
@@ -121,6 +122,8 @@ export function describeRecord(record: TopologyRecord): string {
       return `migration ${record.id} not fenced any more`;
     case "migration-completed":
       return `migration ${record.id} completed, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
+    case "completion-allowed":
+      return `migration ${record.id} may be completed`;
     case "migration-aborted":
       return `migration ${record.id} aborted`;
     case "slot-migrating":
