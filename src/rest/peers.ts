@@ -36,7 +36,9 @@ export class Peers {
     const link = new RespLink(this.#network, this.#clock, host, port);
     try {
       if (this.#password !== undefined) {
-        const [reply] = await exchange(link, node, [["AUTH", this.#password]], idleMs);
+        const [reply] = await exchange(link, node, [["AUTH", this.#password]], idleMs).catch(() => {
+          throw new SessionLost(`${node} does not answer`, true);
+        });
         if (reply instanceof ReplyError) throw new SessionLost(`${node} has another password`, true);
       }
       return await work((...commands) => exchange(link, node, commands, idleMs));
