@@ -58,8 +58,8 @@ export default definePlugin({
       health,
       plugins: () => context.bootTree(),
       clock,
-      nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.core.password)),
-      hasPassword: context.core.password !== undefined,
+      nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.passwords)),
+      passwords: context.passwords,
       isCluster: router !== undefined,
     };
     const events = new EventStreams(sources);

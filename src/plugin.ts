@@ -8,6 +8,7 @@
  */
 import { type Static, type TObject, Type } from "@sinclair/typebox";
 import type { ClientTable } from "./client.ts";
+import type { ClientPasswords } from "./client-passwords.ts";
 import type { CommandSpecification } from "./contracts/commands.ts";
 import type { CoreSettings } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -51,6 +52,8 @@ export interface NodeContext {
   readonly world: World;
   readonly hooks: Hooks;
   readonly clients: ClientTable;
+  /** What clients must give to be let in. */
+  readonly passwords: ClientPasswords;
   readonly dispatcher: Dispatcher;
   /** What replies wait at that depend on keys. */
   readonly replyGate: ReplyGate;

@@ -1,4 +1,5 @@
 /** What the operations of REST read from, and ask for changes. */
+import type { ClientPasswords } from "../client-passwords.ts";
 import type { Failover } from "../contracts/failover.ts";
 import type { Health } from "../contracts/health.ts";
 import type { Migrations } from "../contracts/migration.ts";
@@ -15,5 +16,5 @@ export interface RestSources extends ViewSources {
   readonly nodes: Nodes;
   readonly clock: Clock;
   /** Clients need a password: keys are nobody's to see without a token. */
-  readonly hasPassword: boolean;
+  readonly passwords: Pick<ClientPasswords, "isNeeded">;
 }
