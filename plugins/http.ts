@@ -18,7 +18,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
-import { HOST_PATTERN, byteSize, parseByteSize } from "../src/config.ts";
+import { HOST_PATTERN, HTTP_PORT_OFFSET, byteSize, parseByteSize } from "../src/config.ts";
 import { type HttpCaller, type HttpMount, type HttpRole, httpService } from "../src/contracts/http.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { FirstHook } from "../src/hook.ts";
@@ -32,8 +32,6 @@ import { isLoopback } from "../src/loopback.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { type HttpListener, type HttpPeer, NetworkError } from "../src/world.ts";
 
-/** The port is so far above the one for clients unless it is said: 15500 for 6379. */
-const HTTP_PORT_OFFSET = 9121;
 /** A wrong token counts as so many requests: to try them out is slow. */
 const WRONG_TOKEN_COST = 50;
 /** What is refused for want of room may be asked again after so many seconds. */

@@ -142,7 +142,7 @@ class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
     this.localAddress = stream.localAddress;
     this.#parser = new RequestParser(server.limits.request);
     const { context } = server;
-    this.client = context.clients.add(this, context.world.clock.monotonicMs(), context.core.password === undefined);
+    this.client = context.clients.add(this, context.world.clock.monotonicMs(), !context.passwords.isNeeded);
     this.#parser.isAuthenticated = this.client.isAuthenticated;
   }
 

@@ -75,6 +75,7 @@ const mapSchema = Type.Object(
           target: idSchema,
           slots: slotsSchema,
           isPaused: Type.Boolean({ wants: "true or false" }),
+          awaitsWord: Type.Optional(Type.Literal(true, { wants: "true" })),
           cause: textSchema,
           startedAtMs: Type.Number({ wants: "a number" }),
           fence: Type.Optional(

@@ -287,6 +287,37 @@ describe("a change", () => {
     expect((await ask(0, "POST", "/cluster/migration/cancel", { slot: own + 100 })).status).toBe(404);
   });
 
+  test("of slots waits for the word to be completed, if that is wanted; or is taken back", async () => {
+    const [from, to] = (await nodesOf()).filter((node) => node.is_master);
+    const [first, second] = [present(from, "there is one primary"), present(to, "and another one")];
+    const own = (await ask<{ slots: { start: number }[] }>(0, "GET", `/cluster/nodes/${first.id}`)).body.slots[0]
+      ?.start;
+    const wish = { slot: own, from_node: first.id, to_node: second.id, auto_complete: false };
+    for (const isCancelled of [true, false]) {
+      const { status, body } = await ask(2, "POST", "/cluster/migration/start", wish);
+      expect([status, body["auto_complete"]]).toEqual([202, false]);
+      await until("it to be level, as any node tells", async () => {
+        const seen = await Promise.all(PORTS.map((_, at) => ask(at, "GET", `/cluster/migration/${own}`)));
+        return seen.every((each) => each.body["state"] === "level" && each.body["total_keys"] !== null);
+      });
+      expect((await ask(0, "GET", `/cluster/migration/${own}`)).body["waiting_for"]).toBe("the word to be completed");
+      if (isCancelled) {
+        expect((await ask(1, "POST", "/cluster/migration/cancel", { slot: own })).body["state"]).toBe("aborted");
+        continue;
+      }
+      const done = await ask(1, "POST", "/cluster/migration/complete", { slot: own });
+      expect([done.status, done.body["state"]]).toEqual([200, "completed"]);
+    }
+    const back = await ask(0, "POST", "/cluster/migration/start", {
+      slot: own,
+      from_node: second.id,
+      to_node: first.id,
+    });
+    expect((await ask(0, "POST", "/cluster/migration/complete", { id: back.body["id"] })).body["state"]).toBe(
+      "completed",
+    );
+  });
+
   test("of who leads a shard is a replica's to take over, by whoever is asked", async () => {
     const replica = present(
       (await nodesOf()).find((node) => node.is_replica),

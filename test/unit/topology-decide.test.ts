@@ -697,10 +697,10 @@ describe("migrations", () => {
     model.grant({ type: "fence-migration", id: "m", ...epochsOf(model) });
     return model.state.version;
   };
-  const started = (): TopologyModel => {
+  const started = (more: { readonly awaitsWord?: true } = {}): TopologyModel => {
     const model = TopologyModel.of("ab");
     model.assign("a", range(0, 9));
-    model.grant(model.migrate("m", "a", "b", range(5, 6), range(4)));
+    model.grant({ ...model.migrate("m", "a", "b", range(5, 6), range(4)), ...more });
     return model;
   };
 
@@ -773,6 +773,19 @@ describe("migrations", () => {
     expect(model.ask({ type: "pause-migration", id: "m", isPaused: true })).toEqual({ records: [], outcome: ["OK"] });
     model.grant({ type: "pause-migration", id: "m", isPaused: false });
     expect(fence(model)).toBeGreaterThan(version);
+  });
+
+  test("that await a word are not fenced before it has come; it is said once", () => {
+    const model = started({ awaitsWord: true });
+    expect(model.state.migrations.get("m")?.awaitsWord).toBe(true);
+    expect(model.reasonOf({ type: "fence-migration", id: "m", ...epochsOf(model) })).toBe(
+      "ERR migration m waits for the word to be completed",
+    );
+    model.grant({ type: "allow-completion", id: "m" });
+    expect(model.state.migrations.get("m")).not.toHaveProperty("awaitsWord");
+    expect(model.ask({ type: "allow-completion", id: "m" })).toEqual({ records: [], outcome: ["OK"] });
+    model.grant({ type: "complete-migration", id: "m", fence: fence(model) });
+    expect(model.shard("b").slots).toEqual([range(4, 6)]);
   });
 
   test("are aborted, fenced or not, and leave the slots where they were", () => {

@@ -151,6 +151,7 @@ export function decideRequest(
     case "fence-migration":
     case "unfence-migration":
     case "complete-migration":
+    case "allow-completion":
     case "abort-migration":
     case "pause-migration":
       return changeMigration(state, request);

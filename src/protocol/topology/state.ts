@@ -256,6 +256,10 @@ function applyRecord(
       const arrived = changeShard(moved, target, (shard) => ({ slots: canonicalRanges([...shard.slots, ...slots]) }));
       return { ...arrived, migrations: without(arrived.migrations, record.id) };
     }
+    case "completion-allowed": {
+      const { awaitsWord: _, ...allowed } = migrationOf(state, record.id);
+      return { ...state, migrations: put(state.migrations, record.id, allowed) };
+    }
     case "migration-aborted":
       return { ...state, migrations: without(state.migrations, record.id) };
     case "slot-migrating":
