@@ -191,6 +191,8 @@ export default definePlugin({
         for (let count = 0; count < samples; count += 1) consider(keyspace.random(policy.volatileOnly));
         for (let best = pool.pop(); best !== undefined; best = pool.pop()) {
           keyspace.refer(key, best.key, 0, best.key.length);
+          // It is another shard's by now, or on its way from there: not even looked up, which might remove it.
+          if (keyspace.isHidden(key.slot)) continue;
           const changesBefore = keyspace.changes;
           const record = keyspace.peek(key);
           // It had expired: looking it up has removed it. That is room as well, and there may be a million of them.

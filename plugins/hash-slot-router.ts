@@ -11,7 +11,8 @@
  *    transactions on it, and writes without keys. Without a lease, which may be for long: CLUSTERDOWN.
  * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
- * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data.
+ * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data, and knows the
+ *    map that its primary knew: else keys may be gone that have moved to another shard.
  * 7. Its own primary's, which is handing the shard over to this node: held, until it is known who leads.
  * 8. Else MOVED, with the address that the owner announces.
  *
@@ -312,7 +313,10 @@ export default definePlugin({
     };
     /** Whether a client reads from this node, a replica. */
     const mayRead = (client: Client, command: Command): boolean =>
-      client.isReadOnly && (command.bits & CommandBits.readonly) !== 0 && replication?.position !== undefined;
+      client.isReadOnly &&
+      (command.bits & CommandBits.readonly) !== 0 &&
+      replication?.position !== undefined &&
+      !replication.isAheadOfMap;
 
     context.on(
       context.hooks.commandBefore,

@@ -14,6 +14,8 @@
  * - What is still on its way then must not arrive later. Connections that bring keys of a shard say so first (CLUSTER KEYSOURCE shard epoch session), and whoever has heard of
  *   a later session of the shard, or of a later primary, lets none of an earlier one do anything more.
  *
+ * A key that goes out of the cluster while a task moves its slot to another shard stays in the cluster, too, and MIGRATE answers IOERR: so it may be in Redis after any IOERR.
+ *
  * The slot is held as long as this takes; if the other node is gone for good, CLUSTER SETSLOT slot STABLE FORCE ends it.
  *
  * Talks to the rest through the dispatcher (removals are effects), the map, the service `key-mover`, and a connection of its own to the other node.
@@ -167,6 +169,12 @@ export default definePlugin({
       const shard = shards.find(({ primary }) => primary === id)?.id;
       return openSlots.some((each) => each.slot === slot && each.importing.some((mark) => mark.shard === shard));
     };
+    const ownerOf = (slot: number): string | undefined => topology.map.shards[topology.map.shardOfSlot[slot] ?? -1]?.id;
+    /** Whether a task gives a slot away at this moment: what happens here to its keys need not reach whoever gets it. */
+    const isFenced = (slot: number): boolean =>
+      topology.map.migrations.some(
+        ({ fence, slots }) => fence !== undefined && slots.some(({ first, last }) => first <= slot && slot <= last),
+      );
     /** Says whose keys follow. */
     const sourceCommand = ({ id, primaryEpoch }: ShardRecord): Uint8Array =>
       encodeCommand(["CLUSTER", "KEYSOURCE", id, String(primaryEpoch), String(session)]);
@@ -429,6 +437,7 @@ export default definePlugin({
       unsettle(slots);
       try {
         const asLeader = leadership;
+        const owners = slots.map(ownerOf);
         const { moved, unknown, refusal, failure } = await send(
           wish,
           keys,
@@ -438,6 +447,10 @@ export default definePlugin({
           // The keys are another primary's by now, or were meanwhile: it may have written to them, or had the other node delete them.
           if (isMoving && moved.length + unknown.length > 0) mayBeThere(slot, [...moved, ...unknown]);
           return "-IOERR the shard has had another primary meanwhile";
+        }
+        // The keys went to another shard meanwhile, or are about to, and are there: to remove them here alone would be no removal.
+        if (!wish.isCopy && !isMoving && slots.some((each, at) => isFenced(each) || ownerOf(each) !== owners[at])) {
+          return "-IOERR the slot is being given to another shard: the keys stay in this cluster";
         }
         if (!wish.isCopy) remove(moved);
         if (unknown.length > 0 && isMoving) mayBeThere(slot, unknown);

@@ -62,7 +62,7 @@ const BURST_PART = 0.1;
 const settingsSchema = Type.Object({
   bytesPerSecond: byteSize({
     description:
-      "How much this node sends in a second for all migrations together; 0: as much as the targets take. Less leaves more of the network and the processors to clients, and takes longer. CONFIG SET migration-bytes-per-second changes it.",
+      "How much of slots this node sends in a second for all migrations together, without what clients write to them meanwhile; 0: as much as the targets take. Less leaves more of the network and the processors to clients, and takes longer. CONFIG SET migration-bytes-per-second changes it.",
     default: "0",
   }),
   windowBytes: byteSize({
@@ -216,8 +216,9 @@ export default definePlugin({
       soon,
       send,
       startSink: (slots) => new SlotSink(keyspace, { slots, writer }),
-      run: (args) => void runner.run(args),
+      run: (args) => runner.run(args),
       flush: (slots) => leftovers.flush(slots),
+      mapVersion: () => topology.map.version,
       memoryProblem: () => {
         const limit = Number(context.parameters.get("maxmemory")?.get() ?? 0);
         return limit > 0 && keyspace.usedBytes > limit ? `its memory (maxmemory ${limit}) has run out` : undefined;
@@ -243,7 +244,10 @@ export default definePlugin({
       for (const [id, target] of targets) {
         const record = map.migrations.find((each) => each.id === id);
         const isLed = record !== undefined && record.target === led?.id;
-        if (isLed && !target.isOver && target.isOf(target.session, termsOf(map, record))) continue;
+        if (isLed && !target.isOver && target.isOf(target.session, termsOf(map, record))) {
+          target.mapChanged();
+          continue;
+        }
         targets.delete(id);
         target.end(isLed ? "a shard has another primary" : "the task is over, or another node leads the target");
       }

@@ -103,14 +103,24 @@ export default definePlugin({
       numbers[at + BYTES_IN] = (numbers[at + BYTES_IN] as number) + standsFor * bytesIn;
       numbers[at + BYTES_OUT] = (numbers[at + BYTES_OUT] as number) + standsFor * bytesOut;
     });
+    /** By slot, as the map had it last. */
+    const isOwn = new Uint8Array(SLOT_COUNT);
     const ownSlots = (): readonly number[] =>
       (topology.selfShard?.slots ?? []).flatMap(({ first, last }) =>
         Array.from({ length: last - first + 1 }, (_, at) => first + at),
       );
+    const noteOwn = (): void => {
+      isOwn.fill(0);
+      for (const { first, last } of topology.selfShard?.slots ?? []) isOwn.fill(1, first, last + 1);
+    };
+    noteOwn();
     context.on(context.hooks.mapChanged, ({ delta }) => {
-      if (counts === undefined || delta?.changesSlots === false) return;
-      const own = new Set(ownSlots());
-      for (let slot = 0; slot < SLOT_COUNT; slot += 1) if (!own.has(slot)) counts.forget(slot);
+      if (delta?.changesSlots === false) return;
+      const wasOwn = isOwn.slice();
+      noteOwn();
+      if (counts === undefined) return;
+      // What the shard has lost, and nothing else: commands may wait for what this change says.
+      for (let slot = 0; slot < SLOT_COUNT; slot += 1) if (wasOwn[slot] === 1 && isOwn[slot] === 0) counts.forget(slot);
     });
     context.on(context.hooks.statisticsReset, () => {
       for (let slot = 0; slot < SLOT_COUNT; slot += 1) counts?.forget(slot);

@@ -123,10 +123,11 @@ export default definePlugin({
     context.on(hooks.clientClosed, forget);
     context.on(hooks.clientReset, forget);
 
-    /** Whether a watched key is no longer what it was: changed, or expired without anybody having removed it. */
+    /** Whether a watched key is no longer what it was: changed, expired without anybody having removed it, or gone to another shard, where it may change. */
     const hasChanged = (watch: Watch): boolean => {
       if (watch.isDirty) return true;
-      for (const { bytes, wasThere } of watch.keys.values()) {
+      for (const { bytes, slot, wasThere } of watch.keys.values()) {
+        if (keyspace.isHidden(slot)) return true;
         keyspace.refer(scratch, bytes, 0, bytes.length);
         if (wasThere && keyspace.peek(scratch) === 0) return true;
       }

@@ -208,30 +208,33 @@ class BunNetwork implements Network {
 
   connect(options: ConnectOptions): Stream {
     const stream = new OutgoingStream(options.handler);
-    Bun.connect<BunStream | undefined>({
-      hostname: options.host,
-      port: options.port,
-      socket: {
-        binaryType: "uint8array",
-        open(socket) {
-          const inner = new BunStream(socket);
-          socket.data = inner;
-          stream.opened(inner);
+    // What is no address it throws at once, and that may be a client's word: it is a stream that does not come about, like any other.
+    const connect = async (): Promise<unknown> =>
+      Bun.connect<BunStream | undefined>({
+        hostname: options.host,
+        port: options.port,
+        socket: {
+          binaryType: "uint8array",
+          open(socket) {
+            const inner = new BunStream(socket);
+            socket.data = inner;
+            stream.opened(inner);
+          },
+          data: (_socket, bytes) => options.handler.data(stream, bytes),
+          drain: () => options.handler.writable(stream),
+          // By way of the inner one, which knows whether the end comes from within a call of it.
+          close: (socket, error) => (socket.data ?? stream).closed(error === undefined ? undefined : error.message),
+          error(socket, error) {
+            (socket.data ?? stream).closed(error.message);
+            socket.terminate();
+          },
+          connectError: (_socket, error) => stream.closed(error.message),
+          end(socket) {
+            socket.end();
+          },
         },
-        data: (_socket, bytes) => options.handler.data(stream, bytes),
-        drain: () => options.handler.writable(stream),
-        // By way of the inner one, which knows whether the end comes from within a call of it.
-        close: (socket, error) => (socket.data ?? stream).closed(error === undefined ? undefined : error.message),
-        error(socket, error) {
-          (socket.data ?? stream).closed(error.message);
-          socket.terminate();
-        },
-        connectError: (_socket, error) => stream.closed(error.message),
-        end(socket) {
-          socket.end();
-        },
-      },
-    }).catch((thrown: unknown) => stream.closed(thrown instanceof Error ? thrown.message : String(thrown)));
+      });
+    connect().catch((thrown: unknown) => stream.closed(thrown instanceof Error ? thrown.message : String(thrown)));
     return stream;
   }
 

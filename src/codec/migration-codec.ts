@@ -32,15 +32,15 @@ export type MigrationMessage =
       readonly isLast: boolean;
       readonly bytes: Uint8Array;
     }
-  /** Source: it has applied the fence, and this was all. */
-  | { readonly type: "final"; readonly session: number; readonly number: number }
+  /** Source: it has applied the fence that the map has since this version, and this was all. */
+  | { readonly type: "final"; readonly session: number; readonly number: number; readonly fence: number }
   /** Source: the session is over. */
   | { readonly type: "closed"; readonly session: number; readonly reason: string }
   /** Target: so many bytes of this session are committed in its shard. */
   | { readonly type: "ack"; readonly session: number; readonly bytes: number }
   /** Target: what its end of the slot stream answers. None: it has everything of the stream. */
   | { readonly type: "answer"; readonly session: number; readonly bytes: Uint8Array }
-  /** Target: everything up to the `final` of this number is committed in its shard. */
+  /** Target: everything up to the `final` of this number is committed in its shard, and it knows of that fence. */
   | { readonly type: "settled"; readonly session: number; readonly number: number };
 
 const TYPES = [
@@ -85,6 +85,9 @@ export function encodeMigration(message: MigrationMessage): Uint8Array {
       writer.raw(message.bytes);
       break;
     case "final":
+      writer.number(message.number);
+      writer.number(message.fence);
+      break;
     case "settled":
       writer.number(message.number);
       break;
@@ -123,6 +126,7 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
     case "stream":
       return { type, session, number: reader.number(), isLast: reader.flag(), bytes: reader.rest() };
     case "final":
+      return { type, session, number: reader.number(), fence: reader.number() };
     case "settled":
       return { type, session, number: reader.number() };
     case "ack":

@@ -36,13 +36,20 @@ export type ReplicationMessage =
       readonly number: number;
       readonly epoch: number;
       readonly isFill: boolean;
+      readonly mapVersion: number;
     }
-  /** Primary: a run of bytes of entries, which may cut them; none, to say that it is there. @param committed Entries up to this one are committed. */
+  /**
+   * Primary: a run of bytes of entries, which may cut them; none, to say that it is there.
+   *
+   * @param committed Entries up to this one are committed.
+   * @param mapVersion The map that it knows: what it removes may have gone to another shard by that.
+   */
   | {
       readonly type: "entries";
       readonly session: number;
       readonly number: number;
       readonly committed: number;
+      readonly mapVersion: number;
       readonly bytes: Uint8Array;
     }
   /**
@@ -94,10 +101,12 @@ export function encodeReplication(message: ReplicationMessage): Uint8Array {
       writer.number(message.number);
       writer.number(message.epoch);
       writer.flag(message.isFill);
+      writer.number(message.mapVersion);
       break;
     case "entries":
       writer.number(message.number);
       writer.number(message.committed);
+      writer.number(message.mapVersion);
       return joined(writer.finish(), message.bytes);
     case "effects":
     case "stream":
@@ -156,13 +165,21 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
     case "refused":
       return { type, session, reason: reader.text() };
     case "begin":
-      return { type, session, number: reader.number(), epoch: reader.number(), isFill: reader.flag() };
+      return {
+        type,
+        session,
+        number: reader.number(),
+        epoch: reader.number(),
+        isFill: reader.flag(),
+        mapVersion: reader.number(),
+      };
     case "entries":
       return {
         type,
         session,
         number: reader.number(),
         committed: reader.number(),
+        mapVersion: reader.number(),
         bytes: reader.rest(),
       };
     case "effects":

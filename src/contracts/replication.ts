@@ -49,6 +49,11 @@ export interface Replication {
   readonly role: ReplicationRole;
   /** Where this node's copy of the log ends; `undefined` while it has none that is whole (a replica that is being filled, or was never). */
   readonly position: LogPosition | undefined;
+  /**
+   * A replica's log is of a later map than this node knows: what is not there may have gone to another shard, so nothing is read of it until it knows. False
+   * for others.
+   */
+  readonly isAheadOfMap: boolean;
   /** Sequence up to which the log is known here to be committed. */
   readonly committed: number;
   /** Why a replica does not follow its primary at this moment, in words; `undefined` if it does, and for others. */

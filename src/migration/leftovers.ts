@@ -22,8 +22,11 @@ export class Leftovers {
   readonly #tell: (slot: number, args: ArgumentList) => void;
   readonly #slots = new Set<number>();
   #wasLeading = false;
-  /** Slots that are on their way here: the slot stream looks after what is in them. */
-  #importing = new Set<number>();
+  /** Slots whose keys are shown, and those that are on their way here: the slot stream looks after what is in these. */
+  #owned: readonly SlotRange[] = [];
+  #imported: readonly SlotRange[] = [];
+  /** The latter, by slot. */
+  #importing = flagsOf([]);
 
   /** @param tell Tells an effect. */
   constructor(keyspace: Keyspace, tell: (slot: number, args: ArgumentList) => void) {
@@ -51,41 +54,58 @@ export class Leftovers {
     isLeading: boolean,
     hasSeenAll: boolean,
   ): void {
-    const owned = slotsOf(map, shard);
-    const importing = importedSlots(map, shard);
+    const ownedRanges = shownSlots(map, shard);
+    const importedRanges = importedSlots(map, shard);
+    const isSame =
+      previous !== undefined &&
+      isLeading === this.#wasLeading &&
+      areEqual(ownedRanges, this.#owned) &&
+      areEqual(importedRanges, this.#imported);
+    // A fence begins or ends: commands wait meanwhile, and for nothing that is said here.
+    if (isSame) return;
+    this.#owned = ownedRanges;
+    this.#imported = importedRanges;
+    const owned = flagsOf(ownedRanges);
+    const importing = flagsOf(importedRanges);
     if (previous !== undefined) {
-      const before = [...slotsOf(previous, shard), ...importedSlots(previous, shard)];
-      for (const slot of before) {
-        // At a replica keys may come that its primary wrote before: its log is behind its map.
-        if (owned.has(slot) || importing.has(slot) || (isLeading && this.#keyspace.slotSize(slot) === 0)) continue;
-        // Slots that were taken and given to nobody keep their keys, as in Redis: whoever repairs a cluster looks for them there.
-        const isTaken = map.shardOfSlot[slot] !== -1;
-        if (isTaken) this.#slots.add(slot);
+      for (const { first, last } of [...shownSlots(previous, shard), ...importedSlots(previous, shard)]) {
+        for (let slot = first; slot <= last; slot += 1) {
+          if (owned[slot] === 1 || importing[slot] === 1) continue;
+          // At a replica keys may come that its primary wrote before: its log is behind its map.
+          if (isLeading && this.#keyspace.slotSize(slot) === 0) continue;
+          // Slots that were taken and given to nobody keep their keys, as in Redis: whoever repairs a cluster looks for them there.
+          const isTaken = map.shardOfSlot[slot] !== -1;
+          if (isTaken) this.#slots.add(slot);
+        }
       }
     }
-    // Whatever is in them is the slot stream's to remove.
-    for (const slot of importing) this.#slots.delete(slot);
     const returned: SlotRange[] = [];
     for (const slot of this.#slots) {
-      if (!owned.has(slot)) continue;
+      // Whatever is in one that is on its way here again is the slot stream's to remove.
+      if (importing[slot] === 1) this.#slots.delete(slot);
+      if (owned[slot] !== 1) continue;
       this.#slots.delete(slot);
       if (this.#keyspace.slotSize(slot) > 0) returned.push({ first: slot, last: slot });
     }
     // Who has not led all the while, or has not seen all maps, may hold what came back by a migration meanwhile.
     if (isLeading && this.#wasLeading && hasSeenAll) this.flush(canonicalRanges(returned));
     this.#wasLeading = isLeading;
-    const hidden = new Set([...this.#slots, ...importing]);
-    for (const slot of this.#importing) if (!hidden.has(slot)) this.#keyspace.setHidden(slot, false);
-    for (const slot of owned) if (this.#keyspace.isHidden(slot)) this.#keyspace.setHidden(slot, false);
-    for (const slot of hidden) this.#keyspace.setHidden(slot, true);
+    for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
+      if (importing[slot] === 1 || this.#slots.has(slot)) this.#keyspace.setHidden(slot, true);
+      else if (owned[slot] === 1 || this.#importing[slot] === 1) this.#keyspace.setHidden(slot, false);
+    }
     this.#importing = importing;
   }
 
   /** The node is in another shard, or in none: what it holds is replaced, or removed as a whole. */
   reset(): void {
-    for (const slot of [...this.#slots, ...this.#importing]) this.#keyspace.setHidden(slot, false);
+    for (const slot of this.#slots) this.#keyspace.setHidden(slot, false);
+    for (const [slot, isImporting] of this.#importing.entries())
+      if (isImporting === 1) this.#keyspace.setHidden(slot, false);
     this.#slots.clear();
-    this.#importing = new Set();
+    this.#owned = [];
+    this.#imported = [];
+    this.#importing = flagsOf([]);
     this.#wasLeading = false;
   }
 
@@ -101,11 +121,11 @@ export class Leftovers {
   /** Shows slots that were hidden before the map said why, and are empty by now. */
   tidy(): void {
     const keyspace = this.#keyspace;
-    let known = this.#slots.size;
-    for (const slot of this.#importing) if (!this.#slots.has(slot)) known += 1;
+    // What is on its way here is no leftover.
+    const known = this.#imported.reduce((sum, { first, last }) => sum + last - first + 1, this.#slots.size);
     if (keyspace.hiddenCount === known) return;
     for (let slot = 0; slot < SLOT_COUNT; slot += 1) {
-      const isKnown = this.#slots.has(slot) || this.#importing.has(slot);
+      const isKnown = this.#slots.has(slot) || this.#importing[slot] === 1;
       if (!isKnown && keyspace.isHidden(slot) && keyspace.slotSize(slot) === 0) keyspace.setHidden(slot, false);
     }
   }
@@ -126,16 +146,24 @@ export class Leftovers {
 }
 
 /** Slots whose keys a shard shows: its own, and those that it takes in key by key. */
-function slotsOf(map: ClusterMap, shard: ShardId): ReadonlySet<number> {
-  return slotSet([...(map.shards.find(({ id }) => id === shard)?.slots ?? []), ...slotsTakenIn(map, shard)]);
+function shownSlots(map: ClusterMap, shard: ShardId): readonly SlotRange[] {
+  return [...(map.shards.find(({ id }) => id === shard)?.slots ?? []), ...slotsTakenIn(map, shard)];
 }
 
-function importedSlots(map: ClusterMap, shard: ShardId): Set<number> {
-  return slotSet(map.migrations.flatMap(({ target, slots }) => (target === shard ? slots : [])));
+function importedSlots(map: ClusterMap, shard: ShardId): readonly SlotRange[] {
+  return map.migrations.flatMap(({ target, slots }) => (target === shard ? slots : []));
 }
 
-function slotSet(ranges: readonly SlotRange[]): Set<number> {
-  const slots = new Set<number>();
-  for (const { first, last } of ranges) for (let slot = first; slot <= last; slot += 1) slots.add(slot);
-  return slots;
+/** A table and no set of slots: half of them may move, and thousands of entries are milliseconds in which commands wait. */
+function flagsOf(ranges: readonly SlotRange[]): Uint8Array {
+  const flags = new Uint8Array(SLOT_COUNT);
+  for (const { first, last } of ranges) flags.fill(1, first, last + 1);
+  return flags;
+}
+
+function areEqual(one: readonly SlotRange[], other: readonly SlotRange[]): boolean {
+  return (
+    one.length === other.length &&
+    one.every(({ first, last }, at) => first === other[at]?.first && last === other[at]?.last)
+  );
 }

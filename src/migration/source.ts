@@ -65,8 +65,9 @@ export interface MigrationTerms {
 
 /** A message that is longer goes in pieces. */
 const PIECE_BYTES = 256 * 1024;
-/** The target is level when no more than this is on its way. */
+/** The target is level when no more than this is on its way. Under a heavy load there is always more: so it doubles, each time that it has waited so long for that. */
 const LEVEL_BYTES = 64 * 1024;
+const LEVEL_DOUBLING_MS = 100;
 const ASK_PAUSE_MS = 100;
 const MAX_PATIENCE = 16;
 
@@ -85,6 +86,8 @@ interface Session {
   committedBytes: number;
   heardAtMs: number;
   sentAtMs: number;
+  /** When the target had all of the stream, or a fence had to be taken back; and what it must commit before it is asked for one (again). */
+  levelFrom: { readonly atMs: number; readonly bytes: number } | undefined;
   /** It has asked for the fence that there is, or is to be. */
   hasAsked: boolean;
   /** The version of the fence that is its own, and the number of its `final`, once it is sent. */
@@ -111,6 +114,8 @@ export class MigrationSource {
   #fencedMs = 0;
   #sessions = 0;
   #bytes = 0;
+  /** Of the session that has ended. */
+  #lastProgress: MigrationProgress | undefined;
 
   constructor(host: SourceHost, record: MigrationRecord, terms: MigrationTerms) {
     this.#host = host;
@@ -140,7 +145,8 @@ export class MigrationSource {
 
   get progress(): MigrationProgress | undefined {
     const session = this.#session;
-    if (session?.fill === undefined) return undefined;
+    // The target may hear of the completion first, and end the session.
+    if (session?.fill === undefined) return this.#record.fence === undefined ? undefined : this.#lastProgress;
     const { slotsDone, slotsTotal, keys, etaMs } = session.fill.progress;
     const nowMs = this.#host.nowMs();
     const tookMs = nowMs - session.startedAtMs;
@@ -184,6 +190,7 @@ export class MigrationSource {
       if (record.fence?.version !== session.fence) {
         session.final = undefined;
         session.isSettled = false;
+        session.levelFrom = undefined;
       }
       session.fence = isOwn ? record.fence?.version : undefined;
       if (isOwn) this.#pump();
@@ -201,7 +208,8 @@ export class MigrationSource {
   /** An effect of a command, as it happens. @param command What it is of. */
   effect(told: Effect, command: Command | undefined): void {
     const session = this.#session;
-    if (session?.fill === undefined || session.fence !== undefined) return;
+    // Keys expire and are evicted behind a fence, too, and it may be taken back: what is told then goes out behind the last word.
+    if (session?.fill === undefined) return;
     const { slot, args, isContinued } = told;
     if (slot < 0) {
       const isAll = command?.fullName === "flushall" || command?.fullName === "flushdb";
@@ -298,6 +306,7 @@ export class MigrationSource {
       committedBytes: 0,
       heardAtMs: nowMs,
       sentAtMs: nowMs,
+      levelFrom: undefined,
       hasAsked: false,
       fence: undefined,
       final: undefined,
@@ -333,7 +342,7 @@ export class MigrationSource {
       log.trim(0, log.openSequence);
       this.#setHeld(false);
       if (session.fence !== undefined) {
-        if (session.final === undefined) this.#sendFinal(session);
+        if (session.final === undefined) this.#sendFinal(session, session.fence);
         return;
       }
       if (fill.isDone) return this.#considerFence(session);
@@ -375,9 +384,9 @@ export class MigrationSource {
     return this.#send(session, { type, session: session.id, number, isLast, bytes });
   }
 
-  #sendFinal(session: Session): void {
+  #sendFinal(session: Session, fence: number): void {
     session.final = session.number;
-    this.#send(session, { type: "final", session: session.id, number: session.number });
+    this.#send(session, { type: "final", session: session.id, number: session.number, fence });
   }
 
   #send(
@@ -394,6 +403,7 @@ export class MigrationSource {
   #end(reason: string): void {
     const session = this.#session;
     if (session === undefined) return;
+    this.#lastProgress = this.progress;
     this.#session = undefined;
     this.#openNotBeforeMs = this.#host.nowMs() + this.#host.settings.retryMs;
     this.#setHeld(false);
@@ -413,8 +423,14 @@ export class MigrationSource {
   #considerFence(session: Session): void {
     const { fence, isPaused, awaitsWord = false } = this.#record;
     if (fence !== undefined || isPaused || awaitsWord || this.#isAsking) return;
-    if (session.sentBytes - session.committedBytes > LEVEL_BYTES) return;
-    if (this.#host.nowMs() < this.#askNotBeforeMs) return;
+    const nowMs = this.#host.nowMs();
+    session.levelFrom ??= { atMs: nowMs, bytes: session.sentBytes };
+    const { atMs, bytes } = session.levelFrom;
+    // Commands would wait for a target that commits nothing, again and again.
+    if (session.committedBytes < bytes) return;
+    const levelBytes = LEVEL_BYTES * 2 ** Math.floor((nowMs - atMs) / LEVEL_DOUBLING_MS);
+    if (session.sentBytes - session.committedBytes > levelBytes) return;
+    if (nowMs < this.#askNotBeforeMs) return;
     session.hasAsked = true;
     const { sourceEpoch, targetEpoch } = this.#terms;
     this.#ask({ type: "fence-migration", id: this.id, sourceEpoch, targetEpoch }, "the target has nearly everything");

@@ -23,10 +23,12 @@ export interface TargetHost {
   soon(callback: () => void): void;
   send(to: NodeId, message: MigrationMessage): boolean;
   startSink(slots: readonly SlotRange[]): SlotSink;
-  /** Applies an effect to this node's keys, and to its log. Of a key that has not come yet it may fail. */
-  run(args: ArgumentList): void;
+  /** Applies an effect to this node's keys, and to its log. @returns Why it failed: of a key that has not come yet it may. */
+  run(args: ArgumentList): string | undefined;
   /** Removes all keys of slots, here and in the log. */
   flush(slots: readonly SlotRange[]): void;
+  /** The version of the map that this node knows. */
+  mapVersion(): number;
   /** Why nothing more can be taken, in words: memory has run out. */
   memoryProblem(): string | undefined;
 }
@@ -48,6 +50,8 @@ export class MigrationTarget {
   #pieces: Uint8Array[] = [];
   #pieceType: "effects" | "stream" = "stream";
   #hasConfirmed = false;
+  /** The source's last word, until this node knows of the fence. */
+  #final: { readonly number: number; readonly fence: number } | undefined;
   #isSinkDue = false;
   #isAckDue = false;
   #isWaiting = false;
@@ -56,7 +60,10 @@ export class MigrationTarget {
   readonly #visitor: EntryVisitor = {
     effect: (slot, args) => {
       if (slot < 0) this.#flushed(args);
-      else if (this.#sink.takes(slot)) this.#host.run(args);
+      if (slot < 0 || !this.#sink.takes(slot)) return;
+      const problem = this.#host.run(args);
+      // Here is something else than there, or no memory for it. The next session finds out.
+      if (problem !== undefined && !this.#sink.isFilling(slot)) this.end(`an effect failed here: ${problem}`);
     },
     epoch: () => undefined,
   };
@@ -104,8 +111,11 @@ export class MigrationTarget {
       case "final":
         if (message.number !== this.#number) return this.end("a frame of the source's primary was lost");
         this.#number += 1;
-        if (message.type === "final") this.#settle(message.number);
-        else this.#took(message);
+        if (message.type !== "final") this.#took(message);
+        else if (this.#hasConfirmed) {
+          this.#final = message;
+          this.mapChanged();
+        } else this.end("the source's primary ended before its slots were through");
         return;
       case "closed":
         this.#isOver = true;
@@ -113,6 +123,17 @@ export class MigrationTarget {
       default:
         this.end(`the source's primary said ${message.type}`);
     }
+  }
+
+  /** The map says something else; and the task goes on, with the same primaries. */
+  mapChanged(): void {
+    const final = this.#final;
+    // Before it knows, it does not hold who asks for the slots, but sends them back: clients would go to and fro between the two.
+    if (final === undefined || this.#host.mapVersion() < final.fence) return;
+    this.#final = undefined;
+    this.#whenCommitted(
+      () => void this.#host.send(this.from, { type: "settled", session: this.#session, number: final.number }),
+    );
   }
 
   /** Ends the session, and says so. @param isFinal There is no use in another one. */
@@ -188,11 +209,6 @@ export class MigrationTarget {
         if (this.#receivedBytes > this.#committedBytes) this.#ackSoon();
       });
     });
-  }
-
-  #settle(number: number): void {
-    if (!this.#hasConfirmed) return this.end("the source's primary ended before its slots were through");
-    this.#whenCommitted(() => void this.#host.send(this.from, { type: "settled", session: this.#session, number }));
   }
 
   /** Calls once everything that was done until now is committed in this shard. */

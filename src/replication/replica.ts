@@ -51,6 +51,8 @@ export class ShardReplica {
   #isOpen = false;
   /** Of the next frame. */
   #number = 0;
+  /** The map that the primary knows, by what it said last. */
+  mapVersion = 0;
   #receivedBytes = 0;
   /**
    * A way that takes longer for a frame than silence is suffered would have the session begun again and again, each with all that was sent before: from one to the
@@ -200,6 +202,7 @@ export class ShardReplica {
         return;
       case "entries":
         this.#receivedBytes += message.bytes.length;
+        this.mapVersion = message.mapVersion;
         this.#entries(message.bytes, message.committed);
         return;
       case "effects":
@@ -215,7 +218,10 @@ export class ShardReplica {
         this.#host.gate.break("this node was being filled");
         this.#host.log.reset(message.position, message.history);
         this.#isWhole = true;
-        // Whatever it holds by now was read at the primary before it was committed there: reads wait until it is.
+        // Whatever it holds by now was read at the primary before it was committed there: reads wait until it is. What was committed of the log that it had
+        // says nothing of this one, which may be shorter, where data were given up.
+        this.#committed = 0;
+        this.#host.gate.setCommitted(0);
         this.#host.gate.logged(-1, message.position.sequence);
         this.#host.events.info("replica is filled", { sequence: message.position.sequence });
         this.#ackSoon();
@@ -261,7 +267,7 @@ export class ShardReplica {
     });
   }
 
-  #begin({ epoch, isFill }: Extract<ReplicationMessage, { readonly type: "begin" }>): void {
+  #begin({ epoch, isFill, mapVersion }: Extract<ReplicationMessage, { readonly type: "begin" }>): void {
     const { self, events, log } = this.#host;
     const { inSync, eligible, primaryEpoch } = this.#shard;
     if (epoch !== primaryEpoch) return this.#end(`its primary is in epoch ${epoch}, and its map in ${primaryEpoch}`);
@@ -270,6 +276,7 @@ export class ShardReplica {
     }
     if (!isFill && !this.#isWhole) return this.#end("it has nothing that could be gone on from");
     this.#isOpen = true;
+    this.mapVersion = mapVersion;
     this.#refusal = undefined;
     this.#assembler = new EntryAssembler();
     if (isFill) {

@@ -127,6 +127,7 @@ describe.skipIf(!needsRedisServer())("a slot that is moved key by key, beside re
         `0 migrate 127.0.0.1 TARGETPORT {foo}a 0 1000`,
         `0 migrate 127.0.0.1`,
         `0 migrate 127.0.0.1 1 {hello}a 0 1000`,
+        `0 migrate 127.0.0.1 99999 {hello}a 0 1000`,
         `0 migrate 127.0.0.1 TARGETPORT {hello}a 0 1000 auth secret`,
         // A slot that is not open: the other one does not take it.
         `0 migrate 127.0.0.1 TARGETPORT {hello}a 0 1000`,

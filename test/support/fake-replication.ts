@@ -23,6 +23,7 @@ export class FakeReplication {
       setup: () => ({
         replication: {
           role: "none",
+          isAheadOfMap: false,
           committed: 0,
           last: 1,
           logBytes: 0,

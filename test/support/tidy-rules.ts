@@ -64,7 +64,7 @@ const BUILTIN_MODULES = new Set(builtinModules);
 /** Node's modules that are no I/O. */
 const PURE_MODULES = new Set(["node:buffer", "node:crypto"]);
 /** Of node:crypto, what does not draw random numbers. */
-const PURE_CRYPTO = new Set(["createHash", "createHmac", "timingSafeEqual"]);
+const PURE_CRYPTO = new Set(["createCipheriv", "createHash", "createHmac", "timingSafeEqual"]);
 const LONGEST_FILE_LINES = 700;
 
 /** A module's one name: `fs` and `node:fs` are the same; what is not Node's stays as it is. */

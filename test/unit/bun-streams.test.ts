@@ -42,3 +42,31 @@ for (const how of ["end", "destroy"] as const) {
     });
   }
 }
+
+for (const [host, port] of [
+  ["127.0.0.1", 99_999],
+  ["127.0.0.1", -1],
+  ["", 1],
+  ["a\0b", 1],
+  ["x".repeat(10_000), 1],
+] as const) {
+  test(`a stream to what is no address (${host.slice(0, 20)}, port ${port}) does not come about, and is told to be closed later`, async () => {
+    const { network } = createBunWorld({ logLevel: "silent" });
+    const { promise, resolve } = Promise.withResolvers<string | undefined>();
+    let hasReturned = false;
+    network.connect({
+      host,
+      port,
+      handler: {
+        data: () => undefined,
+        writable: () => undefined,
+        closed: (_stream, reason) => {
+          expect(hasReturned).toBe(true);
+          resolve(reason);
+        },
+      },
+    });
+    hasReturned = true;
+    expect(await promise).toBeString();
+  });
+}

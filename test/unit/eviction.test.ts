@@ -122,6 +122,27 @@ describe("what goes", () => {
     }));
 });
 
+test("keys of a slot that is hidden stay, though they were to go next when it was not", () =>
+  withNode("volatile-ttl", async (node, execute) => {
+    const keyspace = node.service(keyspaceService);
+    if (keyspace === undefined) throw new Error("there is a keyspace");
+    for (let index = 0; index < 300; index += 1) {
+      await execute("set", `{near}${index}`, VALUE, "ex", String(1000 + index));
+      await execute("set", `far:${index}`, VALUE, "ex", "100000");
+    }
+    const limit = async (bytes: number): Promise<void> => {
+      await execute("config", "set", "maxmemory", String(Math.floor(keyspace.usedBytes - bytes)));
+      await execute("get", "nothing");
+    };
+    await limit(5 * VALUE.length);
+    const slot = Number(await execute("cluster", "keyslot", "near"));
+    const left = keyspace.slotSize(slot);
+    expect(left).toBeLessThan(300);
+    keyspace.setHidden(slot, true);
+    await limit(50 * VALUE.length);
+    expect(keyspace.slotSize(slot)).toBe(left);
+  }));
+
 test("noeviction refuses what takes memory, and lets reading and removing be", () =>
   withNode("noeviction", async (_node, execute) => {
     for (let index = 0; index < 100; index += 1) await execute("set", `key:${index}`, VALUE);

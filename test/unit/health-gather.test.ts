@@ -180,6 +180,7 @@ class Told {
         return told.role;
       },
       position: undefined,
+      isAheadOfMap: false,
       committed: 0,
       waitingFor: "the primary's answer",
       logBytes: 0,

@@ -2,9 +2,11 @@
 import { expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import type { MigrationMessage } from "../../src/codec/migration-codec.ts";
+import { ArgumentList } from "../../src/codec/resp-parser.ts";
 import type { MigrationRecord, TopologyRequest } from "../../src/contracts/topology.ts";
 import { MigrationSource, type SourceHost } from "../../src/migration/source.ts";
 import { SlotFill } from "../../src/replication/slot-fill.ts";
+import { EntryReader } from "../../src/replication/shard-log.ts";
 import { SlotSink } from "../../src/replication/slot-sink.ts";
 import { Store } from "../../src/store/store.ts";
 
@@ -19,15 +21,19 @@ const RECORD: MigrationRecord = {
   startedAtMs: 0,
 };
 const TERMS = { sourceEpoch: 3, target: "b", targetEpoch: 4 };
+const ASKED: TopologyRequest = { type: "fence-migration", id: "m", sourceEpoch: 3, targetEpoch: 4 };
 const FENCE = { version: 7, sourceEpoch: 3, targetEpoch: 4 };
 
-/** The source's primary, and a target that takes everything and says nothing of what is committed before the test does. */
+/** The source's primary, and a target that takes everything; of its last word it says nothing before the test does. */
 class World {
   readonly asked: TopologyRequest[] = [];
   readonly sent: MigrationMessage[] = [];
   /** The numbers of last words. */
   readonly finals: number[] = [];
   nowMs = 0;
+  /** The target says that it has committed what has come. */
+  commits = true;
+  #bytes = 0;
   readonly source: MigrationSource;
   readonly #sink = new SlotSink(new Store({ seed: 2, random: () => 0 }), { slots: SLOTS });
   #soon: (() => void)[] = [];
@@ -77,23 +83,49 @@ class World {
       this.#soon = [];
       for (const callback of due) callback();
       for (const message of this.sent.splice(0)) {
+        if ("bytes" in message && typeof message.bytes !== "number") this.#bytes += message.bytes.length;
         if (message.type === "final") this.finals.push(message.number);
+        if (message.type === "effects") this.#note(message.bytes);
         if (message.type !== "stream") continue;
         const bytes = this.#sink.receive(message.bytes);
         if (bytes !== undefined) this.say({ type: "answer", session: 1, bytes });
         if (this.#sink.isDone) this.say({ type: "answer", session: 1, bytes: new Uint8Array(0) });
       }
+      if (this.commits) this.say({ type: "ack", session: 1, bytes: this.#bytes });
       await Promise.resolve();
     }
   }
 
-  async fenced(): Promise<number> {
+  /** Effects as the target has them. */
+  readonly effects: string[] = [];
+
+  #note(bytes: Uint8Array): void {
+    new EntryReader().visit(bytes, 0, {
+      effect: (_, args) => {
+        const words = Array.from({ length: args.count }, (_word, at) => new TextDecoder().decode(args.copy(at)));
+        this.effects.push(words.join(" "));
+      },
+      epoch: () => undefined,
+    });
+  }
+
+  /** The target has what there is, and the fence is asked for. */
+  async level(): Promise<void> {
     this.say({ type: "accepted", session: 1 });
     await this.turn();
-    expect(this.asked.splice(0)).toEqual([{ type: "fence-migration", id: "m", sourceEpoch: 3, targetEpoch: 4 }]);
-    this.source.update({ ...RECORD, fence: FENCE }, TERMS);
+    expect(this.asked.splice(0)).toEqual([ASKED]);
+  }
+
+  /** The map has answered. */
+  async agree(): Promise<void> {
     this.#agreed();
     await this.turn();
+  }
+
+  async fenced(): Promise<number> {
+    await this.level();
+    this.source.update({ ...RECORD, fence: FENCE }, TERMS);
+    await this.agree();
     return present(this.finals[0], "the last word went out");
   }
 }
@@ -124,4 +156,66 @@ test("a fence that the target does not settle in time, or that another primary's
     world.source.tick();
     expect(world.asked).toHaveLength(1);
   }
+});
+
+test("what happens to keys while they are fenced, and is no command (expiry, eviction), goes over too: the fence may be taken back", async () => {
+  const world = new World();
+  await world.fenced();
+  world.source.effect(
+    { slot: 5, args: ArgumentList.of(["DEL", "k"].map((word) => new TextEncoder().encode(word))), isContinued: false },
+    undefined,
+  );
+  world.source.update(RECORD, TERMS);
+  await world.turn();
+  expect(world.effects).toEqual(["DEL k"]);
+});
+
+test("a fence is asked for though clients write so much that the target never has nearly everything: what may be on its way grows", async () => {
+  const world = new World();
+  await world.level();
+  world.commits = false;
+  const value = new Uint8Array(200_000);
+  const args = ArgumentList.of([new TextEncoder().encode("SET"), new TextEncoder().encode("k"), value]);
+  world.source.effect({ slot: 5, args, isContinued: false }, undefined);
+  await world.agree();
+  expect(world.asked).toEqual([]);
+  world.nowMs = 199;
+  world.source.tick();
+  expect(world.asked).toEqual([]);
+  world.nowMs = 200;
+  world.source.tick();
+  expect(world.asked).toEqual([ASKED]);
+});
+
+test("a fence is not asked for, or not again, before the target has committed what it has: commands would wait for nothing", async () => {
+  const world = new World();
+  world.commits = false;
+  world.say({ type: "accepted", session: 1 });
+  await world.turn();
+  expect(world.asked).toEqual([]);
+  world.commits = true;
+  await world.turn();
+  expect(world.asked.splice(0)).toEqual([ASKED]);
+  world.source.update({ ...RECORD, fence: FENCE }, TERMS);
+  await world.agree();
+  world.commits = false;
+  const args = ArgumentList.of(["DEL", "k"].map((word) => new TextEncoder().encode(word)));
+  world.source.effect({ slot: 5, args, isContinued: false }, undefined);
+  world.nowMs = 501;
+  world.source.tick();
+  expect(world.asked.splice(0)).toEqual([{ type: "unfence-migration", id: "m", fence: 7 }]);
+  world.source.update(RECORD, TERMS);
+  await world.agree();
+  expect(world.asked).toEqual([]);
+  world.commits = true;
+  await world.turn();
+  expect(world.asked).toEqual([ASKED]);
+});
+
+test("how long commands were held is told though the target hears of the completion first, and ends the session", async () => {
+  const world = new World();
+  await world.fenced();
+  world.nowMs = 7;
+  world.say({ type: "refused", session: 1, isFinal: false, reason: "the task is over" });
+  expect(world.source.progress).toMatchObject({ slotsDone: 2, fencedMs: 7 });
 });

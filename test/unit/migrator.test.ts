@@ -7,19 +7,20 @@ import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts"
 import { type MigrationStatus, type Migrations, migrationService } from "../../src/contracts/migration.ts";
 import { replicationService } from "../../src/contracts/replication.ts";
 import type { ShardRecord, SlotRange } from "../../src/contracts/topology.ts";
+import { localClient } from "../support/local-node.ts";
 import { SimNodes, hostOf } from "../support/sim-nodes.ts";
 
 const encoder = new TextEncoder();
 /** Nothing here is timed: a machine that is busy takes longer. */
 const LIMIT_MS = 300_000;
 
-/** Two shards, `a` with the lower half of the slots, each with so many replicas. */
+/** Two shards, `a` with the lower half of the slots, each with so many replicas; or three, with a third of the slots each. */
 class TwoShards {
   readonly nodes: SimNodes;
   readonly #count: number;
 
-  private constructor(replicas: number, more: Config, seed: number) {
-    this.#count = 2 * (replicas + 1);
+  private constructor(replicas: number, more: Config, seed: number, shards: number) {
+    this.#count = shards * (replicas + 1);
     const join = this.all.map((at) => `${hostOf(at)}:16379`).join(",");
     const config = { join, bootstrapExpect: this.#count, replicas, ...more };
     this.nodes = new SimNodes(
@@ -28,8 +29,8 @@ class TwoShards {
     );
   }
 
-  static async of(replicas: number, more: Config = {}, seed = 1): Promise<TwoShards> {
-    const shards = new TwoShards(replicas, more, seed);
+  static async of(replicas: number, more: Config = {}, seed = 1, count = 2): Promise<TwoShards> {
+    const shards = new TwoShards(replicas, more, seed, count);
     await shards.nodes.up(shards.#count);
     await shards.nodes.until("one cluster", () => shards.nodes.isOne(...shards.all));
     await shards.level();
@@ -174,6 +175,30 @@ function keysOf(count: number): readonly { readonly key: string; readonly slot: 
     if (slot < 8192) keys.push({ key, slot });
   }
   return keys;
+}
+
+/** Three shards without replicas, two of which do not lead the log; and a key of the first of these two. */
+async function besideTheLeader(): Promise<{
+  readonly shards: TwoShards;
+  readonly source: ShardRecord;
+  readonly target: ShardRecord;
+  readonly leader: number;
+  readonly key: string;
+}> {
+  const shards = await TwoShards.of(0, {}, 1, 3);
+  const leader = present(
+    shards.all.find((at) => shards.nodes.consensus(at).status.role === "leader"),
+    "somebody leads",
+  );
+  const [source, target] = shards.map.shards.filter(({ primary }) => shards.at(primary) !== leader);
+  if (source === undefined || target === undefined) throw new Error("there are three shards");
+  const isInSource = (name: string): boolean => {
+    const bytes = encoder.encode(name);
+    const slot = keySlot(bytes, 0, bytes.length);
+    return source.slots.some(({ first, last }) => first <= slot && slot <= last);
+  };
+  const names = Array.from({ length: 100 }, (_, number) => `key:${number}`);
+  return { shards, source, target, leader, key: present(names.find(isInSource), "a key is in the source") };
 }
 
 /** A few keys a second: there is time to look. */
@@ -363,6 +388,158 @@ describe("a migration", () => {
       ]);
       await shards.expectClean();
       expect(await shards.run(shards.a, "DBSIZE")).toBe("200");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "loses no write to a key that expired behind a fence which was taken back: the target hears that it expired",
+    async () => {
+      const { shards, source, target, leader, key } = await besideTheLeader();
+      const { nodes } = shards;
+      const [from, to] = [shards.at(source.primary), shards.at(target.primary)];
+      await nodes.run(from, `SET ${key} 41 PX 400`);
+      const id = await shards.start(source.slots, target, leader);
+      await nodes.until("the fence", () => shards.task(id, from)?.phase === "fenced");
+      // For so long the target does not say that it has everything; the session goes on.
+      nodes.simulation.stall(hostOf(to), 700);
+      await nodes.until("the fence to be taken back", () => shards.task(id, from)?.phase !== "fenced");
+      expect(shards.keyspace(from).size).toBe(0);
+      expect(await nodes.run(from, `INCR ${key}`)).toBe("1");
+      const task = await shards.ended(id);
+      expect([task.phase, task.cause]).toEqual(["completed", "the target has committed everything"]);
+      expect(await nodes.run(to, `GET ${key}`)).toBe("1");
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "meets a MIGRATE that takes a key out of the cluster: the key stays, and MIGRATE does not say that it was moved",
+    async () => {
+      const shards = await TwoShards.of(0);
+      const { simulation } = shards.nodes;
+      const [{ key } = { key: "" }] = keysOf(1);
+      // A server that takes its time to say OK.
+      let hasHeard = false;
+      let answer = (): void => undefined;
+      simulation.addHost("10.0.9.9", async ({ network }) => {
+        await network.listen({
+          host: "10.0.9.9",
+          port: 7000,
+          accept: () => ({
+            data: (stream) => {
+              hasHeard = true;
+              answer = () => void stream.write(encoder.encode("+OK\r\n+OK\r\n"), 0, 10);
+            },
+            writable: () => undefined,
+            closed: () => undefined,
+          }),
+        });
+      });
+      await shards.run(shards.a, `SET ${key} 41`);
+      const client = localClient(shards.nodes.node(shards.at(shards.a.primary)));
+      const migrating = client.run(`MIGRATE 10.0.9.9 7000 ${key} 0 10000`);
+      await shards.nodes.until("the key to be on its way", () => hasHeard);
+      expect((await shards.ended(await shards.start(LOWER))).phase).toBe("completed");
+      answer();
+      expect(await simulation.settle("MIGRATE", migrating, 20_000)).toBe(
+        "IOERR the slot is being given to another shard: the keys stay in this cluster",
+      );
+      expect(await shards.run(shards.b, `GET ${key}`)).toBe("41");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "sends no client to and fro where the target hears late of the fence: it is not completed before",
+    async () => {
+      const { shards, source, target, leader, key } = await besideTheLeader();
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const [from, to] = [shards.at(source.primary), shards.at(target.primary)];
+      await nodes.run(from, `SET ${key} 41`);
+      simulation.clog([hostOf(leader)], [hostOf(to)], 60);
+      const id = await shards.start(source.slots, target, leader);
+      const clients = [from, to].map((at) => localClient(nodes.node(at)));
+      let most = 0;
+      while (shards.task(id, to)?.endedAtMs === undefined) {
+        let asked = 0;
+        let reply = "MOVED";
+        for (; reply.startsWith("MOVED"); asked += 1) {
+          const client = present(clients[asked % 2], "there are two");
+          reply = await simulation.settle("a GET", client.run(`GET ${key}`), 20_000);
+          await simulation.runFor(0.5);
+        }
+        expect(reply).toBe("41");
+        most = Math.max(most, asked);
+      }
+      expect(shards.task(id, to)?.phase).toBe("completed");
+      expect(most).toBe(2);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is not told of as keys that are gone by a replica of the source which hears of it late",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const keys = keysOf(20);
+      for (const { key } of keys) await shards.run(shards.a, `SET ${key} 41`);
+      const leader = present(
+        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
+        "somebody leads",
+      );
+      const [primary, replica] = [shards.at(shards.a.primary), shards.at(shards.a.replicas[0] ?? "")];
+      expect([primary, replica]).not.toContain(leader);
+      const client = localClient(nodes.node(replica));
+      await simulation.settle("READONLY", client.run("READONLY"), 1000);
+      simulation.clog([hostOf(leader)], [hostOf(replica)], 60);
+      const id = await shards.start(LOWER, shards.b, leader);
+      const told = new Set<string>();
+      while (shards.task(id, replica)?.endedAtMs === undefined) {
+        for (const { key } of keys) {
+          const reply = await simulation.settle(`GET ${key}`, client.run(`GET ${key}`), 20_000);
+          told.add(reply.replace(/ .*/, ""));
+        }
+        await simulation.runFor(1);
+      }
+      expect([...told].toSorted()).toEqual(["41", "MOVED"]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "has commands that wait answered when their primary has lost its lease meanwhile, since nobody knows how long that may be",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const [{ key } = { key: "" }] = KEYS;
+      await shards.run(shards.a, `SET ${key} 1`);
+      await shards.reaches(await shards.start(LOWER), "fenced");
+      simulation.stall(hostOf(shards.at(shards.b.replicas[0] ?? "")), 400);
+      const at = shards.at(shards.a.primary);
+      const replies = [`GET ${key}`, "FLUSHALL"].map((line) => localClient(nodes.node(at)).run(line));
+      simulation.isolate([hostOf(at)]);
+      const down =
+        "CLUSTERDOWN The cluster is down: the slot is about to be another node's, and this node has no lease";
+      expect(await simulation.settle("replies", Promise.all(replies), 2000)).toEqual([down, down]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "brings a string of 100 MiB",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const [{ key } = { key: "" }] = keysOf(1);
+      await shards.run(shards.a, `SETRANGE ${key} 104857600 end`);
+      expect((await shards.ended(await shards.start(LOWER))).phase).toBe("completed");
+      expect(await shards.run(shards.b, `STRLEN ${key}`)).toBe("104857603");
+      expect(await shards.run(shards.b, `GETRANGE ${key} 104857598 -1`)).toBe("\0\0end");
     },
     LIMIT_MS,
   );

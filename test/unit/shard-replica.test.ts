@@ -96,14 +96,21 @@ function entriesOf(...keys: readonly string[]): Uint8Array {
 function follower(): ShardReplica {
   world.log.startEpoch(1);
   const replica = new ShardReplica(world, { ...SHARD, inSync: ["a", "b"] }, true, 1);
-  replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: false });
+  replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: false, mapVersion: 1 });
   return replica;
 }
 
 describe("a shard's replica", () => {
   test("applies entries in order, and says how far it is", () => {
     const replica = follower();
-    replica.received("a", { type: "entries", session: 1, number: 1, committed: 2, bytes: entriesOf("k", "l") });
+    replica.received("a", {
+      type: "entries",
+      session: 1,
+      number: 1,
+      committed: 2,
+      mapVersion: 1,
+      bytes: entriesOf("k", "l"),
+    });
     world.turn();
     expect(world.applied).toStrictEqual(["k", "l"]);
     expect(world.sent.at(-1)).toMatchObject({ type: "ack", sequence: 3 });
@@ -117,12 +124,12 @@ describe("a shard's replica", () => {
     test(`is not filled while it is ${set} by its own map: it gives nothing up that counts (SAFETY 6)`, () => {
       world.log.startEpoch(1);
       const replica = new ShardReplica(world, { ...SHARD, ...sets }, true, 1);
-      replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: true });
+      replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: true, mapVersion: 1 });
       expect([world.sinks, replica.isWhole, replica.isFilling]).toStrictEqual([0, true, false]);
       expect(replica.refusal).toContain("in sync or eligible");
       // Once it is in neither set it is.
       replica.shardChanged({ ...SHARD, version: 6 });
-      replica.received("a", { type: "begin", session: 2, number: 0, epoch: 1, isFill: true });
+      replica.received("a", { type: "begin", session: 2, number: 0, epoch: 1, isFill: true, mapVersion: 1 });
       expect([world.sinks, replica.isWhole, replica.isFilling]).toStrictEqual([1, false, true]);
     });
   }
@@ -130,20 +137,50 @@ describe("a shard's replica", () => {
   test("takes nothing of another epoch than its map's, of another session, or from who is not its primary (SAFETY 1)", () => {
     world.log.startEpoch(1);
     const replica = new ShardReplica(world, { ...SHARD, inSync: ["a", "b"] }, true, 1);
-    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 2, isFill: false });
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 2, isFill: false, mapVersion: 1 });
     expect(replica.isFollowing).toBe(false);
     replica.shardChanged({ ...SHARD, inSync: ["a", "b"], version: 6 });
-    replica.received("c", { type: "begin", session: 2, number: 0, epoch: 1, isFill: false });
-    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: false });
+    replica.received("c", { type: "begin", session: 2, number: 0, epoch: 1, isFill: false, mapVersion: 1 });
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: false, mapVersion: 1 });
     expect(replica.isFollowing).toBe(false);
-    replica.received("a", { type: "begin", session: 2, number: 0, epoch: 1, isFill: false });
+    replica.received("a", { type: "begin", session: 2, number: 0, epoch: 1, isFill: false, mapVersion: 1 });
     expect(replica.isFollowing).toBe(true);
+  });
+
+  test("that is filled takes nothing of the new log for committed because as much of the one before was", () => {
+    world.log.startEpoch(1);
+    // The shard goes on with less than this node has seen committed: it was given up.
+    const replica = new ShardReplica(world, { ...SHARD, primaryEpoch: 2 }, true, 1000);
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 2, isFill: true, mapVersion: 1 });
+    const level = { position: { epoch: 2, sequence: 5 }, history: [{ epoch: 2, first: 1 }] };
+    replica.received("a", { type: "level", session: 1, number: 1, ...level });
+    expect([replica.isFollowing, replica.committed, world.gate.mayLeave(world.gate.positionOf(3))]).toStrictEqual([
+      true,
+      0,
+      false,
+    ]);
+    replica.received("a", { type: "entries", session: 1, number: 2, committed: 5, mapVersion: 1, bytes: NO_BYTES });
+    expect([replica.committed, world.gate.mayLeave(world.gate.positionOf(3))]).toStrictEqual([5, true]);
   });
 
   test("ends the session where a frame is missing, and applies nothing that comes behind it", () => {
     const replica = follower();
-    replica.received("a", { type: "entries", session: 1, number: 2, committed: 1, bytes: entriesOf("k") });
-    replica.received("a", { type: "entries", session: 1, number: 3, committed: 1, bytes: entriesOf("l") });
+    replica.received("a", {
+      type: "entries",
+      session: 1,
+      number: 2,
+      committed: 1,
+      mapVersion: 1,
+      bytes: entriesOf("k"),
+    });
+    replica.received("a", {
+      type: "entries",
+      session: 1,
+      number: 3,
+      committed: 1,
+      mapVersion: 1,
+      bytes: entriesOf("l"),
+    });
     expect(world.applied).toStrictEqual([]);
     expect([replica.isFollowing, world.log.last]).toStrictEqual([false, 1]);
   });

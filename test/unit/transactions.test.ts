@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { ArgumentList, ParseStatus, RequestParser } from "../../src/codec/resp-parser.ts";
 import { encodeCommand } from "../../src/codec/resp-reader.ts";
+import { keySlot } from "../../src/codec/slot.ts";
 import { ReplyWriter } from "../../src/codec/resp-writer.ts";
 import { keyspaceService } from "../../src/contracts/keyspace.ts";
 import type { Node } from "../../src/node.ts";
@@ -201,6 +202,15 @@ describe("WATCH of a key that expires", () => {
     await b.run("set k 1 px 10");
     advance(10);
     expect(await b.run("get k")).toBe("nil");
+    expect(await a.run("exec")).toBe("nil");
+  });
+
+  test("aborts when its slot has gone to another shard, though it is still to be removed here", async () => {
+    await a.run("set {k}1 v");
+    await a.run("watch {k}1");
+    node.service(keyspaceService)?.setHidden(keySlot(new TextEncoder().encode("k"), 0, 1), true);
+    await a.run("multi");
+    await a.run("set other 1");
     expect(await a.run("exec")).toBe("nil");
   });
 

@@ -108,7 +108,7 @@ export function changeMigration(state: TopologyState, request: MigrationChange):
     case "allow-completion":
       return migration.awaitsWord === true ? records({ type: "completion-allowed", id }) : records();
     case "abort-migration":
-      return records({ type: "migration-aborted", id });
+      return records({ type: "migration-aborted", id, ...epochsOf(state, migration) });
     case "pause-migration": {
       const { isPaused } = request;
       if (migration.isPaused === isPaused) return records();
@@ -132,12 +132,23 @@ export function problemOfMoving(state: TopologyState, slots: readonly SlotRange[
 /** The rejection of what rests on primaries that lead no more. */
 function ofOthers(
   state: TopologyState,
-  { source, target }: MigrationRecord,
+  migration: MigrationRecord,
   { sourceEpoch, targetEpoch }: { readonly sourceEpoch: number; readonly targetEpoch: number },
 ): TopologyDecision | undefined {
-  const now = [state.shards.get(source)?.primaryEpoch, state.shards.get(target)?.primaryEpoch];
-  if (now[0] === sourceEpoch && now[1] === targetEpoch) return undefined;
+  const now = epochsOf(state, migration);
+  if (now.sourceEpoch === sourceEpoch && now.targetEpoch === targetEpoch) return undefined;
   return rejection(
-    `${STALE}the shards' primaries are in epochs ${now.join(" and ")}, and this rests on those of ${sourceEpoch} and ${targetEpoch}`,
+    `${STALE}the shards' primaries are in epochs ${now.sourceEpoch} and ${now.targetEpoch}, and this rests on those of ${sourceEpoch} and ${targetEpoch}`,
   );
+}
+
+/** Of both shards, which are there as long as the migration is. */
+function epochsOf(
+  { shards }: TopologyState,
+  { source, target }: MigrationRecord,
+): { readonly sourceEpoch: number; readonly targetEpoch: number } {
+  return {
+    sourceEpoch: shards.get(source)?.primaryEpoch ?? 0,
+    targetEpoch: shards.get(target)?.primaryEpoch ?? 0,
+  };
 }

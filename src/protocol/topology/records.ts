@@ -51,7 +51,12 @@ export type TopologyRecord =
       readonly targetEpoch: number;
     }
   | { readonly type: "completion-allowed"; readonly id: string }
-  | { readonly type: "migration-aborted"; readonly id: string }
+  | {
+      readonly type: "migration-aborted";
+      readonly id: string;
+      readonly sourceEpoch: number;
+      readonly targetEpoch: number;
+    }
   | { readonly type: "slot-migrating"; readonly slot: number; readonly shard: ShardId; readonly to: ShardId }
   | { readonly type: "slot-importing"; readonly slot: number; readonly shard: ShardId; readonly from: ShardId }
   /** The shard's marks are gone. */
@@ -125,7 +130,7 @@ export function describeRecord(record: TopologyRecord): string {
     case "completion-allowed":
       return `migration ${record.id} may be completed`;
     case "migration-aborted":
-      return `migration ${record.id} aborted`;
+      return `migration ${record.id} aborted, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
     case "slot-migrating":
       return `slot ${record.slot} of shard ${record.shard} moves to shard ${record.to} key by key`;
     case "slot-importing":
