@@ -326,6 +326,9 @@ export default definePlugin({
           const told = settings.announceHost ?? settings.host ?? core.announceHost?.split(",")[0] ?? core.host;
           return { host: told, port };
         },
+        get isExpectingCallers() {
+          return listener !== undefined && tokens.hasTokens;
+        },
         notReady,
         mount(mount) {
           if (mounts.has(mount.prefix)) throw new StartError(`Cannot serve at "${mount.prefix}": something is there`);

@@ -5,8 +5,8 @@
  * before anything is done, and unknown fields are refused; whatever is refused changes nothing, and says why in a problem document (RFC 9457) whose `type` programs
  * can rely on. Where nobody knows whether a change was made, the answer says that (504, `outcome-unknown`).
  *
- * How: the operations are routes of Elysia (`src/rest/`), mounted at the plugin `http`, which knows who asks. Elysia is loaded when the first request comes. Without
- * `http` nobody comes.
+ * How: the operations are routes of Elysia (`src/rest/`), mounted at the plugin `http`, which knows who asks. Elysia takes a tenth of a second to load: where there are
+ * tokens that is done when the node has started, else when the first request comes. Without `http` nobody comes.
  */
 import { ClusterView } from "../src/cluster-view.ts";
 import { consensusService } from "../src/contracts/consensus.ts";
@@ -64,6 +64,15 @@ export default definePlugin({
     };
     const events = new EventStreams(sources);
     let rest: Promise<RestHandler> | undefined;
+    // A tenth of a second in which nothing else happens: a node that has just started can spare it, one that serves clients better not.
+    context.on(
+      context.hooks.ready,
+      () => {
+        // What goes wrong is told to the first caller.
+        if (http?.isExpectingCallers === true) clock.soon(() => void (rest ??= load()).catch(() => undefined));
+      },
+      { order: "post" },
+    );
     const load = async (): Promise<RestHandler> => {
       const { createRest } = await import("../src/rest/app.ts");
       return createRest(sources, events, context.node.version);

@@ -87,9 +87,10 @@ export function locationOf({ kind, node, slot }: Elsewhere, key: Uint8Array, sea
       { retryAfterS: 1, members: { code: kind, slot } },
     );
   }
-  const query = new URLSearchParams(search);
-  query.delete("asking");
-  if (kind === "ASK") query.set("asking", "true");
-  const text = query.toString();
+  const kept = search
+    .replace(/^\?/, "")
+    .split("&")
+    .filter((part) => part !== "" && !part.startsWith("asking="));
+  const text = [...kept, ...(kind === "ASK" ? ["asking=true"] : [])].join("&");
   return `http://${formatAddress({ host: node.httpHost, port: node.httpPort })}/kv/${writeKey(key)}${text === "" ? "" : `?${text}`}`;
 }

@@ -40,6 +40,6 @@ export async function tasksOf(
     const told = now.progress === undefined && now.endedAtMs === undefined ? known.get(task.id) : undefined;
     if (told === undefined) return now;
     const { phase, waitingFor, progress } = told;
-    return { ...now, phase, waitingFor, progress };
+    return Object.assign({}, now, { phase, waitingFor, progress });
   });
 }

@@ -72,8 +72,10 @@ test("who leaves an event stream is noticed, and the stream is over", async () =
     const abort = new AbortController();
     const response = await fetch(`${url}/cluster/events`, { signal: abort.signal, headers: { authorization } });
     expect(response.headers.get("content-type")).toBe("text/event-stream");
-    const reader = response.body?.getReader();
-    expect(new TextDecoder().decode((await reader?.read())?.value)).toStartWith("event: start\n");
+    for await (const bytes of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      expect(new TextDecoder().decode(bytes)).toStartWith("event: start\n");
+      break;
+    }
     return abort;
   };
   // More than there may be at a time: each has left before the next ones come.

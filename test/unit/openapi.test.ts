@@ -162,6 +162,26 @@ describe("the document", () => {
     }
   });
 
+  test("has nothing that the manual does not have, and the other way round", async () => {
+    const manual = await Bun.file(new URL("../../docs/rest.md", import.meta.url)).text();
+    const listed = [...manual.matchAll(/^\| `((?:GET|POST|PUT|DELETE) \S+)` +\| (?:`([a-z]+)`)? +\|/gm)].map(
+      ([, operation = "", role = "none"]) => `${operation} ${role}`,
+    );
+    const roles = new Map([
+      [0, ["none"]],
+      [2, ["read"]],
+      [1, ["operate", "admin"]],
+    ]);
+    for (const { path, method, operation } of operations) {
+      const wanted = (roles.get(operation.security.length) ?? []).map((role) => `${method} ${path} ${role}`);
+      expect(
+        wanted.filter((each) => listed.includes(each)),
+        `${method} ${path}`,
+      ).toHaveLength(1);
+    }
+    expect(listed.filter((each) => !each.includes(" /health/"))).toHaveLength(operations.length);
+  });
+
   test("says who may use what, and so it is", async () => {
     for (const { path, method, operation } of operations) {
       const filled = path.replaceAll(/\{[^}]+\}/g, "0");
