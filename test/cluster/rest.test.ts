@@ -379,6 +379,49 @@ describe("a change", () => {
     expect(again.body).toMatchObject({ type: "urn:bunch:problem:stale" });
   });
 
+  test("of which nodes there are takes one in, the one that is meant and no other, and out again", async () => {
+    const port = 21_984;
+    const added = await createNode({
+      world: createBunWorld({ logLevel: "silent" }),
+      config: {
+        name: "added",
+        port,
+        busPort: port + 500,
+        password: "a password",
+        empty: true,
+        plugins: { http: false },
+      },
+    });
+    await added.start();
+    const address = `127.0.0.1:${port}`;
+    const meet = (more: Record<string, unknown>): Promise<Reply<Record<string, unknown>>> =>
+      ask(1, "POST", "/cluster/nodes", { address, bus_port: port + 500, ...more });
+    const known = (await nodesOf())[0]?.id;
+    expect((await meet({ node_id: known })).status).toBe(409);
+    expect((await meet({ node_id: "0".repeat(40) })).body).toMatchObject({
+      status: 409,
+      detail: "Another node than that is at this address.",
+    });
+    expect((await meet({ node_id: "0".repeat(40), address: "127.0.0.1:21985" })).status).toBe(503);
+    expect((await meet({ address: "nowhere" })).status).toBe(422);
+    expect((await meet({ address: "127.0.0.1:99999" })).status).toBe(422);
+    const { status, body } = await meet({ node_id: added.facts.id });
+    expect([status, body["id"], body["slot_count"]]).toEqual([201, added.facts.id, 0]);
+    expect((await meet({})).status).toBe(409);
+    expect((await ask(2, "POST", "/cluster/failover", { node_id: added.facts.id })).status).toBe(409);
+    const shard = body["shard_id"];
+    expect((await ask(2, "POST", "/cluster/accept-loss", { shard_id: shard })).status).toBe(409);
+    expect((await ask(2, "POST", "/cluster/accept-loss", { shard_id: "0".repeat(40) })).status).toBe(404);
+    expect((await ask(2, "DELETE", `/cluster/nodes/${added.facts.id}`)).body).toEqual({
+      node_id: added.facts.id,
+      state: "removed",
+    });
+    await added.stop();
+    await until("it to be gone", async () =>
+      (await Promise.all(PORTS.map((_, at) => nodesOf(at)))).every((seen) => seen.length === 4),
+    );
+  });
+
   test("of a primary that is drained takes its slots away, and then itself", async () => {
     const primary = present(
       (await nodesOf()).find((node) => node.is_master),

@@ -165,11 +165,18 @@ test("what callers are told holds while primaries are cut off, killed, and hand 
         world.isHeld(world.primary(world.leader))
       );
     };
-    for (let round = 0; round < 6; round += 1) {
+    for (let round = 0; round < 8; round += 1) {
       await world.until("all to be well", isWell, 60_000);
       await simulation.runFor(300);
       const primary = world.primary(world.leader);
-      switch ((seed + round) % 3) {
+      const others = world.names.filter((name) => name !== primary).map((name) => world.hostOf(name));
+      switch ((seed + round) % 4) {
+        // It still reaches the others, who take what it sends, and hears no word of theirs: what it does not confirm may be there all the same.
+        case 3:
+          simulation.cutOneWay(others, [world.hostOf(primary)]);
+          await simulation.runFor(2500);
+          simulation.heal();
+          break;
         case 0:
           simulation.isolate([world.hostOf(primary)]);
           await simulation.runFor(2500);
