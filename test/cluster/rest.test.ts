@@ -301,6 +301,8 @@ describe("a change", () => {
         return seen.every((each) => each.body["state"] === "level" && each.body["total_keys"] !== null);
       });
       expect((await ask(0, "GET", `/cluster/migration/${own}`)).body["waiting_for"]).toBe("the word to be completed");
+      expect((await ask(3, "POST", "/cluster/migration/pause", { slot: own })).body["is_paused"]).toBe(true);
+      expect((await ask(2, "POST", "/cluster/migration/resume", { slot: own })).body["is_paused"]).toBe(false);
       if (isCancelled) {
         expect((await ask(1, "POST", "/cluster/migration/cancel", { slot: own })).body["state"]).toBe("aborted");
         continue;
@@ -436,10 +438,11 @@ describe("a change", () => {
     expect(refused.status).toBe(409);
     expect(refused.body["detail"]).toContain("owns slots");
     const path = `/cluster/nodes/${primary.id}?drain=true`;
-    const begun = await ask<{ migrations: string[] }>(at, "DELETE", path);
+    const begun = await ask<{ migrations: string[] }>(at, "DELETE", `${path}&wait_ms=0`);
     expect(begun.status).toBe(202);
     expect(begun.body).toMatchObject({ state: "draining", slots_left: primary.slot_count });
-    await until("it to be removed", async () => (await ask(at, "DELETE", path)).body["state"] === "removed");
+    const removed = await ask(at, "DELETE", path);
+    expect([removed.status, removed.body]).toEqual([200, { node_id: primary.id, state: "removed" }]);
     expect((await nodesOf(at)).map((node) => node.id)).not.toContain(primary.id);
     expect((await ask(at, "DELETE", path)).status).toBe(404);
     // What is left of its shard holds nothing: it becomes another replica.

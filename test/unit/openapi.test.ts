@@ -143,6 +143,8 @@ describe("the document", () => {
       "postClusterFailover",
       "postClusterMigrationCancel",
       "postClusterMigrationComplete",
+      "postClusterMigrationPause",
+      "postClusterMigrationResume",
       "postClusterMigrationStart",
       "postClusterNodes",
       "postClusterPlans",
