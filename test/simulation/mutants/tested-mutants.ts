@@ -1,7 +1,6 @@
 /**
  * Mutants that a test finds, which sets the scene: where it takes a simulation too many seeds to come upon it, or where nobody outside sees it (a rule that two guards
- * keep). Each is the breach of a rule of safety, of replication or of failover, or of what slots that move by
- * themselves must not do.
+ * keep). Each is the breach of a rule of safety, of replication or of failover, or of what slots that move by themselves must not do.
  */
 
 export interface TestedMutant {
