@@ -1,6 +1,6 @@
 /**
  * Mutants that a test finds, which sets the scene: where it takes a simulation too many seeds to come upon it, or where nobody outside sees it (a rule that two guards
- * keep). Each is the breach of a rule of safety, of replication or of failover.
+ * keep). Each is the breach of a rule of safety, of replication or of failover, or of what slots that move by themselves must not do.
  */
 
 export interface TestedMutant {
@@ -598,5 +598,50 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     replace: "void dispatcher;",
     by: "test/unit/setslot.test.ts",
     named: "that was deleted is not looked for elsewhere",
+  },
+  {
+    name: "fills-who-was-emptied",
+    breaks: "A shard that somebody emptied gets nothing by itself.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "(wasEmptied === true ? 0 : 1)",
+    replace: "(wasEmptied === true ? 2 : 1)",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "stays so, until it has a weight",
+  },
+  {
+    name: "moves-what-is-uneven-at-once",
+    breaks: "Nothing moves by itself that has not been uneven for long.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "if (lastedMs >= lastsMs) return",
+    replace: "if (lastedMs >= 0) return",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "are made even when that has lasted",
+  },
+  {
+    name: "gives-to-who-has-fewer-in-sync",
+    breaks: "Slots that move by themselves go to nobody with fewer members in sync.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "copies(target) < copies(source) ? undefined",
+    replace: "copies(target) < 0 ? undefined",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "while the others' replicas are away for a moment, nor while its own is",
+  },
+  {
+    name: "takes-an-absence-for-good",
+    breaks: "A shard whose replica is away gives nothing to one that has none.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "planRebalance(asWhole(map), loads",
+    replace: "planRebalance(map, loads",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "while the others' replicas are away for a moment, nor while its own is",
+  },
+  {
+    name: "starts-again-what-was-cancelled",
+    breaks: "A task that moved slots by itself and was cancelled is not started again at once.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "if (isCutShort) this.hold(",
+    replace: "if (isCutShort && lastsMs < 0) this.hold(",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "cancelling a task of it holds it",
   },
 ];
