@@ -45,6 +45,7 @@ import {
   readWeights,
 } from "../src/protocol/plan/auto-rebalance.ts";
 import { PLAN_MEASURES, type PlanMeasure } from "../src/protocol/plan/plan.ts";
+import type { Timer } from "../src/world.ts";
 
 const settingsSchema = Type.Object({
   thresholdPercent: Type.Integer({
@@ -104,7 +105,7 @@ const settingsSchema = Type.Object({
   }),
   measureMs: Type.Integer({
     description:
-      "How often the leader asks what slots hold and cost while nothing is to be done, in milliseconds. Each time every primary looks at its slots, a millisecond, and tells of those that hold something, about 12 bytes each.",
+      "How often the leader asks what slots hold and cost while no step is under way, in milliseconds. Each time every primary looks at its slots, a millisecond, and tells of those that hold something, about 12 bytes each.",
     default: 5000,
     minimum: 100,
   }),
@@ -112,8 +113,6 @@ const settingsSchema = Type.Object({
 
 /** How often the leader looks whether there is something to do. */
 const LOOK_MS = 250;
-/** And how often it asks while there is. */
-const HURRY_MS = 1000;
 /** Who has not told by then has not told: it is asked again in the next round. */
 const ANSWER_MS = 2000;
 
@@ -164,7 +163,8 @@ export default definePlugin({
     let rebalancer: AutoRebalancer | undefined;
     let round: Round | undefined;
     let roundEndedAtMs = Number.NEGATIVE_INFINITY;
-    let lastRound = world.random.below(2 ** 31);
+    // No number of an earlier start's, of which answers may still be on their way. Drawn when it is needed: most nodes never do.
+    let lastRound: number | undefined;
     let verdict: Verdict = { type: "rest", reason: "" };
     /** A step is under way: its tasks are being started, or go on. */
     let step: { isStarting: boolean; isCutShort: boolean } | undefined;
@@ -174,7 +174,7 @@ export default definePlugin({
 
     const measureOf = (map: ClusterMap): PlanMeasure | undefined =>
       PLAN_MEASURES.find((each) => each === map.settings.get("auto-rebalance"));
-    const weightsText = (map: ClusterMap): string => map.settings.get("auto-rebalance-weights") ?? "";
+    const weightsText = (map: ClusterMap): string => map.settings.get("auto-rebalance-weights") ?? "none";
     const isThere = (id: NodeId): boolean => {
       if (id === node.id) return true;
       const health = membership?.member(id);
@@ -221,15 +221,16 @@ export default definePlugin({
       if (record !== undefined) void bus?.send({ host: record.busHost, port: record.busPort }, BusChannel.loads, bytes);
     };
     const ask = (): void => {
-      lastRound += 1;
+      const id = (lastRound ?? world.random.below(2 ** 31)) + 1;
+      lastRound = id;
       const { map } = topology;
       const numbers = (): Float64Array => new Float64Array(SLOT_COUNT);
       const measured = { loads: { keys: numbers(), bytes: numbers(), load: numbers() }, operations: numbers() };
       const asked = map.shards.filter(({ slots, primary }) => slots.length > 0 || isThere(primary));
       const waiting = new Map(asked.map((shard) => [shard.primary, shard]));
-      round = { id: lastRound, map, beganAtMs: clock.monotonicMs(), waiting, takers: new Set(), measured };
+      round = { id, map, beganAtMs: clock.monotonicMs(), waiting, takers: new Set(), measured };
       for (const primary of waiting.keys()) {
-        if (primary !== node.id) send(primary, encodeLoadsMessage({ type: "ask", id: lastRound }));
+        if (primary !== node.id) send(primary, encodeLoadsMessage({ type: "ask", id }));
         else if (loads !== undefined) noteTold(round, primary, takesSlots, loads.all);
       }
     };
@@ -349,16 +350,17 @@ export default definePlugin({
         rebalancer.ended(step.isCutShort, nowMs);
         [step, round, roundEndedAtMs] = [undefined, undefined, Number.NEGATIVE_INFINITY];
       }
+      // After a step it asks at once: what is told is to be what there is when the next one begins.
       if (rebalancer.why !== undefined && nowMs < rebalancer.nextStepAtMs) return;
-      const everyMs = rebalancer.why === undefined ? settings.measureMs : Math.min(HURRY_MS, settings.measureMs);
-      if (round === undefined && nowMs - roundEndedAtMs >= everyMs) ask();
+      if (round === undefined && nowMs - roundEndedAtMs >= settings.measureMs) ask();
       if (round === undefined) return;
       if (round.waiting.size > 0 && nowMs - round.beganAtMs < ANSWER_MS) return;
       const silent = [...round.waiting.values()].find(({ slots }) => slots.length > 0);
       if (silent === undefined) decide(rebalancer, round, nowMs);
       else {
         const name = topology.node(silent.primary)?.name || silent.primary;
-        tell({ type: "stuck", reason: `shard ${silent.id} (primary ${name}) has not told what its slots hold` });
+        const reason = obstacle() ?? `shard ${silent.id} (primary ${name}) has not told what its slots hold`;
+        tell({ type: "stuck", reason });
       }
       round = undefined;
       roundEndedAtMs = nowMs;
@@ -387,7 +389,20 @@ export default definePlugin({
 
     // --- the map ---
 
+    let looks: Timer | undefined;
+    let hasStarted = false;
+    /** Turns it on or off, by the map: while it is off it costs nothing. */
+    const turn = (): void => {
+      if (consensus === undefined || !hasStarted) return;
+      if (measureOf(topology.map) !== undefined) looks ??= context.every(LOOK_MS, look);
+      else if (looks !== undefined) {
+        looks.cancel();
+        looks = undefined;
+        look();
+      }
+    };
     context.on(hooks.mapChanged, ({ map, previous, delta }: MapChange) => {
+      if (previous?.settings !== map.settings) turn();
       if (rebalancer === undefined || previous === undefined || delta?.changesSlots === false) return;
       const isGone = (record: MigrationRecord): boolean => !map.migrations.some(({ id }) => id === record.id);
       const endedTasks = ownTasks(previous).filter(isGone);
@@ -402,7 +417,8 @@ export default definePlugin({
     });
 
     context.on(hooks.start, () => {
-      if (consensus !== undefined) context.every(LOOK_MS, look);
+      hasStarted = true;
+      turn();
     });
     context.on(hooks.info, () => {
       const { map } = topology;

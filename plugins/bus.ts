@@ -12,7 +12,7 @@
  * for the cluster and both nodes' starts (`datagrams.ts`).
  *
  * To change the secret of a running cluster: give each node both (`CONFIG SET cluster-secret "old new"`), then each `"new old"`, then each `new`. `-` is none.
- * Open links go on. Write the new one into the nodes' files or settings as well: that is what the next start reads.
+ * With the last step links that were made by the old one end, and are made anew. Write the new one into the nodes' files or settings as well: that is what the next start reads.
  *
  * Talks to the rest through the service `bus`: channels, on which protocols send bytes, and datagrams.
  */
@@ -37,7 +37,7 @@ import { isLoopback } from "../src/loopback.ts";
 import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { DATAGRAM_REFUSALS, Datagrams, MAX_DATAGRAM_BYTES } from "../src/protocol/link/datagrams.ts";
-import { ClusterSecrets, parseSecrets } from "../src/protocol/link/secrets.ts";
+import { ClusterSecrets, isAmong, parseSecrets } from "../src/protocol/link/secrets.ts";
 import { type DatagramSocket, type Listener, NetworkError } from "../src/world.ts";
 
 /** Strangers that come again and again are told of once in so long, for each reason and place. */
@@ -211,6 +211,13 @@ export default definePlugin({
       else guarded("datagram", opened.from, () => receiveDatagram?.(opened.from, opened.payload));
     };
 
+    /** Whoever has proved a secret that is accepted no more may know no other: its links end. Those of members are made anew. */
+    const endStrangers = (): void => {
+      const isStranger = ({ key }: { readonly key: Uint8Array | undefined }): boolean =>
+        key !== undefined && !isAmong(secret.keys, key);
+      for (const link of incoming) if (isStranger(link)) link.close();
+      for (const link of outgoing.values()) if (isStranger(link)) link.breakOff();
+    };
     context.parameter({
       name: "cluster-secret",
       isSecret: true,
@@ -227,6 +234,7 @@ export default definePlugin({
         if ("problem" in parsed) return parsed.problem;
         secret.replace(parsed.secrets);
         datagrams.setKeys(secret.keys);
+        endStrangers();
         log.info("cluster secret changed", { present: secret.description });
         return undefined;
       },

@@ -1,16 +1,17 @@
 /**
  * connection: the commands with which a client deals with its own connection: greeting, password, protocol version.
  *
- * Promises: the password is compared in constant time; a client that has not given it can do nothing but give it; RESET brings a connection
- * back to how it came. `CLIENT` and its subcommands are a plugin of their own (`clients`).
+ * Promises: the password is compared in constant time, and is in no log; a client that has not given it can do nothing but give it; RESET brings a connection
+ * back to how it came. To change the password of a running cluster, give each node the new one beside the old one (`CONFIG SET requirepass-also new`), have clients use it, then
+ * make it the only one (`CONFIG SET requirepass new requirepass-also ""`). Clients that are let in stay so. What was set so is over with the process. `CLIENT` and its subcommands are a plugin of their own (`clients`).
  */
-import { Buffer } from "node:buffer";
-import { createHash, timingSafeEqual } from "node:crypto";
 import { integer32Error, integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import { MAX_PASSWORD_LENGTH } from "../src/client-passwords.ts";
 import { topologyService } from "../src/contracts/topology.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { REDIS_VERSION } from "../src/compatibility.ts";
+import { isLoopback } from "../src/loopback.ts";
 import { definePlugin } from "../src/plugin.ts";
 
 const WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
@@ -22,24 +23,17 @@ const HELLO_UNAUTHENTICATED =
 const CLIENT_NAME = /^[!-~]*$/;
 const BAD_CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
 
-/** Whether two texts are the same, in a time that tells nothing of where they differ, or how long the secret one is. */
-function isSamePassword(given: Uint8Array, expected: string): boolean {
-  const digest = (value: Uint8Array | string): Uint8Array => createHash("sha256").update(value).digest();
-  return timingSafeEqual(digest(given), digest(Buffer.from(expected, "utf8")));
-}
-
 export default definePlugin({
   name: "connection",
   summary: "Greeting, password and protocol version of connections.",
   uses: { topology: topologyService, router: routerService },
   setup(context) {
-    const { core, uses } = context;
+    const { core, passwords, uses } = context;
     const isCluster = uses.router !== undefined;
 
     /** @returns The error, or `undefined` once the client is let in. */
     const authenticate = (call: Call, user: string, password: Uint8Array): string | undefined => {
-      const isRight = core.password === undefined || isSamePassword(password, core.password);
-      if (user !== "default" || !isRight) {
+      if (user !== "default" || !passwords.accepts(password)) {
         context.world.log.warn("wrong password", {
           remote: call.client.transport.remoteAddress,
           user: user.slice(0, 64),
@@ -50,6 +44,48 @@ export default definePlugin({
       call.client.user = user;
       return undefined;
     };
+
+    /** A parameter that is a password; empty: none. It is told to nobody. */
+    const password = (
+      name: string,
+      get: () => string | undefined,
+      apply: (value: string | undefined) => string | undefined,
+    ): void =>
+      context.parameter({
+        name,
+        isSecret: true,
+        get: () => (get() === undefined ? "" : "(set)"),
+        keep: () => {
+          const { current, also } = passwords;
+          return () => passwords.replace(current, also);
+        },
+        set(value) {
+          if (value.length > MAX_PASSWORD_LENGTH) return `a password has ${MAX_PASSWORD_LENGTH} characters at most`;
+          const problem = apply(value === "" ? undefined : value);
+          if (problem === undefined)
+            context.world.log.info("password changed", { parameter: name, isSet: value !== "" });
+          return problem;
+        },
+      });
+    password(
+      "requirepass",
+      () => passwords.current,
+      (value) => {
+        if (value === undefined && !core.insecure && !isLoopback(core.host)) {
+          return `clients on ${core.host} need a password, unless the node is started with --insecure`;
+        }
+        passwords.replace(value, passwords.also);
+        return undefined;
+      },
+    );
+    password(
+      "requirepass-also",
+      () => passwords.also,
+      (value) => {
+        passwords.replace(passwords.current, value);
+        return undefined;
+      },
+    );
 
     context.command({
       name: "ping",
@@ -105,7 +141,7 @@ export default definePlugin({
       since: "6.2.0",
       run(call) {
         context.hooks.clientReset.notify(call.client);
-        call.client.reset(core.password === undefined);
+        call.client.reset(!passwords.isNeeded);
         call.reply.protocol = 2;
         call.reply.simple("RESET");
       },
@@ -125,7 +161,7 @@ export default definePlugin({
           call.reply.error("ERR syntax error");
           return;
         }
-        if (call.count === 2 && core.password === undefined) {
+        if (call.count === 2 && !passwords.isNeeded) {
           call.reply.error(NO_PASSWORD_SET);
           return;
         }

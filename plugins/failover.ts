@@ -88,7 +88,7 @@ const WISH_MS = 1000;
 const REDIRECT_LEASES = 0.6;
 /**
  * What a primary could not answer before its lease was over waits for another lease, or for the word that somebody else leads. A primary that is cut off gets neither:
- * after this part of a lease, by when another one has taken over that is to, its clients' connections end, and they find that one.
+ * after this part of a lease, by when another one has taken over that is to, its clients' connections end, and they find that one. What comes meanwhile is held.
  */
 const HOPELESS_LEASES = 0.5;
 /** How often a node that stops looks whether somebody has taken over, in milliseconds. */
@@ -130,7 +130,7 @@ export default definePlugin({
     let isHandingOver = false;
     /** The commands that were held for a planned failover go on when there is a lease again, or at this moment, in monotonic milliseconds. */
     let resumesAtMs: number | undefined;
-    /** A node that has taken over holds commands until it has its first lease, which is a round trip away, or until then. */
+    /** A node that has taken over, or has lost its lease, holds commands until it has one, which is a round trip away, or until then. */
     let holdsUntilMs = Number.NEGATIVE_INFINITY;
     /** Who has the shard handed over to it holds commands on keys: clients are sent there, and connect to it, while its promotion is under way. */
     let redirects: { readonly to: NodeId; readonly untilMs: number } | undefined;
@@ -227,9 +227,11 @@ export default definePlugin({
       ) {
         inherits = undefined;
       }
-      const isTakingOver = inherits !== undefined || (leaseState === "lapsed" && nowMs < holdsUntilMs);
-      if (isTakingOver && !hold.isHolding) hold.hold();
-      else if (!isTakingOver && hold.isHolding) hold.release();
+      // A process that stood still, or beats that were lost: in a moment there is a lease again, or a map that says where to go.
+      if (leaseState === "lapsed" && before === "held") holdsUntilMs = nowMs + HOPELESS_LEASES * settings.leaseMs;
+      const servesSoon = inherits !== undefined || (leaseState === "lapsed" && nowMs < holdsUntilMs);
+      if (servesSoon && !hold.isHolding) hold.hold();
+      else if (!servesSoon && hold.isHolding) hold.release();
       const isLapsed = leaseState === "lapsed" || leaseState === "stale-reads";
       if (!isLapsed) lapsedAtMs = undefined;
       else if (before === "held") lapsedAtMs = nowMs;

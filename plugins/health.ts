@@ -34,6 +34,7 @@ import { HealthReports } from "../src/health/reports.ts";
 import { Webhook } from "../src/health/webhook.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { CHECKS, CHECK_NAMES, wordsOf } from "../src/protocol/health/catalog.ts";
+import { BEGIN_MS } from "../src/protocol/health/limits.ts";
 import { evaluate } from "../src/protocol/health/evaluate.ts";
 import { Monitor, type Watched } from "../src/protocol/health/monitor.ts";
 import { type DiskFacts, type HealthThresholds, worstOf } from "../src/protocol/health/types.ts";
@@ -223,6 +224,7 @@ export default definePlugin({
     const monitor = new Monitor((name) => ({
       raiseMs: CHECKS[name].raiseMs,
       clearMs: Math.max(settings.clearMs, CHECKS[name].clearMs ?? 0),
+      beginMs: Math.max(CHECKS[name].raiseMs, BEGIN_MS),
     }));
     /** When each state began, by the wall clock as it was then. */
     const begun = new Map<HealthCheckName, { readonly atMs: number; readonly wallMs: number }>();

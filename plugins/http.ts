@@ -18,7 +18,7 @@
  */
 import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
-import { HOST_PATTERN, byteSize, parseByteSize } from "../src/config.ts";
+import { HOST_PATTERN, HTTP_PORT_OFFSET, byteSize, parseByteSize } from "../src/config.ts";
 import { type HttpCaller, type HttpMount, type HttpRole, httpService } from "../src/contracts/http.ts";
 import { StartError, messageOf } from "../src/errors.ts";
 import { FirstHook } from "../src/hook.ts";
@@ -32,8 +32,6 @@ import { isLoopback } from "../src/loopback.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { type HttpListener, type HttpPeer, NetworkError } from "../src/world.ts";
 
-/** The port is so far above the one for clients unless it is said: 15500 for 6379. */
-const HTTP_PORT_OFFSET = 9121;
 /** A wrong token counts as so many requests: to try them out is slow. */
 const WRONG_TOKEN_COST = 50;
 /** What is refused for want of room may be asked again after so many seconds. */
@@ -224,7 +222,7 @@ export default definePlugin({
       return found;
     };
     const answer = async (request: Request, peer: HttpPeer): Promise<Response> => {
-      const { pathname } = new URL(request.url);
+      const pathname = pathOf(request);
       if (pathname === "/health/live" || pathname === "/health/ready") return health(pathname);
       const from = hostOf(peer.remoteAddress);
       refuseIfBusy(from);
@@ -328,6 +326,9 @@ export default definePlugin({
           const told = settings.announceHost ?? settings.host ?? core.announceHost?.split(",")[0] ?? core.host;
           return { host: told, port };
         },
+        get isExpectingCallers() {
+          return listener !== undefined && tokens.hasTokens;
+        },
         notReady,
         mount(mount) {
           if (mounts.has(mount.prefix)) throw new StartError(`Cannot serve at "${mount.prefix}": something is there`);
@@ -347,6 +348,15 @@ const PREFLIGHT_HEADERS = {
   "access-control-allow-headers": "authorization, content-type, if-match, if-none-match",
   "access-control-max-age": "3600",
 };
+
+/** @throws {Problem} If the request names a host that is none, or none at all: where it was sent to makes no address then. */
+function pathOf({ url }: Request): string {
+  try {
+    return new URL(url).pathname;
+  } catch {
+    throw new Problem("bad-request", "The header Host names no host, or the path is none.");
+  }
+}
 
 /** The host of an address and port; of one of IPv4 that came in by a socket of IPv6, what it is. */
 function hostOf(address: string): string {

@@ -118,7 +118,7 @@ export default definePlugin({
     const { keyspace, topology } = context.requires;
     // As in Redis: what is no cluster sends keys as to any server.
     const restoreName = context.uses.router === undefined ? "RESTORE" : "RESTORE-ASKING";
-    const { core, dispatcher, hooks, node } = context;
+    const { dispatcher, hooks, node } = context;
     const { clock, network, log } = context.world;
     const hold = new SlotHold(context);
     const scratch = new KeyReference();
@@ -309,7 +309,8 @@ export default definePlugin({
     /** Has a node delete keys of a slot. @returns Whether it has. */
     const haveDeleted = async (at: NodeRecord, source: Uint8Array, keys: readonly Uint8Array[]): Promise<boolean> => {
       const link = connect(at.host, at.port);
-      const commands = [...(core.password === undefined ? [] : [encodeCommand(["AUTH", core.password])]), source];
+      const { current } = context.passwords;
+      const commands = [...(current === undefined ? [] : [encodeCommand(["AUTH", current])]), source];
       // One by one: of several that are not all there none is deleted.
       const left = keys.values();
       const next = (): Uint8Array | undefined => {
@@ -467,7 +468,8 @@ export default definePlugin({
         return known === undefined ? Promise.resolve() : new Promise((resolve) => void known.waiting.push(resolve));
       },
       async moveAll(slot, { host, port }) {
-        const auth = core.password === undefined ? [] : [core.password];
+        const { current } = context.passwords;
+        const auth = current === undefined ? [] : [current];
         const wish = { host, port, db: "0", timeoutMs: BATCH_IDLE_MS, isCopy: false, isReplace: true, auth };
         for (;;) {
           await mover.settled(slot);

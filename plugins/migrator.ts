@@ -426,6 +426,7 @@ export default definePlugin({
         slots,
         phase: own?.phase ?? (fence === undefined ? "streaming" : "fenced"),
         isPaused,
+        ...(record.awaitsWord === true ? { awaitsWord: true } : {}),
         cause,
         startedFor: cause,
         startedAtMs,
@@ -460,7 +461,7 @@ export default definePlugin({
         const { map } = topology;
         return [...ended, ...map.migrations.map((record) => statusOf(map, record))];
       },
-      async start(slots, target, cause, mapVersion) {
+      async start(slots, target, cause, mapVersion, awaitsWord = false) {
         const id = world.random
           .below(2 ** 31)
           .toString(16)
@@ -496,6 +497,7 @@ export default definePlugin({
               target: to.id,
               targetVersion: to.version,
               slots,
+              ...(awaitsWord ? { awaitsWord: true } : {}),
             },
             cause,
           );
@@ -503,6 +505,7 @@ export default definePlugin({
           if (!isStale || mapVersion !== undefined || tries >= START_TRIES) return outcome;
         }
       },
+      allowCompletion: (id, cause) => change({ type: "allow-completion", id }, cause),
       cancel: (id, cause) => change({ type: "abort-migration", id }, cause),
       pause: (id, cause) => change({ type: "pause-migration", id, isPaused: true }, cause),
       resume: (id, cause) => change({ type: "pause-migration", id, isPaused: false }, cause),

@@ -108,7 +108,8 @@ export default definePlugin({
         if (Number.isNaN(limitMs)) return call.reply.error("ERR timeout is not an integer or out of range");
         if (limitMs < 0) return call.reply.error("ERR timeout is negative");
         const have = replication.acknowledgedBy(replication.last);
-        if (have >= count || (call.isNested && call.settle === undefined)) return call.reply.integer(have);
+        // As in Redis, within a transaction it tells and does not wait: nothing is to come between the commands of that.
+        if (have >= count || call.isNested) return call.reply.integer(have);
         const deferred = call.defer();
         replication.whenAcknowledged(count, limitMs).then(
           (reached) => deferred.resolve((reply) => reply.integer(reached)),
@@ -159,7 +160,11 @@ export default definePlugin({
         if (replication.waitingFor !== undefined) fields["master_link_reason"] = replication.waitingFor;
       }
       fields["connected_slaves"] = replicas.filter(({ state }) => state !== "absent").length;
-      for (const [at, replica] of replicas.entries()) {
+      // Clients read as many as are connected: those that are not come last.
+      const listed = replicas.toSorted(
+        (one, other) => Number(one.state === "absent") - Number(other.state === "absent"),
+      );
+      for (const [at, replica] of listed.entries()) {
         const record = topology.node(replica.nodeId);
         const state = { absent: "wait_bgsave", filling: "send_bulk", following: "online" }[replica.state];
         fields[`slave${at}`] =

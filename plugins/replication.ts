@@ -6,10 +6,11 @@
  *
  * How: the node's role comes from the map.
  * - A primary with replicas writes a log of what its commands did (`src/replication/shard-log.ts`), and sends it to them (`primary.ts`). Replies on keys wait at
- *   the gate (`src/reply-gate.ts`) until the in-sync set has what they depend on. Writes are refused (`NOREPLICAS`) while that set is below its minimum, and held
- *   while the log is full of what an in-sync member lacks.
+ *   the gate (`src/reply-gate.ts`) until the in-sync set has what they depend on. Writes are refused (`NOREPLICAS`) while that set is below its minimum, also where
+ *   there is no replica, and held while the log is full of what an in-sync member lacks.
  * - A replica follows the log, or is filled by slot streams when that does not reach back to where it is (`replica.ts`).
  * - A replica of a shard that nobody leads any more refuses reads of what may not be committed (CLUSTERDOWN), and closes the connections whose replies wait for that.
+ *   A primary that has had too few members in sync for long does the same (NOREPLICAS): a key that expired then, or a write that had been logged, is not committed.
  * - One that led the shard and does not any more closes the connections of clients whose last writes nobody knows of: they were logged, and may be lost.
  *
  * A command that was logged is never answered with an error that says it was not.
@@ -47,6 +48,8 @@ import { SlotSink } from "../src/replication/slot-sink.ts";
 import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
+/** A primary with too few in sync for so many times the silence that a replica suffers has nobody wait any more: longer than any failover takes. */
+const STARVED_SILENCES = 5;
 
 const settingsSchema = Type.Object({
   ringBytes: byteSize({
@@ -169,6 +172,7 @@ export default definePlugin({
         lostMs: settings.lostMs,
         joinMs: settings.lagMs,
         heartbeatMs: settings.heartbeatMs,
+        starvedMs: settings.silenceMs * STARVED_SILENCES,
         ringBytes: parseByteSize(settings.ringBytes) ?? 0,
         windowBytes: parseByteSize(settings.windowBytes) ?? 0,
       },
@@ -234,7 +238,8 @@ export default definePlugin({
       if (!isWhole) {
         // What this node did without anybody following is in no log: whoever was at some place in it is not there any more.
         log.reset({ epoch: 0, sequence: log.last }, []);
-        committed = log.last;
+        // Nothing in the log is inherited that could be taken back: nobody need have the entry that opens the epoch either before this node answers.
+        committed = log.openSequence;
       }
       isWhole = true;
       primary = new ShardPrimary(primaryHost(), shard, termsOf(map), committed);
@@ -283,7 +288,8 @@ export default definePlugin({
       heldSlots = held;
       // What happens to a slot that a fill does not know of is not sent with it.
       if (hasOtherSlots) primary?.restartFills();
-      if (role !== "primary" || shard === undefined || shard.replicas.length === 0) {
+      const keepsLog = role === "primary" && shard !== undefined && mustKeepLog(shard, termsOf(map));
+      if (!keepsLog) {
         const wasLeading = primary !== undefined;
         stopPrimary();
         if (wasLeading && role !== "primary")
@@ -299,7 +305,7 @@ export default definePlugin({
         // Copies of a shard that it has left: the map has it in neither set of that any more. Or half a copy, of a shard whose data are given up: some keys
         // of one moment beside some of another would be worse than none.
         if (wasIn.role === "replica" && (!isSameShard || !isWhole)) keyspace.clear();
-        if (shard.replicas.length === 0) {
+        if (!keepsLog) {
           isWhole = false;
           replyGate.setCommitted(Number.POSITIVE_INFINITY);
         } else if (primary === undefined) {
@@ -378,23 +384,28 @@ export default definePlugin({
       replyGate.break("the node stops");
     });
 
-    /** Nothing that a stranded replica would wait for ever to tell is read. */
+    /** Nothing is read that a stranded replica, or a primary with too few in sync, would wait for ever to tell. */
     const refuseStranded = (call: Call): Verdict | undefined => {
       const { bits } = call.command;
       if (!call.hasKey && (bits & CommandBits.readonly) === 0) return undefined;
       if (replyGate.mayLeave(call.hasKey ? replyGate.positionOf(call.key.slot) : replyGate.positionOfAll))
         return undefined;
+      if (primary !== undefined && (call.client.acks ?? replyGate.acks) === "primary") return undefined;
       call.reply.error(
-        "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed",
+        primary === undefined
+          ? "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed"
+          : `NOREPLICAS shard ${assigned.shard?.id ?? ""} has too few members in sync for what was last done here to be committed: nothing was done`,
       );
       return Verdict.rejected;
     };
     const guardStranded = (): void => {
-      const isStranded = replica?.isStranded === true;
+      const isStranded = replica?.isStranded === true || primary?.isStarved === true;
       if (isStranded === (unhookStranded !== undefined)) return;
       unhookStranded?.();
       unhookStranded = isStranded ? context.on(hooks.commandBefore, refuseStranded) : undefined;
-      if (isStranded) events.warn("this replica has followed nobody for long", { reason: replica?.refusal ?? "" });
+      if (!isStranded) return;
+      if (replica === undefined) events.warn("this primary has had too few members in sync for long", {});
+      else events.warn("this replica has followed nobody for long", { reason: replica.refusal ?? "" });
     };
 
     /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */
@@ -471,6 +482,11 @@ export default definePlugin({
     return { replication };
   },
 });
+
+/** Whether a primary's writes wait for others: for those that follow it, or for those that there must be before any is taken (SAFETY 4). */
+function mustKeepLog({ replicas }: ShardRecord, { minimum }: PrimaryTerms): boolean {
+  return replicas.length > 0 || minimum > 1;
+}
 
 function slotsHeldBy(map: ClusterMap, shard: ShardRecord | undefined): readonly SlotRange[] {
   if (shard === undefined) return [];

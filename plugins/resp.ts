@@ -142,7 +142,7 @@ class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
     this.localAddress = stream.localAddress;
     this.#parser = new RequestParser(server.limits.request);
     const { context } = server;
-    this.client = context.clients.add(this, context.world.clock.monotonicMs(), context.core.password === undefined);
+    this.client = context.clients.add(this, context.world.clock.monotonicMs(), !context.passwords.isNeeded);
     this.#parser.isAuthenticated = this.client.isAuthenticated;
   }
 
@@ -418,7 +418,10 @@ class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
     this.#server.outputBytes += length;
     const position = client.replyAfter;
     client.replyAfter = 0;
-    if (!this.#isGone) {
+    if (!this.#isGone && position > 0 && client.replyBreaks !== context.replyGate.breaks) {
+      // What it tells of was logged, and nobody knows what became of that.
+      this.kill();
+    } else if (!this.#isGone) {
       const isSafe = position === 0 || context.replyGate.mayLeave(position);
       // Replies keep their order: behind one that waits all do.
       if (isSafe && this.#gated.length === 0) {

@@ -5,12 +5,13 @@
  * before anything is done, and unknown fields are refused; whatever is refused changes nothing, and says why in a problem document (RFC 9457) whose `type` programs
  * can rely on. Where nobody knows whether a change was made, the answer says that (504, `outcome-unknown`).
  *
- * How: the operations are routes of Elysia (`src/rest/`), mounted at the plugin `http`, which knows who asks. Elysia is loaded when the first request comes. Without
- * `http` nobody comes.
+ * How: the operations are routes of Elysia (`src/rest/`), mounted at the plugin `http`, which knows who asks. Elysia takes a tenth of a second to load: where there are
+ * tokens that is done when the node has started, else when the first request comes. Without `http` nobody comes.
  */
 import { ClusterView } from "../src/cluster-view.ts";
 import { consensusService } from "../src/contracts/consensus.ts";
 import { failoverService } from "../src/contracts/failover.ts";
+import { healthService } from "../src/contracts/health.ts";
 import { httpService } from "../src/contracts/http.ts";
 import { membershipService } from "../src/contracts/membership.ts";
 import { migrationService } from "../src/contracts/migration.ts";
@@ -20,6 +21,7 @@ import { topologyService } from "../src/contracts/topology.ts";
 import { LocalConnection } from "../src/local-connection.ts";
 import { definePlugin } from "../src/plugin.ts";
 import type { RestHandler } from "../src/rest/app.ts";
+import { EventStreams } from "../src/rest/events.ts";
 import { LocalCommands } from "../src/rest/local-commands.ts";
 import { Nodes } from "../src/rest/nodes.ts";
 import { Peers } from "../src/rest/peers.ts";
@@ -36,10 +38,11 @@ export default definePlugin({
     replication: replicationService,
     router: routerService,
     migrations: migrationService,
+    health: healthService,
   },
   setup(context) {
     const { topology } = context.requires;
-    const { http, consensus, membership, failover, replication, router, migrations } = context.uses;
+    const { http, consensus, membership, failover, replication, router, migrations, health } = context.uses;
     const { clock, network } = context.world;
     const local = new LocalCommands(
       () => new LocalConnection(context.dispatcher, context.clients, clock, context.hooks, context.replyGate),
@@ -52,15 +55,27 @@ export default definePlugin({
       membership,
       migrations,
       failover,
+      health,
+      plugins: () => context.bootTree(),
       clock,
-      nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.core.password)),
-      hasPassword: context.core.password !== undefined,
+      nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.passwords)),
+      passwords: context.passwords,
       isCluster: router !== undefined,
     };
+    const events = new EventStreams(sources);
     let rest: Promise<RestHandler> | undefined;
+    // A tenth of a second in which nothing else happens: a node that has just started can spare it, one that serves clients better not.
+    context.on(
+      context.hooks.ready,
+      () => {
+        // What goes wrong is told to the first caller.
+        if (http?.isExpectingCallers === true) clock.soon(() => void (rest ??= load()).catch(() => undefined));
+      },
+      { order: "post" },
+    );
     const load = async (): Promise<RestHandler> => {
       const { createRest } = await import("../src/rest/app.ts");
-      return createRest(sources, context.node.version);
+      return createRest(sources, events, context.node.version);
     };
     for (const prefix of ["/cluster", "/kv", "/openapi"]) {
       http?.mount({
@@ -72,6 +87,17 @@ export default definePlugin({
         },
       });
     }
-    context.on(context.hooks.stop, () => local.close());
+    context.on(context.hooks.mapChanged, () => events.mapChanged(), { order: "post" });
+    context.on(context.hooks.healthChanged, (change) => events.healthChanged(change), { order: "post" });
+    context.on(context.hooks.memberChanged, (change) => events.memberChanged(change), { order: "post" });
+    context.on(context.hooks.start, () => {
+      // Where nobody comes nobody listens.
+      if (http !== undefined && http.address.port !== 0)
+        context.every(EventStreams.tickMs, () => events.tick(clock.monotonicMs()));
+    });
+    context.on(context.hooks.stop, () => {
+      events.close();
+      local.close();
+    });
   },
 });

@@ -65,6 +65,8 @@ export class Client {
   acks: "in-sync" | "primary" | undefined;
   /** The place in the shard log that its last replies depend on: they wait at the gate for it (`ReplyGate`). 0: they depend on nothing. */
   replyAfter = 0;
+  /** How often the gate had been broken when the first of these replies was noted. */
+  replyBreaks = 0;
   /** Full name of its last command, such as `client|list`, for `CLIENT LIST`. */
   lastCommandName = "";
   /** Commands it sent so far. */

@@ -25,6 +25,9 @@ const HOSTS_PATTERN = "^[A-Za-z0-9._:-]{1,253}(,[A-Za-z0-9._:-]{1,253}){0,7}$";
 /** The port for other nodes is so far above the one for clients, as in Redis, unless it is said. */
 export const BUS_PORT_OFFSET = 10_000;
 
+/** The port for HTTP is so far above the one for clients, unless it is said: 15500 for 6379. */
+export const HTTP_PORT_OFFSET = 9121;
+
 /** The settings of the node itself. */
 export const coreSchema = Type.Object({
   name: Type.Optional(

@@ -362,6 +362,8 @@ export class Dispatcher {
     let position = at;
     // Nothing but the lease: see `ReplyGate`.
     if (position > 0 && (client.acks ?? this.#gate.acks) === "primary") position = 1;
+    // The first of them counts: a transaction that waits in the middle may end under another log than it began.
+    if (client.replyAfter === 0) client.replyBreaks = this.#gate.breaks;
     if (position > client.replyAfter) client.replyAfter = position;
   }
 

@@ -156,6 +156,7 @@ export class LocalConnection implements ClientTransport, ReplyWaiter {
   #answer(): void {
     const position = this.client.replyAfter;
     this.client.replyAfter = 0;
+    if (position > 0 && this.client.replyBreaks !== this.#gate.breaks) return this.kill();
     if (position > 0 && !this.#gate.mayLeave(position)) {
       this.#isGated = true;
       this.#gate.wait(position, this);

@@ -9,6 +9,7 @@
  */
 import { Fault } from "./assert.ts";
 import { ClientTable } from "./client.ts";
+import { ClientPasswords } from "./client-passwords.ts";
 import { Command } from "./command-table.ts";
 import { type Config, type ConfigLayer, type CoreSettings, readObject, resolveConfig } from "./config.ts";
 import { keyspaceService } from "./contracts/keyspace.ts";
@@ -54,6 +55,7 @@ export class Node {
   readonly core: CoreSettings;
   readonly hooks: Hooks;
   readonly clients = new ClientTable();
+  readonly passwords: ClientPasswords;
   readonly dispatcher: Dispatcher;
   readonly replyGate: ReplyGate;
   readonly parameters = new ParameterTable();
@@ -71,6 +73,7 @@ export class Node {
   private constructor(world: World, core: CoreSettings, identity: Identity, onStopped: NodeOptions["onStopped"]) {
     this.world = world;
     this.core = core;
+    this.passwords = new ClientPasswords(core.password);
     this.#facts = {
       ...identity,
       version: BUNCH_VERSION,
@@ -209,11 +212,13 @@ export class Node {
       world: this.world,
       hooks: this.hooks,
       clients: this.clients,
+      passwords: this.passwords,
       dispatcher: this.dispatcher,
       replyGate: this.replyGate,
       parameters: this.parameters,
       core: this.core,
       settings,
+      bootTree: () => this.bootTree(),
       on: (hook, run, options) => hook.add(plugin.name, run, options?.order),
       command: (specification) => {
         const command = new Command(specification, plugin.name);

@@ -8,12 +8,14 @@
  */
 import { type Static, type TObject, Type } from "@sinclair/typebox";
 import type { ClientTable } from "./client.ts";
+import type { ClientPasswords } from "./client-passwords.ts";
 import type { CommandSpecification } from "./contracts/commands.ts";
 import type { CoreSettings } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Hook, HookOrder } from "./hook.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Identity } from "./identity.ts";
+import type { BootTreeEntry } from "./node.ts";
 import type { Parameter, ParameterTable } from "./parameter-table.ts";
 import type { ReplyGate } from "./reply-gate.ts";
 import type { ServiceOf, ServiceToken } from "./service.ts";
@@ -50,12 +52,16 @@ export interface NodeContext {
   readonly world: World;
   readonly hooks: Hooks;
   readonly clients: ClientTable;
+  /** What clients must give to be let in. */
+  readonly passwords: ClientPasswords;
   readonly dispatcher: Dispatcher;
   /** What replies wait at that depend on keys. */
   readonly replyGate: ReplyGate;
   readonly parameters: ParameterTable;
   /** The settings of the node itself. */
   readonly core: CoreSettings;
+  /** Every plugin of the node, once they are set up, with what it has hung into it. */
+  bootTree(): readonly BootTreeEntry[];
   /** Adds a handler to a hook, in this plugin's name. @returns A function that takes it away again. */
   on<Run>(hook: Hook<Run>, run: Run, options?: { readonly order?: HookOrder }): () => void;
   /** Adds a command. */

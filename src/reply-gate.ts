@@ -26,6 +26,8 @@ export class ReplyGate {
   last = 0;
   /** What replies wait for by the cluster's setting: the in-sync set, or nothing but the primary and its lease. */
   acks: "in-sync" | "primary" = "in-sync";
+  /** How often what waited was ended. A position that somebody noted before the last time may be one of another log: nothing may leave by it. */
+  breaks = 0;
   readonly #clock: Clock;
   #isGuarded = false;
   #lastOfSlot: Float64Array | undefined;
@@ -111,6 +113,7 @@ export class ReplyGate {
 
   /** Ends all that wait: this node does not lead the log any more that they depend on. */
   break(reason: string): void {
+    this.breaks += 1;
     const broken = this.#waiting.slice(this.#first);
     this.#waiting = [];
     this.#first = 0;

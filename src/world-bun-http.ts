@@ -1,7 +1,7 @@
 /** The real world's doors for HTTP: Bun's own server and client. */
 import { listenError } from "./listen-error.ts";
 import { formatAddress } from "./net-address.ts";
-import type { Http, HttpDoor, HttpListenOptions, HttpListener, HttpPost } from "./world.ts";
+import type { HttpClient, HttpDoor, HttpListenOptions, HttpListener, HttpPost } from "./world.ts";
 
 export class BunHttpDoor implements HttpDoor {
   listen({ host, port, idleTimeoutS, maxBodyBytes, handle }: HttpListenOptions): HttpListener {
@@ -34,7 +34,7 @@ export class BunHttpDoor implements HttpDoor {
   }
 }
 
-export class BunHttpClient implements Http {
+export class BunHttpClient implements HttpClient {
   async post({ url, body, authorization, timeoutMs }: HttpPost): Promise<number> {
     const answer = await fetch(url, {
       method: "POST",

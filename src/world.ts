@@ -14,7 +14,7 @@ export interface World {
   readonly clock: Clock;
   readonly random: Random;
   readonly network: Network;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly disk: Disk;
   readonly log: Log;
   readonly machine: Machine;
@@ -193,7 +193,7 @@ export interface HttpListener {
  *
  * It is a door of its own, and not made of streams, since most of them want TLS, which the machine's own client has.
  */
-export interface Http {
+export interface HttpClient {
   /**
    * Posts a text, as JSON. Redirects are not followed.
    *

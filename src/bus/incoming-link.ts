@@ -52,6 +52,11 @@ export class IncomingLink implements StreamHandler {
     return this.#taker?.kind;
   }
 
+  /** Of the secret by which it proves itself; `undefined` while that is not agreed. */
+  get key(): Uint8Array | undefined {
+    return this.#taker?.key;
+  }
+
   data(_stream: Stream, bytes: Uint8Array): void {
     const { traffic } = this.#host;
     traffic.receivedBytes += bytes.length;

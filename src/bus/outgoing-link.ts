@@ -14,6 +14,7 @@ import { BUS_PORT_OFFSET } from "../config.ts";
 import type { BusAddress } from "../contracts/bus.ts";
 import { FrameSeal, sealedLength } from "../protocol/link/frame-seal.ts";
 import { LinkOpener, type LinkRefused } from "../protocol/link/handshake.ts";
+import { isAmong } from "../protocol/link/secrets.ts";
 import type { Stream, Timer } from "../world.ts";
 import { type LinkHost, PROOF_LIMITS, STUCK_MS } from "./link-host.ts";
 
@@ -32,6 +33,8 @@ export class OutgoingLink {
   readonly kind: LinkKind;
   /** The node that has proved itself; empty while none has. */
   nodeId = "";
+  /** Of the secret by which both sides have proved themselves; `undefined` while they have not. */
+  key: Uint8Array | undefined;
   queuedBytes = 0;
   createdAtMs = 0;
   readonly #host: LinkHost;
@@ -136,6 +139,11 @@ export class OutgoingLink {
     this.#isResting = true;
   }
 
+  /** Breaks the stream: the next frame opens another. */
+  breakOff(): void {
+    this.#stream?.destroy();
+  }
+
   /** Ends it for good: nobody is told. */
   close(): void {
     this.#isClosing = true;
@@ -199,8 +207,15 @@ export class OutgoingLink {
       this.#host.refused("to", verdict.reason, verdict.text, `${this.#address.host}:${this.#address.port}`);
       return;
     }
+    // The secret was changed meanwhile.
+    if (!isAmong(this.#host.self().keys, verdict.key)) {
+      this.#answers.isBroken = true;
+      stream.destroy();
+      return;
+    }
     this.#limit?.cancel();
     this.nodeId = verdict.nodeId;
+    this.key = verdict.key;
     const seal = new FrameSeal(verdict.linkKey);
     this.#seal = seal;
     this.#enqueue(encodeFrame(HANDSHAKE_CHANNEL, verdict.proof));
@@ -278,6 +293,7 @@ export class OutgoingLink {
     this.#piece = undefined;
     this.queuedBytes = 0;
     this.nodeId = "";
+    this.key = undefined;
     if (this.#isClosing) return;
     if (this.#isResting) {
       this.#isResting = false;

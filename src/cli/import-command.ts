@@ -8,7 +8,7 @@ import { Journal, type TopologyState } from "../protocol/topology/state.ts";
 import { createBunWorld } from "../world-bun.ts";
 import { type NewCluster, checkIsFree, writeDataDirectory } from "./data-directory.ts";
 import { FileDirectories } from "./file-directories.ts";
-import { readMapFile } from "./map-file.ts";
+import { begunAnew, readMapFile } from "./map-file.ts";
 import { failStart } from "./report.ts";
 
 interface ImportFlags {
@@ -59,16 +59,6 @@ async function run(file: string, flags: ImportFlags): Promise<void> {
   process.stdout.write(
     `${pc.green("imported:")} "${flags.dataDir}" is cluster ${group.slice(0, 8)}, with node ${node.name || node.id} as its one member, and ${state.nodes.size} ${state.nodes.size === 1 ? "node" : "nodes"} in its map.\n`,
   );
-}
-
-/** The map of a cluster in which no node has started yet: whoever held anything did so in another one. */
-function begunAnew(state: TopologyState): TopologyState {
-  const nodes = [...state.nodes].map(([id, node]) => [id, { ...node, start: "", incarnation: 0 }] as const);
-  const shards = [...state.shards].map(([id, shard]) => {
-    const sets = { primaryIncarnation: 0, inSync: [shard.primary], eligible: [] };
-    return [id, { ...shard, ...sets }] as const;
-  });
-  return { ...state, nodes: new Map(nodes), shards: new Map(shards) };
 }
 
 function chooseNode(state: TopologyState, wanted: string | undefined, file: string): NodeRecord {

@@ -4,6 +4,7 @@ import { Value } from "@sinclair/typebox/value";
 import { Fault } from "../assert.ts";
 import { SLOT_COUNT } from "../codec/slot.ts";
 import { StartError, messageOf } from "../errors.ts";
+import { problemOfSetting } from "../protocol/topology/decide.ts";
 import { type TopologyState, checkState, stateFromJson } from "../protocol/topology/state.ts";
 import { MAP_FILE_FORMAT } from "../protocol/topology/topology-json.ts";
 
@@ -74,6 +75,7 @@ const mapSchema = Type.Object(
           target: idSchema,
           slots: slotsSchema,
           isPaused: Type.Boolean({ wants: "true or false" }),
+          awaitsWord: Type.Optional(Type.Literal(true, { wants: "true" })),
           cause: textSchema,
           startedAtMs: Type.Number({ wants: "a number" }),
           fence: Type.Optional(
@@ -148,6 +150,10 @@ export function readMapFile(text: string, file: string): TopologyState {
     const twice = ids.findIndex((id, at) => ids.indexOf(id) !== at);
     if (twice >= 0) throw new StartError(`Map "${file}" cannot be read: ${name}[${twice}] is there twice.`);
   }
+  for (const [at, [name, value]] of json.settings.entries()) {
+    const problem = problemOfSetting(name, value);
+    if (problem !== undefined) throw new StartError(`Map "${file}" cannot be read: settings[${at}]: ${problem}.`);
+  }
   const state = stateFromJson(json);
   try {
     checkState(state);
@@ -157,6 +163,19 @@ export function readMapFile(text: string, file: string): TopologyState {
     throw new StartError(`Map "${file}" contradicts itself. This must hold, and does not: ${thrown.message}.`);
   }
   return state;
+}
+
+/**
+ * The map of a cluster in which no node has started yet: whoever held anything did so in another one. Nor does anybody wait for word of who has lost slots: a
+ * node that is gone for good, and maybe taken out of the file by hand, would never give it.
+ */
+export function begunAnew(state: TopologyState): TopologyState {
+  const nodes = [...state.nodes].map(([id, node]) => [id, { ...node, start: "", incarnation: 0 }] as const);
+  const shards = [...state.shards].map(([id, shard]) => {
+    const sets = { primaryIncarnation: 0, inSync: [shard.primary], eligible: [] };
+    return [id, { ...shard, ...sets }] as const;
+  });
+  return { ...state, nodes: new Map(nodes), shards: new Map(shards), releases: [] };
 }
 
 /** `/nodes/0/port` -> `nodes[0].port` */

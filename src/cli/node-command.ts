@@ -39,6 +39,7 @@ const OTHER_VARIABLES: ReadonlySet<string> = new Set([
   "BUNCH_SEED",
   "BUNCH_TEST_SEED",
   "BUNCH_REDIS_SERVER",
+  "BUNCH_TOKEN",
 ]);
 
 interface NodeFlags {

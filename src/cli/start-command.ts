@@ -10,10 +10,11 @@ import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
 import { Command, Option } from "commander";
 import pc from "picocolors";
-import { BUS_PORT_OFFSET, type CoreSettings, describeSettings } from "../config.ts";
+import { BUS_PORT_OFFSET, type CoreSettings, HTTP_PORT_OFFSET, describeSettings } from "../config.ts";
 import { defaultPlugins } from "../default-plugins.ts";
 import { StartError, messageOf } from "../errors.ts";
-import { askNode } from "./ask-node.ts";
+import { TOKENS_PATTERN, TOKENS_WANTS } from "../http/roles.ts";
+import { askNode, askNodeAnything } from "./ask-node.ts";
 import { failStart } from "./report.ts";
 
 /** How long nodes may take to stop in order before they are ended: longer than one takes for replies that nobody reads. */
@@ -46,15 +47,19 @@ const OWN_SETTINGS: ReadonlySet<string> = new Set<
   "plugins.http.announcePort",
 ]);
 
-/** What a node of a local cluster inherits: the environment, without what each node has for itself, and with the cluster's secret. */
+/** What the environment may have for `bun start` alone: an administrator's token for all nodes. */
+const TOKEN_VARIABLE = "BUNCH_TOKEN";
+
+/** What a node of a local cluster inherits: the environment, without what each node has for itself, and with the cluster's secret and an administrator's token. */
 export function childEnvironment(
   environment: Readonly<Record<string, string | undefined>>,
   secret: string,
+  token: string,
 ): Record<string, string | undefined> {
   const own = describeSettings(defaultPlugins).filter(({ path }) => OWN_SETTINGS.has(path));
-  const names = new Set(own.map((setting) => setting.environment));
+  const names = new Set([TOKEN_VARIABLE, ...own.map((setting) => setting.environment)]);
   const kept = Object.entries(environment).filter(([name]) => !names.has(name));
-  return { ...Object.fromEntries(kept), BUNCH_SECRET: secret };
+  return { BUNCH_HTTP_ADMIN_TOKEN: token, ...Object.fromEntries(kept), BUNCH_SECRET: secret };
 }
 
 /** Why the nodes are to end: somebody said so, nobody reads their output, or one of them did not start. */
@@ -138,6 +143,11 @@ async function run(primaries: number, replicas: number, portText: string): Promi
     port: firstPort + index,
   }));
   const secret = randomBytes(32).toString("hex");
+  const given = process.env[TOKEN_VARIABLE];
+  if (given !== undefined && !new RegExp(TOKENS_PATTERN).test(given)) {
+    throw new StartError(`Variable ${TOKEN_VARIABLE} is not shown, but it must be ${TOKENS_WANTS}.`);
+  }
+  const token = given ?? randomBytes(24).toString("base64url");
   // Whoever read the output may go: then nobody wants the nodes any more.
   const say = (stream: NodeJS.WriteStream, text: string): void => {
     try {
@@ -161,6 +171,8 @@ async function run(primaries: number, replicas: number, portText: string): Promi
         node.host,
         "--port",
         String(node.port),
+        "--http-port",
+        String(node.port + HTTP_PORT_OFFSET),
         "--join",
         `127.0.0.1:${firstPort + BUS_PORT_OFFSET}`,
         "--bootstrap-expect",
@@ -176,7 +188,7 @@ async function run(primaries: number, replicas: number, portText: string): Promi
         stdin: "pipe",
         stdout: "pipe",
         stderr: "pipe",
-        env: childEnvironment(process.env, secret),
+        env: childEnvironment(process.env, secret, token),
       },
     );
     const colour = COLOURS[index % COLOURS.length] ?? String;
@@ -245,9 +257,45 @@ async function run(primaries: number, replicas: number, portText: string): Promi
     process.stdout,
     `  redis-cli -c -p ${firstPort} set foo bar\n  redis-cli -c -p ${firstPort + count - 1} get foo\n`,
   );
+  for (const line of await httpLines(nodes, given === undefined ? token : undefined))
+    say(process.stdout, `  ${line}\n`);
   say(process.stdout, "Ctrl-C stops them all.\n\n");
   await Promise.all(children.map(({ exited }) => exited));
   process.exit(exitCode);
+}
+
+/**
+ * Where operators come, and what they show there.
+ *
+ * @param token The one that was drawn for them, if they do not have one. It is told to a terminal alone: what is kept of the output has no token in it.
+ */
+async function httpLines(
+  nodes: readonly { readonly name: string; readonly port: number }[],
+  token: string | undefined,
+): Promise<readonly string[]> {
+  const lines: string[] = [];
+  for (const { name, port } of nodes) {
+    // A node may have been told to listen elsewhere, or not at all.
+    const told = await askNodeAnything(
+      `127.0.0.1:${port}`,
+      process.env["BUNCH_PASSWORD"],
+      "CONFIG",
+      "GET",
+      "http-port",
+    ).catch(() => undefined);
+    const value: unknown = Array.isArray(told) ? told[1] : undefined;
+    const httpPort = value instanceof Uint8Array ? new TextDecoder().decode(value) : "0";
+    if (httpPort !== "0") lines.push(`${name}: http://127.0.0.1:${httpPort}`);
+  }
+  const [first] = lines;
+  if (first === undefined) return [];
+  const bearer = token === undefined || !process.stdout.isTTY ? `$${TOKEN_VARIABLE}` : token;
+  const header = process.env["BUNCH_HTTP_ADMIN_TOKEN"] === undefined ? ` -H "Authorization: Bearer ${bearer}"` : "";
+  const hint =
+    token !== undefined && !process.stdout.isTTY && header !== ""
+      ? [`(a token was drawn, and is shown in a terminal alone; ${TOKEN_VARIABLE} sets one)`]
+      : [];
+  return [`curl${header} ${first.replace(/^.*: /, "")}/cluster/info`, ...lines, ...hint];
 }
 
 const COLOURS: readonly ((text: string) => string)[] = [pc.cyan, pc.yellow, pc.magenta, pc.green, pc.blue];

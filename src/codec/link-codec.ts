@@ -15,7 +15,7 @@ export const NONCE_BYTES = 32;
 export const OLDEST_VERSION = 1;
 export const NEWEST_VERSION = 1;
 
-/** Links of members carry what a cluster says within itself; meeting links carry `formation`. */
+/** Links of members carry what a cluster says within itself; meeting links carry `formation` and `meeting`. */
 export type LinkKind = "member" | "meeting";
 
 export interface Versions {

@@ -59,17 +59,26 @@ export interface Proposal {
   readonly candidates: readonly Candidate[];
 }
 
-/** The members of a group that is founded. @param founders In the order in which they get votes. */
+/**
+ * The members of a group that is founded. Votes go to the first one that holds data, since a group of one must not stop with a witness; then to witnesses, which
+ * are there for that alone; then to the others.
+ *
+ * @param founders In their order.
+ */
 export function foundingMembers(
   founders: readonly Founder[],
   candidates: readonly Candidate[],
   maxVoters: number,
 ): readonly Member[] {
   const peers = new Map(candidates.map(({ nodeId, peer }) => [nodeId, peer]));
-  const voters = foundingVoters(founders.length, maxVoters);
-  return founders.map(({ nodeId, address, zone, isWitness }, at) => {
+  const first = founders.find(({ isWitness }) => !isWitness);
+  const rankOf = (founder: Founder): number => (founder === first ? 0 : founder.isWitness ? 1 : 2);
+  const inTurn = founders.toSorted((a, b) => rankOf(a) - rankOf(b));
+  const voters = new Set(inTurn.slice(0, foundingVoters(founders.length, maxVoters)));
+  return founders.map((founder) => {
+    const { nodeId, address, zone, isWitness } = founder;
     const id = present(peers.get(nodeId), "every founder has an identity");
-    return { id, isVoter: at < voters, host: address.host, port: address.port, zone, isWitness };
+    return { id, isVoter: voters.has(founder), host: address.host, port: address.port, zone, isWitness };
   });
 }
 

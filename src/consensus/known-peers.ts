@@ -1,14 +1,14 @@
 /**
  * What a node has noticed of other identities: where they are, and when it heard them.
  *
- * Others make identities up, or come and go under new ones: what is remembered is bounded, and forgotten all at once when there is too much. Those that are
- * still there are heard again soon.
+ * Others make identities up, or come and go under new ones: what is remembered is bounded, and forgotten all at once when one more comes than that. Those that
+ * are still there are heard again soon.
  */
 import type { BusAddress } from "../contracts/bus.ts";
 import type { PeerId } from "../protocol/raft/types.ts";
 
-/** More than can be of use. */
-const MAX_IDENTITIES = 1000;
+/** Many times the members of the largest cluster: who is one must not be forgotten because others are, or nobody would ever be silent for long. */
+export const MAX_IDENTITIES = 20_000;
 
 export class KnownPeers {
   readonly #addresses = new Map<PeerId, BusAddress>();
@@ -25,12 +25,12 @@ export class KnownPeers {
 
   /** It says where it is. */
   isAt(id: PeerId, address: BusAddress): void {
-    if (this.#addresses.size >= MAX_IDENTITIES) this.#addresses.clear();
+    if (this.#addresses.size >= MAX_IDENTITIES && !this.#addresses.has(id)) this.#addresses.clear();
     this.#addresses.set(id, address);
   }
 
   heard(id: PeerId, nowMs: number): void {
-    if (this.#heardAtMs.size >= MAX_IDENTITIES) this.#heardAtMs.clear();
+    if (this.#heardAtMs.size >= MAX_IDENTITIES && !this.#heardAtMs.has(id)) this.#heardAtMs.clear();
     this.#heardAtMs.set(id, nowMs);
   }
 

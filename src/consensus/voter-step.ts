@@ -61,6 +61,7 @@ export function voterStep(raft: Raft, view: VoterView, policy: VoterStepPolicy):
     member,
     nodeId: nodeOf(member.id),
     silentMs: member.id === peer ? 0 : view.silentMs(member.id),
+    isAnswering: answers(member.id),
     isCaughtUp: leadership.isCaughtUp(member.id),
   }));
   const next = nextVoterChange(candidates, peer, policy);

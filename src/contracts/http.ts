@@ -41,6 +41,8 @@ export interface HttpMount {
 export interface Http {
   /** Where operators are told to come; port 0: nowhere, or not yet. */
   readonly address: NetAddress;
+  /** Somebody has a token, and so may be expected to come. */
+  readonly isExpectingCallers: boolean;
   /** First. `GET /health/ready`, each time it is asked: an answer is why this node does not serve yet, or no more, in words. */
   readonly notReady: FirstHook<void, string>;
   /**

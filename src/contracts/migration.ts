@@ -46,6 +46,8 @@ export interface MigrationStatus {
   readonly slots: readonly SlotRange[];
   readonly phase: MigrationPhase;
   readonly isPaused: boolean;
+  /** It is kept level, and not completed before `allowCompletion`. */
+  readonly awaitsWord?: true;
   /** Who wanted it and why; of one that has ended, how it ended. */
   readonly cause: string;
   /** Who wanted it and why, of one that has ended as well. */
@@ -72,8 +74,17 @@ export interface Migrations {
    *
    * @param cause Who wants it and why, in words. Kept with the record.
    * @param mapVersion The map that it was decided on: refused if either shard has changed since. By default, the present one.
+   * @param awaitsWord The target is kept level, and the task is not completed before `allowCompletion`. By default it is as soon as it can be.
    */
-  start(slots: readonly SlotRange[], target: ShardId, cause: string, mapVersion?: number): Promise<MigrationOutcome>;
+  start(
+    slots: readonly SlotRange[],
+    target: ShardId,
+    cause: string,
+    mapVersion?: number,
+    awaitsWord?: boolean,
+  ): Promise<MigrationOutcome>;
+  /** Lets a task be completed as soon as it can be. */
+  allowCompletion(id: string, cause: string): Promise<MigrationOutcome>;
   /** Ends a task without moving anything. Refused if it has just been completed. */
   cancel(id: string, cause: string): Promise<MigrationOutcome>;
   /** Stops sending, until `resume`. What was sent stays. A fence is not begun, and one that stands is ended first. */

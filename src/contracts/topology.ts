@@ -82,6 +82,8 @@ export interface MigrationRecord {
   readonly slots: readonly SlotRange[];
   /** Nothing is sent meanwhile. */
   readonly isPaused: boolean;
+  /** It is not fenced before somebody lets it be completed (`allow-completion`): until then the target is kept level. */
+  readonly awaitsWord?: true;
   /** Who wanted it and why, in words. */
   readonly cause: string;
   /** Wall time in milliseconds at the node that decided. */
@@ -253,6 +255,8 @@ export type TopologyRequest =
       readonly target: ShardId;
       readonly targetVersion: number;
       readonly slots: readonly SlotRange[];
+      /** It is not completed before `allow-completion`. */
+      readonly awaitsWord?: true;
     }
   /** The source's primary: the target's, in this epoch, has nearly everything. From here on commands on the slots are held. */
   | {
@@ -269,6 +273,7 @@ export type TopologyRequest =
    * @param fence Its version. A later one is for others to complete, and so is one of primaries that lead no more.
    */
   | { readonly type: "complete-migration"; readonly id: string; readonly fence: number }
+  | { readonly type: "allow-completion"; readonly id: string }
   | { readonly type: "abort-migration"; readonly id: string }
   /** The node's shard marks a slot: its own as on its way to the peer's shard, or another's as coming from there. */
   | {

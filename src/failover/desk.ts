@@ -118,7 +118,9 @@ export class Desk {
     this.#noteBroken(beat, before?.beat, nowMs);
     const shard = this.#shardOf(from);
     const { surrender } = beat;
-    if (surrender !== undefined) this.#grants.surrendered(from);
+    // Of an earlier version of the shard it is word of long ago, which came late: that is over, and leases may have been granted since.
+    if (surrender !== undefined && shard !== undefined && surrender.shardVersion >= shard.version)
+      this.#grants.surrendered(from);
     let answer: LeaseMessage | undefined;
     let refusal: string | undefined;
     if (beat.wantsLease) {

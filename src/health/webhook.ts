@@ -4,7 +4,7 @@
  * Promises: what is given is sent in order, each until the server says that it has it, or that it does not want it, or it was tried so many times; what waits is bounded,
  * and the oldest goes first; nothing of it stops or slows down the node. A server may get one twice: an answer can be lost.
  */
-import type { Clock, Http, Log, Timer } from "../world.ts";
+import type { Clock, HttpClient, Log, Timer } from "../world.ts";
 
 /** What waits at most; of more the oldest is dropped. */
 const MAX_WAITING = 64;
@@ -17,7 +17,7 @@ const MAX_TRIES = 15;
 
 export interface WebhookDoors {
   readonly clock: Pick<Clock, "after">;
-  readonly http: Http;
+  readonly http: HttpClient;
   readonly log: Log;
 }
 

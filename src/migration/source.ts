@@ -147,6 +147,7 @@ export class MigrationSource {
   /** What keeps it, in words. */
   get waitingFor(): string | undefined {
     if (this.#record.isPaused) return "it is paused";
+    if (this.#record.awaitsWord === true && this.phase === "level") return "the word to be completed";
     return this.#waitingFor;
   }
 
@@ -430,7 +431,8 @@ export class MigrationSource {
   // --- asking the map ---
 
   #considerFence(session: Session): void {
-    if (this.#record.fence !== undefined || this.#record.isPaused || this.#isAsking) return;
+    const { fence, isPaused, awaitsWord = false } = this.#record;
+    if (fence !== undefined || isPaused || awaitsWord || this.#isAsking) return;
     const nowMs = this.#host.nowMs();
     session.levelFrom ??= { atMs: nowMs, bytes: session.sentBytes };
     const { atMs, bytes } = session.levelFrom;

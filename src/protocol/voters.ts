@@ -1,7 +1,8 @@
 /**
  * Who votes: the leader's standing question which member's vote should change next. Pure.
  *
- * Wanted: an odd number of voters, at most so many, on members that answer, spread over zones. One change at a time, since Raft makes no more.
+ * Wanted: an odd number of voters, at most so many, on members that answer: witnesses first, which are there for that alone, and spread over zones. One change at
+ * a time, since Raft makes no more.
  */
 import type { ConfigurationChange, Member, PeerId } from "./raft/types.ts";
 
@@ -11,6 +12,8 @@ export interface VoterCandidate {
   readonly nodeId: string;
   /** How long it has not answered, in milliseconds; 0 for the leader itself. */
   readonly silentMs: number;
+  /** It is counted on: it was heard within an election timeout. */
+  readonly isAnswering: boolean;
   /** It has nearly all of the log, and has just been heard. */
   readonly isCaughtUp: boolean;
 }
@@ -32,7 +35,8 @@ export interface VoterPolicy {
  * 3. too many: the worst voter loses its vote;
  * 4. a voter is away for long, and a learner is ready: the voter loses its vote, and by 2 the learner gets one. Those that answer are then a majority by
  *    themselves while the learner begins to count: it may die at that very moment. The other way round it would be one of the three of four that are needed;
- * 5. a voter stands where too many do, and a better learner is there: the learner gets a vote, and by 3 the other one loses it.
+ * 5. a voter holds data and a witness is there that does not vote, or a voter stands where too many do and a better learner of its kind is there: the learner
+ *    gets a vote, and by 3 the other one loses it. Only while all voters answer.
  *
  * How many are wanted counts those that answer: five voters of which two are away stop when the next one goes, and three that answer do not. But below
  * three nobody is taken out for being away: that would make nothing safer.
@@ -64,15 +68,25 @@ export function nextVoterChange(
       : answering;
   const votersIn = (zone: string): number => voters.filter(({ member }) => member.zone === zone).length;
   const [best] = ready.toSorted(
-    (a, b) => votersIn(a.member.zone) - votersIn(b.member.zone) || (a.member.id < b.member.id ? -1 : 1),
+    (a, b) =>
+      Number(b.member.isWitness) - Number(a.member.isWitness) ||
+      votersIn(a.member.zone) - votersIn(b.member.zone) ||
+      (a.member.id < b.member.id ? -1 : 1),
   );
   const others = voters.filter(({ member }) => member.id !== leader);
-  // By two, so that the change is worth it and is not made back.
-  const isCrowded = (zone: string): boolean => others.some(({ member }) => votersIn(member.zone) >= votersIn(zone) + 2);
+  const isBetter = (one: Member, other: Member): boolean =>
+    one.isWitness === other.isWitness
+      ? // By two, so that the change is worth it and is not made back.
+        votersIn(other.zone) >= votersIn(one.zone) + 2
+      : one.isWitness;
   const gone = others.find(isAway);
   if (best !== undefined && gone !== undefined && voters.length === wanted)
     return { type: "demote", id: gone.member.id };
-  const isReplaced = best !== undefined && isCrowded(best.member.zone);
+  // Until the other one has lost its vote one more has to agree than before, and the newcomer may be lost at that very moment.
+  const isReplaced =
+    best !== undefined &&
+    voters.every((each) => each.isAnswering) &&
+    others.some(({ member }) => isBetter(best.member, member));
   // An even number needs one more to agree than the odd one below it, and one of two stops when either goes: nobody makes that step before whoever makes
   // the next one is ready, too.
   const isComplete = voters.length % 2 === 0 || ready.length > 1;
@@ -83,6 +97,7 @@ export function nextVoterChange(
     const [worst] = others.toSorted(
       (a, b) =>
         Number(isAway(b)) - Number(isAway(a)) ||
+        Number(a.member.isWitness) - Number(b.member.isWitness) ||
         votersIn(b.member.zone) - votersIn(a.member.zone) ||
         (a.member.id < b.member.id ? 1 : -1),
     );

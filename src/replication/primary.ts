@@ -31,6 +31,8 @@ export interface PrimarySettings {
   readonly ringBytes: number;
   readonly windowBytes: number;
   readonly heartbeatMs: number;
+  /** With too few in sync for longer than this nobody waits any more. */
+  readonly starvedMs: number;
 }
 
 /** What the settings of the cluster say. */
@@ -101,6 +103,10 @@ export class ShardPrimary {
   #isClosed = false;
   #tickedAtMs: number;
   #isFull = false;
+  /** Since when the in-sync set is below its minimum. */
+  #fewSinceMs: number | undefined;
+  /** It has been for long: what is not committed by now may never be, and whoever waits for that would wait for ever. */
+  isStarved = false;
   /** Commands on keys wait: a planned failover is under way. */
   isHandingOver = false;
 
@@ -237,6 +243,10 @@ export class ShardPrimary {
       this.#mark(member, nowMs);
     }
     this.#considerSets(nowMs);
+    const hasFew = this.#shard.inSync.length < this.#terms.minimum;
+    this.#fewSinceMs = hasFew ? (this.#fewSinceMs ?? nowMs) : undefined;
+    this.isStarved = this.#fewSinceMs !== undefined && nowMs - this.#fewSinceMs > settings.starvedMs;
+    if (this.isStarved && this.#host.gate.waitingCount > 0) this.#host.gate.break("too few members are in sync");
   }
 
   // --- what replicas say ---
@@ -308,12 +318,14 @@ export class ShardPrimary {
     const member = this.#member(from);
     const nowMs = this.#host.nowMs();
     member.heardAtMs = nowMs;
+    // With its first word in a session it says again what its hello said: the acknowledgement of that may have been lost with the link before.
+    const isFirst = !link.isHeard;
     link.isHeard = true;
     // Some link broke that the session does not rest on: it goes on.
     if (member.lostAtMs !== Number.NEGATIVE_INFINITY) member.lostAtMs = undefined;
     link.acknowledgedBytes = Math.max(link.acknowledgedBytes, message.bytes);
-    if (link.fill === undefined && message.sequence > member.acknowledged) {
-      member.acknowledged = message.sequence;
+    if (link.fill === undefined && (isFirst || message.sequence > member.acknowledged)) {
+      member.acknowledged = Math.max(member.acknowledged, message.sequence);
       this.#mark(member, nowMs);
       this.#advance();
       if (this.#isFull) this.#flushSoon();
@@ -349,10 +361,10 @@ export class ShardPrimary {
     }, callback);
   }
 
-  /** How many replicas have an entry. */
+  /** How many replicas have an entry: of those that follow. Nobody knows whether one that is away still has what it acknowledged. */
   acknowledgedBy(sequence: number): number {
     let count = 0;
-    for (const { acknowledged } of this.#members.values()) if (acknowledged >= sequence) count += 1;
+    for (const id of this.#links.keys()) if (this.#member(id).acknowledged >= sequence) count += 1;
     return count;
   }
 
@@ -605,7 +617,8 @@ export class ShardPrimary {
     for (const id of replicas) {
       const member = this.#member(id);
       const link = this.#links.get(id);
-      const isFollowing = link !== undefined && link.fill === undefined;
+      // A hello of an earlier start may come late, when the map has the next one, which holds nothing.
+      const isFollowing = link !== undefined && link.fill === undefined && this.#host.startOf(id) === link.start;
       if (member.joining !== undefined) {
         const isLate = nowMs - member.joining.sinceMs > settings.joinMs;
         if ((!isFollowing || isLate || inSync.includes(id)) && this.#asked?.includes(id) !== true) {

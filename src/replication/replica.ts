@@ -218,7 +218,10 @@ export class ShardReplica {
         this.#host.gate.break("this node was being filled");
         this.#host.log.reset(message.position, message.history);
         this.#isWhole = true;
-        // Whatever it holds by now was read at the primary before it was committed there: reads wait until it is.
+        // Whatever it holds by now was read at the primary before it was committed there: reads wait until it is. What was committed of the log that it had
+        // says nothing of this one, which may be shorter, where data were given up.
+        this.#committed = 0;
+        this.#host.gate.setCommitted(0);
         this.#host.gate.logged(-1, message.position.sequence);
         this.#host.events.info("replica is filled", { sequence: message.position.sequence });
         this.#ackSoon();

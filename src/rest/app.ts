@@ -8,16 +8,26 @@
 import { Elysia, ParseError, ValidationError } from "elysia";
 import type { HttpCaller } from "../contracts/http.ts";
 import { Problem } from "../http/problem.ts";
+import { includes } from "../http/roles.ts";
 import { Callers, invalid } from "./api.ts";
 import { clusterReads } from "./cluster-reads.ts";
 import { documentation } from "./documentation.ts";
 import { nodeChanges } from "./node-changes.ts";
+import { eventStream } from "./event-stream.ts";
+import type { EventStreams } from "./events.ts";
+import { explanations } from "./explanations.ts";
 import { keyOperations } from "./keys.ts";
 import { openApiOf } from "./openapi.ts";
 import { planOperations } from "./plans.ts";
 import { shardChanges } from "./shard-changes.ts";
 import { slotChanges } from "./slot-changes.ts";
 import type { RestSources } from "./sources.ts";
+
+/** How long a change waits until this node knows what was agreed before; without it the leader decides all the same, and may refuse. */
+const FRESH_MS = 1000;
+
+/** In characters, with the port. */
+const SHORTEST_HOST = 4;
 
 /** Answers requests. */
 export interface RestHandler {
@@ -28,6 +38,7 @@ export interface RestHandler {
 /** The application itself: its type is what clients are typed by. */
 export function createApp(
   sources: RestSources,
+  events: EventStreams,
   callers: Callers,
   failures: WeakMap<Request, unknown>,
   document: () => string,
@@ -46,16 +57,18 @@ export function createApp(
       .use(shardChanges(sources, callers))
       .use(planOperations(sources, callers))
       .use(keyOperations(sources, callers))
+      .use(explanations(sources, callers))
+      .use(eventStream(events, callers))
       .use(documentation(callers, document))
   );
 }
 
 /** @param version Of the program. */
-export function createRest(sources: RestSources, version: string): RestHandler {
+export function createRest(sources: RestSources, events: EventStreams, version: string): RestHandler {
   const callers = new Callers();
   const failures = new WeakMap<Request, unknown>();
   let document = "";
-  const app = createApp(sources, callers, failures, () => document);
+  const app = createApp(sources, events, callers, failures, () => document);
   document = JSON.stringify(openApiOf(app.routes, version));
   const methodsAt = new Map<string, string[]>();
   for (const { method, path } of app.routes) methodsAt.set(path, [...(methodsAt.get(path) ?? []), method]);
@@ -84,9 +97,21 @@ export function createRest(sources: RestSources, version: string): RestHandler {
 
   return {
     async handle(request, caller) {
-      // The runtime leaves the body out by itself.
-      const asked = request.method === "HEAD" ? new Request(request.url, { headers: request.headers }) : request;
+      const { pathname, search, host } = new URL(request.url);
+      // Elysia looks for the path behind the shortest host that it knows of. What the path is said to be part of does not matter here.
+      const isPlain = host.length >= SHORTEST_HOST && !request.url.includes("#");
+      const url = isPlain ? request.url : `http://localhost${pathname}${search}`;
+      // Of a HEAD the runtime leaves the body out by itself.
+      const asked =
+        request.method === "HEAD"
+          ? new Request(url, { headers: request.headers })
+          : isPlain
+            ? request
+            : new Request(url, request);
       callers.set(asked, caller);
+      const isChange = asked.method !== "GET" && pathname.startsWith("/cluster/");
+      // Somebody may have been told by another node what this one has not applied yet, and act on it here.
+      if (isChange && includes(caller.role, "operate")) await sources.consensus?.barrier(FRESH_MS);
       const response = await app.handle(asked);
       if (failures.has(asked)) throw problemOf(failures.get(asked), asked);
       return response;

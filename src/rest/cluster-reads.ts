@@ -6,12 +6,14 @@ import type { NodeRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { type Callers, needs, readWhole, shown } from "./api.ts";
 import {
+  healthSchema,
   infoSchema,
   migrationsSchema,
   noQuery,
   nodeDetailSchema,
   nodesSchema,
   oneOf,
+  pluginsSchema,
   record,
   shardsSchema,
   slotMigrationSchema,
@@ -22,6 +24,7 @@ import {
 import type { RestSources } from "./sources.ts";
 import { tasksOf } from "./tasks.ts";
 import {
+  checkView,
   infoOf,
   migrationOfSlot,
   migrationView,
@@ -92,6 +95,46 @@ export function clusterReads(sources: RestSources, callers: Callers) {
       }),
       response: { 200: Type.Union([slotsSchema, slotRangesSchema]) },
     })
+    .get(
+      "/health",
+      () => {
+        const { health } = sources;
+        if (health === undefined) throw new Problem("unavailable", "No plugin of this node judges health.");
+        const { nodeId, leader = null } = health.view;
+        return {
+          state: health.state,
+          checked_at: health.checkedAtMs,
+          node_id: nodeId,
+          leader,
+          checks: health.checks.map(checkView),
+        };
+      },
+      {
+        ...needs(callers, "read", "What is right and wrong, what it means, and what to do, as this node sees it"),
+        query: noQuery,
+        response: { 200: healthSchema },
+      },
+    )
+    .get(
+      "/plugins",
+      () => {
+        const plugins = sources.plugins().map((entry) => ({
+          name: entry.plugin,
+          provides: [...entry.provides],
+          requires: [...entry.requires],
+          uses: entry.uses.map(({ service, isThere }) => ({ service, is_there: isThere })),
+          hooks: [...entry.hooks],
+          commands: [...entry.commands],
+          setup_ms: entry.milliseconds,
+        }));
+        return { plugins, count: plugins.length };
+      },
+      {
+        ...needs(callers, "read", "The plugins of this node: what they provide and need, their hooks and commands"),
+        query: noQuery,
+        response: { 200: pluginsSchema },
+      },
+    )
     .get(
       "/migrations",
       async () => {

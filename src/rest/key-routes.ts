@@ -4,7 +4,7 @@
  * SAFETY: a redirect says that nothing was done. Where a write may have been logged and has no reply, the caller is told that nobody knows (`outcome-unknown`).
  */
 import { ReplyError } from "../codec/resp-reader.ts";
-import type { NodeRecord, Topology } from "../contracts/topology.ts";
+import type { ClusterMap, NodeRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { formatAddress } from "../net-address.ts";
 import { writeKey } from "./key-text.ts";
@@ -27,8 +27,8 @@ export interface Elsewhere {
 }
 
 export interface KeySources {
-  readonly topology: Topology;
-  readonly nodes: Nodes;
+  readonly topology: { readonly self: NodeRecord; readonly map: Pick<ClusterMap, "nodes"> };
+  readonly nodes: Pick<Nodes, "with">;
 }
 
 /**
@@ -72,7 +72,7 @@ function problemOfKey(thrown: unknown, operation: KeyOperation): unknown {
 }
 
 /** The node that clients are sent to by this address. */
-function nodeAt({ map, self }: Topology, address: string): NodeRecord | undefined {
+function nodeAt({ map, self }: KeySources["topology"], address: string): NodeRecord | undefined {
   const isIt = ({ host, port }: NodeRecord): boolean =>
     formatAddress({ host, port }) === address || `${host}:${port}` === address;
   return isIt(self) ? self : map.nodes.find(isIt);
@@ -87,9 +87,10 @@ export function locationOf({ kind, node, slot }: Elsewhere, key: Uint8Array, sea
       { retryAfterS: 1, members: { code: kind, slot } },
     );
   }
-  const query = new URLSearchParams(search);
-  query.delete("asking");
-  if (kind === "ASK") query.set("asking", "true");
-  const text = query.toString();
+  const kept = search
+    .replace(/^\?/, "")
+    .split("&")
+    .filter((part) => part !== "" && !part.startsWith("asking="));
+  const text = [...kept, ...(kind === "ASK" ? ["asking=true"] : [])].join("&");
   return `http://${formatAddress({ host: node.httpHost, port: node.httpPort })}/kv/${writeKey(key)}${text === "" ? "" : `?${text}`}`;
 }

@@ -116,7 +116,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
   /** Keys are behind the password, if there is one. @throws {Problem} */
   const allow = (request: Request): void => {
     const { hasToken, role } = callers.of(request);
-    if (hasToken || !sources.hasPassword || role === "admin") return;
+    if (hasToken || !sources.passwords.isNeeded || role === "admin") return;
     throw new Problem("unauthorized", "Clients of this node need a password: keys need a token here.", {
       headers: { "www-authenticate": "Bearer" },
     });

@@ -1,8 +1,9 @@
 /**
  * Other nodes, asked as their clients ask them: for what only they know, and for what only they can do.
  *
- * A link is made for each request, with the password that this node has from its settings, which all nodes of a cluster share.
+ * A link is made for each request, with this node's password for clients, which all nodes of a cluster share.
  */
+import type { ClientPasswords } from "../client-passwords.ts";
 import { ReplyError, type ReplyValue, encodeCommand } from "../codec/resp-reader.ts";
 import type { NodeRecord } from "../contracts/topology.ts";
 import { isEveryAddress } from "../net-address.ts";
@@ -15,12 +16,12 @@ export type Peer = Pick<NodeRecord, "id" | "name" | "host" | "port">;
 export class Peers {
   readonly #network: Network;
   readonly #clock: Clock;
-  readonly #password: string | undefined;
+  readonly #passwords: Pick<ClientPasswords, "current">;
 
-  constructor(network: Network, clock: Clock, password: string | undefined) {
+  constructor(network: Network, clock: Clock, passwords: Pick<ClientPasswords, "current">) {
     this.#network = network;
     this.#clock = clock;
-    this.#password = password;
+    this.#passwords = passwords;
   }
 
   /**
@@ -35,8 +36,11 @@ export class Peers {
     if (port === 0 || isEveryAddress(host)) throw new SessionLost(`${node} has no address`, true);
     const link = new RespLink(this.#network, this.#clock, host, port);
     try {
-      if (this.#password !== undefined) {
-        const [reply] = await exchange(link, node, [["AUTH", this.#password]], idleMs);
+      const { current } = this.#passwords;
+      if (current !== undefined) {
+        const [reply] = await exchange(link, node, [["AUTH", current]], idleMs).catch(() => {
+          throw new SessionLost(`${node} does not answer`, true);
+        });
         if (reply instanceof ReplyError) throw new SessionLost(`${node} has another password`, true);
       }
       return await work((...commands) => exchange(link, node, commands, idleMs));

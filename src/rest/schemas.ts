@@ -200,6 +200,7 @@ export const migrationFields = {
     "`streaming`: the target gets the keys. `level`: it has all but what happens at this moment. `fenced`: commands on the slots are held for the last of it.",
   ),
   is_paused: Type.Boolean(),
+  auto_complete: Type.Boolean({ description: "It is completed as soon as it can be; else when it is asked for." }),
   cause: Type.String({ description: "Who wanted it and why; of one that has ended, how it ended." }),
   waiting_for: orNull(words),
   keys_migrated: orNull(Type.Integer({ minimum: 0, description: `Keys that were sent${unknownHere}.` })),
@@ -219,3 +220,43 @@ export const slotMigrationSchema = Type.Union([
   record({ slot, ...migrationFields }),
   record({ slot, migration: Type.Null() }),
 ]);
+
+const healthWord = oneOf(
+  ["ok", "warn", "critical"],
+  "`warn`: it works, and would not with one more failure, or not much longer. `critical`: something does not work.",
+);
+export const checkSchema = record({
+  name: words,
+  scope: oneOf(["cluster", "node"], "What it is about: all of the cluster, or the node that tells it."),
+  state: healthWord,
+  since: moment,
+  summary: Type.String({ description: "What is so." }),
+  meaning: Type.String({ description: "What that means." }),
+  advice: Type.String({ description: "What to do; empty where all is well." }),
+  values: Type.Record(Type.String(), Type.Union([Type.Number(), Type.String()]), {
+    description: "What it was judged by. Times in milliseconds, sizes in bytes, as the names say.",
+  }),
+});
+export type CheckView = Static<typeof checkSchema>;
+export const healthSchema = record({
+  state: healthWord,
+  checked_at: moment,
+  node_id: Type.String({ description: "Whose view it is." }),
+  leader: orNull(Type.String()),
+  checks: Type.Array(checkSchema),
+});
+
+export const pluginsSchema = record({
+  plugins: Type.Array(
+    record({
+      name: words,
+      provides: Type.Array(words),
+      requires: Type.Array(words),
+      uses: Type.Array(record({ service: words, is_there: Type.Boolean() })),
+      hooks: Type.Array(record({ hook: words, order: oneOf(["first", "pre", "normal", "post"], "When it runs.") })),
+      commands: Type.Array(words),
+      setup_ms: Type.Number({ minimum: 0, description: "How long it took to set up." }),
+    }),
+  ),
+  count,
+});

@@ -80,7 +80,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
           .flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at))
           .find((each) => topology.map.shards[topology.map.shardOfSlot[each] ?? -1]?.id !== source.id);
         if (foreign !== undefined) throw new Problem("conflict", `Slot ${foreign} is not one of from_node's.`);
-        const id = idOf(await tasks.start(slots, target.id, cause));
+        const id = idOf(await tasks.start(slots, target.id, cause, undefined, body.auto_complete === false));
         return status(202, await shownTask(id));
       },
       {
@@ -94,6 +94,12 @@ export function slotChanges(sources: RestSources, callers: Callers) {
           slots: Type.Optional(slotRanges),
           from_node: nodeId,
           to_node: nodeId,
+          auto_complete: Type.Optional(
+            Type.Boolean({
+              description:
+                "Whether it is completed as soon as it can be (the default). Else the target is kept level until `POST /cluster/migration/complete`.",
+            }),
+          ),
           cause: Type.Optional(Type.String({ maxLength: 256, description: "Why, for those who ask later." })),
         }),
         response: { 202: migrationSchema },
@@ -104,6 +110,9 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       async ({ body, request, status }) => {
         const caller = callers.allow(request, "operate");
         const task = taskCalled(sources, body);
+        if (task.awaitsWord === true && task.endedAtMs === undefined) {
+          idOf(await tasksFor(sources).allowCompletion(task.id, causeOf(request, caller)));
+        }
         const limitMs = body.wait_ms ?? COMPLETION_MS;
         // Nothing goes over the connection meanwhile.
         caller.keepOpen();
@@ -114,9 +123,9 @@ export function slotChanges(sources: RestSources, callers: Callers) {
         return isOver ? status(200, view) : status(202, view);
       },
       {
-        ...needs(callers, "operate", "Waits until a move has been completed", {
+        ...needs(callers, "operate", "Has a move be completed, and waits until it has been", {
           description: "200: it has ended, `state` says how. 202: it goes on.",
-          problems: ["not-found", "conflict", "unavailable"],
+          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
         }),
         query: noQuery,
         body: record({
@@ -137,6 +146,38 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Ends a move: the slots stay where they are", {
+          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record(ofTask),
+        response: { 200: migrationSchema },
+      },
+    )
+    .post(
+      "/migration/pause",
+      async ({ body, request }) => {
+        const cause = causeOf(request, callers.allow(request, "operate"));
+        const task = taskCalled(sources, body);
+        return await shownTask(idOf(await tasksFor(sources).pause(task.id, cause)));
+      },
+      {
+        ...needs(callers, "operate", "Has a move send nothing until it is resumed: what was sent stays", {
+          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record(ofTask),
+        response: { 200: migrationSchema },
+      },
+    )
+    .post(
+      "/migration/resume",
+      async ({ body, request }) => {
+        const cause = causeOf(request, callers.allow(request, "operate"));
+        const task = taskCalled(sources, body);
+        return await shownTask(idOf(await tasksFor(sources).resume(task.id, cause)));
+      },
+      {
+        ...needs(callers, "operate", "Has a move that was paused go on", {
           problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
         }),
         query: noQuery,

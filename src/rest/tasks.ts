@@ -37,6 +37,9 @@ export async function tasksOf(
   const present = new Map((migrations?.tasks ?? []).map((task) => [task.id, task]));
   return tasks.map((task) => {
     const now = present.get(task.id) ?? task;
-    return now.progress === undefined && now.endedAtMs === undefined ? (known.get(task.id) ?? now) : now;
+    const told = now.progress === undefined && now.endedAtMs === undefined ? known.get(task.id) : undefined;
+    if (told === undefined) return now;
+    const { phase, waitingFor, progress } = told;
+    return Object.assign({}, now, { phase, waitingFor, progress });
   });
 }

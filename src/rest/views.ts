@@ -2,11 +2,12 @@
 import { type ClusterView, countSlots } from "../cluster-view.ts";
 import { SLOT_COUNT } from "../codec/slot.ts";
 import type { Consensus } from "../contracts/consensus.ts";
+import type { HealthCheck } from "../contracts/health.ts";
 import type { MembershipService } from "../contracts/membership.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { NodeId, NodeRecord, OpenSlot, ShardRecord, SlotRange, Topology } from "../contracts/topology.ts";
 import { formatAddress } from "../net-address.ts";
-import type { Info, MigrationView, NodeDetail, NodeView, ShardView } from "./schemas.ts";
+import type { CheckView, Info, MigrationView, NodeDetail, NodeView, ShardView } from "./schemas.ts";
 
 /** Where views are read from. */
 export interface ViewSources {
@@ -201,6 +202,7 @@ export function migrationView(task: MigrationStatus): MigrationView {
     to_node: task.targetNode ?? null,
     state: task.phase,
     is_paused: task.isPaused,
+    auto_complete: task.awaitsWord !== true,
     cause: task.cause,
     waiting_for: task.waitingFor ?? null,
     keys_migrated: whole(progress?.keysMoved),
@@ -228,6 +230,7 @@ export function openSlotView({ map }: Topology, open: OpenSlot): MigrationView {
     to_node: primaryOf(open.migratingTo ?? taking?.shard),
     state: "key-by-key",
     is_paused: false,
+    auto_complete: false,
     cause: "CLUSTER SETSLOT",
     waiting_for: null,
     keys_migrated: null,
@@ -246,4 +249,8 @@ export function openSlotView({ map }: Topology, open: OpenSlot): MigrationView {
 export function migrationOfSlot(tasks: readonly MigrationStatus[], slot: number): MigrationStatus | undefined {
   const about = tasks.filter(({ slots }) => slots.some(({ first, last }) => slot >= first && slot <= last));
   return about.find(({ endedAtMs }) => endedAtMs === undefined) ?? about.at(-1);
+}
+
+export function checkView({ name, scope, state, sinceMs, summary, meaning, advice, values }: HealthCheck): CheckView {
+  return { name, scope, state, since: sinceMs, summary, meaning, advice, values: { ...values } };
 }

@@ -31,3 +31,23 @@ for (const [how, port, args] of [
     expect(await node.exited).toBe(0);
   });
 }
+
+test("the client asks a cluster over HTTP, and makes a plan if it has a token", async () => {
+  const [port, token] = [21_802, "of-the-example-0123456789"];
+  const node = runBunch(["node", "--port", String(port), "--name", "a"], { BUNCH_HTTP_ADMIN_TOKEN: token });
+  await node.until("serving");
+  const run = (...args: readonly string[]): Promise<string> =>
+    new Response(
+      Bun.spawn([process.execPath, `${EXAMPLES}rest-client.ts`, `http://127.0.0.1:${port + 9121}`, ...args], {
+        stdin: "ignore",
+        stderr: "inherit",
+      }).stdout,
+    ).text();
+  const told = await run();
+  expect(told).toContain("state ok, 100 % of the slots are owned");
+  expect(told).toContain(`a at 127.0.0.1:${port}: primary, 16384 slots`);
+  expect(told).not.toContain("rebalancing");
+  expect(await run(token)).toContain("rebalancing would move 0 slots");
+  node.kill("SIGTERM");
+  expect(await node.exited).toBe(0);
+});

@@ -189,7 +189,7 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       () => ["--name", "a", "--topology-nodes", '[{"name":"a","host":"a b","port":1,"slots":[]}]'],
       "(at /nodes/0/host:",
     ],
-    ["an unknown plugin", () => ["--disable", "rest"], 'Unknown plugin "rest" (from --disable).'],
+    ["an unknown plugin", () => ["--disable", "chronometer"], 'Unknown plugin "chronometer" (from --disable).'],
     ["a plugin that others need", () => ["--disable", "keyspace"], 'no loaded plugin provides service "keyspace"'],
     [
       "a missing configuration",
@@ -442,12 +442,29 @@ describe("bun start", () => {
   test("forms a cluster that serves all slots", async () => {
     const ports = [21_846, 21_847, 21_848];
     // Of a node that somebody runs by hand beside it.
-    const environment = { BUNCH_SECRET_FILE: "/nowhere", BUNCH_DATA_DIR: "/nowhere", BUNCH_BUS_PORT: "21856" };
+    const environment = {
+      BUNCH_SECRET_FILE: "/nowhere",
+      BUNCH_DATA_DIR: "/nowhere",
+      BUNCH_BUS_PORT: "21856",
+      BUNCH_TOKEN: "of-the-test-0123456789",
+    };
     const cluster = runBunch(["start", "--port", String(ports[0])], environment);
     await cluster.until("3 nodes, all 16384 slots served.");
     const map = await agreed(ports, (nodes) => nodes.length === 3);
     expect(map.map(({ slots }) => slots).toSorted()).toEqual(["0-5460", "10923-16383", "5461-10922"]);
     for (const port of ports) expect(await ask(port, "cluster info")).toContain("cluster_state:ok");
+    // Operators come by HTTP, with a token that no output has in it.
+    await cluster.until("Ctrl-C stops them all.");
+    for (const [at, port] of ports.entries()) {
+      expect(cluster.output()).toContain(`node-${at + 1}: http://127.0.0.1:${port + 9121}`);
+      const url = `http://127.0.0.1:${port + 9121}/cluster/settings`;
+      const change = { method: "PUT", body: '{"on-loss":"stop"}', headers: { "content-type": "application/json" } };
+      expect((await fetch(url)).status).toBe(200);
+      expect((await fetch(url, change)).status).toBe(401);
+      const headers = { ...change.headers, authorization: `Bearer ${environment.BUNCH_TOKEN}` };
+      expect((await fetch(url, { ...change, headers })).status).toBe(200);
+    }
+    expect(cluster.output()).not.toContain(environment.BUNCH_TOKEN);
     cluster.kill("SIGINT");
     expect(await cluster.exited).toBe(0);
   }, 60_000);

@@ -6,7 +6,7 @@ import type { HealthState } from "../../src/contracts/health.ts";
 import { Monitor, type StateChange } from "../../src/protocol/health/monitor.ts";
 import { type Finding, STATES } from "../../src/protocol/health/types.ts";
 
-const [RAISE_MS, CLEAR_MS] = [3000, 5000];
+const [RAISE_MS, CLEAR_MS, BEGIN_MS] = [3000, 5000, 10_000];
 const rank = (state: HealthState): number => STATES.indexOf(state);
 
 const finding = (state: HealthState): Finding => ({ name: "slots", state, summary: `it is ${state}`, values: {} });
@@ -28,7 +28,7 @@ interface Step {
 
 /** All that a monitor makes of them. The first reading is `ok`, so that the check is none that has just begun. */
 function follow(given: Readings): readonly Step[] {
-  const monitor = new Monitor(() => ({ raiseMs: RAISE_MS, clearMs: CLEAR_MS }));
+  const monitor = new Monitor(() => ({ raiseMs: RAISE_MS, clearMs: CLEAR_MS, beginMs: BEGIN_MS }));
   let atMs = 0;
   return [{ state: "ok" as const, afterMs: 1 }, ...given].map(({ state: reading, afterMs }) => {
     atMs += afterMs;
@@ -107,7 +107,7 @@ test("what is told belongs to the state that is told", () => {
 
 test("a check that begins is what it reads, and is told only if it stays so", () => {
   const begin = (...given: Readings): readonly string[] => {
-    const monitor = new Monitor(() => ({ raiseMs: RAISE_MS, clearMs: CLEAR_MS }));
+    const monitor = new Monitor(() => ({ raiseMs: RAISE_MS, clearMs: CLEAR_MS, beginMs: BEGIN_MS }));
     let atMs = 0;
     return given.map(({ state: reading, afterMs }) => {
       atMs += afterMs;
@@ -125,7 +125,7 @@ test("a check that begins is what it reads, and is told only if it stays so", ()
     "ok",
     "ok",
   ]);
-  expect(begin(read("critical", 0), read("critical", 2999), read("critical", 1), read("ok", 1000))).toEqual([
+  expect(begin(read("critical", 0), read("critical", 9999), read("critical", 1), read("ok", 1000))).toEqual([
     "critical",
     "critical",
     "critical, ok to critical",
@@ -133,8 +133,18 @@ test("a check that begins is what it reads, and is told only if it stays so", ()
   ]);
 });
 
+test("a check that begins and goes to and fro between what is bad and what is worse is told, too", () => {
+  const monitor = new Monitor(() => ({ raiseMs: RAISE_MS, clearMs: CLEAR_MS, beginMs: BEGIN_MS }));
+  const told = Array.from({ length: 11 }, (_, at) =>
+    monitor
+      .look([finding(at % 2 === 0 ? "warn" : "critical")], 1000 * at)
+      .map(({ state, previous }) => [at, previous, state]),
+  );
+  expect(told.flat()).toEqual([[10, "ok", "warn"]]);
+});
+
 test("a check that nobody can judge any more is over: told if it was not well", () => {
-  const monitor = new Monitor(() => ({ raiseMs: 0, clearMs: CLEAR_MS }));
+  const monitor = new Monitor(() => ({ raiseMs: 0, clearMs: CLEAR_MS, beginMs: 0 }));
   monitor.look([finding("ok"), { ...finding("ok"), name: "lag" }], 0);
   monitor.look([finding("warn"), { ...finding("ok"), name: "lag" }], 1000);
   expect(

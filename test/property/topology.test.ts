@@ -180,8 +180,8 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
   // More often than others: each needs the one before.
   ...[1, 2, 3].flatMap(() => [
     of(
-      fc.tuple(migrationId, fc.constantFrom("a", "b", ...LETTERS), letter, slots, fc.boolean()),
-      ([id, source, target, which, isOwned], model) => {
+      fc.tuple(migrationId, fc.constantFrom("a", "b", ...LETTERS), letter, slots, fc.boolean(), fc.nat(3)),
+      ([id, source, target, which, isOwned, patience], model) => {
         const [from, to] = [at(model, source, false), at(model, target, false)];
         return {
           type: "start-migration",
@@ -191,6 +191,7 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
           target: to.shard,
           targetVersion: to.shardVersion,
           slots: owned(model, source, which, isOwned),
+          ...(patience === 0 ? { awaitsWord: true } : {}),
         };
       },
     ),
@@ -212,6 +213,7 @@ const wish: fc.Arbitrary<Wish> = fc.oneof(
     fence: fenceOf(model, id) + change,
   })),
   of(fc.tuple(migrationId, fc.boolean()), ([id, isPaused]) => ({ type: "pause-migration", id, isPaused })),
+  of(migrationId, (id) => ({ type: "allow-completion", id })),
   of(migrationId, (id) => ({ type: "abort-migration", id })),
   of(fc.constantFrom("primary", "in-sync", "none"), (value) => ({ type: "change-setting", name: "acks", value })),
   of(fc.constantFrom("1", "2", "3"), (value) => ({ type: "change-setting", name: "min-in-sync", value })),
@@ -244,6 +246,7 @@ const KINDS: readonly TopologyRequest["type"][] = [
   "start-migration",
   "fence-migration",
   "complete-migration",
+  "allow-completion",
   "abort-migration",
   "mark-slot",
   "unmark-slot",

@@ -11,6 +11,7 @@
 import { BUS_PORT_OFFSET } from "../../src/config.ts";
 import { AUTO_CAUSE } from "../../src/protocol/plan/auto-rebalance.ts";
 import { keySlot } from "../../src/codec/slot.ts";
+import type { ShardRecord } from "../../src/contracts/topology.ts";
 import { divideSlots, formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { ClusterWorld, LIVENESS_MS, type ListedNode, isWhole } from "../support/cluster-world.ts";
 import { FaultInjector } from "../support/fault-injector.ts";
@@ -248,6 +249,7 @@ export async function runReplication(
     simulation.checkHosts("at most one primary of a shard has a lease", (host) => checkLease(world, host));
   }
   simulation.explain(() => lookAt(world.views)?.members.map(describeMember).join("\n"));
+  if (isRebalancing) simulation.explain(() => lookAt(world.views)?.newest.shards.map(describeSlots).join("\n"));
 
   // --- who acts ---
 
@@ -307,6 +309,8 @@ export async function runReplication(
   await world.heal(injector);
   operator.cutAgain();
   await simulation.runUntil("the operator to be done", () => operator.isIdle, LIVENESS_MS);
+  // A shard that has fewer members than there must be in sync takes nothing in.
+  if (hasMigrations) await lowerMinimum();
   await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
   const lost = new Set(operator.lostShards().map(({ id }) => id));
   for (const client of [...clients, ...bulkClients, ...flushClients, journals, counters]) client.stop();
@@ -324,12 +328,7 @@ export async function runReplication(
   for (const { id } of operator.lostShards()) lost.add(id);
   simulation.explain(() => problemOf(lost));
   // Three members in sync are there for a shard of three only.
-  const [operatorView] = world.views;
-  const lowered = operatorView?.topology.request(
-    { type: "change-setting", name: "min-in-sync", value: "1" },
-    "all is well",
-  );
-  if (lowered !== undefined) await simulation.settle("the minimum", lowered, LIVENESS_MS);
+  await lowerMinimum();
   await simulation.runUntil("all replicas in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
   if (isRebalancing) {
     await simulation.runUntil("slots to be even", () => lost.size > 0 || areSlotsEven(), LIVENESS_MS);
@@ -451,11 +450,25 @@ export async function runReplication(
     );
   }
 
+  async function lowerMinimum(): Promise<void> {
+    const request = { type: "change-setting", name: "min-in-sync", value: "1" } as const;
+    const untilMs = simulation.nowMs + LIVENESS_MS;
+    for (let isDone = false; !isDone && simulation.nowMs < untilMs;) {
+      const [view] = world.views;
+      const asked = view?.topology.request(request, "all is well");
+      if (asked !== undefined) isDone = (await simulation.settle("the minimum", asked, LIVENESS_MS)).type === "done";
+      if (!isDone) await simulation.runFor(100);
+    }
+  }
+
   /** As far as shards have as many copies as each other: who has fewer gets nothing from those. */
   function areSlotsEven(): boolean {
     const map = newestMapOf(world.views);
     if (map === undefined || map.migrations.length > 0) return false;
-    const able = map.shards.filter(({ slots: own, primary }) => own.length > 0 || isNewcomer(primary));
+    // One that was given some, and lost them again, stays empty.
+    const able = map.shards.filter(
+      ({ slots: own, primary, wasEmptied }) => own.length > 0 || (wasEmptied !== true && isNewcomer(primary)),
+    );
     const [one] = able;
     if (!able.every(({ inSync }) => inSync.length === one?.inSync.length)) return true;
     const part = 16_384 / able.length;
@@ -575,6 +588,10 @@ export async function runReplication(
       seen !== undefined && seen.newest.shards.every(({ inSync, replicas: own }) => inSync.length === own.length + 1)
     );
   }
+}
+
+function describeSlots({ id, slots, wasEmptied }: ShardRecord): string {
+  return `shard ${id.slice(0, 4)} ${slots.map(formatSlotRange).join(" ") || "no slots"}${wasEmptied === true ? ", emptied" : ""}`;
 }
 
 /** Makes the nodes without slots replicas, each in turn of another shard. */

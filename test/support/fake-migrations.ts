@@ -75,6 +75,7 @@ export class FakeMigrations {
           `id-${this.started}`,
         );
       },
+      allowCompletion: (id, cause) => note(`allow ${id}: ${cause}`, id),
       cancel: (id, cause) => note(`cancel ${id}: ${cause}`, id),
       pause: (id, cause) => note(`pause ${id}: ${cause}`, id),
       resume: (id, cause) => note(`resume ${id}: ${cause}`, id),

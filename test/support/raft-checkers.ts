@@ -119,8 +119,9 @@ export class LogMatching {
 /** Paper, figure 3: nobody applies another entry at an index; and what was committed once is in the log of every later leader. */
 export class CommittedEntries {
   readonly #committed = new Map<number, { readonly term: number; readonly digest: string }>();
-  /** Configurations by their indexes. */
+  /** Configurations by their indexes: those of entries that were applied, and those of snapshots whose entries nobody has looked at. */
   readonly #configurations = new Map<number, string>();
+  readonly #learned = new Map<number, string>();
   readonly #digests = new EntryDigests();
   lastIndex = 0;
 
@@ -176,22 +177,36 @@ export class CommittedEntries {
     if (committed !== undefined && committed.term !== snapshot.term) {
       fail("state machine safety", `${id} restored a snapshot of term ${snapshot.term} at ${snapshot.index}`);
     }
-    // The members of its index, and not those of the log that it was made from.
-    const at = Math.max(0, ...[...this.#configurations.keys()].filter((index) => index <= snapshot.index));
-    const members = this.#configurations.get(at);
-    let seen = at === 0 ? snapshot.index : at;
-    while (seen < snapshot.index && this.#committed.has(seen + 1)) seen += 1;
-    if (seen < snapshot.index) {
-      // Whoever applied what follows had cut it off before anybody looked. What the first snapshot says that stands for it, all others have to say.
-      this.#configurations.set(snapshot.index, JSON.stringify(snapshot.configuration));
-      return;
+    this.#hasItsMembers(id, snapshot);
+  }
+
+  /** The members of its index, and not those of the log that it was made from. */
+  #hasItsMembers(id: PeerId, { index, term, configuration }: Snapshot): void {
+    const latest = (of: ReadonlyMap<number, string>): number =>
+      Math.max(0, ...[...of.keys()].filter((at) => at <= index));
+    const [changed, learned] = [latest(this.#configurations), latest(this.#learned)];
+    const told = JSON.stringify(configuration);
+    let isKnown = false;
+    // What an entry has set counts from there on; what a snapshot has told as long as no entry is known to have changed it.
+    for (const [at, members] of [
+      [changed, this.#configurations.get(changed)],
+      [learned, learned >= changed ? this.#learned.get(learned) : undefined],
+    ] as const) {
+      if (members === undefined || !this.#isWhole(at, index)) continue;
+      isKnown = true;
+      if (members !== told) {
+        fail("a snapshot has the members of its index", `${id} has others at ${index} than were in force at ${at}`);
+      }
     }
-    if (members !== undefined && members !== JSON.stringify(snapshot.configuration)) {
-      fail(
-        "a snapshot has the members of its index",
-        `${id} has others at ${snapshot.index} than were committed at ${at}`,
-      );
-    }
+    // Whoever applied what came before had cut it off before anybody looked: what the first snapshot says, all others have to say. A founding is of no term, and
+    // groups that never come to life begin at the same index as others.
+    if (!isKnown && term > 0) this.#learned.set(index, told);
+  }
+
+  /** Whether somebody was seen to apply each entry after one index and up to another. */
+  #isWhole(after: number, upTo: number): boolean {
+    for (let index = after + 1; index <= upTo; index += 1) if (!this.#committed.has(index)) return false;
+    return true;
   }
 }
 

@@ -1,12 +1,12 @@
 /** HTTP servers of a simulated world, as functions: what is posted to them, and what they answer. */
-import type { Http, HttpPost } from "../../src/world.ts";
+import type { HttpClient, HttpPost } from "../../src/world.ts";
 import type { Scheduler, SimProcess } from "./sim-scheduler.ts";
 
 /** What a server makes of a request: a status, after a while; `undefined`: it never answers. */
 export type SimHttpServer = (request: HttpPost) => { readonly status: number; readonly afterMs: number } | undefined;
 
 /** A process' door to them. They are told when something is sent; the network between is not simulated. */
-export class SimHttp implements Http {
+export class SimHttp implements HttpClient {
   readonly #scheduler: Scheduler;
   readonly #process: SimProcess;
   readonly #servers: ReadonlyMap<string, SimHttpServer>;

@@ -128,7 +128,12 @@ export class TopologyModel {
   }
 
   /** Starts a migration between the shards of two nodes. */
-  migrate(id: string, source: string, target: string, ...slots: readonly SlotRange[]): TopologyRequest {
+  migrate(
+    id: string,
+    source: string,
+    target: string,
+    ...slots: readonly SlotRange[]
+  ): Extract<TopologyRequest, { type: "start-migration" }> {
     const [from, to] = [this.shard(source), this.shard(target)];
     return {
       type: "start-migration",

@@ -132,6 +132,32 @@ describe("a shard that joins without slots", () => {
     expect(Math.min(...watch.run(60_000).slots)).toBeGreaterThan(5000);
   });
 
+  test("gets nothing either while the others' replicas are away for a moment, nor while its own is", () => {
+    const withReplicas = [LOWER, UPPER, NONE].map(({ slots }) => ({ slots, inSync: 2 }));
+    const without = (
+      map: ClusterMap,
+      isAway: (at: number) => boolean,
+      isBare: (at: number) => boolean,
+    ): ClusterMap => ({
+      ...map,
+      shards: map.shards.map((shard, at) => ({
+        ...shard,
+        replicas: isBare(at) ? [] : shard.replicas,
+        inSync: isAway(at) || isBare(at) ? [shard.primary] : shard.inSync,
+      })),
+    });
+    for (const [isAway, isBare] of [
+      [(at: number) => at < 2, (at: number) => at === 2],
+      [(at: number) => at === 2, () => false],
+    ] as const) {
+      const watch = new Watch(withReplicas);
+      watch.map = without(watch.map, isAway, isBare);
+      expect(watch.run(120_000).moved).toEqual([]);
+      watch.map = planMap(withReplicas);
+      expect(watch.run(60_000).moved.length).toBeGreaterThan(0);
+    }
+  });
+
   test("gets nothing while its primary is not there", () => {
     const watch = new Watch([LOWER, UPPER, NONE]);
     const gone = watch.map.shards[2]?.primary;
@@ -461,6 +487,6 @@ describe("readWeights", () => {
       [shardIdAt(1), 2.5],
     ]);
     expect(unknown).toEqual(["nobody"]);
-    expect(readWeights(map, "")).toEqual({ weights: new Map(), unknown: [] });
+    expect(readWeights(map, "none")).toEqual({ weights: new Map(), unknown: [] });
   });
 });

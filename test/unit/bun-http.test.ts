@@ -1,6 +1,6 @@
 /** Posts to HTTP servers, on the real machine. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import type { Http } from "../../src/world.ts";
+import type { HttpClient } from "../../src/world.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 
 interface Seen {
@@ -13,7 +13,7 @@ interface Seen {
 
 const seen: Seen[] = [];
 let server: ReturnType<typeof Bun.serve>;
-let http: Http;
+let http: HttpClient;
 
 beforeAll(() => {
   ({ http } = createBunWorld({ logLevel: "silent" }));

@@ -5,7 +5,7 @@ import { type Bus, BusChannel } from "../../src/contracts/bus.ts";
 import { createNode } from "../../src/node.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { BUS_PORT, BusWorld, CLUSTER, STRANGER, STRANGER_ID, addressOf, numbered } from "../support/bus-world.ts";
-import { localClient, startLocalNode } from "../support/local-node.ts";
+import { localClient, showReply, startLocalNode } from "../support/local-node.ts";
 import { ManInTheMiddle, type Way } from "../support/man-in-the-middle.ts";
 import { Simulation } from "../support/sim-world.ts";
 
@@ -543,6 +543,43 @@ describe("the secret", () => {
     a.sendDatagram(world.idOf(B), numbered(2));
     await world.simulation.runFor(50);
     expect([world.numbers(B), world.datagrams.get(B)?.length]).toEqual([[1], 1]);
+  });
+
+  test.each([
+    ["one", SECRET],
+    ["none", undefined],
+  ])("that is accepted no more ends the links of those who proved it, and nobody else's: %s", async (_, before) => {
+    const world = new BusWorld();
+    const a = await world.add(A, {}, before === undefined ? {} : { secret: before });
+    await world.add(B, {}, before === undefined ? {} : { secret: before });
+    const secrets = before === undefined ? [] : [before];
+    const thief = world.peer(A, { secrets });
+    const told = async (host: string, parameter: string): Promise<void> => {
+      const connection = present(world.nodes.get(host), "it is up").connect();
+      const asked = connection.execute("CONFIG", "SET", "cluster-secret", parameter);
+      expect(showReply(await world.simulation.settle("a reply", asked, 1000))).toBe("OK");
+      connection.close();
+      thief.send(BusChannel.consensus, numbered(1));
+      await world.simulation.runFor(50);
+    };
+    const old = before ?? "-";
+    await told(B, `${old} ${OTHER}`);
+    await told(A, `${old} ${OTHER}`);
+    a.send(addressOf(B), BusChannel.consensus, numbered(2));
+    await told(B, `${OTHER} ${old}`);
+    await told(A, `${OTHER} ${old}`);
+    expect(world.numbers(A)).toEqual([1, 1, 1, 1]);
+    await told(A, OTHER);
+    await world.simulation.runFor(100);
+    // It goes on by the new one, with who still accepts both.
+    a.send(addressOf(B), BusChannel.consensus, numbered(3));
+    await told(B, OTHER);
+    a.send(addressOf(B), BusChannel.consensus, numbered(4));
+    await world.simulation.runFor(200);
+    expect(thief.stream.isClosed).toBe(true);
+    expect(world.numbers(A)).toEqual([1, 1, 1, 1]);
+    expect(world.numbers(B)).toEqual([2, 3, 4]);
+    for (const host of [A, B]) expect(await world.info(host, "bus_refused_links")).toBe("0");
   });
 
   for (const [what, config] of [

@@ -271,6 +271,16 @@ test("word of a link that broke before, which comes after newer word, counts for
   expect(world.desk.promisedUntilMs(A)).toBe(Number.NEGATIVE_INFINITY);
 });
 
+test("a surrender of an earlier version of the shard, of which word comes late, ends no lease that another leader may have granted since", () => {
+  const world = new World(0);
+  const { id: shard, version: shardVersion } = world.shard;
+  // The one that it was: it was kept, serves again, and has a lease of the leader before this one.
+  world.model.grant({ type: "keep-primary", shard, shardVersion });
+  world.map = imageOf(world.model.state, world.map);
+  world.beat(A, { wantsLease: false, surrender: { to: B, shardVersion } });
+  expect(world.desk.promisedUntilMs(A)).toBe(100_000 + 1020);
+});
+
 describe("slots that were taken from a node", () => {
   test("are waited for though its lease is over: a machine that was suspended takes it to run on, and a shard without replicas writes by itself (SAFETY 11)", () => {
     const world = new World();

@@ -269,4 +269,20 @@ describe("a primary that is lost", () => {
     expect(world.isRunning(successor)).toBe(true);
     expect(await world.run(successor, "get key")).toBe("old");
   });
+
+  test("and is in sight again in a moment sends clients on: what comes just after its lease is held, and not refused", async () => {
+    const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true });
+    await world.whole();
+    await world.follow("a", "c");
+    const { simulation } = world;
+    await simulation.runFor(500);
+    const client = localClient(world.node("b"));
+    expect(await simulation.settle("a write", client.run("set key old"), 1000)).toBe("OK");
+    simulation.isolate([world.hostOf("b")]);
+    await world.until("the lease to be over", () => world.failover("b").leaseState === "lapsed", 3000);
+    const read = client.run("get key");
+    await simulation.runFor(50);
+    simulation.heal();
+    expect(await simulation.settle("an answer", read, 1000)).toMatch(/^MOVED \d+ 10\.0\.0\.[13]:6379$/);
+  });
 });

@@ -9,21 +9,22 @@ import {
   type Proposal,
   type Report,
   expectationDigest,
+  foundingMembers,
   foundingStep,
   groupOf,
   listDigest,
 } from "../../src/consensus/founding.ts";
 
 const NOW_MS = 100_000;
-const founder = (nodeId: string): Founder => ({
+const founder = (nodeId: string, isWitness = false): Founder => ({
   nodeId,
   address: { host: nodeId, port: 17_000 },
   zone: "",
-  isWitness: false,
+  isWitness,
   card: "",
 });
 const candidate = (nodeId: string, start = 1): Candidate => ({ ...founder(nodeId), peer: `${nodeId}/${start}` });
-const FOUNDERS: readonly Founder[] = ["a", "b", "c"].map(founder);
+const FOUNDERS: readonly Founder[] = ["a", "b", "c"].map((nodeId) => founder(nodeId));
 const LIST = listDigest(FOUNDERS, 3);
 const LISTED: Expectation = { list: LIST, count: 3, nodes: FOUNDERS, seeds: "" };
 const EXPECT = expectationDigest(3, "");
@@ -269,5 +270,32 @@ describe("the name of", () => {
     expect(groupOf(LIST, ["b/1", "a/1"])).toBe(groupOf(LIST, ["a/1", "b/1"]));
     expect(groupOf(LIST, ["a/2", "b/1"])).not.toBe(groupOf(LIST, ["a/1", "b/1"]));
     expect(groupOf("x", ["a/1", "b/1"])).not.toBe(groupOf(LIST, ["a/1", "b/1"]));
+  });
+});
+
+describe("the members of a founding", () => {
+  /** Who votes of these, each a letter, followed by `*` if it is a witness. */
+  const votersOf = (text: string, maxVoters = 3): string => {
+    const founders = text.split(" ").map((word) => founder(word.slice(0, 1), word.endsWith("*")));
+    const members = foundingMembers(
+      founders,
+      founders.map(({ nodeId }) => candidate(nodeId)),
+      maxVoters,
+    );
+    expect(members.map(({ id, isWitness }) => `${id.slice(0, 1)}${isWitness ? "*" : ""}`).join(" ")).toBe(text);
+    return members.flatMap(({ id, isVoter }) => (isVoter ? [id.slice(0, 1)] : [])).join(" ");
+  };
+
+  test.each([
+    ["a", "a"],
+    ["a b", "a"],
+    ["a b c d", "a b c"],
+    ["a b c w*", "a b w"],
+    ["v* w* a b", "v w a"],
+    ["v* w* x* a", "v w a"],
+    ["w* a", "a"],
+    ["v* w* x*", "v w x"],
+  ])("%s: %s vote, witnesses first, but for one that holds data", (founders, voters) => {
+    expect(votersOf(founders)).toBe(voters);
   });
 });

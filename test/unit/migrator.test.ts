@@ -101,10 +101,10 @@ class TwoShards {
     return this.nodes.run(this.at(this.shard(shard.id).primary), line);
   }
 
-  async start(slots: readonly SlotRange[], target = this.b, at = 0): Promise<string> {
+  async start(slots: readonly SlotRange[], target = this.b, at = 0, awaitsWord = false): Promise<string> {
     const begun = await this.nodes.simulation.settle(
       "a start",
-      this.migrations(at).start(slots, target.id, "a test"),
+      this.migrations(at).start(slots, target.id, "a test", undefined, awaitsWord),
       20_000,
     );
     if (begun.type === "refused") throw new Error(begun.reason);
@@ -327,6 +327,28 @@ describe("a migration", () => {
       expect(shards.task(id, shards.at(shards.a.primary))?.waitingFor).toBe("it is paused");
       await simulation.settle("its end", shards.migrations(0).resume(id, "a test"), 20_000);
       expect((await shards.ended(id)).phase).toBe("completed");
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is kept level until it may be completed, if that is wanted",
+    async () => {
+      const shards = await TwoShards.of(1);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+      const id = await shards.start(LOWER, shards.b, 0, true);
+      await shards.reaches(id, "level");
+      const { simulation } = shards.nodes;
+      await simulation.runFor(5000);
+      const task = shards.task(id, shards.at(shards.a.primary));
+      expect([task?.phase, task?.awaitsWord, task?.waitingFor]).toEqual(["level", true, "the word to be completed"]);
+      // It serves them meanwhile, and what is written goes on with them.
+      const [{ key } = { key: "" }] = KEYS;
+      expect(await shards.run(shards.a, `SET ${key} 2`)).toBe("OK");
+      await simulation.settle("the word", shards.migrations(1).allowCompletion(id, "a test"), 20_000);
+      expect((await shards.ended(id)).phase).toBe("completed");
+      expect(await shards.run(shards.b, `GET ${key}`)).toBe("2");
       await shards.expectClean();
     },
     LIMIT_MS,

@@ -144,6 +144,29 @@ describe("a replica", () => {
     await shard.nodes.until("its primary's word that the key is gone", () => shard.keyspace(replica).size === 0);
   });
 
+  test("evicts nothing by itself, however little it may take up, and loses what its primary evicts", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    for (let count = 0; count < 200; count += 1) await shard.write(`SET key:${count} ${"x".repeat(1000)}`);
+    await shard.expectEqual();
+    for (const line of ["CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory 1"])
+      expect(await shard.nodes.run(replica, line)).toBe("OK");
+    await simulation.runFor(2000);
+    expect(shard.keyspace(replica).size).toBe(200);
+    expect(await shard.write("SET one more")).toBe("OK");
+    await shard.expectEqual();
+    for (const line of [
+      "CONFIG SET maxmemory-policy allkeys-lru",
+      `CONFIG SET maxmemory ${shard.keyspace(shard.primary).usedBytes >> 1}`,
+    ])
+      expect(await shard.write(line)).toBe("OK");
+    await shard.nodes.until("evictions", () => shard.keyspace(shard.primary).size < 150);
+    await simulation.runFor(1000);
+    await shard.expectEqual();
+    expect(shard.keyspace(replica).size).toBe(shard.keyspace(shard.primary).size);
+  });
+
   test("goes on when a command fails because its key had expired: that it is gone is all that is told", async () => {
     const shard = await Shard.of(3);
     expect(await shard.write("CONFIG SET active-expire no")).toBe("OK");
@@ -325,6 +348,68 @@ describe("a reply", () => {
     await shard.inSync(3);
     expect(await shard.write("SET k w")).toBe("OK");
   });
+
+  test("to a write is an error below the minimum where there is no replica, too; one that was logged before is not acknowledged when the last is taken out (SAFETY 4)", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    const { simulation } = shard.nodes;
+    const setMinimum = async (value: string): Promise<void> => {
+      expect(await shard.write(`CLUSTER SETTING min-in-sync ${value}`)).toBe("OK");
+    };
+    const ids = shard.replicas.map((at) => shard.nodes.topology(at).self.id);
+    await setMinimum("3");
+    expect(await shard.write("SET k v")).toBe("OK");
+    simulation.stall(hostOf(replica), 60_000);
+    let told = "";
+    void localClient(shard.nodes.node(shard.primary))
+      .run("SET k logged")
+      .then((reply) => (told = reply));
+    await shard.nodes.until("the set without it", () => shard.set.length === 2);
+    for (const id of ids) expect(await shard.write(`CLUSTER FORGET ${id}`)).toBe("OK");
+    expect(shard.nodes.topology(shard.primary).selfShard?.replicas).toEqual([]);
+    await simulation.runFor(1000);
+    expect(told).toBe("");
+    expect(await shard.write("SET j w")).toStartWith("NOREPLICAS shard ");
+    await setMinimum("1");
+    await shard.nodes.until("the write to be acknowledged", () => told === "OK");
+    expect(await shard.write("SET j w")).toBe("OK");
+    // One that has written by itself until now is read on.
+    await setMinimum("2");
+    expect(await shard.write("SET j x")).toStartWith("NOREPLICAS shard ");
+    expect(await shard.write("GET j")).toBe("w");
+  });
+});
+
+test("a primary that has too few in sync for long lets nobody wait for ever: it refuses what is not committed, and reads the rest", async () => {
+  const shard = await Shard.of(3);
+  const [replica = 0] = shard.replicas;
+  const { simulation } = shard.nodes;
+  await shard.write("CLUSTER SETTING min-in-sync 3");
+  await shard.write("SET {k}1 v");
+  await shard.write("SET {k}2 v PX 3000");
+  await shard.write("SET other 1");
+  simulation.crash(hostOf(replica));
+  await shard.nodes.until("the set without it", () => shard.set.length === 2);
+  const client = localClient(shard.nodes.node(shard.primary));
+  const beganAtMs = simulation.nowMs;
+  await simulation.runFor(3000);
+  // That a key has expired is not committed, and whoever asks for another one of its slot waits for that.
+  expect(
+    await simulation.settle(
+      "GET",
+      client.run("GET {k}1").catch(() => "closed"),
+      20_000,
+    ),
+  ).toBe("closed");
+  expect(simulation.nowMs - beganAtMs).toBeWithin(4500, 8000);
+  expect(await shard.write("GET {k}1")).toStartWith("NOREPLICAS shard ");
+  expect(await shard.write("DBSIZE")).toStartWith("NOREPLICAS shard ");
+  expect(await shard.write("GET other")).toBe("1");
+  simulation.restart(hostOf(replica));
+  await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
+  await shard.inSync(3);
+  expect(await shard.write("GET {k}1")).toBe("v");
+  expect(await shard.write("GET {k}2")).toBe("nil");
 });
 
 test("a replica of a shard that nobody leads any more lets nobody wait for ever: it refuses what may not be committed, and reads the rest", async () => {
@@ -409,6 +494,11 @@ describe("replication-commands", () => {
     expect(await run("WAIT 1 0")).toBe("1");
     expect(await run("WAIT 2 50")).toBe("1");
     expect(await run("WAIT 2 0")).toBe("2");
+    // Nobody has what is not whole, and it is not parted.
+    for (const line of ["MULTI", "SET {k}1 a", "WAIT 1 0", "SET {k}2 b"]) await run(line);
+    const before = shard.replication(shard.primary).last;
+    expect(await run("EXEC")).toBe("[OK 0 OK]");
+    expect(shard.replication(shard.primary).last).toBe(before + 1);
     expect(await run("WAIT 2 -1")).toBe("ERR timeout is negative");
     expect(await run("WAIT 2 x")).toBe("ERR timeout is not an integer or out of range");
     expect(await shard.nodes.run(replica, "WAIT 1 0")).toStartWith("ERR WAIT cannot be used with replica instances.");
@@ -434,6 +524,18 @@ describe("replication-commands", () => {
     const told = await shard.write("INFO replication");
     expect(told).toContain("role:master\r\nconnected_slaves:2\r\n");
     expect(told).toContain(`,state=online,offset=${at},lag=0,in_sync=1,behind=0`);
+    // Whoever reads as many as are connected finds these.
+    for (const gone of shard.replicas) {
+      shard.nodes.simulation.crash(hostOf(gone));
+      await shard.nodes.until("it to be missed", () => shard.set.length === 2);
+      const there = shard.replicas.find((each) => each !== gone) ?? 0;
+      const less = await shard.write("INFO replication");
+      expect(less).toContain("connected_slaves:1\r\n");
+      expect(less).toContain(`slave0:ip=${hostOf(there)},port=6379,state=online`);
+      shard.nodes.simulation.restart(hostOf(gone));
+      await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
+      await shard.inSync(3);
+    }
   });
 });
 
@@ -459,6 +561,27 @@ test("a primary that is deposed closes the connections whose last commands it do
   await shard.nodes.until("it to know", () => shard.replication(old).role === "replica");
   await simulation.runFor(100);
   expect(told).toEqual(["Error: The connection was closed", "Error: The connection was closed"]);
+});
+
+test("a transaction that waits for a command in the middle, and ends under another primary, ends in a closed connection: what it wrote is lost (SAFETY 9)", async () => {
+  const shard = await Shard.of(3);
+  const old = shard.primary;
+  const { simulation } = shard.nodes;
+  await shard.write("SET k before");
+  const client = localClient(shard.nodes.node(old));
+  for (const line of ["MULTI", "SET k lost", "CLUSTER SETTING replica-migration yes"])
+    await simulation.settle(line, client.run(line), 1000);
+  const others = shard.replicas.map((at) => [hostOf(at), hostOf(old)] as const);
+  const cut = simulation.network.cut([...others, ...others.map(([one, other]) => [other, one] as const)]);
+  const told = client.run("EXEC").catch((thrown: unknown) => String(thrown));
+  const next = (): number | undefined => shard.replicas.find((at) => shard.replication(at).role === "primary");
+  await shard.nodes.until("another primary", () => next() !== undefined);
+  shard.primary = next() ?? 0;
+  cut.heal();
+  // The log that it follows goes on beyond the place that the transaction had in its own.
+  for (let count = 0; count < 20; count += 1) await shard.write(`SET other ${count}`);
+  expect(await simulation.settle("EXEC", told, 20_000)).toBe("Error: The connection was closed");
+  expect(await shard.write("GET k")).toBe("before");
 });
 
 describe("a shard whose data are given up", () => {

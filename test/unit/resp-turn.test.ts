@@ -142,3 +142,18 @@ test("a command that gives another client's reply goes on in its own client's pr
   expect(await waiting.reply()).toBe("_\r\n");
   expect(await waiting.run("ping")).toBe("+PONG\r\n");
 });
+
+test("a transaction that waited for a command, while the log that it had written to ended, ends in a closed connection (SAFETY 9)", async () => {
+  const other = await connect();
+  // Replies are guarded, and what they tell of is committed.
+  node.replyGate.setCommitted(1_000_000);
+  for (const isBroken of [false, true]) {
+    const client = await connect();
+    for (const line of ["multi", "set k v", "later"]) await client.run(line);
+    client.write(encodeCommand(["exec"]));
+    while (deferred.length === 0) expect(await other.run("ping")).toBe("+PONG\r\n");
+    if (isBroken) node.replyGate.break("another leads");
+    expect(await other.run("settle")).toBe("$-1\r\n");
+    expect(await client.reply()).toBe(isBroken ? undefined : "*2\r\n+OK\r\n$-1\r\n");
+  }
+});

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
+import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
 import { type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 
@@ -57,4 +58,131 @@ describe("GET /cluster/info", () => {
     expect((await door.ask("/cluster/infos", { token })).status).toBe(404);
     expect((await door.ask("/cluster/info", { token, method: "HEAD" })).status).toBe(200);
   });
+});
+
+describe("GET /cluster/explain", () => {
+  interface Explanation {
+    readonly slot: number | null;
+    readonly owner: string | null;
+    readonly shard_id: string | null;
+    readonly since: { readonly version: number; readonly cause: string; readonly changes: string[] } | null;
+    readonly obstacles: readonly string[];
+    readonly history: readonly { readonly version: number; readonly cause: string; readonly changes: string[] }[];
+  }
+  const explain = async (query: string): Promise<Explanation> => {
+    const answer = await door.ask(`/cluster/explain?${query}`, { token });
+    expect(answer.status, answer.text).toBe(200);
+    return answer.json() as Explanation;
+  };
+  const assign = (cause: string, slot: number) =>
+    present(node.service(topologyService), "there is a map").request(
+      { type: "assign-slots", node: node.facts.id, slots: [{ first: slot, last: slot }] },
+      cause,
+    );
+  const release = (cause: string, first: number, last: number) =>
+    present(node.service(topologyService), "there is a map").request(
+      { type: "release-slots", slots: [{ first, last }] },
+      cause,
+    );
+
+  test("of a slot, or of a key, tells who has it, since which decision, and what was decided before", async () => {
+    await release("the first test", 12_180, 12_185);
+    const nobodys = await explain("slot=12182");
+    expect(nobodys).toMatchObject({ slot: 12_182, owner: null, shard_id: null });
+    expect(nobodys.obstacles.join()).toContain("nobody owns the slot");
+    expect(nobodys.history[0]).toMatchObject({ cause: "the first test", changes: ["slots 12180-12185 released"] });
+    await assign("the second test", 12_182);
+    const owned = await explain("key=foo");
+    expect(owned).toMatchObject({ slot: 12_182, owner: node.facts.id });
+    expect(owned.since?.cause).toBe("the second test");
+    expect(owned.history.map(({ cause }) => cause).slice(0, 2)).toEqual(["the second test", "the first test"]);
+    // Its neighbours have another history.
+    expect((await explain("slot=12181")).history[0]?.cause).toBe("the first test");
+    expect((await explain("slot=12187")).history.some(({ cause }) => cause === "the first test")).toBe(false);
+    expect((await explain("slot=12182&limit=1")).history).toHaveLength(1);
+    for (const slot of [12_180, 12_181, 12_183, 12_184, 12_185]) await assign("the third test", slot);
+  });
+
+  test("of a node and of a shard tells what keeps them", async () => {
+    const ofNode = await explain(`node=${node.facts.id}`);
+    expect(ofNode.obstacles).toEqual(["it owns slots: it cannot be taken out before they are moved"]);
+    expect(ofNode.history.at(-1)?.changes.join()).toContain(`node ${node.facts.id}`);
+    const ofShard = await explain(`shard=${ofNode.shard_id ?? ""}`);
+    expect(ofShard.obstacles).toEqual([]);
+    expect(ofShard.since?.cause).toBe("the third test");
+  });
+
+  test("is about one thing that is there", async () => {
+    for (const [query, status] of [
+      ["", 422],
+      ["slot=1&key=a", 422],
+      ["slot=16384", 422],
+      ["slot=x", 422],
+      ["limit=5", 422],
+      ["slot=1&limit=0", 422],
+      [`node=${"0".repeat(40)}`, 404],
+      ["shard=none", 404],
+    ] as const)
+      expect((await door.ask(`/cluster/explain?${query}`, { token })).status, query).toBe(status);
+  });
+});
+
+test("GET /cluster/history tells the last acts, the newest first, and those after a version", async () => {
+  const topology = present(node.service(topologyService), "there is a map");
+  const before = topology.map.version;
+  await topology.request({ type: "change-setting", name: "on-loss", value: "accept" }, "a test of the history");
+  const all = (await door.ask("/cluster/history?limit=2", { token })).json() as {
+    history: { version: number; cause: string }[];
+  };
+  expect(all.history.map(({ cause }) => cause)).toEqual(["a test of the history", "the third test"]);
+  const after = (await door.ask(`/cluster/history?since=${before}`, { token })).json() as {
+    history: { version: number }[];
+  };
+  expect(after.history.map(({ version }) => version)).toEqual([topology.map.version]);
+});
+
+test("GET /cluster/health tells what the checks say, and /cluster/plugins what the node is made of", async () => {
+  const health = (await door.ask("/cluster/health", { token })).json() as {
+    state: string;
+    node_id: string;
+    checks: { name: string; state: string }[];
+  };
+  expect(health.node_id).toBe(node.facts.id);
+  expect(health.checks.find(({ name }) => name === "slots")?.state).toBe("ok");
+  const { plugins } = (await door.ask("/cluster/plugins", { token })).json() as {
+    plugins: { name: string; commands: string[]; hooks: unknown[] }[];
+  };
+  expect(plugins.map(({ name }) => name)).toEqual(node.bootTree().map(({ plugin }) => plugin));
+  expect(plugins.find(({ name }) => name === "strings")?.commands).toContain("getset");
+});
+
+describe("REST answers", () => {
+  /** Others cannot do without these, or nobody comes without them. */
+  const needed = new Set(["keyspace", "bus", "topology", "http", "rest"]);
+  for (const { name } of defaultPlugins.filter((plugin) => !needed.has(plugin.name))) {
+    test(`without ${name}`, async () => {
+      const bare = await startHttpNode({ plugins: { [name]: false } });
+      for (const path of [
+        "/cluster/info",
+        "/cluster/nodes",
+        `/cluster/nodes/${bare.node.facts.id}`,
+        "/cluster/shards",
+        "/cluster/slots?format=ranges",
+        "/cluster/migrations",
+        "/cluster/migration/7",
+        "/cluster/plans",
+        "/cluster/settings",
+        "/cluster/history",
+        "/cluster/explain?slot=7",
+        "/cluster/plugins",
+        "/openapi/json",
+        "/health/ready",
+      ])
+        expect((await bare.door.ask(path, { token })).status, path).toBe(200);
+      expect((await bare.door.ask("/cluster/health", { token })).status).toBe(name === "health" ? 503 : 200);
+      const write = { method: "PUT", body: "1", token: TOKENS.operateToken };
+      expect((await bare.door.ask("/kv/key", write)).status).toBe(name === "strings" ? 503 : 204);
+      await bare.node.stop();
+    });
+  }
 });

@@ -24,6 +24,7 @@ class World implements PrimaryHost {
     lostMs: LOST_MS,
     joinMs: LOST_MS,
     heartbeatMs: 100,
+    starvedMs: 5000,
     ringBytes: MEBIBYTE,
     windowBytes: 8 * MEBIBYTE,
   };
@@ -146,6 +147,17 @@ describe("a shard's primary", () => {
     expect(primary.replicas[0]).toMatchObject({ state: "absent", acknowledged: 0 });
   });
 
+  test("has nobody in its set for the hello of an earlier start of it, which came when the map had the next one", () => {
+    const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
+    world.start = "second";
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    for (; world.now < 500; world.now += 50) primary.tick();
+    expect(world.asked).toEqual([]);
+    world.start = "first";
+    primary.tick();
+    expect(world.asked).toEqual([{ inSync: ["a", "b"], eligible: [] }]);
+  });
+
   test("commits what all in sync have acknowledged, and no more", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
@@ -252,6 +264,29 @@ describe("a shard's primary", () => {
     primary.shardChanged({ ...SHARD, inSync: ["a"], version: 6 }, { minimum: 1, acks: "in-sync" });
     primary.hello("b", hello(2));
     expect(primary.replicas.map(({ state, acknowledged }) => [state, acknowledged])).toStrictEqual([["filling", 0]]);
+  });
+
+  test("commits what a member says that it has when it comes back, of which the acknowledgement was lost with its link", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    write(primary, 10);
+    expect(world.gate.committed).toBe(1);
+    primary.linkLost("b");
+    primary.hello("b", hello(2, { epoch: 1, sequence: 2 }));
+    primary.acknowledged("b", { type: "ack", session: 2, sequence: 2, bytes: 0 });
+    expect(world.gate.committed).toBe(2);
+  });
+
+  test("counts no replica that is away among those that have an entry, whatever it acknowledged before", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    expect(primary.acknowledgedBy(1)).toBe(1);
+    primary.linkLost("b");
+    expect(primary.acknowledgedBy(1)).toBe(0);
+    primary.hello("b", hello(2, { epoch: 1, sequence: 1 }));
+    expect(primary.acknowledgedBy(1)).toBe(1);
   });
 
   test("sends a replica that it fills effects of any length, in pieces that the bus takes", () => {

@@ -147,6 +147,22 @@ describe("a shard's replica", () => {
     expect(replica.isFollowing).toBe(true);
   });
 
+  test("that is filled takes nothing of the new log for committed because as much of the one before was", () => {
+    world.log.startEpoch(1);
+    // The shard goes on with less than this node has seen committed: it was given up.
+    const replica = new ShardReplica(world, { ...SHARD, primaryEpoch: 2 }, true, 1000);
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 2, isFill: true, mapVersion: 1 });
+    const level = { position: { epoch: 2, sequence: 5 }, history: [{ epoch: 2, first: 1 }] };
+    replica.received("a", { type: "level", session: 1, number: 1, ...level });
+    expect([replica.isFollowing, replica.committed, world.gate.mayLeave(world.gate.positionOf(3))]).toStrictEqual([
+      true,
+      0,
+      false,
+    ]);
+    replica.received("a", { type: "entries", session: 1, number: 2, committed: 5, mapVersion: 1, bytes: NO_BYTES });
+    expect([replica.committed, world.gate.mayLeave(world.gate.positionOf(3))]).toStrictEqual([5, true]);
+  });
+
   test("ends the session where a frame is missing, and applies nothing that comes behind it", () => {
     const replica = follower();
     replica.received("a", {

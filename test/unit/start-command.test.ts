@@ -21,9 +21,18 @@ test("nodes of a local cluster inherit what they can share, and nothing that say
     BUNCH_SECRET: "known-to-others-as-well",
     BUNCH_SECRET_FILE: "secret.txt",
     BUNCH_TOPOLOGY_NODES: "[]",
+    BUNCH_HTTP_PORT: "8",
+    BUNCH_HTTP_HOST: "10.0.0.1",
+    BUNCH_HTTP_ANNOUNCE_HOST: "10.0.0.1",
+    BUNCH_HTTP_ANNOUNCE_PORT: "9",
+    BUNCH_TOKEN: "for-all-0123456789abcdef",
   };
   const shared = { PATH: "/bin", BUNCH_PASSWORD: "x", BUNCH_REPLICAS: "1", BUNCH_RESP_MAX_CLIENTS: "10" };
-  expect(childEnvironment({ ...own, ...shared }, "drawn")).toEqual({ ...shared, BUNCH_SECRET: "drawn" });
+  const drawn = { BUNCH_SECRET: "drawn", BUNCH_HTTP_ADMIN_TOKEN: "a token" };
+  expect(childEnvironment({ ...own, ...shared }, "drawn", "a token")).toEqual({ ...shared, ...drawn });
+  // Who has given the nodes one has it.
+  const given = { BUNCH_HTTP_ADMIN_TOKEN: "theirs" };
+  expect(childEnvironment(given, "drawn", "a token")).toEqual({ ...given, BUNCH_SECRET: "drawn" });
 });
 
 test("nodes stop in order, unless a signal comes while they do: that nobody reads what they say is none", () => {

@@ -119,6 +119,17 @@ describe("a feature level", () => {
 });
 
 describe("remove-node", () => {
+  test("keeps so many out, the newest ones: the map does not grow with each node that was ever there", () => {
+    const model = TopologyModel.of("a");
+    for (let count = 0; count < 1003; count += 1) {
+      model.grant({ type: "register-node", node: nodeRecord(`guest-${count}`) });
+      model.grant({ type: "remove-node", node: idOf(`guest-${count}`), by: idOf("a") });
+    }
+    const kept = [...model.state.tombstones.keys()];
+    expect([kept.length, kept[0], kept.at(-1)]).toEqual([1000, idOf("guest-3"), idOf("guest-1002")]);
+    expect(model.ask({ type: "register-node", node: nodeRecord("guest-3") })).toHaveProperty("rejection");
+  });
+
   test("removes a primary without slots with its shard, a replica from its shard, and a witness", () => {
     const model = TopologyModel.of("abc");
     model.follow("a", "b");
@@ -697,10 +708,10 @@ describe("migrations", () => {
     model.grant({ type: "fence-migration", id: "m", ...epochsOf(model) });
     return model.state.version;
   };
-  const started = (): TopologyModel => {
+  const started = (more: { readonly awaitsWord?: true } = {}): TopologyModel => {
     const model = TopologyModel.of("ab");
     model.assign("a", range(0, 9));
-    model.grant(model.migrate("m", "a", "b", range(5, 6), range(4)));
+    model.grant({ ...model.migrate("m", "a", "b", range(5, 6), range(4)), ...more });
     return model;
   };
 
@@ -775,6 +786,19 @@ describe("migrations", () => {
     expect(fence(model)).toBeGreaterThan(version);
   });
 
+  test("that await a word are not fenced before it has come; it is said once", () => {
+    const model = started({ awaitsWord: true });
+    expect(model.state.migrations.get("m")?.awaitsWord).toBe(true);
+    expect(model.reasonOf({ type: "fence-migration", id: "m", ...epochsOf(model) })).toBe(
+      "ERR migration m waits for the word to be completed",
+    );
+    model.grant({ type: "allow-completion", id: "m" });
+    expect(model.state.migrations.get("m")).not.toHaveProperty("awaitsWord");
+    expect(model.ask({ type: "allow-completion", id: "m" })).toEqual({ records: [], outcome: ["OK"] });
+    model.grant({ type: "complete-migration", id: "m", fence: fence(model) });
+    expect(model.shard("b").slots).toEqual([range(4, 6)]);
+  });
+
   test("are aborted, fenced or not, and leave the slots where they were", () => {
     for (const isFenced of [false, true]) {
       const model = started();
@@ -834,7 +858,7 @@ describe("change-setting", () => {
       ["partition-policy", "allow-reads", "deny "],
       ["auto-rebalance", "load", "yes"],
       ["auto-rebalance-weights", "a=2,node-b=0.5,c=0", "a=2,"],
-      ["auto-rebalance-weights", "", "a=-1"],
+      ["auto-rebalance-weights", "none", ""],
       ["feature-level", String(NEWEST_VERSION), String(NEWEST_VERSION + 1)],
       ["feature-level", "1", "0"],
     ] as const) {

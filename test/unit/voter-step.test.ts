@@ -4,14 +4,15 @@ import { voterStep } from "../../src/consensus/voter-step.ts";
 import type { Raft } from "../../src/protocol/raft/machine.ts";
 
 /**
- * A group in a few letters a member: its node, `+` a voter or `-` a learner, then `x` if the map does not admit it, `!` if it was never heard, `~` if it is silent for long, `?` for a moment. The first
+ * A group in a few letters a member: its node, `+` a voter or `-` a learner, then `x` if the map does not admit it, `*` if it is a witness, `!` if it was never heard, `~` if it is silent for long, `?` for a moment. The first
  * one leads.
  */
 function step(text: string): string {
   const members = text.split(" ").map((word) => {
-    const [, id = "", kind, unwanted, silence = ""] = /^([a-z])([-+])(x?)([!~?]?)$/.exec(word) ?? [];
+    const [, id = "", kind, unwanted, star, silence = ""] = /^([a-z])([-+])(x?)(\*?)([!~?]?)$/.exec(word) ?? [];
     const silentMs = { "~": 10_000, "?": 600 }[silence] ?? 0;
-    return { id, isVoter: kind === "+", isUnwanted: unwanted === "x", isAway: silence === "!", silentMs, zone: "" };
+    const [isUnwanted, isWitness, isAway] = [unwanted === "x", star === "*", silence === "!"];
+    return { id, isVoter: kind === "+", isUnwanted, isWitness, isAway, silentMs, zone: "" };
   });
   const find = (id: string): (typeof members)[number] | undefined => members.find((member) => member.id === id);
   const raft = {
@@ -52,6 +53,9 @@ describe("voterStep", () => {
     ["where nobody who may stay votes, one is given a vote", "a+x b-", "promote b"],
     ["a voter that is away for long loses its vote to one that is there", "a+ b+ c+~ d-", "demote c"],
     ["unless the leader would then need another that may be gone as well", "a+ b+? c+~ d-", "nothing"],
+    ["a witness gets a vote in the place of another", "a+ b+ c+ d-*", "promote d"],
+    ["unless one says nothing: until the other has lost its vote all are needed", "a+ b+ c+? d-*", "nothing"],
+    ["or was never heard", "a+ b+ c+! d-*", "nothing"],
   ] as const) {
     test(`${what}: ${members}`, () => expect(step(members)).toBe(wanted));
   }

@@ -7,16 +7,18 @@ import type { ConfigurationChange } from "../../src/protocol/raft/types.ts";
 const POLICY: VoterPolicy = { maxVoters: 3, replaceAfterMs: 1000 };
 
 /**
- * A group in a few letters a member: its node, `+` a voter, `-` a learner, `~` a learner that lacks much of the log; then `!` if it is away, and `@` with its
- * zone. The first is the leader; two of one node are two starts of it.
+ * A group in a few letters a member: its node, `+` a voter, `-` a learner, `~` a learner that lacks much of the log; then `*` if it is a witness, `!` if it is
+ * away or `?` if it has just said nothing, and `@` with its zone. The first is the leader; two of one node are two starts of it.
  */
 function group(text: string): readonly VoterCandidate[] {
   return text.split(" ").map((word, at) => {
-    const [, node = "", kind, away, zone = ""] = /^([a-z]+)([-+~])(!?)(?:@([a-z]+))?$/.exec(word) ?? [];
+    const [, node = "", kind, witness, away, zone = ""] =
+      /^([a-z]+)([-+~])(\*?)([!?]?)(?:@([a-z]+))?$/.exec(word) ?? [];
     return {
-      member: { id: `${node}/${at}`, isVoter: kind === "+", host: node, port: 1, zone, isWitness: false },
+      member: { id: `${node}/${at}`, isVoter: kind === "+", host: node, port: 1, zone, isWitness: witness === "*" },
       nodeId: node,
       silentMs: away === "!" ? 1000 : 999,
+      isAnswering: away === "",
       isCaughtUp: kind !== "~",
     };
   });
@@ -57,8 +59,22 @@ describe("nextVoterChange", () => {
     ["one that is away goes before that", "a+@x b+@y c+@y d+!@z", "demote d/3"],
     ["voters that all stand in one zone make room", "a+@x b+@x c+@x d-@y", "promote d/3"],
     ["and one of them goes", "a+@x b+@x c+@x d+@y", "demote c/2"],
+    [
+      "but not while one of them says nothing: the new one would be needed, and may be lost",
+      "a+@x b+@x c+?@x d-@y",
+      "nothing",
+    ],
+    ["nor while the leader has just begun, and has heard nobody", "a+ b+? c+? w-*", "nothing"],
     ["a zone that is fuller by one is no reason", "a+@x b+@x c+@y d-@y", "nothing"],
     ["nor is the leader's, which it fills alone", "a+@x b+@y c+@z d-@w", "nothing"],
+    ["a witness is there to vote", "a+ b+ c+ w-*", "promote w/3"],
+    ["in the place of a node with data", "a+ b+ c+ w+*", "demote c/2"],
+    ["it comes before a zone without a voter", "a+@x b-@y w-*@x", "promote w/2"],
+    ["and does not make room for one", "a+@x w+*@y v+*@y d-@z", "nothing"],
+    ["but for another witness", "a+@x w+*@y v+*@y u-*@z", "promote u/3"],
+    ["witnesses beyond the voters that are wanted wait", "a+ v+* w+* u-*", "nothing"],
+    ["one that lacks much of the log waits as well", "a+ b+ c+ w~*", "nothing"],
+    ["one that is away is not counted on", "a+ b+ w+*! d-", "demote w/2"],
   ] as const) {
     test(`${what}: ${members}`, () => {
       const maxVoters = members.includes("f-") ? 5 : 3;
@@ -90,12 +106,13 @@ test("changes made one after another come to rest, with an odd number of voters 
     nodeId: fc.constantFrom("a", "b", "c", "d", "e", "f", "g", "h"),
     zone: fc.constantFrom("x", "y", "z"),
     isVoter: fc.boolean(),
+    isWitness: fc.boolean(),
     isAway: fc.boolean(),
     isCaughtUp: fc.boolean(),
   });
   fc.assert(
     fc.property(fc.array(candidate, { maxLength: 9 }), fc.integer({ min: 1, max: 5 }), (drawn, maxVoters) => {
-      const leader = { nodeId: "leader", zone: "x", isVoter: true, isAway: false, isCaughtUp: true };
+      const leader = { nodeId: "leader", zone: "x", isVoter: true, isWitness: false, isAway: false, isCaughtUp: true };
       let candidates: readonly VoterCandidate[] = [leader, ...drawn].map((each, at) => ({
         member: {
           id: `${each.nodeId}/${at}`,
@@ -103,10 +120,11 @@ test("changes made one after another come to rest, with an odd number of voters 
           host: "",
           port: 1,
           zone: each.zone,
-          isWitness: false,
+          isWitness: each.isWitness,
         },
         nodeId: each.nodeId,
         silentMs: each.isAway ? 5000 : 0,
+        isAnswering: !each.isAway,
         isCaughtUp: each.isCaughtUp || each.isVoter,
       }));
       const policy = { maxVoters, replaceAfterMs: 1000 };
@@ -140,7 +158,12 @@ test("changes made one after another come to rest, with an odd number of voters 
       }
       const votersIn = (zone: string): number => voters.filter(({ member }) => member.zone === zone).length;
       for (const { member } of voters.filter((each) => each.member.id !== "leader/0")) {
-        for (const better of ready) expect(votersIn(member.zone) - votersIn(better.member.zone)).toBeLessThan(2);
+        for (const { member: other } of ready) {
+          // Who waits is no witness while somebody else votes, and stands nowhere better than one of its kind.
+          expect(other.isWitness && !member.isWitness).toBe(false);
+          if (other.isWitness === member.isWitness)
+            expect(votersIn(member.zone) - votersIn(other.zone)).toBeLessThan(2);
+        }
       }
     }),
     { numRuns: 3000 },

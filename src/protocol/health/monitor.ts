@@ -7,7 +7,7 @@
  *
  * So a state lasts for at least the one or the other, and what goes to and fro faster is told as what it is at the worst.
  *
- * A check that is new is what its readings are, whatever they are, and nobody is told, until one is `ok` or they were as bad as that for `raiseMs`: a node that starts
+ * A check that is new is what its readings are, whatever they are, and nobody is told, until one is `ok` or none was for `beginMs`: a node that starts
  * is not well, and says so to whoever asks, and that is no news. Pure: the time is given.
  */
 import { present } from "../../assert.ts";
@@ -31,6 +31,7 @@ export interface StateChange extends Watched {
 export interface Patience {
   readonly raiseMs: number;
   readonly clearMs: number;
+  readonly beginMs: number;
 }
 
 interface Entry {
@@ -75,7 +76,7 @@ export class Monitor {
       }
       const patience = this.#patienceOf(finding.name);
       if (entry.isNew) {
-        if (this.#begin(entry, finding, patience.raiseMs, nowMs)) {
+        if (this.#begin(entry, finding, patience.beginMs, nowMs)) {
           changes.push({ state: entry.state, sinceMs: entry.sinceMs, previous: "ok", finding });
         }
         continue;
@@ -113,12 +114,13 @@ export class Monitor {
   }
 
   /** @returns Whether it is told from here on that it is not well. */
-  #begin(entry: Entry, finding: Finding, raiseMs: number, nowMs: number): boolean {
+  #begin(entry: Entry, finding: Finding, beginMs: number, nowMs: number): boolean {
     if (finding.state !== entry.state) entry.sinceMs = nowMs;
     entry.state = finding.state;
     entry.finding = finding;
     const isOk = finding.state === "ok";
-    entry.isNew = !isOk && nowMs - entry.sinceMs < raiseMs;
+    const notOkSinceMs = entry.worseSinceMs[rank("warn")] ?? nowMs;
+    entry.isNew = !isOk && nowMs - notOkSinceMs < beginMs;
     return !isOk && !entry.isNew;
   }
 }

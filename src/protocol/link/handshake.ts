@@ -66,6 +66,8 @@ export type AnswerVerdict =
       readonly type: "proved";
       readonly nodeId: string;
       readonly proof: Uint8Array;
+      /** Of the secret by which both have proved themselves. */
+      readonly key: Uint8Array;
       readonly linkKey: Uint8Array | undefined;
     }
   | LinkRefused;
@@ -126,6 +128,7 @@ export class LinkOpener {
       type: "proved",
       nodeId: message.nodeId,
       proof: encodeHandshake({ type: "proof", proof: proofOf(key, "proof", this.hello, message.body) }),
+      key,
       linkKey: linkKeyOf(key, this.hello, message.body),
     };
   }
@@ -165,6 +168,11 @@ export class LinkTaker {
   /** The kind of link that the hello asked for. */
   get kind(): LinkKind | undefined {
     return this.#agreed?.hello.kind;
+  }
+
+  /** Of the secret by which both prove themselves, once that is agreed. */
+  get key(): Uint8Array | undefined {
+    return this.#agreed?.key;
   }
 
   /** The first message. */

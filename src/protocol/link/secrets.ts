@@ -29,6 +29,11 @@ export function isSecret(key: Uint8Array): boolean {
   return !isSameProof(key, EMPTY_KEY);
 }
 
+/** Whether a key is one of these. */
+export function isAmong(keys: readonly Uint8Array[], key: Uint8Array): boolean {
+  return keys.some((each) => isSameProof(each, key));
+}
+
 export class ClusterSecrets {
   #keys: readonly Uint8Array[] = [];
   #description = "";

@@ -264,7 +264,7 @@ export class AutoRebalancer {
     let step = chooseStep(this.#left, facts, this.#options);
     let problem = "";
     if (step.chosen.length === 0) {
-      const plan = planRebalance(map, loads, {
+      const plan = planRebalance(asWhole(map), loads, {
         by,
         weights,
         threshold: this.#options.threshold * REST_PART,
@@ -303,6 +303,14 @@ export class AutoRebalancer {
       ? sumOf(measured.operations) / 60 >= leastOperations
       : sumOf(measured.loads.bytes) >= leastBytes;
   }
+}
+
+/**
+ * The map as if all replicas were in sync: a shard whose replica is away for a moment is not one of fewer copies, and must not give its slots for good to one that is.
+ * Whether those that get slots have as many at this moment is looked at with each step.
+ */
+function asWhole(map: ClusterMap): ClusterMap {
+  return { ...map, shards: map.shards.map((shard) => ({ ...shard, inSync: [shard.primary, ...shard.replicas] })) };
 }
 
 /** What steps are chosen by. */
@@ -374,30 +382,35 @@ function cutMove(
   isLeaving: boolean,
   { slotsPerTask, bytesPerTask }: StepLimits,
 ): PlannedMove | undefined {
-  const slots: number[] = [];
-  const sums = { keys: 0, bytes: 0, counted: 0, amount: 0 };
   const index = map.shards.findIndex(({ id }) => id === move.source);
+  let slots: number[] = [];
+  let counted = 0;
+  let amount = 0;
+  let sum = 0;
   for (const slot of slotsOf(move)) {
-    const [amount, slotBytes] = [amountOf(slot), bytes[slot] ?? 0];
+    if (map.shardOfSlot[slot] !== index) continue;
+    const [worth, weight] = [amountOf(slot), bytes[slot] ?? 0];
     // Where slots are not to be even, empty ones go along for nothing.
-    const counts = amount > 0 || slotBytes > 0 ? 1 : 0;
-    const isTooMuch = sums.counted + counts > slotsPerTask || sums.bytes + slotBytes > bytesPerTask;
-    const isEnough = sums.amount > 0 || (isLeaving && slots.length > 0);
-    if (isTooMuch && isEnough) break;
-    if ((isTooMuch && amount === 0 && !isLeaving) || map.shardOfSlot[slot] !== index) continue;
+    const counts = worth > 0 || weight > 0 ? 1 : 0;
+    if (slots.length > 0 && (counted + counts > slotsPerTask || sum + weight > bytesPerTask)) {
+      if (amount > 0 || isLeaving) break;
+      // Nothing has been found yet that makes it more even, and what has must not be in the way.
+      if (worth === 0) continue;
+      slots = [];
+      [counted, sum] = [0, 0];
+    }
     slots.push(slot);
-    sums.counted += counts;
-    sums.amount += amount;
-    sums.keys += keys[slot] ?? 0;
-    sums.bytes += slotBytes;
+    counted += counts;
+    amount += worth;
+    sum += weight;
   }
   if (slots.length === 0) return undefined;
   return {
     ...move,
     slots: canonicalRanges(slots.map((slot) => ({ first: slot, last: slot }))),
     slotCount: slots.length,
-    keys: sums.keys,
-    bytes: sums.bytes,
+    keys: slots.reduce((all, slot) => all + (keys[slot] ?? 0), 0),
+    bytes: sum,
   };
 }
 
@@ -544,7 +557,7 @@ export function readWeights(
 ): { readonly weights: ReadonlyMap<ShardId, number>; readonly unknown: readonly string[] } {
   const weights = new Map<ShardId, number>();
   const unknown: string[] = [];
-  for (const part of text === "" ? [] : text.split(",")) {
+  for (const part of text === "none" ? [] : text.split(",")) {
     const [name = "", value = ""] = part.split("=");
     const shard = findShard(map, name);
     if ("problem" in shard) unknown.push(name);

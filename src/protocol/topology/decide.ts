@@ -33,7 +33,7 @@ const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
   ["partition-policy", /^(deny|allow-reads)$/],
   ["auto-rebalance", /^(off|slots|keys|bytes|load)$/],
   // Shards by a name or an id, each with its part: a=2,b=0.
-  ["auto-rebalance-weights", /^(?=.{0,1000}$)([^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?(,(?!$)|$))*$/],
+  ["auto-rebalance-weights", /^(none|(?=.{0,1000}$)([^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?(,(?!$)|$))+)$/],
   // What all nodes speak, so that nobody uses what some do not have yet: at most what this program speaks.
   ["feature-level", new RegExp(`^(${Array.from({ length: NEWEST_VERSION }, (_, at) => at + 1).join("|")})$`)],
 ]);
@@ -46,9 +46,17 @@ export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
   ["replica-migration", "yes"],
   ["partition-policy", "deny"],
   ["auto-rebalance", "off"],
-  ["auto-rebalance-weights", ""],
+  ["auto-rebalance-weights", "none"],
   ["feature-level", "1"],
 ]);
+
+/** Why there is no such setting of the whole cluster, or it does not take this value; `undefined`: it does. */
+export function problemOfSetting(name: string, value: string): string | undefined {
+  const wants = SETTINGS.get(name);
+  if (wants === undefined)
+    return `there is no cluster setting "${name.slice(0, 64)}"; there are ${[...SETTINGS.keys()].join(", ")}`;
+  return wants.test(value) ? undefined : `cluster setting "${name}" wants ${wants.source}`;
+}
 
 /**
  * Decides one request.
@@ -143,6 +151,7 @@ export function decideRequest(
     case "fence-migration":
     case "unfence-migration":
     case "complete-migration":
+    case "allow-completion":
     case "abort-migration":
     case "pause-migration":
       return changeMigration(state, request);
@@ -160,15 +169,8 @@ export function decideRequest(
     case "swap-slot":
       return withShard(state, request, (shard) => swapSlot(state, shard, request));
     case "change-setting": {
-      const wants = SETTINGS.get(request.name);
-      if (wants === undefined) {
-        return rejection(
-          `ERR there is no cluster setting "${request.name.slice(0, 64)}"; there are ${[...SETTINGS.keys()].join(", ")}`,
-        );
-      }
-      if (!wants.test(request.value)) {
-        return rejection(`ERR cluster setting "${request.name}" wants ${wants.source}`);
-      }
+      const problem = problemOfSetting(request.name, request.value);
+      if (problem !== undefined) return rejection(`ERR ${problem}`);
       if (request.name === "feature-level") {
         const lacking = [...state.nodes.values()].find((node) => !hasLevel(node, Number(request.value)));
         if (lacking !== undefined) return rejection(`ERR ${lackText(lacking, Number(request.value))}`);
@@ -258,7 +260,7 @@ function lackText({ id, name, features }: Featured, level: number): string {
 
 /**
  * What becomes of another node at a node's address: it is not there any more, so it goes, if nothing is lost with it. That is how a node without a name or a
- * data directory, which is another one after each start, leaves no trace of the one that it was.
+ * data directory, which is another one after each start, leaves nothing of the one that it was but a tombstone.
  */
 function predecessorAt(
   state: TopologyState,

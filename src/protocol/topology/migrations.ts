@@ -5,6 +5,8 @@
  *                 ^                   |
  *                 +----- unfence -----+       abort, from either: gone, the slots are the source's
  *
+ * One that awaits a word is not fenced before it has come.
+ *
  * A completion rests on what two primaries have said to each other, so it counts only for the fence that it names, and while both still lead: another primary
  * of the source may lack what the target has, and another one of the target the other way round.
  */
@@ -20,7 +22,12 @@ type MigrationChange = Extract<
   TopologyRequest,
   {
     readonly type:
-      "fence-migration" | "unfence-migration" | "complete-migration" | "abort-migration" | "pause-migration";
+      | "fence-migration"
+      | "unfence-migration"
+      | "complete-migration"
+      | "allow-completion"
+      | "abort-migration"
+      | "pause-migration";
   }
 >;
 
@@ -58,7 +65,13 @@ export function startMigration(
   }
   return records({
     type: "migration-started",
-    migration: { id: request.id, source: source.id, target: target.id, slots },
+    migration: {
+      id: request.id,
+      source: source.id,
+      target: target.id,
+      slots,
+      ...(request.awaitsWord === true ? { awaitsWord: true } : {}),
+    },
     sourceEpoch: source.primaryEpoch,
     targetEpoch: target.primaryEpoch,
   });
@@ -74,6 +87,7 @@ export function changeMigration(state: TopologyState, request: MigrationChange):
       const { sourceEpoch, targetEpoch } = request;
       if (fence !== undefined) return rejection(`ERR migration ${id} is fenced already`);
       if (migration.isPaused) return rejection(`ERR migration ${id} is paused`);
+      if (migration.awaitsWord === true) return rejection(`ERR migration ${id} waits for the word to be completed`);
       return (
         ofOthers(state, migration, { sourceEpoch, targetEpoch }) ??
         records({ type: "migration-fenced", id, sourceEpoch, targetEpoch })
@@ -91,6 +105,8 @@ export function changeMigration(state: TopologyState, request: MigrationChange):
         ofOthers(state, migration, fence) ?? records({ type: "migration-completed", id, sourceEpoch, targetEpoch })
       );
     }
+    case "allow-completion":
+      return migration.awaitsWord === true ? records({ type: "completion-allowed", id }) : records();
     case "abort-migration":
       return records({ type: "migration-aborted", id, ...epochsOf(state, migration) });
     case "pause-migration": {

@@ -33,7 +33,7 @@ export type TopologyRecord =
   /** Its cause and time are those of the act. */
   | {
       readonly type: "migration-started";
-      readonly migration: Pick<MigrationRecord, "id" | "source" | "target" | "slots">;
+      readonly migration: Pick<MigrationRecord, "id" | "source" | "target" | "slots" | "awaitsWord">;
       readonly sourceEpoch: number;
       readonly targetEpoch: number;
     }
@@ -50,6 +50,7 @@ export type TopologyRecord =
       readonly sourceEpoch: number;
       readonly targetEpoch: number;
     }
+  | { readonly type: "completion-allowed"; readonly id: string }
   | {
       readonly type: "migration-aborted";
       readonly id: string;
@@ -126,6 +127,8 @@ export function describeRecord(record: TopologyRecord): string {
       return `migration ${record.id} not fenced any more`;
     case "migration-completed":
       return `migration ${record.id} completed, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
+    case "completion-allowed":
+      return `migration ${record.id} may be completed`;
     case "migration-aborted":
       return `migration ${record.id} aborted, in epochs ${record.sourceEpoch} and ${record.targetEpoch}`;
     case "slot-migrating":

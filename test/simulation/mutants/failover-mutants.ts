@@ -32,7 +32,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "return predecessorHeardAgoMs === undefined",
     replace: "return predecessorHeardAgoMs !== sinceMs",
     run: "failover",
-    seed: 7,
+    seed: 27,
     withinSeeds: 40,
   },
   {

@@ -113,6 +113,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (snapshotIndex <= log.commitIndex) return;",
     replace: "",
     run: "raft",
+    seed: 2,
     withinSeeds: 400,
   },
   {
@@ -122,6 +123,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "this.#durability.restored(snapshot, this.log.commitIndex);",
     replace: "",
     run: "raft",
+    seed: 21,
     withinSeeds: 400,
   },
   {
@@ -280,7 +282,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (ahead?.settled.has(requestId) === true || journal.outcomeOf(requestId) !== undefined) {",
     replace: "if (ahead?.settled.has(requestId) === true) {",
     run: "cluster",
-    seed: 4,
+    seed: 8,
     withinSeeds: 200,
   },
   {
@@ -300,6 +302,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if (release.node === self.id) continue;",
     replace: "if (release.version > 0) continue;",
     run: "cluster",
+    seed: 3,
     withinSeeds: 100,
   },
   {
@@ -309,7 +312,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
     replace: "const isHolder = shard.primary === id;",
     run: "cluster",
-    seed: 55,
+    seed: 71,
     withinSeeds: 100,
   },
   {
@@ -329,7 +332,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;",
     replace: "const isReady = (): boolean => machine()?.leadership !== undefined;",
     run: "cluster",
-    seed: 4,
+    seed: 5,
     withinSeeds: 200,
   },
   {
@@ -349,6 +352,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "start: topology.isMember ? context.node.runId : undefined",
     replace: "start: context.node.runId",
     run: "forget-without-leases",
+    seed: 30,
     withinSeeds: 100,
   },
   {
@@ -388,7 +392,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       '{ type: "all", requests: [{ type: "flush-slots", node: id }, { type: "remove-node", node: id, by: id }] },',
     run: "reset",
-    seed: 29,
+    seed: 45,
     withinSeeds: 200,
   },
   {
@@ -398,6 +402,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: " || storedPeer === node.leftPeer)",
     replace: ")",
     run: "reset",
+    seed: 12,
     withinSeeds: 200,
   },
   {
@@ -407,7 +412,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'else if (state().standingOf(nodeIdOf(frame.peer)) !== "member") this.#host.manageVoters();',
     replace: "",
     run: "reset",
-    seed: 96,
+    seed: 243,
     withinSeeds: 400,
   },
   {

@@ -40,7 +40,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "const joining = this.#joining();",
     replace: "const joining: readonly NodeId[] = [];",
     run: "replication",
-    seed: 4,
+    seed: 12,
     withinSeeds: 30,
   },
   {

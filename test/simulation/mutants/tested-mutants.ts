@@ -1,6 +1,6 @@
 /**
  * Mutants that a test finds, which sets the scene: where it takes a simulation too many seeds to come upon it, or where nobody outside sees it (a rule that two guards
- * keep). Each is the breach of a rule of safety, of replication or of failover.
+ * keep). Each is the breach of a rule of safety, of replication or of failover, or of what slots that move by themselves must not do.
  */
 
 export interface TestedMutant {
@@ -45,6 +45,24 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "the id in a directory survives loss of power",
   },
   {
+    name: "a-name-is-no-id",
+    breaks: "Without a data directory a node's id is its name's (SAFETY 3).",
+    file: "src/identity.ts",
+    find: "return name === undefined ? randomId(random) : idOfName(name);",
+    replace: "return name === 'no name' ? idOfName(name) : randomId(random);",
+    by: "test/unit/identity.test.ts",
+    named: "without a directory the id is the name's",
+  },
+  {
+    name: "nobody-takes-the-place-of-one-that-is-gone",
+    breaks: "A node without a name or a directory takes the place of the one that was at its address (SAFETY 3).",
+    file: "src/protocol/topology/decide.ts",
+    find: 'if (isSamePlace && !("rejection" in removal)) return removal;',
+    replace: 'if (isSamePlace && "rejection" in removal) return removal;',
+    by: "test/unit/joining.test.ts",
+    named: "is told what to do, and takes its place once they are given up",
+  },
+  {
     name: "commits-below-the-minimum",
     breaks: "Nothing is committed while the in-sync set is below its minimum (SAFETY 4).",
     file: "src/protocol/replication/commit.ts",
@@ -61,6 +79,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     replace: "if (isAlone) {",
     by: "test/unit/shard-primary.test.ts",
     named: "commits nothing below the minimum",
+  },
+  {
+    name: "nobody-there-is-enough",
+    breaks: "A primary without replicas commits by itself only if that is the minimum (SAFETY 4).",
+    file: "plugins/replication.ts",
+    find: "return replicas.length > 0 || minimum > 1;",
+    replace: "return replicas.length > 0 || minimum > 99;",
+    by: "test/unit/replication.test.ts",
+    named: "below the minimum where there is no replica, too",
   },
   {
     name: "keeps-the-eligible-at-the-minimum",
@@ -107,6 +134,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     replace: 'else if (this.#host.startOf(id) === "") {',
     by: "test/unit/shard-primary.test.ts",
     named: "has nobody in its set for what an earlier start of it acknowledged",
+  },
+  {
+    name: "adds-an-earlier-start",
+    breaks: "A member is added as the start that has caught up (SAFETY 2).",
+    file: "src/replication/primary.ts",
+    find: "link.fill === undefined && this.#host.startOf(id) === link.start;",
+    replace: "link.fill === undefined && this.#host.startOf(id) !== undefined;",
+    by: "test/unit/shard-primary.test.ts",
+    named: "for the hello of an earlier start of it",
   },
   {
     name: "completes-before-the-target-has-all",
@@ -274,6 +310,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "a reply of a replica waits",
   },
   {
+    name: "what-was-committed-before-counts-after-a-fill",
+    breaks: "A replica that was filled knows nothing of what is committed of the new log (SAFETY 8).",
+    file: "src/replication/replica.ts",
+    find: "        this.#committed = 0;\n        this.#host.gate.setCommitted(0);\n",
+    replace: "",
+    by: "test/unit/shard-replica.test.ts",
+    named: "takes nothing of the new log for committed",
+  },
+  {
     name: "deposed-primary-denies-what-it-did",
     breaks: "A command that was logged ends in its reply or in a closed connection (SAFETY 9).",
     file: "src/local-connection.ts",
@@ -282,6 +327,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
       "    if (!this.#isGated) return;\n    this.#writer.reset();\n    this.#writer.error('CLUSTERDOWN nothing was done');\n    this.#isGated = false;\n    this.#answer();",
     by: "test/unit/replication.test.ts",
     named: "a primary that is deposed closes the connections",
+  },
+  {
+    name: "answers-by-a-place-in-another-log",
+    breaks: "A reply that comes later leaves by the log that its command wrote to, or not at all (SAFETY 9).",
+    file: "src/reply-gate.ts",
+    find: "    this.breaks += 1;\n",
+    replace: "",
+    by: "test/unit/replication.test.ts",
+    named: "a transaction that waits for a command in the middle",
   },
   {
     name: "ring-drops-what-a-member-lacks",
@@ -320,6 +374,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "and takes it to last longer, by the margin",
   },
   {
+    name: "lease-to-whoever-does-not-know-what-it-lost",
+    breaks: "Who has lost something has no lease before it knows (SAFETY 12).",
+    file: "src/protocol/failover/lease-grants.ts",
+    find: "if (beat.mapVersion < shard.version) {",
+    replace: "if (beat.mapVersion + 1 < shard.version) {",
+    by: "test/unit/leases.test.ts",
+    named: "whoever does not know what was taken from it",
+  },
+  {
     name: "lease-comes-back-after-it-was-given-up",
     breaks: "A lease that was given up does not come back by an answer that was on its way (SAFETY 13).",
     file: "src/protocol/failover/lease-keeper.ts",
@@ -327,6 +390,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     replace: "    this.endsAtMs = Number.NEGATIVE_INFINITY;",
     by: "test/unit/leases.test.ts",
     named: "that was given up does not come back",
+  },
+  {
+    name: "a-surrender-of-long-ago-ends-a-lease",
+    breaks: "A surrender counts for the version of the shard on which it was said (SAFETY 13).",
+    file: "src/failover/desk.ts",
+    find: "surrender.shardVersion >= shard.version)",
+    replace: "surrender.shardVersion >= 0)",
+    by: "test/unit/failover-desk.test.ts",
+    named: "of which word comes late",
   },
   {
     name: "a-hand-over-ends-by-a-timer",
@@ -447,6 +519,24 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "removes no key by itself, and shows none that has expired",
   },
   {
+    name: "replica-evicts",
+    breaks: "A replica evicts nothing by itself.",
+    file: "plugins/eviction.ts",
+    find: "keyspace.usedBytes > maxMemory && keyspace.removesExpired;",
+    replace: "keyspace.usedBytes > maxMemory;",
+    by: "test/unit/replication.test.ts",
+    named: "evicts nothing by itself",
+  },
+  {
+    name: "a-wait-parts-a-transaction",
+    breaks: "A transaction is one entry of the log.",
+    file: "plugins/replication-commands.ts",
+    find: "if (have >= count || call.isNested) return",
+    replace: "if (have >= count) return",
+    by: "test/unit/replication.test.ts",
+    named: "WAIT counts the replicas that have it",
+  },
+  {
     name: "loss-is-accepted-with-whoever-is-there",
     breaks: "ACCEPT-LOSS goes on with the survivor that has the most (SAFETY 25).",
     file: "src/protocol/failover/judgement.ts",
@@ -554,5 +644,50 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     replace: "void dispatcher;",
     by: "test/unit/setslot.test.ts",
     named: "that was deleted is not looked for elsewhere",
+  },
+  {
+    name: "fills-who-was-emptied",
+    breaks: "A shard that somebody emptied gets nothing by itself.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "(wasEmptied === true ? 0 : 1)",
+    replace: "(wasEmptied === true ? 2 : 1)",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "stays so, until it has a weight",
+  },
+  {
+    name: "moves-what-is-uneven-at-once",
+    breaks: "Nothing moves by itself that has not been uneven for long.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "if (lastedMs >= lastsMs) return",
+    replace: "if (lastedMs >= 0) return",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "are made even when that has lasted",
+  },
+  {
+    name: "gives-to-who-has-fewer-in-sync",
+    breaks: "Slots that move by themselves go to nobody with fewer members in sync.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "copies(target) < copies(source) ? undefined",
+    replace: "copies(target) < 0 ? undefined",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "while the others' replicas are away for a moment, nor while its own is",
+  },
+  {
+    name: "takes-an-absence-for-good",
+    breaks: "A shard whose replica is away gives nothing to one that has none.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "planRebalance(asWhole(map), loads",
+    replace: "planRebalance(map, loads",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "while the others' replicas are away for a moment, nor while its own is",
+  },
+  {
+    name: "starts-again-what-was-cancelled",
+    breaks: "A task that moved slots by itself and was cancelled is not started again at once.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "if (isCutShort) this.hold(",
+    replace: "if (isCutShort && lastsMs < 0) this.hold(",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "cancelling a task of it holds it",
   },
 ];

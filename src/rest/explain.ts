@@ -1,0 +1,167 @@
+/**
+ * Why things are as they are: who has a slot, a shard or a node, since which decision, and what stands in the way of the next.
+ *
+ * Every act on the cluster map is remembered with its cause, for the last ten thousand of them. An act is about something if one of its sentences names it.
+ */
+import type { ReplyValue } from "../codec/resp-reader.ts";
+import type { HistoryEntry, NodeRecord, ShardRecord } from "../contracts/topology.ts";
+import { parseSlotRange } from "../protocol/slot-ranges.ts";
+import type { RestSources } from "./sources.ts";
+
+/** How long the leader may take to tell its reasons. */
+const PATIENCE_MS = 1000;
+
+/** What is asked about. */
+export type Subject =
+  | { readonly type: "slot"; readonly slot: number }
+  | { readonly type: "shard"; readonly shard: ShardRecord }
+  | { readonly type: "node"; readonly node: NodeRecord };
+
+/** Acts that make somebody the owner of slots, or a shard's primary. */
+const DECIDING = /assigned|completed|given to|promoted|goes on with|created|admitted/;
+
+/** Whether a sentence of the history names a slot. */
+function namesSlot(sentence: string, slot: number): boolean {
+  const listed = /slots? ([0-9][0-9 -]*)/.exec(sentence)?.[1] ?? "";
+  return listed
+    .trim()
+    .split(" ")
+    .some((text) => {
+      const range = parseSlotRange(text);
+      return range !== undefined && slot >= range.first && slot <= range.last;
+    });
+}
+
+/** The task that a sentence is about. */
+function taskOf(sentence: string): string | undefined {
+  return /^migration (\S+) /.exec(sentence)?.[1];
+}
+
+/** The acts about something, the newest first. */
+export function historyOf({ topology }: Pick<RestSources, "topology">, subject: Subject): readonly HistoryEntry[] {
+  const { history, map } = topology;
+  const names = new Set<string>();
+  const tasks = new Set<string>();
+  let shard: ShardRecord | undefined;
+  switch (subject.type) {
+    case "slot":
+      shard = map.shards[map.shardOfSlot[subject.slot] ?? -1];
+      break;
+    case "shard":
+      names.add(subject.shard.id);
+      break;
+    case "node":
+      names.add(subject.node.id);
+      break;
+    default:
+      subject satisfies never;
+  }
+  const isAbout = (sentence: string): boolean => {
+    const task = taskOf(sentence);
+    if (task !== undefined && tasks.has(task)) return true;
+    const isNamed =
+      subject.type === "slot"
+        ? namesSlot(sentence, subject.slot) ||
+          // Who leads the slot's shard serves the slot.
+          (shard !== undefined && sentence.includes(shard.id) && /promoted|goes on with/.test(sentence))
+        : [...names].some((name) => sentence.includes(name));
+    if (isNamed && task !== undefined) tasks.add(task);
+    return isNamed;
+  };
+  // In order: what becomes of a task is told under its id alone.
+  return history.filter(({ changes }) => changes.filter(isAbout).length > 0).toReversed();
+}
+
+/** The act that made it so that somebody has it. */
+export function sinceOf(acts: readonly HistoryEntry[]): HistoryEntry | undefined {
+  return acts.find(({ changes }) => changes.some((sentence) => DECIDING.test(sentence)));
+}
+
+/** What the leader says of shards whose primary is gone, by shard. */
+async function reasonsOfLeader({
+  failover,
+  consensus,
+  topology,
+  nodes,
+}: RestSources): Promise<ReadonlyMap<string, string>> {
+  const leader = consensus?.status.leader;
+  if (failover === undefined || leader === undefined) return new Map();
+  if (leader === topology.self.id) return failover.reasons;
+  const node = topology.node(leader);
+  const told = node === undefined ? undefined : await nodes.ask(node, ["INFO", "failover"], PATIENCE_MS);
+  return new Map(
+    [...textOf(told).matchAll(/^shard_([0-9a-f]{40}):(.*?)\r?$/gm)].map(([, id = "", reason = ""]) => [id, reason]),
+  );
+}
+
+function textOf(reply: ReplyValue | undefined): string {
+  if (reply instanceof Uint8Array) return new TextDecoder().decode(reply);
+  return typeof reply === "string" ? reply : "";
+}
+
+/** What stands in the way, in words; nothing: all is as it should be. */
+export async function obstaclesOf(sources: RestSources, subject: Subject): Promise<readonly string[]> {
+  const { topology, view } = sources;
+  const { map } = topology;
+  const nameOf = (id: string): string => topology.node(id)?.name || id;
+  const found: string[] = [];
+  const ofShard = async (shard: ShardRecord): Promise<void> => {
+    const why = view.whyNotServed(shard);
+    if (why !== undefined) found.push(why);
+    const reason = (await reasonsOfLeader(sources)).get(shard.id);
+    if (reason !== undefined && reason !== why) found.push(reason);
+    for (const id of shard.replicas) {
+      if (!shard.inSync.includes(id)) found.push(`replica ${nameOf(id)} is not in sync`);
+    }
+  };
+  const ofTasks = (
+    isWanted: (task: { source: string; target: string; slots: readonly { first: number; last: number }[] }) => boolean,
+  ): void => {
+    for (const task of sources.migrations?.tasks ?? []) {
+      if (task.endedAtMs !== undefined || !isWanted(task)) continue;
+      found.push(
+        `task ${task.id} moves slots to ${nameOf(task.targetNode ?? task.target)}${task.waitingFor === undefined ? "" : `, and waits: ${task.waitingFor}`}`,
+      );
+    }
+  };
+  switch (subject.type) {
+    case "slot": {
+      const { slot } = subject;
+      const isIn = (ranges: readonly { first: number; last: number }[]): boolean =>
+        ranges.some(({ first, last }) => slot >= first && slot <= last);
+      const shard = map.shards[map.shardOfSlot[slot] ?? -1];
+      if (shard === undefined) found.push("nobody owns the slot: POST /cluster/slots/assign gives it to a node");
+      else await ofShard(shard);
+      for (const { node, slots } of map.releases) {
+        if (isIn(slots))
+          found.push(`node ${nameOf(node)}, which had it before, has not said that it knows it has lost it`);
+      }
+      if (map.openSlots.some((open) => open.slot === slot))
+        found.push("it is moved key by key: CLUSTER SETSLOT ends that");
+      ofTasks(({ slots }) => isIn(slots));
+      break;
+    }
+    case "shard": {
+      const { shard } = subject;
+      await ofShard(shard);
+      ofTasks(({ source, target }) => source === shard.id || target === shard.id);
+      break;
+    }
+    case "node": {
+      const { node } = subject;
+      const { waitingFor } = topology;
+      if (node.id === topology.self.id && waitingFor !== undefined) found.push(`this node waits for ${waitingFor}`);
+      const health = node.id === topology.self.id ? undefined : view.healthOf(node.id);
+      if (health !== undefined && health.state !== "alive") found.push(`it is ${health.state}: ${health.reason}`);
+      if (node.incarnation === 0) found.push("it has not started yet");
+      const shard = map.shards.find(({ primary, replicas }) => primary === node.id || replicas.includes(node.id));
+      if (shard !== undefined) await ofShard(shard);
+      if (shard?.primary === node.id && shard.slots.length > 0)
+        found.push("it owns slots: it cannot be taken out before they are moved");
+      break;
+    }
+    default:
+      subject satisfies never;
+  }
+  return [...new Set(found)];
+}

@@ -1,0 +1,109 @@
+/** Requests over real sockets: what the runtime does with them before and after the node has a say. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { connect } from "node:net";
+import type { Node } from "../../src/node.ts";
+import { startNode } from "../support/bunch-server.ts";
+import { TOKENS } from "../support/http-door.ts";
+
+const MAX_BODY = 1000;
+let node: Node;
+let port: number;
+let url: string;
+beforeAll(async () => {
+  ({ node } = await startNode({
+    plugins: { resp: false, http: { ...TOKENS, port: 0, maxBodyBytes: MAX_BODY, requestsPerSecond: 0 } },
+  }));
+  port = Number(node.parameters.get("http-port")?.get());
+  url = `http://127.0.0.1:${port}`;
+});
+afterAll(async () => {
+  await node.stop();
+});
+
+const authorization = `Bearer ${TOKENS.adminToken}`;
+
+/** Sends text as it is, and reads until the other side closes, or nothing comes for a while. */
+function raw(text: string, untilText: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let answer = "";
+    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    socket.on("data", (bytes) => {
+      answer += bytes.toString();
+      if (answer.includes(untilText)) socket.destroy();
+    });
+    socket.on("close", () => resolve(answer));
+    socket.on("error", reject);
+  });
+}
+
+test("a HEAD is answered as a GET without its body", async () => {
+  const [get, head] = await Promise.all([
+    fetch(`${url}/cluster/info`),
+    fetch(`${url}/cluster/info`, { method: "HEAD" }),
+  ]);
+  expect([get.status, head.status]).toEqual([200, 200]);
+  expect(head.headers.get("content-type")).toBe(get.headers.get("content-type"));
+  expect(await head.text()).toBe("");
+});
+
+test("a body that is too long is refused, in whichever way it comes", async () => {
+  const put = (body: string, headers: Record<string, string> = {}): Promise<Response> =>
+    fetch(`${url}/kv/key`, { method: "PUT", body, headers: { authorization, ...headers } });
+  expect((await put("x".repeat(MAX_BODY))).status).toBe(204);
+  const long = await put("x".repeat(MAX_BODY + 1));
+  expect([long.status, long.headers.get("content-type")]).toEqual([413, "application/problem+json"]);
+  const chunked = `PUT /kv/key HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: ${authorization}\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n${"x".repeat(1001)}\r\n0\r\n\r\n`;
+  const answer = await raw(chunked, "maxBodyBytes");
+  expect(answer).toStartWith("HTTP/1.1 413");
+  expect(answer).toContain("urn:bunch:problem:too-large");
+  // So long that nobody wants to hear of it.
+  expect(await raw(`PUT /kv/key HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n`, "413")).toContain("413");
+  expect((await fetch(`${url}/kv/key`)).status).toBe(200);
+});
+
+test("what is no HTTP, and headers without end, are refused by the runtime", async () => {
+  expect(await raw("hello\r\n\r\n", "400")).toMatch(/^(HTTP\/1\.1 400|$)/);
+  const answer = await raw(`GET / HTTP/1.1\r\nHost: x\r\nA: ${"a".repeat(200_000)}\r\n\r\n`, "431");
+  expect(answer).toContain("431");
+});
+
+test("whatever host a request names, it is answered by its path; what is no host is refused", async () => {
+  const asked = (host: string, path = "/cluster/info", method = "GET"): Promise<string> =>
+    raw(
+      `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`,
+      "a text that does not come",
+    );
+  for (const host of ["x", "n1", "localhost", "a.rather.long.name.example:15500", "[::1]:5"])
+    expect(await asked(host), host).toContain('"cluster_enabled":true');
+  expect(await asked("x", "/cluster/info#y")).toContain('"cluster_enabled":true');
+  // With its body.
+  expect(await asked("x", "/cluster/failover", "POST")).toContain("/node_id of the body");
+  for (const host of ["a b", '"><', "[::1", "localhost:99999", "%00", ""])
+    expect(await asked(host), host).toStartWith("HTTP/1.1 400");
+});
+
+test("who leaves an event stream is noticed, and the stream is over", async () => {
+  const follow = async (): Promise<AbortController> => {
+    const abort = new AbortController();
+    const response = await fetch(`${url}/cluster/events`, { signal: abort.signal, headers: { authorization } });
+    expect(response.headers.get("content-type")).toBe("text/event-stream");
+    for await (const bytes of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      expect(new TextDecoder().decode(bytes)).toStartWith("event: start\n");
+      break;
+    }
+    return abort;
+  };
+  // More than there may be at a time: each has left before the next ones come.
+  for (let round = 0; round < 3; round += 1) {
+    const streams = await Promise.all(Array.from({ length: 60 }, follow));
+    for (const stream of streams) stream.abort();
+    const deadline = performance.now() + 10_000;
+    for (;;) {
+      const abort = new AbortController();
+      const next = await fetch(`${url}/cluster/events`, { signal: abort.signal, headers: { authorization } });
+      abort.abort();
+      if (next.status === 200) break;
+      if (performance.now() > deadline) throw new Error("streams that were left are still there");
+    }
+  }
+});
