@@ -27,6 +27,7 @@ import config from "../plugins/config.ts";
 import info from "../plugins/info.ts";
 import server from "../plugins/server.ts";
 import setslot from "../plugins/setslot.ts";
+import planCommands from "../plugins/plan-commands.ts";
 import migrationCommands from "../plugins/migration-commands.ts";
 import slotStats from "../plugins/slot-stats.ts";
 import slowlog from "../plugins/slowlog.ts";
@@ -70,6 +71,7 @@ export const defaultPlugins = [
   setslot,
   slotStats,
   migrationCommands,
+  planCommands,
   meet,
   server,
   info,

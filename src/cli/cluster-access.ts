@@ -1,13 +1,12 @@
 /** A cluster that runs, by way of one of its nodes: its map, what its slots hold, and the tasks that move them. */
 import type { Command } from "commander";
 import type { ReplyValue } from "../codec/resp-reader.ts";
-import { SLOT_COUNT } from "../codec/slot.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
-import type { ClusterMap, NodeId, ShardId } from "../contracts/topology.ts";
-import { StartError, messageOf } from "../errors.ts";
+import type { ClusterMap, NodeId } from "../contracts/topology.ts";
+import { StartError } from "../errors.ts";
+import { LOADS_COMMAND, type Measured, measureSlots } from "../migration/measure-slots.ts";
 import { readTasks } from "../migration/read-tasks.ts";
 import { isEveryAddress } from "../net-address.ts";
-import type { PlanLoads } from "../protocol/plan/plan.ts";
 import { imageOf } from "../protocol/topology/state.ts";
 import { askNode, askNodeAnything } from "./ask-node.ts";
 import { readMapFile } from "./map-file.ts";
@@ -22,13 +21,6 @@ export function withAccess(command: Command): Command {
   return command
     .option("--node <host:port>", "a node of the cluster, by the address of its clients", "127.0.0.1:6379")
     .option("--password <password>", "the nodes' password (default: the environment's BUNCH_PASSWORD)");
-}
-
-/** What the slots of a cluster hold and cost, and of which shards nobody could be asked. */
-export interface Measured {
-  readonly loads: PlanLoads;
-  /** Why, by shard. */
-  readonly silent: ReadonlyMap<ShardId, string>;
 }
 
 export class ClusterAccess {
@@ -51,29 +43,8 @@ export class ClusterAccess {
   }
 
   /** Asks every primary what its slots hold and cost. */
-  async measure(map: ClusterMap): Promise<Measured> {
-    const loads = { keys: numbers(), bytes: numbers(), load: numbers() };
-    const operations = numbers();
-    const silent = new Map<ShardId, string>();
-    await Promise.all(
-      map.shards.map(async ({ id, primary }) => {
-        try {
-          const told = await this.askAt(map, primary, "CLUSTER", "SLOTLOADS");
-          const values = Array.isArray(told) ? (told as readonly ReplyValue[]).map(Number) : [];
-          for (let at = 0; at + 4 < values.length; at += 5) {
-            const [slot = 0, keys = 0, bytes = 0, commands = 0, microseconds = 0] = values.slice(at, at + 5);
-            loads.keys[slot] = keys;
-            loads.bytes[slot] = bytes;
-            loads.load[slot] = microseconds;
-            operations[slot] = commands;
-          }
-        } catch (thrown) {
-          silent.set(id, messageOf(thrown));
-        }
-      }),
-    );
-    // Where nobody measured time, commands say as much.
-    return { loads: loads.load.some((each) => each > 0) ? loads : { ...loads, load: operations }, silent };
+  measure(map: ClusterMap): Promise<Measured> {
+    return measureSlots(map, ({ primary }) => this.askAt(map, primary, ...LOADS_COMMAND));
   }
 
   /** Tasks, each as the primary of its source sees it, or else as the named node does. */
@@ -106,8 +77,4 @@ export class ClusterAccess {
     const address = `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${node.port}`;
     return await askNodeAnything(address, this.#password, ...command);
   }
-}
-
-function numbers(): Float64Array {
-  return new Float64Array(SLOT_COUNT);
 }

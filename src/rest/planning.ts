@@ -1,8 +1,7 @@
 /** Plans of moves of slots, made and begun on this node. */
-import type { ReplyValue } from "../codec/resp-reader.ts";
-import { SLOT_COUNT } from "../codec/slot.ts";
 import type { ShardId } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
+import { LOADS_COMMAND, measureSlots } from "../migration/measure-slots.ts";
 import { type Plan, type PlanLoads, whyStale } from "../protocol/plan/plan.ts";
 import { type PlanOptions, type PlanOutcome, planDrain, planRebalance } from "../protocol/plan/rebalance.ts";
 import { problemOf } from "./resp-problem.ts";
@@ -16,30 +15,11 @@ async function measure({ topology, nodes }: RestSources): Promise<{
   readonly loads: PlanLoads;
   readonly leftOut: ReadonlySet<ShardId>;
 }> {
-  const numbers = (): Float64Array => new Float64Array(SLOT_COUNT);
-  const loads = { keys: numbers(), bytes: numbers(), load: numbers() };
-  const operations = numbers();
-  const leftOut = new Set<ShardId>();
-  await Promise.all(
-    topology.map.shards.map(async ({ id, primary }) => {
-      const node = topology.node(primary);
-      const told = node === undefined ? undefined : await nodes.ask(node, ["CLUSTER", "SLOTLOADS"], PATIENCE_MS);
-      if (!Array.isArray(told)) {
-        leftOut.add(id);
-        return;
-      }
-      const values = (told as readonly ReplyValue[]).map(Number);
-      for (let at = 0; at + 4 < values.length; at += 5) {
-        const [slot = 0, keys = 0, bytes = 0, commandCount = 0, microseconds = 0] = values.slice(at, at + 5);
-        loads.keys[slot] = keys;
-        loads.bytes[slot] = bytes;
-        loads.load[slot] = microseconds;
-        operations[slot] = commandCount;
-      }
-    }),
-  );
-  // Where nobody measured time, commands say as much.
-  return { loads: loads.load.some((each) => each > 0) ? loads : { ...loads, load: operations }, leftOut };
+  const { loads, silent } = await measureSlots(topology.map, async ({ primary }) => {
+    const node = topology.node(primary);
+    return node === undefined ? undefined : await nodes.ask(node, LOADS_COMMAND, PATIENCE_MS);
+  });
+  return { loads, leftOut: new Set(silent.keys()) };
 }
 
 function planOf(outcome: PlanOutcome): Plan {

@@ -29,7 +29,7 @@ export class SimNodes {
             port: PORT,
             insecure: true,
             ...config,
-            plugins: { ...config.plugins, resp: false },
+            plugins: { resp: false, ...config.plugins },
           },
         });
         await node.start();
