@@ -253,7 +253,7 @@ describe("a move of slots, and a change of who leads", () => {
   test("is let be completed, waited for, paused and ended by its id or by a slot", async () => {
     migrations.tasks = [{ ...task, awaitsWord: true }];
     expect((await post("/cluster/migration/complete", { slot: 5, wait_ms: 0 })).status).toBe(202);
-    expect(migrations.asked).toEqual([expect.stringMatching(/^allow id-9: POST \/cluster\/migration\/complete from /)]);
+    expect(migrations.asked.join("\n")).toMatch(/^allow id-9: POST \/cluster\/migration\/complete from \S+$/);
     migrations.tasks = [{ ...task, phase: "completed", endedAtMs: 1_800_000_001_000 }];
     const done = await post("/cluster/migration/complete", { id: "id-9" });
     expect([done.status, done.json()]).toMatchObject([200, { state: "completed", completed_at: 1_800_000_001_000 }]);
