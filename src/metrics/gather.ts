@@ -119,7 +119,7 @@ function addKeys(
     key_gaps: keyspace === undefined ? 0 : Math.max(0, keyspace.allocatedBytes - keyspace.usedBytes),
     replication_log: replication?.logBytes ?? 0,
     raft_log: numberOf(fields, "raft_log_bytes") ?? 0,
-    heap: machine.heapBytes().held,
+    heap: Math.max(...Object.values(machine.heapBytes())),
   };
   let known = 0;
   for (const [kind, bytes] of Object.entries(kinds)) {
