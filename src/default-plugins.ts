@@ -5,6 +5,7 @@ import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
 import discovery from "../plugins/discovery.ts";
 import health from "../plugins/health.ts";
+import metrics from "../plugins/metrics.ts";
 import http from "../plugins/http.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
@@ -84,6 +85,7 @@ export const defaultPlugins = [
   replicaOf,
   health,
   rest,
+  metrics,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */
