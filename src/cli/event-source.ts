@@ -15,6 +15,8 @@ export class EventParser {
   #rest = "";
   #event = "message";
   #data: string[] = [];
+  /** Of the event that is coming in: it counts once all of that is there. */
+  #id: string | undefined;
 
   *feed(text: string): Generator<ServerEvent> {
     const lines = (this.#rest + text).split("\n");
@@ -22,6 +24,7 @@ export class EventParser {
     for (const raw of lines) {
       const line = raw.replace(/\r$/, "");
       if (line === "") {
+        this.lastId = this.#id ?? this.lastId;
         if (this.#data.length > 0) yield { event: this.#event, id: this.lastId, data: this.#data.join("\n") };
         this.#event = "message";
         this.#data = [];
@@ -30,12 +33,13 @@ export class EventParser {
       const [, field, value = ""] = /^([a-z]+)(?:: ?(.*))?$/.exec(line) ?? [];
       if (field === "event") this.#event = value;
       else if (field === "data") this.#data.push(value);
-      else if (field === "id") this.lastId = value;
+      else if (field === "id") this.#id = value;
     }
   }
 
   /** What was begun belonged to a connection that is over. */
   begin(): void {
+    this.#id = undefined;
     this.#rest = "";
     this.#event = "message";
     this.#data = [];

@@ -32,11 +32,27 @@ type Range = { readonly start: number; readonly end: number };
 /** An empty table as all of them look. @param right Columns of numbers, by their heads. */
 export function newTable(head: readonly string[], right: readonly string[] = []): Table.Table {
   return new Table({
-    head: [...head],
+    head: head.map((title) => pc.bold(title)),
     colAligns: head.map((column) => (right.includes(column) ? "right" : "left")),
     style: { head: [], border: [] },
     // There may be hundreds of rows: no lines between them.
     chars: { mid: "", "left-mid": "", "mid-mid": "", "right-mid": "" },
+  });
+}
+
+/** A table without lines, for where there is little room. */
+export function newBareTable(head: readonly string[], right: readonly string[] = []): Table.Table {
+  const places = ["top", "bottom", "left", "right"];
+  const corners = ["mid", "left", "right"].flatMap((end) => [`top-${end}`, `bottom-${end}`]);
+  const chars = [...places, ...corners, "mid", "left-mid", "mid-mid", "right-mid", "middle"].map((place) => [
+    place,
+    "",
+  ]);
+  return new Table({
+    head: head.map((title) => pc.bold(title)),
+    colAligns: head.map((column) => (right.includes(column) ? "right" : "left")),
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
+    chars: Object.fromEntries(chars) as Record<string, string>,
   });
 }
 

@@ -1,14 +1,15 @@
 /** `bunch top`: what the nodes of a cluster do at this moment, over and over, until q or Ctrl-C. */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { StartError, messageOf } from "../errors.ts";
 import { RestAccess, withRest } from "./rest-access.ts";
 import { type JsonFlags, sayUnknown } from "./rest-command.ts";
 import { cut } from "./task-board.ts";
-import { type Snapshot, describeTop, takeSnapshot, topLines } from "./top-view.ts";
+import { type Snapshot, TOP_ORDERS, type TopOrder, describeTop, takeSnapshot, topLines } from "./top-view.ts";
 
 interface TopFlags extends JsonFlags {
   readonly interval: string;
   readonly count?: string;
+  readonly sort: TopOrder;
 }
 
 const ESCAPE = "\u001B";
@@ -27,11 +28,13 @@ export interface TopScreen {
   write(text: string): void;
 }
 
-/** Draws a picture in place: as many lines as there is room for, none of them wrapped. */
+/** Draws a picture in place: as many lines as there is room for, none of them wrapped; the last one says how it ends. */
 export function draw(screen: TopScreen, picture: string): void {
-  const lines = picture.split("\n").slice(0, Math.max(1, screen.rows - 1));
-  const shown = lines.map((line) => `${cut(line, screen.columns)}${CLEAR_LINE}\n`).join("");
-  screen.write(`${HOME}${shown}${CLEAR_BELOW}`);
+  const lines = picture.split("\n");
+  const room = Math.max(1, screen.rows - 2);
+  const more = lines.length > room ? `, ${lines.length - room} lines more than there is room for` : "";
+  const shown = [...lines.slice(0, room), `q ends${more}`];
+  screen.write(`${HOME}${shown.map((line) => `${cut(line, screen.columns)}${CLEAR_LINE}\n`).join("")}${CLEAR_BELOW}`);
 }
 
 function positive(text: string, flag: string, isWhole: boolean): number {
@@ -90,6 +93,7 @@ export function topCommand(): Command {
     )
     .option("--interval <seconds>", "how often it looks", "2")
     .option("--count <number>", "ends after so many looks (default: goes on)")
+    .addOption(new Option("--sort <order>", "which nodes come first").choices(TOP_ORDERS).default("name"))
     .option("--json", "prints a line of JSON for each look", false)
     .action(async (flags: TopFlags) => {
       const ending = new AbortController();
@@ -111,7 +115,7 @@ export function topCommand(): Command {
         write: (text) => void stdout.write(text),
       };
       let picture = "";
-      const redraw = (): void => draw(screen, `${picture}\nq ends`);
+      const redraw = (): void => draw(screen, picture);
       if (isLive) {
         screen.write(ENTER);
         stdout.on("resize", redraw);
@@ -129,7 +133,7 @@ export function topCommand(): Command {
           (told) => {
             if (typeof told === "string") picture = `${picture.split("\n\n")[0] ?? ""}\n\n${told}`;
             else {
-              const lines = topLines(told.before, told.now);
+              const lines = topLines(told.before, told.now, flags.sort);
               picture = describeTop(told.now, lines);
               if (!isLive) {
                 const { info } = told.now;

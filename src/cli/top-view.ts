@@ -3,7 +3,7 @@ import pc from "picocolors";
 import type { Info, NodeView } from "../rest/schemas.ts";
 import { type MetricSample, type MetricsText, readMetrics } from "./prometheus-text.ts";
 import { type RestAccess, RestError } from "./rest-access.ts";
-import { CLUSTER_PAINT, nameIn, newTable, paintState, roleWords, withNodeNames } from "./rest-tables.ts";
+import { CLUSTER_PAINT, nameIn, newBareTable, paintState, roleWords, withNodeNames } from "./rest-tables.ts";
 import { formatBytes, formatCount } from "./units.ts";
 
 /** One node's metrics at a moment, or why there are none. */
@@ -160,11 +160,12 @@ function lineOf(
   };
 }
 
-/** The lines of all nodes, by their names. */
-export function topLines(before: Snapshot | undefined, now: Snapshot): readonly TopLine[] {
+/** The lines of all nodes. */
+export function topLines(before: Snapshot | undefined, now: Snapshot, order: TopOrder = "name"): readonly TopLine[] {
+  const most = ORDERS[order];
   return now.nodes
     .map((node) => lineOf(now.nodes, node, before?.readings.get(node.id), now.readings.get(node.id)))
-    .toSorted((one, other) => (one.name < other.name ? -1 : one.name > other.name ? 1 : 0));
+    .toSorted((one, other) => most(other) - most(one) || (one.name < other.name ? -1 : one.name > other.name ? 1 : 0));
 }
 
 function timeWords(seconds: number | null): string {
@@ -173,48 +174,50 @@ function timeWords(seconds: number | null): string {
   return seconds < 1 ? `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms` : `${seconds.toFixed(1)} s`;
 }
 
-const COLUMNS = [
-  "node",
-  "state",
-  "role",
-  "cmd/s",
-  "err/s",
-  "p50",
-  "p99",
-  "in/s",
-  "out/s",
-  "clients",
-  "keys",
-  "memory",
-  "cpu",
-  "loop lag",
-  "lag",
-] as const;
+/** A column of the table: its head, and what it says of a node. In the order in which people miss them: narrow terminals show the first ones. */
+const COLUMNS: readonly (readonly [string, (line: TopLine) => string])[] = [
+  ["node", ({ name }) => name],
+  ["state", ({ state }) => paintState(state)],
+  ["role", ({ role, reason }) => (reason === "" ? role : `${role}; ${pc.yellow(reason)}`)],
+  ["cmd/s", ({ commands }) => countWords(commands)],
+  ["err/s", ({ errors }) => (errors !== null && errors > 0 ? pc.yellow(countWords(errors)) : countWords(errors))],
+  ["p99", (line) => timeWords(line.p99_seconds)],
+  ["cpu", ({ cpu }) => (cpu === null ? "-" : `${Math.round(cpu * 100)} %`)],
+  ["loop lag", (line) => timeWords(line.loop_lag_seconds)],
+  ["lag", (line) => countWords(line.replica_lag)],
+  ["memory", (line) => bytesWords(line.memory_bytes)],
+  ["keys", ({ keys }) => countWords(keys)],
+  ["clients", ({ clients }) => countWords(clients)],
+  ["in/s", (line) => bytesWords(line.received_bytes)],
+  ["out/s", (line) => bytesWords(line.sent_bytes)],
+  ["p50", (line) => timeWords(line.p50_seconds)],
+];
+
+function countWords(value: number | null): string {
+  return value === null ? "-" : formatCount(value);
+}
+
+function bytesWords(value: number | null): string {
+  return value === null ? "-" : formatBytes(value);
+}
+
+/** What lines can be ordered by, beside names: the most comes first. */
+const ORDERS = {
+  name: () => 0,
+  commands: ({ commands }: TopLine) => commands ?? 0,
+  time: (line: TopLine) => line.p99_seconds ?? 0,
+  cpu: ({ cpu }: TopLine) => cpu ?? 0,
+  memory: (line: TopLine) => line.memory_bytes ?? 0,
+  lag: (line: TopLine) => line.replica_lag ?? 0,
+} as const;
+export type TopOrder = keyof typeof ORDERS;
+export const TOP_ORDERS = Object.keys(ORDERS) as readonly TopOrder[];
 
 /** The whole picture, for people. */
 export function describeTop({ info, nodes }: Snapshot, lines: readonly TopLine[]): string {
-  const table = newTable(COLUMNS, COLUMNS.slice(3));
-  const count = (value: number | null): string => (value === null ? "-" : formatCount(value));
-  const bytes = (value: number | null): string => (value === null ? "-" : formatBytes(value));
-  for (const line of lines) {
-    table.push([
-      line.name,
-      paintState(line.state),
-      line.reason === "" ? line.role : `${line.role}; ${pc.yellow(line.reason)}`,
-      count(line.commands),
-      line.errors !== null && line.errors > 0 ? pc.yellow(count(line.errors)) : count(line.errors),
-      timeWords(line.p50_seconds),
-      timeWords(line.p99_seconds),
-      bytes(line.received_bytes),
-      bytes(line.sent_bytes),
-      count(line.clients),
-      count(line.keys),
-      bytes(line.memory_bytes),
-      line.cpu === null ? "-" : `${Math.round(line.cpu * 100)} %`,
-      timeWords(line.loop_lag_seconds),
-      count(line.replica_lag),
-    ]);
-  }
+  const heads = COLUMNS.map(([head]) => head);
+  const table = newBareTable(heads, heads.slice(3));
+  for (const line of lines) table.push(COLUMNS.map(([, words]) => words(line)));
   const sum = (of: (line: TopLine) => number | null): number =>
     lines.reduce((total, line) => total + (of(line) ?? 0), 0);
   const leader = info.leader === null ? "nobody leads" : `${nameIn(nodes, info.leader)} leads`;
