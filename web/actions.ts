@@ -5,7 +5,7 @@
 import type { MigrationView, NodeView, ShardView } from "../src/rest/schemas.ts";
 import { type Api, reasonOf } from "./api.ts";
 import { type Attributes, type Child, button, find, make } from "./elements.ts";
-import { type Act, type Cluster, nameOf, slotsIn } from "./model.ts";
+import { type Act, type Cluster, nameOf, readable, slotsIn } from "./model.ts";
 import {
   type Range,
   bytesInWords,
@@ -97,8 +97,8 @@ export class Actions {
         make(
           "li",
           {},
-          `${momentInWords(time, now)}, map ${version}: ${cause}`,
-          make("ul", {}, ...changes.slice(0, 8).map((change) => make("li", {}, change))),
+          `${momentInWords(time, now)}, map ${version}: ${this.#words(cause)}`,
+          make("ul", {}, ...changes.slice(0, 8).map((change) => make("li", {}, this.#words(change)))),
         );
       return [
         make(
@@ -118,13 +118,15 @@ export class Actions {
           : make(
               "p",
               {},
-              `A move of ${plural(slotsIn(migration), "slot")} to ${this.#name(migration.to_node ?? "nobody")}: ${migration.state}. ${migration.cause}`,
+              `A move of ${plural(slotsIn(migration), "slot")} to ${this.#name(migration.to_node ?? "nobody")}: ${migration.state}. ${this.#words(migration.cause)}`,
             ),
-        since === null ? undefined : make("p", {}, `So since ${momentInWords(since.time, now)}: ${since.cause}`),
+        since === null
+          ? undefined
+          : make("p", {}, `So since ${momentInWords(since.time, now)}: ${this.#words(since.cause)}`),
         make("h3", {}, "What stands in the way"),
         obstacles.length === 0
           ? make("p", {}, "Nothing.")
-          : make("ul", {}, ...obstacles.map((each) => make("li", {}, each))),
+          : make("ul", {}, ...obstacles.map((each) => make("li", {}, this.#words(each)))),
         ...this.#deeds(deeds),
         make("h3", {}, "What was decided"),
         make("ol", {}, ...history.map(act)),
@@ -333,7 +335,7 @@ export class Actions {
         ...warnings,
         make(
           "div",
-          { class: "scroll", tabindex: 0, role: "region", "aria-label": "The moves" },
+          { class: "scroll", tabindex: 0, role: "group", "aria-label": "The moves" },
           make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)),
         ),
         plan.moves.length > MAX_MOVES ? make("p", {}, `and ${plan.moves.length - MAX_MOVES} more`) : undefined,
@@ -382,6 +384,10 @@ export class Actions {
 
   #name(id: string): string {
     return nameOf(this.#nodes, id);
+  }
+
+  #words(text: string): string {
+    return readable(text, this.#nodes);
   }
 
   #confirm(question: string, lines: readonly string[], word: string, act: () => Promise<string>): void {

@@ -18,19 +18,37 @@ interface ChartKind {
   readonly title: string;
   /** What the line of all nodes is. */
   readonly all: string;
+  /** The least value at the top: little is not to look like much. */
+  readonly leastTop: number;
+  /** Bytes are counted in twos. */
+  readonly isBytes?: boolean;
   readonly words: (value: number) => string;
 }
 
 const KINDS: readonly ChartKind[] = [
-  { measure: "commands", title: "Commands a second", all: "all nodes", words: (value) => countInWords(value) },
+  { measure: "commands", title: "Commands a second", all: "all nodes", leastTop: 10, words: countInWords },
   {
     measure: "commandUs",
     title: "Time of a command, in its node",
     all: "mean of all",
+    leastTop: 10,
     words: (value) => (value < 1000 ? `${value.toFixed(1)} \u00b5s` : `${(value / 1000).toFixed(1)} ms`),
   },
-  { measure: "memoryBytes", title: "Memory of keys and values", all: "all nodes", words: bytesInWords },
-  { measure: "loopLagMs", title: "Loop lag", all: "the worst node", words: (value) => `${Math.round(value)} ms` },
+  {
+    measure: "memoryBytes",
+    title: "Memory of keys and values",
+    all: "all nodes",
+    leastTop: 1024 * 1024,
+    isBytes: true,
+    words: bytesInWords,
+  },
+  {
+    measure: "loopLagMs",
+    title: "Loop lag",
+    all: "the worst node",
+    leastTop: 10,
+    words: (value) => `${Math.round(value)} ms`,
+  },
 ];
 
 interface Chart {
@@ -89,7 +107,8 @@ export class Charts {
       plot.setData([times, all, one]);
       const inWords = (value: number | null | undefined): string =>
         value === null || value === undefined ? "not known" : kind.words(value);
-      const beside = only === "" ? "" : `; ${this.#select.selectedOptions[0]?.text ?? ""}: ${inWords(one.at(-1))}`;
+      const beside =
+        only === "" ? "" : `; dashed, ${this.#select.selectedOptions[0]?.text ?? ""}: ${inWords(one.at(-1))}`;
       say(words, `${kind.all}: ${inWords(all.at(-1))}${beside}`);
     }
   }
@@ -115,12 +134,24 @@ export class Charts {
         ticks: { stroke: lines, width: 1 },
         font: "12px system-ui",
       };
+      const incrs = Array.from(
+        { length: 50 },
+        (_, power) =>
+          (kind.isBytes === true ? 2 ** power : ([1, 2, 5][power % 3] ?? 1)) *
+          (kind.isBytes === true ? 1 : 10 ** Math.floor(power / 3)),
+      );
       const plot = new uPlot(
         {
           width: Math.max(200, frame.clientWidth),
           height: HEIGHT,
-          scales: { x: { time: true }, y: { range: (_plot, _least, most) => [0, most > 0 ? most * 1.1 : 1] } },
-          axes: [axis, { ...axis, size: 76, values: (_plot, values) => values.map((value) => kind.words(value)) }],
+          scales: {
+            x: { time: true },
+            y: { range: (_plot, _least, most) => [0, Math.max(kind.leastTop, most * 1.1)] },
+          },
+          axes: [
+            { ...axis, space: 90, values: (_plot, values) => values.map(timeInWords) },
+            { ...axis, size: 76, incrs, values: (_plot, values) => values.map((value) => kind.words(value)) },
+          ],
           series: [
             {},
             { stroke: allColour, width: 2, spanGaps: true, points: { show: false } },
@@ -136,4 +167,8 @@ export class Charts {
     });
     this.#draw();
   }
+}
+
+function timeInWords(seconds: number): string {
+  return new Date(seconds * 1000).toLocaleTimeString("en-GB");
 }

@@ -9,7 +9,8 @@ import { Charts } from "./charts.ts";
 import { find, say, textIn } from "./elements.ts";
 import type { ServerEvent } from "./event-reader.ts";
 import { type Act, type Cluster, type Health, type Level, isUnderWay, nameOf } from "./model.ts";
-import { SlotMap, ownersOf } from "./slot-map.ts";
+import { ownersOf } from "./slot-colours.ts";
+import { SlotMap } from "./slot-map.ts";
 import { EventList, type Happening, HealthList, MoveList, NodeList, Overview, ShardList } from "./views.ts";
 import { plural } from "./words.ts";
 
@@ -262,7 +263,7 @@ class Dashboard {
 
   async #history(): Promise<void> {
     const { history } = await this.#api.get<{ history: Act[] }>(`/cluster/history?limit=${HISTORY}`);
-    this.#events.add(history.map(happeningOf));
+    this.#events.add(history.map(happeningOf), this.#byId);
   }
 
   /** Follows events until the session ends; a stream that breaks is opened again, after the last event. */
@@ -298,7 +299,7 @@ class Dashboard {
     this.#lastEvent = event.id;
     this.#eventCount += 1;
     const happening = eventOf(event.type, data, `event-${this.#eventCount}`, (id) => nameOf(this.#byId, id));
-    if (happening !== undefined) this.#events.add([happening]);
+    if (happening !== undefined) this.#events.add([happening], this.#byId);
     this.#soon();
   }
 

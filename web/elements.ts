@@ -78,6 +78,7 @@ export class KeyedList<Item> {
       element.remove();
       this.#rows.delete(key);
     }
+    const focused = document.activeElement;
     let after: Element | null = null;
     for (const item of items) {
       const key = this.#keyOf(item);
@@ -90,6 +91,10 @@ export class KeyedList<Item> {
       const next: Element | null = after === null ? this.#parent.firstElementChild : after.nextElementSibling;
       if (next !== row.element) this.#parent.insertBefore(row.element, next);
       after = row.element;
+    }
+    // Who is moved loses it.
+    if (focused instanceof HTMLElement && focused !== document.activeElement && this.#parent.contains(focused)) {
+      focused.focus({ preventScroll: true });
     }
   }
 }

@@ -45,6 +45,11 @@ export function nameOf(nodes: ReadonlyMap<string, NodeView>, id: string): string
   return nodes.get(id)?.name || id.slice(0, 8);
 }
 
+/** A text of the cluster's, with names in the place of ids, as far as they are known; of others the beginning. */
+export function readable(text: string, nodes: ReadonlyMap<string, NodeView>): string {
+  return text.replaceAll(/\b[0-9a-f]{40}\b/g, (id) => nameOf(nodes, id));
+}
+
 export interface ReplicaRow {
   readonly id: string;
   readonly name: string;
@@ -146,7 +151,7 @@ export function verdictOf({ info, health, nodes }: Cluster): string {
   const gone = away === 0 ? "" : away === 1 ? " One node is gone." : ` ${away} nodes are gone.`;
   return worst === undefined || worst.advice === ""
     ? `${state}${gone}`
-    : `${state}${gone} What to do first: ${worst.advice}`;
+    : `${state}${gone} What to do first (${worst.name}): ${worst.advice}`;
 }
 
 /** A measure of all nodes at a moment. `null`: nobody has told. */

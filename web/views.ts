@@ -9,12 +9,13 @@ import {
   isUnderWay,
   nameOf,
   nodeLevel,
+  readable,
   shardRow,
   slotsIn,
   verdictOf,
   worstFirst,
 } from "./model.ts";
-import { cssOf, shardColour } from "./slot-map.ts";
+import { cssOf, shardColour } from "./slot-colours.ts";
 import { bytesInWords, countInWords, durationInWords, momentInWords, plural, rangesInWords } from "./words.ts";
 
 /** Signs beside colours: nobody needs to tell these apart. */
@@ -192,7 +193,7 @@ export class ShardList {
 }
 
 function shardElements({ shard, place }: ShardItem, chooser: Chooser): Row<ShardItem> {
-  const [name, slots, lease] = [make("span"), make("td"), make("td")];
+  const [name, slots, lease] = [make("span"), make("td", { class: "words" }), make("td")];
   const level = new LevelWord();
   const list = make("ul", { class: "plain" });
   const replicas = new KeyedList<ShardRow["replicas"][number]>(
@@ -211,7 +212,7 @@ function shardElements({ shard, place }: ShardItem, chooser: Chooser): Row<Shard
     "tr",
     { "data-shard": shard.id },
     make("th", { scope: "row" }, swatch(place), " ", name),
-    make("td", {}, level.element),
+    make("td", { class: "words" }, level.element),
     slots,
     lease,
     make("td", {}, list),
@@ -394,7 +395,7 @@ export class MoveList {
         mark(progress, "aria-label", `How far ${what} are`);
         progress.hidden = move.state === "aborted";
         say(detail, moveDetail(move));
-        say(cause, move.cause);
+        say(cause, readable(move.cause, this.#nodes));
         cancel.hidden = !isUnderWay(move) || move.id === null;
         mark(cancel, "aria-label", `Cancel the move of ${what}`);
       },
@@ -455,8 +456,13 @@ export class EventList {
     this.#filter.form?.addEventListener("submit", (event) => event.preventDefault());
   }
 
-  add(happenings: readonly Happening[]): void {
-    const byKey = new Map([...this.#all, ...happenings].map((each) => [each.key, each]));
+  add(happenings: readonly Happening[], nodes: ReadonlyMap<string, NodeView>): void {
+    const named = happenings.map((each) => ({
+      ...each,
+      title: readable(each.title, nodes),
+      details: each.details.map((detail) => readable(detail, nodes)),
+    }));
+    const byKey = new Map([...this.#all, ...named].map((each) => [each.key, each]));
     this.#all = [...byKey.values()].toSorted((one, other) => other.timeMs - one.timeMs).slice(0, MAX_EVENTS);
     this.#refilter();
   }

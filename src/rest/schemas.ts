@@ -168,7 +168,7 @@ export const LEASES = ["none", "held", "lapsed", "stale-reads", "surrendered"] a
 const nodeStats = record({
   asked_at: moment,
   uptime_s: count,
-  commands: Type.Integer({ minimum: 0, description: "Since its start, or since CONFIG RESETSTAT." }),
+  commands: Type.Integer({ minimum: 0, description: "Since its start, or since CONFIG RESETSTAT, without INFO." }),
   commands_per_second: count,
   command_calls: Type.Integer({ minimum: 0, description: "Calls that command_us is the sum of." }),
   command_us: Type.Integer({ minimum: 0, description: "What commands took within the node, in microseconds, in all." }),

@@ -56,11 +56,14 @@ function numberOf(text: string | undefined): number {
 export function statsOf(text: string, askedAtMs: number, nodes: readonly NodeRecord[]): NodeStats {
   const fields = infoFields(text);
   const whole = (name: string): number => Math.round(numberOf(fields.get(name)));
+  // To be asked is no work: without clients there would be nothing else to see.
+  let asked = 0;
   let calls = 0;
   let microseconds = 0;
   const replicas: NodeStats["replicas"] = [];
   for (const [name, value] of fields) {
-    if (name.startsWith("cmdstat_")) {
+    if (name === "cmdstat_info") asked = numberOf(partsOf(value).get("calls"));
+    else if (name.startsWith("cmdstat_")) {
       const parts = partsOf(value);
       calls += numberOf(parts.get("calls"));
       microseconds += numberOf(parts.get("usec"));
@@ -83,7 +86,7 @@ export function statsOf(text: string, askedAtMs: number, nodes: readonly NodeRec
   return {
     asked_at: askedAtMs,
     uptime_s: whole("uptime_in_seconds"),
-    commands: whole("total_commands_processed"),
+    commands: Math.max(0, whole("total_commands_processed") - asked),
     commands_per_second: whole("instantaneous_ops_per_sec"),
     command_calls: Math.round(calls),
     command_us: Math.round(microseconds),
