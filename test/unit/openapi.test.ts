@@ -138,6 +138,7 @@ describe("the document", () => {
       "getClusterSettings",
       "getClusterShards",
       "getClusterSlots",
+      "getClusterStats",
       "getKvKey",
       "getOpenapi",
       "getOpenapiJson",
