@@ -15,6 +15,34 @@ export class Refusal extends Error {
   }
 }
 
+/** An answer takes no longer: a change may wait for some seconds to be agreed. */
+const ANSWER_MS = 20_000;
+/** A stream that lives says so every ten seconds. */
+const SILENCE_MS = 25_000;
+
+/** Ends a request that is waited for in vain, or that nobody wants any more. */
+class Patience {
+  readonly signal: AbortSignal;
+  readonly #controller = new AbortController();
+  #timer = 0;
+
+  /** @param unwanted Says when nobody wants it any more. */
+  constructor(unwanted?: AbortSignal) {
+    this.signal =
+      unwanted === undefined ? this.#controller.signal : AbortSignal.any([unwanted, this.#controller.signal]);
+  }
+
+  /** Waits for so long, from here on. */
+  begin(milliseconds: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(() => this.#controller.abort(), milliseconds);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}
+
 export class Api {
   get token(): string | undefined {
     return sessionStorage.getItem(TOKEN_KEY) ?? undefined;
@@ -27,12 +55,12 @@ export class Api {
 
   /** @throws {Refusal} */
   async get<Answer>(path: string): Promise<Answer> {
-    return (await (await this.#send("GET", path)).json()) as Answer;
+    return await this.#ask("GET", path);
   }
 
   /** @throws {Refusal} */
   async post<Answer>(path: string, body: object): Promise<Answer> {
-    return (await (await this.#send("POST", path, body)).json()) as Answer;
+    return await this.#ask("POST", path, body);
   }
 
   /**
@@ -42,26 +70,55 @@ export class Api {
    * @throws {Refusal}
    */
   async follow(since: string, told: (event: ServerEvent) => void, signal: AbortSignal): Promise<void> {
-    const response = await this.#send("GET", "/cluster/events", undefined, signal, since);
-    const reader = new EventReader(told);
-    const decoder = new TextDecoder();
-    const chunks = response.body?.getReader();
-    for (;;) {
-      const chunk = await chunks?.read();
-      if (chunk?.value === undefined) return;
-      reader.read(decoder.decode(chunk.value, { stream: true }));
+    const patience = new Patience(signal);
+    try {
+      const response = await this.#send("GET", "/cluster/events", undefined, patience, since);
+      const reader = new EventReader(told);
+      const decoder = new TextDecoder();
+      const chunks = response.body?.getReader();
+      for (;;) {
+        patience.begin(SILENCE_MS);
+        const chunk = await chunks?.read();
+        if (chunk?.value === undefined) return;
+        reader.read(decoder.decode(chunk.value, { stream: true }));
+      }
+    } finally {
+      patience.end();
     }
   }
 
-  async #send(method: string, path: string, body?: object, signal?: AbortSignal, since = ""): Promise<Response> {
+  /** Asks, and reads the answer to its end. */
+  async #ask<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+    const patience = new Patience();
+    try {
+      return (await (await this.#send(method, path, body, patience)).json()) as Answer;
+    } finally {
+      patience.end();
+    }
+  }
+
+  async #send(
+    method: string,
+    path: string,
+    body: object | undefined,
+    patience: Patience,
+    since = "",
+  ): Promise<Response> {
     const { token } = this;
     const headers = new Headers();
     if (token !== undefined) headers.set("authorization", `Bearer ${token}`);
     if (body !== undefined) headers.set("content-type", "application/json");
     if (since !== "") headers.set("last-event-id", since);
-    const options: RequestInit = { method, headers, cache: "no-store", credentials: "omit", redirect: "error" };
+    const options: RequestInit = {
+      method,
+      headers,
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
+      signal: patience.signal,
+    };
     if (body !== undefined) options.body = JSON.stringify(body);
-    if (signal !== undefined) options.signal = signal;
+    patience.begin(ANSWER_MS);
     let response: Response;
     try {
       response = await fetch(path, options);

@@ -154,8 +154,8 @@ export class Charts {
           ],
           series: [
             {},
-            { stroke: allColour, width: 2, spanGaps: true, points: { show: false } },
-            { stroke: oneColour, width: 2, dash: [6, 4], spanGaps: true, points: { show: false } },
+            { stroke: allColour, width: 2, spanGaps: true },
+            { stroke: oneColour, width: 2, dash: [6, 4], spanGaps: true },
           ],
           legend: { show: false },
           cursor: { drag: { x: false, y: false } },

@@ -281,7 +281,9 @@ export class NodeList {
         `${node.name} ${node.id} ${node.address} ${node.state} ${node.zone} ${role}`.toLowerCase().includes(text)
       );
     });
-    this.#rows.show(worstFirst(shown, ({ node }) => nodeLevel(node)));
+    this.#rows.show(
+      worstFirst(shown, ({ node, isAmiss }) => (isAmiss && nodeLevel(node) === "ok" ? "warn" : nodeLevel(node))),
+    );
     const all = this.#items.length;
     say(
       find("node-count", HTMLSpanElement),

@@ -4,8 +4,8 @@
  * Machines without one skip those tests, unless `BUNCH_STRICT=1`: there a missing browser is a failure. `BUNCH_CHROMIUM` names one that is not on the path.
  */
 import { accessSync, constants } from "node:fs";
-import { createRequire } from "node:module";
 import { delimiter, join } from "node:path";
+import { source as axe } from "axe-core";
 import { type Browser, type Page, chromium } from "playwright-core";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
@@ -66,8 +66,6 @@ export async function openPage(
   return { page, complaints };
 }
 
-const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
-
 interface AxeResults {
   readonly violations: readonly {
     readonly id: string;
@@ -79,8 +77,7 @@ interface AxeResults {
 
 /** What axe-core finds that keeps people from using the page: all that is moderate, serious or critical, a line each. */
 export async function accessibilityFindings(page: Page): Promise<readonly string[]> {
-  const source = await Bun.file(AXE).text();
-  await page.evaluate(source);
+  await page.evaluate(axe);
   const { violations } = await page.evaluate<AxeResults>("axe.run(document, { resultTypes: ['violations'] })");
   return violations
     .filter(({ impact }) => impact !== "minor")
