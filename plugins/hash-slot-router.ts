@@ -8,7 +8,7 @@
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
  * 4. It is at the end of its way to another shard (fenced), and this node leads the one or the other: the command waits until the map says whose the slot is. So do
- *    transactions on it, and writes without keys. Without a lease, which may be for long: CLUSTERDOWN.
+ *    transactions on it, and writes without keys. Without a lease, which may be for long: CLUSTERDOWN. More than may wait at a time, or in bytes: TRYAGAIN.
  * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
  * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data, and knows the
@@ -28,11 +28,13 @@
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.
  */
+import { Type } from "@sinclair/typebox";
 import type { Call } from "../src/call.ts";
 import { ALL_SLOTS, type Client, NO_SLOT } from "../src/client.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { type Command, CommandBits } from "../src/command-table.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
+import { byteSize, parseByteSize } from "../src/config.ts";
 import { Verdict } from "../src/contracts/commands.ts";
 import { failoverService } from "../src/contracts/failover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
@@ -59,6 +61,8 @@ export const MOVED = 6;
 const MIGRATE = "migrate";
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
+
+const TOO_MANY_HELD_ERROR = "TRYAGAIN Too many commands wait until it is agreed whose the slot is";
 
 const TRY_AGAIN_ERROR = "TRYAGAIN Multiple keys request during rehashing of slot";
 
@@ -181,14 +185,31 @@ function openRoute(
   return isHolder && importing.some(({ shard }) => shard === own.id) ? { part: "taker", action, askAt } : undefined;
 }
 
+const settingsSchema = Type.Object({
+  maxHeldCommands: Type.Integer({
+    description:
+      "How many commands may wait at a time for a slot that is at the end of its way to another shard: one for each connection, with what it has sent behind it. What comes beyond that is answered with TRYAGAIN: nothing was done, and clients may ask again.",
+    default: 10_000,
+    minimum: 1,
+  }),
+  maxHeldBytes: byteSize({
+    description:
+      "How many bytes these commands may have, with what was read behind them on their connections. One command may wait whatever its length.",
+    default: "64mb",
+  }),
+});
+
 export default definePlugin({
   name: "hash-slot-router",
   summary: "Sends clients to the node that owns a key's slot.",
   requires: { topology: topologyService },
   uses: { replication: replicationService, failover: failoverService, keyspace: keyspaceService },
   provides: { router: routerService },
+  settings: settingsSchema,
   setup(context) {
     const { topology } = context.requires;
+    const { maxHeldCommands } = context.settings;
+    const maxHeldBytes = parseByteSize(context.settings.maxHeldBytes) ?? 0;
     const { replication, failover, keyspace } = context.uses;
     const { dispatcher } = context;
     const scratch = new KeyReference();
@@ -213,12 +234,20 @@ export default definePlugin({
 
     // --- what waits for the end of a fence ---
 
-    const held = new Set<Client>();
+    /** With the bytes of each. */
+    const held = new Map<Client, number>();
+    let heldBytes = 0;
     let heldCount = 0;
-    context.on(context.hooks.clientClosed, (client) => void held.delete(client));
+    let unheldCount = 0;
+    const forgetHeld = (client: Client): void => {
+      heldBytes -= held.get(client) ?? 0;
+      held.delete(client);
+    };
+    context.on(context.hooks.clientClosed, forgetHeld);
     const retryHeld = (): void => {
-      const released = [...held];
+      const released = [...held.keys()];
       held.clear();
+      heldBytes = 0;
       for (const client of released) client.transport.release();
     };
     const hold = (call: Call): Verdict | undefined => {
@@ -230,7 +259,19 @@ export default definePlugin({
         );
         return Verdict.rejected;
       }
-      held.add(call.client);
+      const { client } = call;
+      forgetHeld(client);
+      const bytes = call.end(call.count - 1) - call.start(0) + client.transport.queryBytes();
+      const isTooMuch = held.size >= maxHeldCommands || (held.size > 0 && heldBytes + bytes > maxHeldBytes);
+      // One of a transaction's is asked about only when its EXEC found no room.
+      if (isTooMuch || call.isNested) {
+        if (call.command.fullName === "exec") return undefined;
+        unheldCount += 1;
+        call.reply.error(TOO_MANY_HELD_ERROR);
+        return Verdict.rejected;
+      }
+      held.set(client, bytes);
+      heldBytes += bytes;
       heldCount += 1;
       return Verdict.held;
     };
@@ -360,10 +401,22 @@ export default definePlugin({
       },
       { order: "pre" },
     );
-    context.on(context.hooks.info, () => ({ section: "stats", fields: { moved_redirects: movedCount } }));
+    context.on(context.hooks.info, () => ({
+      section: "stats",
+      fields: {
+        moved_redirects: movedCount,
+        // Now, and since the start.
+        fence_waiting_commands: held.size,
+        fence_waiting_bytes: heldBytes,
+        fence_waited_commands: heldCount,
+        fence_refused_commands: unheldCount,
+      },
+    }));
     context.parameter({ name: "cluster-enabled", get: () => "yes" });
     context.on(context.hooks.statisticsReset, () => {
       movedCount = 0;
+      heldCount = 0;
+      unheldCount = 0;
       askedCount = 0;
     });
     return {

@@ -3,6 +3,7 @@ import autoRebalance from "../plugins/auto-rebalance.ts";
 import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
+import dashboard from "../plugins/dashboard.ts";
 import discovery from "../plugins/discovery.ts";
 import health from "../plugins/health.ts";
 import metrics from "../plugins/metrics.ts";
@@ -86,6 +87,7 @@ export const defaultPlugins = [
   health,
   rest,
   metrics,
+  dashboard,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

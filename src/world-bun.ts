@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
 import { listenError } from "./listen-error.ts";
 import { Metronome } from "./metronome.ts";
-import { BunHttpClient, BunHttpDoor } from "./world-bun-http.ts";
+import { BunHttpClient, BunHttpDoor, BunPageMaker } from "./world-bun-http.ts";
 import type {
   BindOptions,
   Clock,
@@ -58,6 +58,7 @@ export function createBunWorld(options: BunWorldOptions = {}): World {
     log: new LineLog(options.logLevel ?? "info", options.writeLine ?? ((line) => process.stderr.write(`${line}\n`))),
     machine: new BunMachine(),
     httpServer: new BunHttpDoor(),
+    pages: new BunPageMaker(),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
  * Mutants that a test finds, which sets the scene: where it takes a simulation too many seeds to come upon it, or where nobody outside sees it (a rule that two guards
- * keep). Each is the breach of a rule of safety, of replication or of failover.
+ * keep). Each is the breach of a rule of safety, of replication or of failover, or of what slots that move by themselves must not do.
  */
 
 export interface TestedMutant {
@@ -165,11 +165,48 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
   {
     name: "imports-without-end",
     breaks: "A target whose memory has run out ends the task (SAFETY 21).",
-    file: "plugins/migrator.ts",
-    find: "return limit > 0 && keyspace.usedBytes > limit ?",
-    replace: "return limit < 0 && keyspace.usedBytes > limit ?",
+    file: "src/migration/target.ts",
+    find: "if (problem !== undefined) return this.end(problem, true);",
+    replace: "",
     by: "test/unit/migrator.test.ts",
-    named: "ends where the target has no memory for it",
+    named: "ends where there is nothing that may go: noeviction",
+  },
+  {
+    name: "gives-up-before-it-evicts",
+    breaks: "Memory has run out where nothing may go: before that the target evicts what it shows (SAFETY 21).",
+    file: "plugins/eviction.ts",
+    find: "if (!canEvict() || !makeRoom(bytes, COMMAND_MS, COMMAND_MAX_MS)) {",
+    replace: "if (isOver()) {",
+    by: "test/unit/migrator.test.ts",
+    named: "evicts what the target shows, where its policy lets that go, and nothing that comes",
+  },
+  {
+    name: "counts-no-transactions-that-wait",
+    breaks:
+      "What is told to try again was not done: a transaction that finds no room to wait is not run (SAFETY 9, 22).",
+    file: "plugins/hash-slot-router.ts",
+    find: "if (isTooMuch || call.isNested) {",
+    replace: "if (call.isNested) return undefined;\n      if (isTooMuch) {",
+    by: "test/unit/hash-slot-router.test.ts",
+    named: "no more commands wait for a fence than may",
+  },
+  {
+    name: "waits-for-who-is-gone",
+    breaks: "A fence ends, and a task ends by a record, though all of a shard is gone (SAFETY 22).",
+    file: "src/migration/orphans.ts",
+    find: "if (fencedMs < fenceMs) return;",
+    replace: "if (fencedMs >= 0) return;",
+    by: "test/unit/migrator.test.ts",
+    named: "is given up when its source has gone for good while fenced",
+  },
+  {
+    name: "gives-up-others-while-it-is-away",
+    breaks: "Who has no lease may be the one that is away: the time counts for nothing (SAFETY 22).",
+    file: "src/migration/source.ts",
+    find: "!this.#record.isPaused && this.#host.isInTouch();",
+    replace: "!this.#record.isPaused;",
+    by: "test/unit/migration-source.test.ts",
+    named: "a target that does not come for long is given up, and no sooner",
   },
   {
     name: "takes-what-it-holds-for-what-there-is",
@@ -598,5 +635,50 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     replace: "void dispatcher;",
     by: "test/unit/setslot.test.ts",
     named: "that was deleted is not looked for elsewhere",
+  },
+  {
+    name: "fills-who-was-emptied",
+    breaks: "A shard that somebody emptied gets nothing by itself.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "(wasEmptied === true ? 0 : 1)",
+    replace: "(wasEmptied === true ? 2 : 1)",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "stays so, until it has a weight",
+  },
+  {
+    name: "moves-what-is-uneven-at-once",
+    breaks: "Nothing moves by itself that has not been uneven for long.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "if (lastedMs >= lastsMs) return",
+    replace: "if (lastedMs >= 0) return",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "are made even when that has lasted",
+  },
+  {
+    name: "gives-to-who-has-fewer-in-sync",
+    breaks: "Slots that move by themselves go to nobody with fewer members in sync.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "copies(target) < copies(source) ? undefined",
+    replace: "copies(target) < 0 ? undefined",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "while the others' replicas are away for a moment, nor while its own is",
+  },
+  {
+    name: "takes-an-absence-for-good",
+    breaks: "A shard whose replica is away gives nothing to one that has none.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "planRebalance(asWhole(map), loads",
+    replace: "planRebalance(map, loads",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "while the others' replicas are away for a moment, nor while its own is",
+  },
+  {
+    name: "starts-again-what-was-cancelled",
+    breaks: "A task that moved slots by itself and was cancelled is not started again at once.",
+    file: "src/protocol/plan/auto-rebalance.ts",
+    find: "if (isCutShort) this.hold(",
+    replace: "if (isCutShort && lastsMs < 0) this.hold(",
+    by: "test/unit/auto-rebalance-decisions.test.ts",
+    named: "cancelling a task of it holds it",
   },
 ];
