@@ -108,7 +108,7 @@ test("a primary tells of its replicas and its lease, a replica of its copy", asy
   expect(node.facts.id).toBe(primary);
   for (const each of members) expect(lintMetrics(await scrape(each))).toEqual([]);
   const leaders = await Promise.all(members.map((each) => valueOf(each, "bunch_raft_is_leader")));
-  expect(leaders.toSorted()).toEqual([0, 0, 0, 1]);
+  expect(leaders.filter((value) => value === 1)).toHaveLength(1);
 });
 
 test("keys that are another node's are redirects, and rejected commands", async () => {
