@@ -1,6 +1,6 @@
 /**
- * How long things took, as counts in buckets that double: 1 microsecond or less, 2 or less, 4 or less ... about a second or less, and more. To note one costs a few
- * nanoseconds and allocates nothing, so that it is always done.
+ * How long things took, as counts in buckets that double: 1 microsecond or less, 2 or less, 4 or less ... about a second or less, and more. To note one allocates
+ * nothing and costs about 20 ns: of quick commands, of which one in sixteen is timed, not much more than 1 ns each.
  */
 
 /** Buckets with an upper bound: 2^0 to 2^20 microseconds. */

@@ -6,7 +6,7 @@ import { StartError } from "../errors.ts";
 import type { CheckView, Info, NodeView } from "../rest/schemas.ts";
 import { type ServerEvent, followEvents } from "./event-source.ts";
 import { RestAccess, withRest } from "./rest-access.ts";
-import { type JsonFlags, sayUnknown } from "./rest-command.ts";
+import { type JsonFlags, sayUnknown, untilInterrupted } from "./rest-command.ts";
 import { CLUSTER_PAINT, HEALTH_PAINT, nameIn, paintState, withNodeNames } from "./rest-tables.ts";
 
 interface ChangeEvent {
@@ -74,8 +74,14 @@ async function follow(
   const listNodes = async (): Promise<readonly NodeView[]> =>
     (await access.get<{ readonly nodes: readonly NodeView[] }>("/cluster/nodes")).nodes;
   let nodes = flags.json ? [] : await listNodes();
-  const broken = (reason: string): void => void process.stderr.write(`${pc.yellow("waits:")} ${reason}\n`);
+  let said = "";
+  const broken = (reason: string): void => {
+    // It tries again and again: once is enough.
+    if (reason !== said) process.stderr.write(`${pc.yellow("waits:")} ${reason}\n`);
+    said = reason;
+  };
   for await (const event of followEvents(access, { since, signal, broken })) {
+    said = "";
     // Who has just come is known by its name, too. Without that the ids are still right.
     const isNews = event.event === "change" || event.event === "start";
     if (!flags.json && isNews) nodes = await listNodes().catch(() => nodes);
@@ -92,17 +98,13 @@ export function eventsCommand(): Command {
     .option("--since <version>", "begins after this version of the cluster map, as far as is remembered")
     .option("--json", "prints a line of JSON for each", false)
     .action(async (flags: JsonFlags & { readonly since?: string }) => {
-      const ending = new AbortController();
-      const end = (): void => ending.abort();
-      process.once("SIGINT", end);
-      process.once("SIGTERM", end);
+      const ending = untilInterrupted();
       try {
         await follow(new RestAccess(flags), flags, ending.signal);
       } catch (thrown) {
         sayUnknown(thrown);
       } finally {
-        process.removeListener("SIGINT", end);
-        process.removeListener("SIGTERM", end);
+        ending.release();
       }
     });
 }

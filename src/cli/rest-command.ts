@@ -14,6 +14,31 @@ export function sayUnknown(thrown: unknown): void {
   process.exitCode = EXIT_UNKNOWN;
 }
 
+/** What ends a command that goes on by itself: somebody interrupts it, or nobody reads what it prints any more. */
+export interface Ending {
+  readonly signal: AbortSignal;
+  end(): void;
+  /** It has ended: nothing is listened for any more. */
+  release(): void;
+}
+
+export function untilInterrupted(): Ending {
+  const controller = new AbortController();
+  const end = (): void => controller.abort();
+  process.once("SIGINT", end);
+  process.once("SIGTERM", end);
+  // What is written to a pipe that nobody reads from fails later: it is listened for until the process ends.
+  process.stdout.on("error", end);
+  return {
+    signal: controller.signal,
+    end,
+    release() {
+      process.removeListener("SIGINT", end);
+      process.removeListener("SIGTERM", end);
+    },
+  };
+}
+
 /** Prints what a command tells, as JSON or for people. */
 export async function tell<Told>(
   flags: JsonFlags,

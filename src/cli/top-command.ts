@@ -2,7 +2,7 @@
 import { Command, Option } from "commander";
 import { StartError, messageOf } from "../errors.ts";
 import { RestAccess, withRest } from "./rest-access.ts";
-import { type JsonFlags, sayUnknown } from "./rest-command.ts";
+import { type JsonFlags, sayUnknown, untilInterrupted } from "./rest-command.ts";
 import { cut } from "./task-board.ts";
 import { type Snapshot, TOP_ORDERS, type TopOrder, describeTop, takeSnapshot, topLines } from "./top-view.ts";
 
@@ -96,14 +96,11 @@ export function topCommand(): Command {
     .addOption(new Option("--sort <order>", "which nodes come first").choices(TOP_ORDERS).default("name"))
     .option("--json", "prints a line of JSON for each look", false)
     .action(async (flags: TopFlags) => {
-      const ending = new AbortController();
-      const end = (): void => ending.abort();
+      const ending = untilInterrupted();
       const { stdin, stdout } = process;
       const isLive = stdout.isTTY && !flags.json;
-      process.once("SIGINT", end);
-      process.once("SIGTERM", end);
       const onKey = (key: Buffer): void => {
-        if (["q", "Q", CTRL_C].includes(key.toString())) end();
+        if (["q", "Q", CTRL_C].includes(key.toString())) ending.end();
       };
       const screen: TopScreen = {
         get columns() {
@@ -157,8 +154,7 @@ export function topCommand(): Command {
           }
           screen.write(LEAVE);
         }
-        process.removeListener("SIGINT", end);
-        process.removeListener("SIGTERM", end);
+        ending.release();
       }
       if (failure !== undefined) sayUnknown(failure);
     });

@@ -51,7 +51,8 @@ test(
       );
     }
 
-    for (const port of PORTS) startNode(port);
+    const [, asked] = PORTS.map(startNode);
+    if (asked === undefined) throw new Error("three nodes are started");
     for (const port of PORTS) await askUntil(port, "cluster info", "cluster_state:ok");
     const well = await until(
       () => bunch(["status", ...at(A)]),
@@ -116,6 +117,21 @@ test(
     expect(uncovered.said).toMatch(/slots \(critical\) {2}1 slot is nobody's \(5\)\.\n {2}means: .+\n {2}do: {4}.+/);
     expect((await bunch(["slots", ...at(B)])).said).toContain("nobody has 5");
     expect((await bunch(["explain", "slot", "5", ...at(B)])).said).toStartWith("slot 5 is nobody's\n");
+
+    // The node goes, and comes back: what has happened meanwhile is told.
+    asked.kill("SIGTERM");
+    expect(await asked.exited).toBe(0);
+    await events.until("waits: ");
+    expect(await ask(A, "cluster addslots 5")).toBe("+OK\r\n");
+    startNode(B);
+    await until(
+      () => Promise.resolve(events.output()),
+      (said) => said.lastIndexOf("  state   ok") > said.indexOf("waits: "),
+      "the events to go on",
+    );
+    expect(events.output().slice(events.output().indexOf("waits: "))).toMatch(
+      / {2}(change {2}version|start {3}cluster) /,
+    );
     events.kill("SIGINT");
     expect(await events.exited).toBe(0);
   },

@@ -45,7 +45,7 @@ export function lintMetrics(text: string): readonly string[] {
       say(name, "its family has no type");
       continue;
     }
-    const key = `${name} ${JSON.stringify(Object.entries(labels).toSorted())}`;
+    const key = `${name} ${labels["le"] ?? ""} ${seriesOf(labels)}`;
     if (series.has(key)) say(name, `a series is told twice: ${key}`);
     series.add(key);
     counts.set(family, (counts.get(family) ?? 0) + 1);
@@ -61,19 +61,19 @@ export function lintMetrics(text: string): readonly string[] {
   return found;
 }
 
+/** What tells a series from others of its name, bounds of buckets aside. */
+function seriesOf(labels: Readonly<Record<string, string>>): string {
+  const named = Object.entries(labels).filter(([label]) => label !== "le");
+  return JSON.stringify(named.map(([label, value]) => `${label}=${value}`).toSorted());
+}
+
 /** Buckets go up, the last has no bound, and it is the count. */
 function lintHistogram({ samples }: MetricsText, family: string): readonly string[] {
   const found: string[] = [];
-  const keyOf = (labels: Readonly<Record<string, string>>): string =>
-    JSON.stringify(
-      Object.entries(labels)
-        .filter(([label]) => label !== "le")
-        .toSorted(),
-    );
   const last = new Map<string, { readonly bound: number; readonly value: number }>();
   for (const { name, labels, value } of samples) {
     if (name !== `${family}_bucket`) continue;
-    const key = keyOf(labels);
+    const key = seriesOf(labels);
     const bound = labels["le"] === "+Inf" ? Number.POSITIVE_INFINITY : Number(labels["le"]);
     const before = last.get(key) ?? { bound: Number.NEGATIVE_INFINITY, value: 0 };
     if (!(bound > before.bound)) found.push(`${family}: buckets of ${key} are not in order`);
@@ -83,7 +83,7 @@ function lintHistogram({ samples }: MetricsText, family: string): readonly strin
   for (const [key, { bound, value }] of last) {
     if (bound !== Number.POSITIVE_INFINITY) found.push(`${family}: ${key} has no bucket without a bound`);
     const of = (part: string): number | undefined =>
-      samples.find(({ name, labels }) => name === `${family}_${part}` && keyOf(labels) === key)?.value;
+      samples.find(({ name, labels }) => name === `${family}_${part}` && seriesOf(labels) === key)?.value;
     if (of("count") !== value) found.push(`${family}: the count of ${key} is not that of its last bucket`);
     if (of("sum") === undefined) found.push(`${family}: ${key} has no sum`);
   }
