@@ -2,9 +2,9 @@
  * hash-slot-router: decides, before a command touches the store, whether this node serves it.
  *
  * Promises: this node never runs a command on a key whose slot another node owns; the answers are Redis' own words, since clients parse them.
- * Commands without keys are served anywhere. With this plugin off, a node is a plain single-node store.
+ * Commands without keys are served anywhere, but for writes, which replicas refuse. With this plugin off, a node is a plain single-node store.
  *
- * 1. No key: serve.
+ * 1. No key: serve. A write (FLUSHALL) is a primary's to run: on a replica READONLY.
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
  * 4. It is at the end of its way to another shard (fenced), and this node leads the one or the other: the command waits until the map says whose the slot is. So do
@@ -62,6 +62,9 @@ const MIGRATE = "migrate";
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
 
+/** Redis' words. */
+const READ_ONLY_ERROR = "READONLY You can't write against a read only replica.";
+
 const TOO_MANY_HELD_ERROR = "TRYAGAIN Too many commands wait until it is agreed whose the slot is";
 
 const TRY_AGAIN_ERROR = "TRYAGAIN Multiple keys request during rehashing of slot";
@@ -100,6 +103,8 @@ interface Routes {
   readonly hasFences: boolean;
   /** What stands for slots of the shard whose replica this node is; -1 if it is none. */
   readonly followed: number;
+  /** This node is a replica: what it holds changes by its primary's word alone. */
+  readonly isReplica: boolean;
   /** Of slots with action `OPEN`. */
   readonly open: ReadonlyMap<number, OpenRoute>;
 }
@@ -116,6 +121,7 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   const own = map.nodes.find((node) => node.id === self.id && node.start === self.start);
   const addresses: string[] = [];
   let followed = -1;
+  let isReplica = false;
   // The smaller table stays in the processor's nearest cache: in all but very large clusters.
   const actionOfSlot = (map.shards.length < 250 ? new Uint8Array(SLOT_COUNT) : new Uint16Array(SLOT_COUNT)).fill(
     UNASSIGNED,
@@ -129,7 +135,10 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
     }
     addresses.push(addressOf.get(shard.primary) ?? "");
     const action = MOVED + addresses.length - 1;
-    if (shard.replicas.includes(self.id) && own !== undefined) followed = action;
+    if (shard.replicas.includes(self.id)) {
+      isReplica = true;
+      if (own !== undefined) followed = action;
+    }
     for (const { first, last } of shard.slots) actionOfSlot.fill(action, first, last + 1);
   }
   for (const release of map.releases) {
@@ -157,7 +166,7 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   }
   let served = 0;
   while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
-  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, hasFences, followed, open };
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, hasFences, followed, isReplica, open };
 }
 
 /**
@@ -367,6 +376,10 @@ export default definePlugin({
       (call) => {
         const { command } = call;
         if (!call.hasKey) {
+          if (routes.isReplica && (command.bits & CommandBits.write) !== 0) {
+            call.reply.error(READ_ONLY_ERROR);
+            return Verdict.rejected;
+          }
           return routes.hasFences && concernsFence(call) ? hold(call) : undefined;
         }
         const { slot } = call.key;

@@ -201,6 +201,11 @@ async function besideTheLeader(): Promise<{
   return { shards, source, target, leader, key: present(names.find(isInSource), "a key is in the source") };
 }
 
+/** Two keys of the upper half, in the order of their slots. */
+const UPPER = [
+  { key: "own:1", slot: 9019 },
+  { key: "foo", slot: 12_182 },
+] as const;
 /** A few keys a second: there is time to look. */
 /** As slow, and nobody is waited for as long as in life. */
 const SOON_ABANDONED = { bytesPerSecond: "100b", abandonMs: 8000 };
@@ -554,6 +559,48 @@ describe("a migration", () => {
         await simulation.runFor(1);
       }
       expect([...told].toSorted()).toEqual(["41", "MOVED"]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is shown to nobody by a replica of the target which hears of it late, though all that has come is what clients write meanwhile",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const leader = present(
+        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
+        "somebody leads",
+      );
+      const { a: target, b: source } = shards;
+      const [primary, replica] = [shards.at(target.primary), shards.at(target.replicas[0] ?? "")];
+      expect([primary, replica]).not.toContain(leader);
+      // An empty slot, and one behind it that takes its time.
+      const [{ slot, key }, other] = UPPER;
+      await shards.run(source, `SET ${other.key} ${"x".repeat(1000)}`);
+      const keyspace = shards.keyspace(replica);
+      simulation.clog([hostOf(leader)], [hostOf(replica)], 500);
+      const slots = [slot, other.slot].map((each) => ({ first: each, last: each }));
+      const id = await shards.start(slots, target, leader);
+      const client = localClient(nodes.node(shards.at(source.primary)));
+      let hasCome = false;
+      const look = (): void => {
+        const { map, selfShard } = nodes.topology(replica);
+        const isOwn = selfShard?.slots.some(({ first, last }) => first <= slot && slot <= last) === true;
+        const isKnown = isOwn || map.migrations.length > 0;
+        if (keyspace.slotSize(slot) > 0 && !isKnown) hasCome = true;
+        if (!isOwn) expect(keyspace.size).toBe(0);
+      };
+      while (shards.task(id, replica) === undefined) {
+        void client.run(`SET ${key} 1`);
+        await simulation.runFor(1);
+        look();
+      }
+      expect(hasCome).toBe(true);
+      await shards.unlimited();
+      await nodes.until("it to be shown", () => keyspace.size === 2);
+      await shards.expectClean();
     },
     LIMIT_MS,
   );

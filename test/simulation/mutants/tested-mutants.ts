@@ -181,6 +181,24 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "evicts what the target shows, where its policy lets that go, and nothing that comes",
   },
   {
+    name: "replica-removes-all-keys-when-it-is-asked",
+    breaks: "What a replica holds changes by its primary's log alone (SAFETY 6).",
+    file: "plugins/hash-slot-router.ts",
+    find: "if (routes.isReplica && (command.bits & CommandBits.write) !== 0) {",
+    replace: "if (routes.isReplica && command.bits < 0) {",
+    by: "test/unit/replication.test.ts",
+    named: "runs no FLUSHALL of its own",
+  },
+  {
+    name: "replica-shows-what-its-map-does-not-know-of",
+    breaks: "Keys that are on their way are shown to nobody, by members that hear of it late neither (SAFETY 21).",
+    file: "plugins/replication.ts",
+    find: "if (slot >= 0 && isHeld[slot] !== 1) keyspace.setHidden(slot, true);",
+    replace: "",
+    by: "test/unit/migrator.test.ts",
+    named: "is shown to nobody by a replica of the target which hears of it late",
+  },
+  {
     name: "counts-no-transactions-that-wait",
     breaks:
       "What is told to try again was not done: a transaction that finds no room to wait is not run (SAFETY 9, 22).",
