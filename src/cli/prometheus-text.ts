@@ -13,8 +13,8 @@ export interface MetricsText {
   readonly samples: readonly MetricSample[];
 }
 
-const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$/;
-const LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)/g;
+const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$/s;
+const LABEL = /([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)/gs;
 
 /** @returns `undefined` if it is no such text. */
 export function readMetrics(text: string): MetricsText | undefined {
@@ -39,5 +39,5 @@ export function readMetrics(text: string): MetricsText | undefined {
 }
 
 function unescape(text: string): string {
-  return text.replaceAll(/\\(.)/g, (_, letter: string) => (letter === "n" ? "\n" : letter));
+  return text.replaceAll(/\\(.)/gs, (_, letter: string) => (letter === "n" ? "\n" : letter));
 }
