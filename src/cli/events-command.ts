@@ -5,7 +5,7 @@ import type { HealthState } from "../contracts/health.ts";
 import { StartError } from "../errors.ts";
 import type { CheckView, Info, NodeView } from "../rest/schemas.ts";
 import { type ServerEvent, followEvents } from "./event-source.ts";
-import { RestAccess, withRest } from "./rest-access.ts";
+import { RestAccess, harmless, parseHarmless, withRest } from "./rest-access.ts";
 import { type JsonFlags, sayUnknown, untilInterrupted } from "./rest-command.ts";
 import { CLUSTER_PAINT, HEALTH_PAINT, nameIn, paintState, withNodeNames } from "./rest-tables.ts";
 
@@ -22,7 +22,7 @@ interface ChangeEvent {
  * @param nowMs Wall time in milliseconds, for events that do not say when they were.
  */
 export function describeEvent({ event, data }: ServerEvent, nodes: readonly NodeView[], nowMs: number): string {
-  const told: unknown = JSON.parse(data);
+  const told = parseHarmless(data);
   const line = (atMs: number, kind: string, text: string): string =>
     `${new Date(atMs).toISOString().slice(11, 23)}  ${kind.padEnd(6)}  ${withNodeNames(nodes, text)}`;
   switch (event) {
@@ -54,7 +54,7 @@ export function describeEvent({ event, data }: ServerEvent, nodes: readonly Node
       return `${line(nowMs, event, `${name} is ${HEALTH_PAINT[state](state)} and was ${previous}: ${summary}`)}${todo}`;
     }
     default:
-      return line(nowMs, event, data);
+      return line(nowMs, harmless(event), harmless(data));
   }
 }
 

@@ -9,6 +9,8 @@ export interface RestFlags {
   readonly http?: string;
   readonly node: string;
   readonly token?: string;
+  /** What is told goes to a program, as it is; else to a terminal. */
+  readonly json?: boolean;
 }
 
 /** How long a node may take, for connecting and for the whole of its answer. */
@@ -35,6 +37,16 @@ export function withRest(command: Command): Command {
     .addOption(
       new Option("--token <token>", "a bearer token that may read; better in the environment").env("BUNCH_TOKEN"),
     );
+}
+
+/** A text of somebody's as a terminal may have it: what would move its cursor or change its colours is shown as `?`. */
+export function harmless(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, "?");
+}
+
+/** Reads JSON whose texts go to a terminal. */
+export function parseHarmless(text: string): unknown {
+  return JSON.parse(text, (_, value: unknown) => (typeof value === "string" ? harmless(value) : value)) as unknown;
 }
 
 /** A node that said no, or nothing. */
@@ -68,11 +80,13 @@ function baseOf({ http, node }: RestFlags): string {
 export class RestAccess {
   readonly base: string;
   readonly #token: string | undefined;
+  readonly #isForPrograms: boolean;
 
   /** @throws {StartError} If the flags name no address. */
   constructor(flags: RestFlags) {
     this.base = baseOf(flags);
     this.#token = flags.token === "" ? undefined : flags.token;
+    this.#isForPrograms = flags.json === true;
   }
 
   /** The same caller at another node. @param address `host:port`, where it listens for operators. */
@@ -83,15 +97,16 @@ export class RestAccess {
     return new RestAccess({
       node: "",
       http: isEverywhere ? `${new URL(this.base).hostname}:${there.port}` : address,
+      json: this.#isForPrograms,
       ...(this.#token === undefined ? {} : { token: this.#token }),
     });
   }
 
   /** @returns What a node tells at a path, as JSON. @throws {RestError} Why it does not. */
   async get<Body>(path: string): Promise<Body> {
-    const response = await this.open(path, AbortSignal.timeout(PATIENCE_MS));
+    const text = await this.text(path);
     try {
-      return (await response.json()) as Body;
+      return (this.#isForPrograms ? JSON.parse(text) : parseHarmless(text)) as Body;
     } catch {
       throw this.#noNode();
     }
@@ -137,7 +152,7 @@ export class RestAccess {
           ? " Give one with --token, or in the environment's BUNCH_TOKEN."
           : " Look at --token, and at the environment's BUNCH_TOKEN."
         : "";
-    return new RestError(status, `The node at ${this.base} says: ${said}${hint}`);
+    return new RestError(status, `The node at ${this.base} says: ${harmless(said)}${hint}`);
   }
 
   #noNode(status = 0): RestError {
