@@ -230,6 +230,7 @@ export default definePlugin({
     /** The shard that this node is in: a replica that moves to another one changes nobody's slots, and serves others itself. */
     let ownShard = topology.selfShard?.id;
     let movedCount = 0;
+    let askedCount = 0;
     context.on(context.hooks.mapChanged, ({ map, delta }) => {
       const shard = topology.selfShard?.id;
       const isElsewhere = shard !== ownShard;
@@ -355,8 +356,10 @@ export default definePlugin({
       }
       if (part === "taker" && !client.isAsking && !isForTaker) return refuse(call, slot, action);
       if (missing === 0 || (part === "taker" && !isSeveral)) return undefined;
-      if (part === "owner" && existing === 0) reply.error(`ASK ${slot} ${askAt}`);
-      else reply.error(TRY_AGAIN_ERROR);
+      if (part === "owner" && existing === 0) {
+        askedCount += 1;
+        reply.error(`ASK ${slot} ${askAt}`);
+      } else reply.error(TRY_AGAIN_ERROR);
       // Which keys are here may yet be taken back.
       dispatcher.guard(call);
       return Verdict.rejected;
@@ -427,6 +430,7 @@ export default definePlugin({
       movedCount = 0;
       heldCount = 0;
       unheldCount = 0;
+      askedCount = 0;
     });
     return {
       router: {
@@ -445,6 +449,9 @@ export default definePlugin({
         },
         get movedCount() {
           return movedCount;
+        },
+        get askedCount() {
+          return askedCount;
         },
         get heldCount() {
           return heldCount;

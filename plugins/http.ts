@@ -95,7 +95,7 @@ const settingsSchema = Type.Object({
   }),
   maxRequests: Type.Integer({
     description:
-      "Requests that are answered at the same time, event streams among them; one more is told to come again (503).",
+      "Requests that are answered at the same time; one more is told to come again (503). Streams that have begun count by themselves.",
     default: 256,
     minimum: 1,
   }),

@@ -288,6 +288,7 @@ export default definePlugin({
     let wasLeading = false;
     context.on(hooks.mapChanged, follow, { order: "post" });
 
+    const counts = { completed: 0, aborted: 0, keys: 0, bytes: 0, fencedMs: 0 };
     const noteEnded = (map: ClusterMap, previous: ClusterMap): void => {
       for (const record of previous.migrations) {
         if (map.migrations.some(({ id }) => id === record.id)) continue;
@@ -296,6 +297,12 @@ export default definePlugin({
         );
         const entry = topology.history.findLast(({ version }) => version === map.version);
         const { progress } = sources.get(record.id) ?? {};
+        if (progress !== undefined) {
+          counts[isCompleted ? "completed" : "aborted"] += 1;
+          counts.keys += progress.keysMoved;
+          counts.bytes += progress.bytesMoved;
+          counts.fencedMs += progress.fencedMs;
+        }
         ended.push({
           ...statusOf(map, record),
           phase: isCompleted ? "completed" : "aborted",
@@ -457,6 +464,7 @@ export default definePlugin({
       ask: change,
     });
     const migration: Migrations = {
+      counts,
       get tasks() {
         const { map } = topology;
         return [...ended, ...map.migrations.map((record) => statusOf(map, record))];

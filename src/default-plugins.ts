@@ -3,8 +3,10 @@ import autoRebalance from "../plugins/auto-rebalance.ts";
 import bus from "../plugins/bus.ts";
 import clients from "../plugins/clients.ts";
 import connection from "../plugins/connection.ts";
+import dashboard from "../plugins/dashboard.ts";
 import discovery from "../plugins/discovery.ts";
 import health from "../plugins/health.ts";
+import metrics from "../plugins/metrics.ts";
 import http from "../plugins/http.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
@@ -86,6 +88,8 @@ export const defaultPlugins = [
   replicaOf,
   health,
   rest,
+  metrics,
+  dashboard,
 ] as const satisfies readonly Plugin[];
 
 /** Any of the default plugins: types the settings in `defineConfig`. */

@@ -1,7 +1,8 @@
-/** The real world's doors for HTTP: Bun's own server and client. */
+/** The real world's doors for HTTP: Bun's own server, client and bundler. */
+import { fileURLToPath } from "node:url";
 import { listenError } from "./listen-error.ts";
 import { formatAddress } from "./net-address.ts";
-import type { HttpClient, HttpDoor, HttpListenOptions, HttpListener, HttpPost } from "./world.ts";
+import type { HttpClient, HttpDoor, HttpListenOptions, HttpListener, HttpPost, PageFile, PageMaker } from "./world.ts";
 
 export class BunHttpDoor implements HttpDoor {
   listen({ host, port, idleTimeoutS, maxBodyBytes, handle }: HttpListenOptions): HttpListener {
@@ -49,5 +50,26 @@ export class BunHttpClient implements HttpClient {
     // Whatever it says is not read: it may have no end.
     await answer.body?.cancel();
     return answer.status;
+  }
+}
+
+/** The bundler works beside the event loop, for about a tenth of a second. */
+export class BunPageMaker implements PageMaker {
+  async make(name: string, base: string): Promise<readonly PageFile[]> {
+    const { outputs } = await Bun.build({
+      entrypoints: [fileURLToPath(new URL(`../web/${name}.html`, import.meta.url))],
+      target: "browser",
+      publicPath: base,
+      minify: true,
+    });
+    const files = await Promise.all(
+      outputs.map(async (output) => ({
+        name: output.path.replace(/^\.\//, ""),
+        type: output.type,
+        bytes: new Uint8Array(await output.arrayBuffer()),
+      })),
+    );
+    const isPage = (file: PageFile): boolean => file.name.endsWith(".html");
+    return [...files.filter(isPage), ...files.filter((file) => !isPage(file))];
   }
 }

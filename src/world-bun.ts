@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
 import { listenError } from "./listen-error.ts";
 import { Metronome } from "./metronome.ts";
-import { BunHttpClient, BunHttpDoor } from "./world-bun-http.ts";
+import { BunHttpClient, BunHttpDoor, BunPageMaker } from "./world-bun-http.ts";
 import type {
   BindOptions,
   Clock,
@@ -58,6 +58,7 @@ export function createBunWorld(options: BunWorldOptions = {}): World {
     log: new LineLog(options.logLevel ?? "info", options.writeLine ?? ((line) => process.stderr.write(`${line}\n`))),
     machine: new BunMachine(),
     httpServer: new BunHttpDoor(),
+    pages: new BunPageMaker(),
   };
 }
 
@@ -605,6 +606,8 @@ class BunMachine implements Machine {
   readonly processId = process.pid;
   readonly system = `${platform()} ${release()} ${arch()}`;
   readonly runtime = `bun ${Bun.version}`;
+  #collections = 0;
+  #fallen: FinalizationRegistry<undefined> | undefined;
 
   cpuSeconds(): { user: number; system: number } {
     const { user, system } = process.cpuUsage();
@@ -613,6 +616,24 @@ class BunMachine implements Machine {
 
   residentBytes(): number {
     return process.memoryUsage.rss();
+  }
+
+  heapBytes(): { used: number; held: number } {
+    const { heapUsed, heapTotal } = process.memoryUsage();
+    return { used: heapUsed, held: heapTotal };
+  }
+
+  collections(): number {
+    if (this.#fallen === undefined) {
+      // Something that nobody holds is gone with the next collection, whose sign it is: then there is another one.
+      const fallen = new FinalizationRegistry(() => {
+        this.#collections += 1;
+        fallen.register({}, undefined);
+      });
+      fallen.register({}, undefined);
+      this.#fallen = fallen;
+    }
+    return this.#collections;
   }
 
   totalMemoryBytes(): number {

@@ -20,6 +20,8 @@ export interface World {
   readonly machine: Machine;
   /** Missing where nobody comes by HTTP: in simulation. */
   readonly httpServer?: HttpDoor;
+  /** Missing where nobody looks at pages: in simulation. */
+  readonly pages?: PageMaker;
 }
 
 /** Time and timers. */
@@ -212,6 +214,28 @@ export interface HttpPost {
   readonly timeoutMs: number;
 }
 
+/** Makes pages for browsers of their sources, which the machine has. */
+export interface PageMaker {
+  /**
+   * Makes a page: its sources are put together, without what only people need.
+   *
+   * @param name Of the file in `web/`, without `.html`.
+   * @param base The path under which its files are asked for; begins and ends with a slash.
+   * @returns The page itself first, then what it refers to.
+   * @throws {Error} If that cannot be done.
+   */
+  make(name: string, base: string): Promise<readonly PageFile[]>;
+}
+
+/** A file of a page. */
+export interface PageFile {
+  /** Below the base. Of all but the page itself it has the sum of what is in it, so that what is asked for by it never changes. */
+  readonly name: string;
+  /** Its media type. */
+  readonly type: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
 /**
  * A tree of files under one directory, the node's own. Paths are relative, with `/`.
  *
@@ -257,6 +281,10 @@ export interface Machine {
   cpuSeconds(): { readonly user: number; readonly system: number };
   /** Bytes that the process holds in memory. */
   residentBytes(): number;
+  /** Bytes of the JavaScript heap: those that live things take up, and those that are held for it. */
+  heapBytes(): { readonly used: number; readonly held: number };
+  /** Garbage collections, since this was asked for the first time: the runtime does not count them. */
+  collections(): number;
   /** Bytes of memory that the machine has. */
   totalMemoryBytes(): number;
   /** How much room there is where a directory is; `undefined` if the machine does not tell. */

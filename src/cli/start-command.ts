@@ -295,7 +295,15 @@ async function httpLines(
     token !== undefined && !process.stdout.isTTY && header !== ""
       ? [`(a token was drawn, and is shown in a terminal alone; ${TOKEN_VARIABLE} sets one)`]
       : [];
-  return [`curl${header} ${first.replace(/^.*: /, "")}/cluster/info`, ...lines, ...hint];
+  const address = first.replace(/^.*: /, "");
+  const page = (await hasDashboard(address)) ? [`the dashboard: ${address}/dashboard`] : [];
+  return [`curl${header} ${address}/cluster/info`, ...page, ...lines, ...hint];
+}
+
+/** Whether a node has the plugin: it may be turned off. */
+async function hasDashboard(address: string): Promise<boolean> {
+  const answer = await fetch(`${address}/dashboard/caller`).catch(() => undefined);
+  return answer?.ok === true;
 }
 
 const COLOURS: readonly ((text: string) => string)[] = [pc.cyan, pc.yellow, pc.magenta, pc.green, pc.blue];

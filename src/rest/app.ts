@@ -22,6 +22,7 @@ import { planOperations } from "./plans.ts";
 import { shardChanges } from "./shard-changes.ts";
 import { slotChanges } from "./slot-changes.ts";
 import type { RestSources } from "./sources.ts";
+import { statsReads } from "./stats.ts";
 
 /** How long a change waits until this node knows what was agreed before; without it the leader decides all the same, and may refuse. */
 const FRESH_MS = 1000;
@@ -52,6 +53,7 @@ export function createApp(
         return new Response(null, { status: 500 });
       })
       .use(clusterReads(sources, callers))
+      .use(statsReads(sources, callers))
       .use(nodeChanges(sources, callers))
       .use(slotChanges(sources, callers))
       .use(shardChanges(sources, callers))

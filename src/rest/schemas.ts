@@ -162,6 +162,50 @@ export const nodeDetailSchema = record({
 });
 export type NodeDetail = Static<typeof nodeDetailSchema>;
 
+/** By what right a node serves. */
+export const LEASES = ["none", "held", "lapsed", "stale-reads", "surrendered"] as const;
+
+const nodeStats = record({
+  asked_at: moment,
+  uptime_s: count,
+  commands: Type.Integer({ minimum: 0, description: "Since its start, or since CONFIG RESETSTAT, without INFO." }),
+  commands_per_second: count,
+  command_calls: Type.Integer({ minimum: 0, description: "Calls that command_us is the sum of." }),
+  command_us: Type.Integer({ minimum: 0, description: "What commands took within the node, in microseconds, in all." }),
+  errors: count,
+  memory_bytes: Type.Integer({ minimum: 0, description: "Of keys and values." }),
+  resident_bytes: Type.Integer({ minimum: 0, description: "Of the process." }),
+  max_memory_bytes: Type.Integer({ minimum: 0, description: "0: there is no limit." }),
+  keys: count,
+  clients: count,
+  loop_lag_ms: Type.Number({ minimum: 0, description: "How long its event loop stood still of late, at the worst." }),
+  lease: oneOf(
+    LEASES,
+    "By what right it serves. `none`: it needs none. `lapsed`: it has none, and serves nothing. `stale-reads`: it has none, and serves reads. `surrendered`: it hands its shard over.",
+  ),
+  lease_left_ms: Type.Integer({ minimum: 0, description: "At least so long from the moment it was asked." }),
+  replicas: Type.Array(
+    record({
+      node_id: nodeId,
+      state: oneOf(
+        ["absent", "filling", "following"],
+        "`absent`: it has not asked for the log. `filling`: it gets the keys. `following`: it gets the log.",
+      ),
+      in_sync: Type.Boolean(),
+      lag: Type.Integer({ minimum: 0, description: "Entries of the log that it lacks." }),
+    }),
+    { description: "Of a primary: how far its replicas are." },
+  ),
+});
+export const statsSchema = record({
+  nodes: Type.Array(record({ node_id: nodeId, stats: orNull(nodeStats) }), {
+    description: "Null: the node is gone, or did not answer.",
+  }),
+  count,
+});
+export type NodeStats = Static<typeof nodeStats>;
+export type Stats = Static<typeof statsSchema>;
+
 const slotSums = { total: count, assigned: count, coverage };
 export const slotsSchema = record({ slots: Type.Array(record({ slot, owner: nodeId })), ...slotSums });
 export const slotRangesSchema = record({

@@ -455,6 +455,7 @@ describe("bun start", () => {
     for (const port of ports) expect(await ask(port, "cluster info")).toContain("cluster_state:ok");
     // Operators come by HTTP, with a token that no output has in it.
     await cluster.until("Ctrl-C stops them all.");
+    expect(cluster.output()).toContain(`the dashboard: http://127.0.0.1:${(ports[0] ?? 0) + 9121}/dashboard`);
     for (const [at, port] of ports.entries()) {
       expect(cluster.output()).toContain(`node-${at + 1}: http://127.0.0.1:${port + 9121}`);
       const url = `http://127.0.0.1:${port + 9121}/cluster/settings`;

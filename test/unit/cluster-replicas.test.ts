@@ -181,6 +181,19 @@ describe("CLUSTER REPLICATE", () => {
     expect(await nodes.run(3, `CLUSTER REPLICATE ${idOf(nodes, 1)}`)).toBe("OK");
   });
 
+  test("of a replica is refused while its primary is gone: its copy may be all that there is", async () => {
+    const nodes = await cluster("node-0");
+    const written = await write(nodes, 0);
+    nodes.simulation.crash(hostOf(0));
+    await nodes.simulation.runFor(300);
+    const refused = await nodes.run(3, `CLUSTER REPLICATE ${idOf(nodes, 1)}`);
+    expect(refused).toMatch(
+      /^ERR this node holds data of shard [0-9a-f]{40}, and does not hear its primary \(.+\): wait/,
+    );
+    await nodes.until("it to lead", () => nodes.topology(3).selfShard?.primary === idOf(nodes, 3));
+    expect(keysOf(nodes, 3)).toBe(written);
+  });
+
   test("of a primary with slots or keys is refused, of one without is done, and so are replicas, itself and strangers", async () => {
     const nodes = await cluster("node-0", undefined);
     const written = await write(nodes, 1);

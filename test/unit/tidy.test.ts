@@ -20,7 +20,7 @@ const list = (folder: string, ending: string): readonly string[] =>
     .map((name) => `${folder}/${name}`);
 
 const files = new Map(
-  ["src", "plugins", "test", "bench", "examples", "tools"]
+  ["src", "plugins", "web", "test", "bench", "examples", "tools"]
     .flatMap((folder) => list(folder, ".ts"))
     .map((path) => [path, read(path)]),
 );

@@ -1,0 +1,159 @@
+/**
+ * The operation of REST that tells what each node has to do, as each says of itself: any node asks all others, as a client would.
+ *
+ * However many callers there are, the nodes are asked once in `FRESH_MS`, some at a time, so that to watch a cluster costs it the same whoever watches.
+ */
+import { Elysia } from "elysia";
+import { textOf } from "../codec/reply-fields.ts";
+import type { NodeRecord } from "../contracts/topology.ts";
+import { isGone } from "../shard-serving.ts";
+import { type Callers, needs } from "./api.ts";
+import { LEASES, type NodeStats, type Stats, noQuery, statsSchema } from "./schemas.ts";
+import type { RestSources } from "./sources.ts";
+
+/** What was heard so lately is told again. */
+const FRESH_MS = 1000;
+/** How long a node may take to tell. Without its word the rest is told. */
+const PATIENCE_MS = 1000;
+/** Nodes that are asked at the same time: each is a connection. */
+const AT_A_TIME = 16;
+
+/** What INFO calls how a replica is. */
+const REPLICA_STATES = { wait_bgsave: "absent", send_bulk: "filling", online: "following" } as const;
+
+/** Reads what INFO says: names and values. */
+export function infoFields(text: string): ReadonlyMap<string, string> {
+  const fields = new Map<string, string>();
+  for (const line of text.split("\r\n")) {
+    const colon = line.indexOf(":");
+    if (colon > 0 && !line.startsWith("#")) fields.set(line.slice(0, colon), line.slice(colon + 1));
+  }
+  return fields;
+}
+
+/** Parts such as `calls=1,usec=2`. */
+function partsOf(text: string): ReadonlyMap<string, string> {
+  return new Map(
+    text.split(",").map((part) => {
+      const equals = part.indexOf("=");
+      return [part.slice(0, equals), part.slice(equals + 1)] as const;
+    }),
+  );
+}
+
+function numberOf(text: string | undefined): number {
+  const value = Number(text);
+  return Number.isFinite(value) && value > 0 ? value : 0;
+}
+
+/**
+ * What a node has said.
+ *
+ * @param text Of INFO.
+ * @param askedAtMs Wall time.
+ * @param nodes Of the map, to find replicas by their addresses.
+ */
+export function statsOf(text: string, askedAtMs: number, nodes: readonly NodeRecord[]): NodeStats {
+  const fields = infoFields(text);
+  const whole = (name: string): number => Math.round(numberOf(fields.get(name)));
+  // To be asked is no work: without clients there would be nothing else to see.
+  let asked = 0;
+  let calls = 0;
+  let microseconds = 0;
+  const replicas: NodeStats["replicas"] = [];
+  for (const [name, value] of fields) {
+    if (name === "cmdstat_info") asked = numberOf(partsOf(value).get("calls"));
+    else if (name.startsWith("cmdstat_")) {
+      const parts = partsOf(value);
+      calls += numberOf(parts.get("calls"));
+      microseconds += numberOf(parts.get("usec"));
+    } else if (/^slave[0-9]+$/.test(name)) {
+      const parts = partsOf(value);
+      const [host, port] = [parts.get("ip"), numberOf(parts.get("port"))];
+      const node = nodes.find((each) => each.host === host && each.port === port);
+      const word = parts.get("state") ?? "";
+      const state = Object.entries(REPLICA_STATES).find(([said]) => said === word)?.[1] ?? "absent";
+      if (node !== undefined)
+        replicas.push({
+          node_id: node.id,
+          state,
+          in_sync: parts.get("in_sync") === "1",
+          lag: Math.round(numberOf(parts.get("behind"))),
+        });
+    }
+  }
+  const said = fields.get("lease_state");
+  return {
+    asked_at: askedAtMs,
+    uptime_s: whole("uptime_in_seconds"),
+    commands: Math.max(0, whole("total_commands_processed") - asked),
+    commands_per_second: whole("instantaneous_ops_per_sec"),
+    command_calls: Math.round(calls),
+    command_us: Math.round(microseconds),
+    errors: whole("total_error_replies"),
+    memory_bytes: whole("used_memory"),
+    resident_bytes: whole("used_memory_rss"),
+    max_memory_bytes: whole("maxmemory"),
+    keys: Math.round(numberOf(partsOf(fields.get("db0") ?? "").get("keys"))),
+    clients: whole("connected_clients"),
+    loop_lag_ms: numberOf(fields.get("membership_loop_lag_ms")),
+    lease: LEASES.find((each) => each === said) ?? "none",
+    lease_left_ms: whole("lease_left_ms"),
+    replicas,
+  };
+}
+
+/** Asks all nodes, once for all callers. */
+class StatsReader {
+  readonly #sources: RestSources;
+  #told: Promise<Stats> | undefined;
+  #toldAtMs = 0;
+
+  constructor(sources: RestSources) {
+    this.#sources = sources;
+  }
+
+  async read(): Promise<Stats> {
+    const nowMs = this.#sources.clock.monotonicMs();
+    if (this.#told === undefined || nowMs - this.#toldAtMs >= FRESH_MS) {
+      this.#toldAtMs = nowMs;
+      this.#told = this.#askAll();
+    }
+    return await this.#told;
+  }
+
+  async #askAll(): Promise<Stats> {
+    const { map } = this.#sources.topology;
+    const told = new Map<string, NodeStats | null>();
+    const waiting = map.nodes.values();
+    const askSome = async (): Promise<void> => {
+      for (const node of waiting) told.set(node.id, await this.#ask(node));
+    };
+    await Promise.all(Array.from({ length: AT_A_TIME }, askSome));
+    const nodes = map.nodes.map(({ id }) => ({ node_id: id, stats: told.get(id) ?? null }));
+    return { nodes, count: nodes.length };
+  }
+
+  async #ask(node: NodeRecord): Promise<NodeStats | null> {
+    const { topology, view, nodes, clock } = this.#sources;
+    // Who is gone would be waited for in vain.
+    if (node.id !== topology.self.id && isGone(view.healthOf(node.id))) return null;
+    const askedAtMs = clock.wallMs();
+    const reply = await nodes.ask(node, INFO, PATIENCE_MS);
+    const text = textOf(reply);
+    return text === "" ? null : statsOf(text, askedAtMs, topology.map.nodes);
+  }
+}
+
+const INFO = "INFO server clients memory stats replication cluster keyspace failover commandstats".split(" ");
+
+export function statsReads(sources: RestSources, callers: Callers) {
+  const reader = new StatsReader(sources);
+  return new Elysia({ prefix: "/cluster", normalize: false }).get("/stats", () => reader.read(), {
+    ...needs(callers, "read", "What each node has to do, and how it is, as it says itself", {
+      description: `Nodes are asked at most once in ${FRESH_MS} ms, whoever asks.`,
+    }),
+    query: noQuery,
+    response: { 200: statsSchema },
+  });
+}

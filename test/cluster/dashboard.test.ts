@@ -1,0 +1,267 @@
+/**
+ * The dashboard in a browser, before real nodes: it shows what is so, follows what happens, and does what it is told to; six nodes in processes of their own, three shards with
+ * a replica each.
+ */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import type { Browser, Page } from "playwright-core";
+import { present } from "../../src/assert.ts";
+import { HTTP_PORT_OFFSET } from "../../src/config.ts";
+import { accessibilityFindings, needsBrowser, openPage, startBrowser } from "../support/browser.ts";
+import { endLeftovers } from "../support/bunch-server.ts";
+import { TOKENS } from "../support/http-door.ts";
+import { type Shard, SixNodes } from "../support/six-nodes.ts";
+
+const FIRST_PORT = 15_860;
+const LIMIT_MS = 120_000;
+const PATIENCE_MS = 30_000;
+const BALLAST_KEYS = 3000;
+
+const pageOf = (port: number): string => `http://127.0.0.1:${port + HTTP_PORT_OFFSET}/dashboard`;
+
+describe.skipIf(!needsBrowser())("the dashboard", () => {
+  let nodes: SixNodes;
+  let browser: Browser;
+  let shards: readonly Shard[];
+  let page: Page;
+  let complaints: string[] = [];
+
+  const open = async (port: number, options: Parameters<typeof openPage>[1] = {}): Promise<Page> => {
+    ({ page, complaints } = await openPage(browser, options));
+    page.setDefaultTimeout(PATIENCE_MS);
+    await page.goto(pageOf(port));
+    return page;
+  };
+  /** Opens it with a token, and waits until it shows all nodes. */
+  const openWhole = async (port: number, options: Parameters<typeof openPage>[1] = {}): Promise<Page> => {
+    await open(port, { token: TOKENS.operateToken, ...options });
+    await page.locator("#node-rows tr").nth(5).waitFor();
+    await page.locator("#connection[data-state=live]").waitFor();
+    return page;
+  };
+  const nameOf = (port: number): string => `node-${port}`;
+
+  beforeAll(async () => {
+    const flags = [
+      "--http-operate-token",
+      TOKENS.operateToken,
+      "--http-read-token",
+      TOKENS.readToken,
+      "--http-requests-per-second",
+      "0",
+      // A browser takes the processors for itself for a moment: no shard is to change hands for that.
+      "--failover-lease-ms",
+      "4000",
+    ];
+    nodes = await SixNodes.start(FIRST_PORT, flags);
+    browser = await startBrowser();
+  }, LIMIT_MS);
+  afterAll(async () => {
+    await browser.close();
+    await endLeftovers();
+  });
+  beforeEach(async () => {
+    shards = await nodes.whole();
+  }, LIMIT_MS);
+  afterEach(async () => {
+    await page.context().close();
+    expect(complaints).toEqual([]);
+  });
+
+  test(
+    "shows the cluster, live, to whoever may read, and offers no more",
+    async () => {
+      await openWhole(FIRST_PORT, { token: TOKENS.readToken });
+      await page.locator("#state", { hasText: /^ok$/ }).waitFor();
+      expect(await page.locator("#shard-rows tr").count()).toBe(3);
+      expect(await page.locator("#node-rows tr [data-level=ok]").filter({ hasText: "alive" }).count()).toBe(6);
+      expect(await page.locator("#map-word").textContent()).toContain("16384 slots, 128 in a row, in 3 shards.");
+      await page.locator("#shard-rows", { hasText: /held, [0-9]+ ms left/ }).waitFor();
+      expect(await page.getByRole("button", { name: "Rebalance" }).isVisible()).toBe(false);
+      await page
+        .getByRole("button", { name: /^Details of the shard/ })
+        .first()
+        .click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByText("use a token with the role operate").waitFor();
+      expect(await dialog.getByRole("button", { name: "Fail over" }).count()).toBe(0);
+      // By the keyboard alone.
+      await page.keyboard.press("Escape");
+      await dialog.waitFor({ state: "hidden" });
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "takes a token that is typed in, keeps it for the tab, and puts it into no address",
+    async () => {
+      const addresses: string[] = [];
+      await open(FIRST_PORT);
+      page.on("request", (request) => void addresses.push(request.url()));
+      await page.getByRole("button", { name: "Without a token: read" }).click();
+      await page.getByLabel("Token", { exact: true }).fill("wrong-0123456789abcdef");
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await page.getByText("none of this node's").waitFor();
+      await page.getByLabel("Token", { exact: true }).fill(TOKENS.operateToken);
+      await page.keyboard.press("Enter");
+      await page.getByRole("button", { name: "Token: operate" }).waitFor();
+      await page.locator("#connection[data-state=live]").waitFor();
+      expect(
+        addresses.filter(
+          (address) => address.includes(TOKENS.operateToken) || !address.startsWith("http://127.0.0.1:"),
+        ),
+      ).toEqual([]);
+      await page.reload();
+      await page.getByRole("button", { name: "Token: operate" }).waitFor();
+      expect(await page.evaluate("localStorage.length")).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "says why a slot is where it is",
+    async () => {
+      await openWhole(FIRST_PORT);
+      await page.getByLabel("Slot", { exact: true }).fill("0");
+      const owner = present(
+        shards.find(({ has }) => has(0)),
+        "slot 0 is somebody's",
+      ).primary;
+      await page.getByText(`Slot 0 is ${nameOf(owner)}'s.`).waitFor();
+      await page.getByRole("button", { name: "Explain" }).click();
+      await page.getByRole("dialog").getByRole("heading", { name: "What was decided" }).waitFor();
+      await page
+        .getByRole("dialog")
+        .getByText(`Slot 0 is ${nameOf(owner)}'s.`)
+        .waitFor();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "moves slots after a preview and a confirmation, and shows the move to its end",
+    async () => {
+      const source = present(shards[0], "there is a shard");
+      const { Redis } = await import("ioredis");
+      const client = new Redis({ port: source.primary, host: "127.0.0.1" });
+      const value = "x".repeat(2000);
+      // A tag of the source's, so that there is something to send.
+      const { keySlot } = await import("../../src/codec/slot.ts");
+      const tag = present(
+        Array.from({ length: 1000 }, (_, at) => `tag${at}`).find((each) => {
+          const bytes = new TextEncoder().encode(each);
+          return source.has(keySlot(bytes, 0, bytes.length));
+        }),
+        "some tag is the shard's",
+      );
+      const tagBytes = new TextEncoder().encode(tag);
+      const slot = keySlot(tagBytes, 0, tagBytes.length);
+      await Promise.all(Array.from({ length: BALLAST_KEYS }, (_, at) => client.set(`{${tag}}${at}`, value)));
+      await client.quit();
+
+      await openWhole(FIRST_PORT);
+      await page.getByRole("button", { name: `Details of the shard of ${nameOf(source.primary)}` }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("button", { name: "Move slots..." }).click();
+      const target = present(shards[1], "there is another shard").primary;
+      await dialog.getByLabel("To").selectOption(nameOf(target));
+      await dialog.getByLabel("Slots, such as").fill("16384");
+      await dialog.getByRole("button", { name: "Go on" }).click();
+      await dialog.getByRole("alert").filter({ hasText: "more than 16383" }).waitFor();
+      await dialog.getByLabel("Slots, such as").fill(String(slot));
+      await dialog.getByRole("button", { name: "Go on" }).click();
+      await dialog.getByText(`${slot}: from ${nameOf(source.primary)} to ${nameOf(target)}.`).waitFor();
+      // Nothing has happened yet.
+      expect(await page.locator("#move-list li").count()).toBe(0);
+      await dialog.getByRole("button", { name: `Move 1 slot to ${nameOf(target)}` }).click();
+      await dialog.getByText("The move is under way").waitFor();
+      await page.keyboard.press("Escape");
+      await page.locator("#move-list li[data-state=completed]").waitFor();
+      expect(await page.evaluate("document.querySelector('#move-list li[data-state=completed] progress').value")).toBe(
+        1,
+      );
+      await page.getByLabel("Slot", { exact: true }).fill(String(slot));
+      await page.getByText(`Slot ${slot} is ${nameOf(target)}'s.`).waitFor();
+      await page.locator("#event-list").getByText("POST /cluster/migration/start").first().waitFor();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "makes a plan, shows what it would do, and applies it",
+    async () => {
+      await openWhole(FIRST_PORT);
+      const source = present(shards[2], "there is a third shard").primary;
+      await page.getByRole("button", { name: `Details of the shard of ${nameOf(source)}` }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("button", { name: "Drain..." }).click();
+      await dialog.getByRole("row").nth(2).waitFor();
+      expect(await dialog.textContent()).toMatch(/2 moves: 5,46[0-9] slots with/);
+      await dialog.getByRole("button", { name: "Go on" }).click();
+      await dialog.getByRole("button", { name: "Not now" }).click();
+      expect(await page.locator("#move-list li:not([data-state=completed])").count()).toBe(0);
+      await page.getByRole("button", { name: "Rebalance" }).click();
+      await dialog.getByRole("button", { name: "Make the plan" }).click();
+      await dialog.getByRole("button", { name: "Not now" }).click();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is for everybody: axe-core finds nothing, in light and dark, wide and narrow, with a dialog and without",
+    async () => {
+      for (const options of [{}, { colorScheme: "dark" as const }, { width: 390, height: 800 }]) {
+        await openWhole(FIRST_PORT, options);
+        await page.locator("#shard-rows", { hasText: /held, / }).waitFor();
+        expect(await accessibilityFindings(page)).toEqual([]);
+        // Nothing sticks out: what is wide scrolls by itself.
+        expect(await page.evaluate("document.documentElement.scrollWidth <= innerWidth")).toBe(true);
+        await page
+          .getByRole("button", { name: /^Details of the shard/ })
+          .first()
+          .click();
+        await page.getByRole("button", { name: "Move slots..." }).click();
+        expect(await accessibilityFindings(page)).toEqual([]);
+        if (options.width === undefined) await page.context().close();
+      }
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "turns a killed node red, and what is done about it is told",
+    async () => {
+      const { primary, replica } = present(shards[0], "there is a shard");
+      const asked = present(shards[1], "there is another shard").primary;
+      await openWhole(asked);
+      await nodes.end(primary, "SIGKILL");
+      await page
+        .locator(`#node-rows tr[data-name="${nameOf(primary)}"][data-state=down][data-level=critical]`)
+        .waitFor();
+      const colour = "getComputedStyle(document.querySelector('#node-rows tr[data-state=down] .level')).color";
+      expect(await page.evaluate(colour)).toBe("rgb(179, 21, 27)");
+      // The replica leads, and the page says so; the shard has a copy less.
+      await page.locator("#shard-rows tr[data-level=warn]", { hasText: nameOf(replica) }).waitFor();
+      await page.locator("#state", { hasText: "degraded" }).waitFor();
+      await page.locator("#event-list", { hasText: `node ${nameOf(primary)} is down` }).waitFor();
+      await page.locator("#event-list", { hasText: `${nameOf(replica)} promoted` }).waitFor();
+      await page.locator("#checks li").first().waitFor();
+      expect(await page.locator("#checks").textContent()).toContain("What to do:");
+      nodes.start(primary);
+      await page.locator(`#node-rows tr[data-name="${nameOf(primary)}"][data-state=alive]`).waitFor();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "says that it is cut off when its own node is gone, and goes on when that is back",
+    async () => {
+      const { replica } = present(shards[2], "there is a shard");
+      await openWhole(replica);
+      await nodes.end(replica, "SIGKILL");
+      await page.locator("#connection[data-state=lost]").waitFor();
+      nodes.start(replica);
+      await page.locator("#connection[data-state=live]").waitFor();
+    },
+    LIMIT_MS,
+  );
+});

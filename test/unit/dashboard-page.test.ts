@@ -1,0 +1,273 @@
+/** What the dashboard's page makes of what REST tells it. */
+import { describe, expect, test } from "bun:test";
+import * as fc from "fast-check";
+import type { CheckView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../../src/rest/schemas.ts";
+import { EventReader, type ServerEvent } from "../../web/event-reader.ts";
+import { doneOf, readable, sampleOf, shardRow, verdictOf, worstFirst } from "../../web/model.ts";
+import { SLOTS, cssOf, ownersOf, paint, shardColour } from "../../web/slot-colours.ts";
+import { bytesInWords, countOf, durationInWords, rangesInWords, readRanges } from "../../web/words.ts";
+
+const ids = ["a".repeat(40), "b".repeat(40), "c".repeat(40)] as const;
+const [A, B, C] = ids;
+
+function nodeView(id: string, more: Partial<NodeView> = {}): NodeView {
+  return { id, name: `node-${id.slice(0, 1)}`, state: "alive", ...more } as NodeView;
+}
+
+function shardView(primary: string, start: number, end: number, more: Partial<ShardView> = {}): ShardView {
+  const slots = [{ start, end, count: end - start + 1 }];
+  return {
+    id: `shard of ${primary}`,
+    primary,
+    replicas: [],
+    in_sync: [primary],
+    eligible: [],
+    slots,
+    slot_count: end - start + 1,
+    primary_epoch: 1,
+    version: 1,
+    is_served: true,
+    reason: null,
+    ...more,
+  };
+}
+
+function move(more: Partial<MigrationView>): MigrationView {
+  return {
+    id: "m",
+    slots: [{ start: 0, end: 99, count: 100 }],
+    from_node: A,
+    to_node: B,
+    state: "streaming",
+    keys_migrated: 30,
+    total_keys: 100,
+    ...more,
+  } as MigrationView;
+}
+
+const statsOf = (more: Partial<NodeStats>): NodeStats =>
+  ({
+    asked_at: 0,
+    uptime_s: 1,
+    commands: 0,
+    command_calls: 0,
+    command_us: 0,
+    memory_bytes: 0,
+    loop_lag_ms: 0,
+    replicas: [],
+    ...more,
+  }) as NodeStats;
+
+describe("EventReader", () => {
+  test("reads the same events however the text is cut", () => {
+    const text =
+      'event: start\nid: 7\ndata: {"a":1}\n\n:\n\nevent: state\r\ndata: one\r\ndata: two\r\n\r\nid: 8\ndata:x\n\ndata: cut';
+    const expected: readonly ServerEvent[] = [
+      { type: "start", id: "7", data: '{"a":1}' },
+      { type: "state", id: "7", data: "one\ntwo" },
+      { type: "message", id: "8", data: "x" },
+    ];
+    fc.assert(
+      fc.property(fc.array(fc.nat(text.length), { maxLength: 12 }), (cuts) => {
+        const told: ServerEvent[] = [];
+        const reader = new EventReader((event) => void told.push(event));
+        const at = [0, ...cuts.toSorted((one, other) => one - other), text.length];
+        for (const [index, from] of at.entries()) reader.read(text.slice(from, at[index + 1] ?? from));
+        expect(told).toEqual([...expected]);
+      }),
+    );
+  });
+});
+
+describe("the map of slots", () => {
+  const colourAt = (pixels: Uint8ClampedArray, slot: number): string =>
+    cssOf([pixels[slot * 4] ?? 0, pixels[slot * 4 + 1] ?? 0, pixels[slot * 4 + 2] ?? 0]);
+  const painted = (shards: readonly ShardView[], migrations: readonly MigrationView[] = []): Uint8ClampedArray => {
+    const pixels = new Uint8ClampedArray(SLOTS * 4);
+    paint(pixels, shards, migrations, undefined);
+    return pixels;
+  };
+  const RED = cssOf([214, 40, 40]);
+
+  test("has each slot in its shard's colour, red where nobody serves it, and grey where nobody owns it", () => {
+    const shards = [shardView(A, 0, 99), shardView(B, 100, 199, { is_served: false })];
+    const pixels = painted(shards);
+    const first = cssOf(shardColour(0));
+    expect([0, 99].map((slot) => colourAt(pixels, slot))).toEqual([first, first]);
+    expect([100, 199].map((slot) => colourAt(pixels, slot))).toEqual([RED, RED]);
+    expect([200, 201].map((slot) => colourAt(pixels, slot))).toEqual(["rgb(90 90 90)", "rgb(128 128 128)"]);
+    expect([...ownersOf(shards).subarray(98, 102)]).toEqual([0, 0, 1, 1]);
+  });
+
+  test("gives slots that move the colour of where they go to, as far as their keys have got", () => {
+    const shards = [shardView(A, 0, 99), shardView(B, 100, 199)];
+    const target = cssOf(shardColour(1));
+    const moved = (migration: MigrationView): number => {
+      const pixels = painted(shards, [migration]);
+      return Array.from({ length: 100 }, (_, slot) => colourAt(pixels, slot)).filter((each) => each === target).length;
+    };
+    expect(moved(move({}))).toBe(30);
+    expect(moved(move({ keys_migrated: null }))).toBe(0);
+    expect(moved(move({ state: "fenced" }))).toBe(100);
+    expect(moved(move({ state: "aborted" }))).toBe(0);
+  });
+
+  test("has no shard of 100 in red, and those that follow one another apart", () => {
+    const colours = Array.from({ length: 100 }, (_, place) => shardColour(place));
+    for (const [place, [red, green, blue]] of colours.entries()) {
+      expect(red > 180 && green < 70 && blue < 70, `${place}`).toBe(false);
+      const [r, g, b] = colours[place + 1] ?? [0, 0, 0];
+      expect(Math.abs(red - r) + Math.abs(green - g) + Math.abs(blue - b), `${place}`).toBeGreaterThan(60);
+    }
+    expect(new Set(colours.map(cssOf)).size).toBeGreaterThan(90);
+  });
+});
+
+describe("what is so, in words", () => {
+  const nodes = new Map([nodeView(A), nodeView(B), nodeView(C, { state: "down" })].map((node) => [node.id, node]));
+
+  test("a shard tells of its replicas what its primary says of them", () => {
+    const shard = shardView(A, 0, 9, { replicas: [B, C], in_sync: [A, B] });
+    const stats = new Map([
+      [
+        A,
+        statsOf({
+          lease: "held",
+          lease_left_ms: 700,
+          replicas: [{ node_id: B, state: "following", in_sync: true, lag: 5 }],
+        }),
+      ],
+    ]);
+    expect(shardRow(shard, nodes, stats)).toMatchObject({
+      name: "node-a",
+      level: "warn",
+      word: "a copy is missing",
+      lease: "held, 700 ms left",
+      replicas: [
+        { name: "node-b", level: "ok", word: "in sync, 5 behind" },
+        { name: "node-c", level: "critical", word: "down" },
+      ],
+    });
+    expect(shardRow(shardView(C, 0, 9, { is_served: false, reason: "it is down" }), nodes, stats)).toMatchObject({
+      level: "critical",
+      word: "it is down",
+      lease: "not known",
+    });
+  });
+
+  test("the verdict says what to do first, by the worst check", () => {
+    const check = (name: string, state: CheckView["state"], advice: string): CheckView =>
+      ({ name, state, advice }) as CheckView;
+    const cluster = (state: Info["state"], checks: CheckView[]) => ({
+      info: { state } as Info,
+      nodes: [...nodes.values()],
+      shards: [],
+      health: { state: "ok", node_id: A, leader: A, checks } as const,
+    });
+    expect(verdictOf(cluster("ok", []))).toStartWith("All is well");
+    expect(verdictOf(cluster("fail", [check("lag", "warn", "Wait."), check("quorum", "critical", "Start it.")]))).toBe(
+      "Something is not served. One node is gone. What to do first (quorum): Start it.",
+    );
+  });
+
+  test("ids become names, as far as they are known", () => {
+    expect(readable(`${A} of ${"d".repeat(40)}`, nodes)).toBe("node-a of dddddddd");
+  });
+
+  test("what is bad comes first, and else in its order", () => {
+    expect(worstFirst(["ok", "warn", "ok", "critical", "unknown", "warn"] as const, (level) => level)).toEqual([
+      "critical",
+      "warn",
+      "warn",
+      "unknown",
+      "ok",
+      "ok",
+    ]);
+  });
+
+  test("how much of a move is done is known, or nothing", () => {
+    expect(
+      [{}, { total_keys: 0 }, { state: "level" }, { keys_migrated: 300 }].map((each) =>
+        doneOf(move(each as Partial<MigrationView>)),
+      ),
+    ).toEqual([0.3, 0, 1, 1]);
+  });
+
+  test("numbers", () => {
+    expect([0, 1023, 1536, 5 * 2 ** 30].map(bytesInWords)).toEqual(["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
+    expect([12, 1500, 90_000, 600_000].map(durationInWords)).toEqual(["12 ms", "1.5 s", "90 s", "10 min"]);
+    expect(
+      rangesInWords(
+        [
+          { start: 0, end: 9 },
+          { start: 12, end: 12 },
+          { start: 20, end: 30 },
+        ],
+        2,
+      ),
+    ).toBe("0-9 12 and 1 more");
+  });
+});
+
+describe("readRanges", () => {
+  test("reads slots as people write them", () => {
+    expect(readRanges(" 0-99, 120  16383")).toEqual([
+      { start: 0, end: 99 },
+      { start: 120, end: 120 },
+      { start: 16_383, end: 16_383 },
+    ]);
+    const ranges = readRanges("1-3 7");
+    expect(typeof ranges === "string" ? 0 : countOf(ranges)).toBe(4);
+  });
+
+  test.each([
+    ["", "no slot is named"],
+    ["all", '"all" is no slot and no range of slots, such as 0-99'],
+    ["5-2", "5-2 ends before it begins"],
+    ["16384", "16384 is more than 16383, the last slot"],
+  ])("says what is wrong with %p", (text, problem) => {
+    expect(readRanges(text)).toBe(problem);
+  });
+});
+
+describe("sampleOf", () => {
+  const before = new Map([
+    [A, statsOf({ asked_at: 0, commands: 100, command_calls: 100, command_us: 1000 })],
+    [B, statsOf({ asked_at: 0, commands: 900 })],
+  ]);
+  const after = new Map([
+    [
+      A,
+      statsOf({ asked_at: 2000, commands: 300, command_calls: 300, command_us: 3000, memory_bytes: 5, loop_lag_ms: 2 }),
+    ],
+    // It was started again meanwhile: what it did before says nothing.
+    [B, statsOf({ asked_at: 2000, uptime_s: 0, commands: 10, memory_bytes: 7, loop_lag_ms: 9 })],
+  ]);
+
+  test("adds up nodes, and leaves out what cannot be compared", () => {
+    expect(sampleOf(before, after, 42)).toEqual({
+      atMs: 42,
+      commands: 100,
+      commandUs: 10,
+      memoryBytes: 12,
+      loopLagMs: 9,
+    });
+    expect(sampleOf(before, after, 42, B)).toEqual({
+      atMs: 42,
+      commands: null,
+      commandUs: null,
+      memoryBytes: 7,
+      loopLagMs: 9,
+    });
+  });
+
+  test("is nothing where nobody has told anything", () => {
+    expect(sampleOf(new Map(), new Map(), 1)).toEqual({
+      atMs: 1,
+      commands: null,
+      commandUs: null,
+      memoryBytes: null,
+      loopLagMs: null,
+    });
+  });
+});
