@@ -9,7 +9,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "if (action === FENCED) return isQueued(call) ? undefined : hold(call);",
     replace: "if (action === FENCED) return undefined;",
     run: "migration",
-    seed: 2,
+    seed: 13,
     withinSeeds: 20,
   },
   {
@@ -20,7 +20,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     replace:
       "      const nowMs = clock.monotonicMs();\n      const since = (client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      held.set(client, bytes);\n      heldBytes += bytes;\n",
     run: "migration",
-    seed: 22,
+    seed: 28,
     withinSeeds: 60,
   },
   {
@@ -40,7 +40,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "session.log.append(slot, args, isContinued);",
     replace: "if (session.fill.isDone) session.log.append(slot, args, isContinued);",
     run: "migration",
-    seed: 22,
+    seed: 4,
     withinSeeds: 60,
   },
   {
@@ -50,7 +50,6 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "if (session?.fill === undefined) return;\n    const { slot",
     replace: "if (session?.fill === undefined || session.hasAsked) return;\n    const { slot",
     run: "migration",
-    seed: 4,
     withinSeeds: 60,
   },
   {
@@ -98,7 +97,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots, ...arriving]);",
     replace: "return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots]);",
     run: "migration",
-    seed: 8,
+    seed: 15,
     withinSeeds: 200,
   },
 ];
