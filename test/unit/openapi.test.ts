@@ -136,6 +136,7 @@ describe("the document", () => {
       "getClusterSettings",
       "getClusterShards",
       "getClusterSlots",
+      "getClusterStats",
       "getKvKey",
       "getOpenapi",
       "getOpenapiJson",
