@@ -251,11 +251,8 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       ({ page, complaints } = await openPage(browser, { token: TOKENS.operateToken }));
       page.setDefaultTimeout(PATIENCE_MS);
       const idOf = (at: number): string => at.toString(16).padStart(40, "0");
-      const many = <Item extends object>(
-        items: readonly Item[],
-        count: number,
-        more: (at: number) => object,
-      ): object[] => Array.from({ length: count }, (_, at) => Object.assign({}, items[at % items.length], more(at)));
+      const many = (items: readonly object[], count: number, more: (at: number) => object): object[] =>
+        Array.from({ length: count }, (_, at) => Object.assign({}, items[at % items.length], more(at)));
       await page.route("**/cluster/nodes", async (route) => {
         const { nodes: real } = (await (await route.fetch()).json()) as { nodes: object[] };
         const told = many(real, 200, (at) => ({
