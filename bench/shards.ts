@@ -6,6 +6,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Cluster as IoredisCluster } from "ioredis";
+import { createCluster, ErrorReply } from "redis";
 import { assert, present } from "../src/assert.ts";
 import { keySlot } from "../src/codec/slot.ts";
 import { runChild } from "./child.ts";
@@ -205,19 +206,36 @@ function slotOf(key: string): number {
   return keySlot(bytes, 0, bytes.length);
 }
 
-/** Of the writers, each of which waits for a reply before it writes again. */
+/** Half of them ioredis, half node-redis; each waits for a reply before it writes again. */
 const WRITERS = 50;
 /** What each waits between two writes: the machine is not full, so that what is measured is not the load. */
 const PAUSE_MS = 20;
+/** Each reads somebody's key after so many writes. */
+const READ_EVERY = 2;
 /** Keys of each writer, which it writes in turns: what was acknowledged stays to be looked at for so long as it takes to come round. */
 const KEYS = 3000;
 
+/** A client of a cluster, whoever made it. */
+interface WritingClient {
+  set(key: string, value: string): Promise<unknown>;
+  get(key: string): Promise<string | null>;
+  /** Whether an error is a node's answer, and not about a connection. */
+  isAnswer(error: unknown): boolean;
+  close(): void;
+}
+
+/** Writers and readers by two clients, who remember what they were told. */
 export class WriteLoad {
   readonly client: IoredisCluster;
-  /** Errors of commands. */
+  /** Errors that were answers: a command that nobody may have done ends in them. */
   readonly errors = new Map<string, number>();
+  /** Commands whose connection ended before their answer came. */
+  brokenCount = 0;
+  /** Reads that told something older than what had been acknowledged before they were asked. */
+  staleCount = 0;
   acknowledgedCount = 0;
   readonly #loops: readonly Promise<void>[];
+  readonly #clients: readonly WritingClient[];
   /** What was acknowledged last, by key. */
   readonly #acknowledged = new Map<string, number>();
   /** The same since it was looked for. */
@@ -225,43 +243,73 @@ export class WriteLoad {
   #isEnding = false;
   #latencies: number[] = [];
 
-  constructor(ports: readonly number[]) {
-    this.client = ioredis(ports);
-    this.#loops = Array.from({ length: WRITERS }, (_, writer) => this.#write(writer));
+  private constructor(client: IoredisCluster, second: WritingClient) {
+    this.client = client;
+    const first: WritingClient = {
+      set: (key, value) => client.set(key, value),
+      get: (key) => client.get(key),
+      isAnswer: (error) => error instanceof Error && error.name === "ReplyError",
+      close: () => client.disconnect(),
+    };
+    this.#clients = [first, second];
+    this.#loops = Array.from({ length: WRITERS }, (_, writer) =>
+      this.#work(writer, writer % 2 === 0 ? first : second, writer % 2 === 0),
+    );
   }
 
-  async #write(writer: number): Promise<void> {
+  static async start(ports: readonly number[]): Promise<WriteLoad> {
+    return new WriteLoad(ioredis(ports), await nodeRedis(ports));
+  }
+
+  /** @param isTimed How long its commands take counts. */
+  async #work(writer: number, client: WritingClient, isTimed: boolean): Promise<void> {
     await Bun.sleep(Math.random() * PAUSE_MS);
     for (let count = 0; !this.#isEnding; count += 1) {
       const key = `load-${writer}-${count % KEYS}`;
       const beganMs = performance.now();
       try {
-        await this.client.set(key, String(count));
+        await client.set(key, String(count));
         this.#acknowledged.set(key, count);
         this.#fresh.set(key, count);
         this.acknowledgedCount += 1;
-        this.#latencies.push(performance.now() - beganMs);
+        if (isTimed) this.#latencies.push(performance.now() - beganMs);
+        if (count % READ_EVERY === 0) await this.#read(client, (writer + 7) % WRITERS, count);
       } catch (error) {
-        const text = error instanceof Error ? error.message : String(error);
-        this.errors.set(text, (this.errors.get(text) ?? 0) + 1);
+        this.#failed(client, error);
       }
       await Bun.sleep(PAUSE_MS);
     }
   }
 
-  /** The longest that a command took since this was asked last, in milliseconds. */
+  async #read(client: WritingClient, writer: number, count: number): Promise<void> {
+    const key = `load-${writer}-${Math.max(0, count - 1) % KEYS}`;
+    const known = this.#acknowledged.get(key);
+    const told = await client.get(key);
+    if (known !== undefined && Number(told ?? -1) < known) this.staleCount += 1;
+  }
+
+  #failed(client: WritingClient, error: unknown): void {
+    if (!client.isAnswer(error)) {
+      this.brokenCount += 1;
+      return;
+    }
+    const text = error instanceof Error ? error.message : String(error);
+    this.errors.set(text, (this.errors.get(text) ?? 0) + 1);
+  }
+
+  /** The longest that a command of ioredis took since this was asked last, in milliseconds. */
   takeLongestMs(): number {
     return Math.max(0, ...this.takeLatencies());
   }
 
-  /** How long each command took since this was asked last, in milliseconds. */
+  /** How long each command of ioredis took since this was asked last, in milliseconds. */
   takeLatencies(): readonly number[] {
     const latencies = this.#latencies;
     this.#latencies = [];
     return latencies;
   }
 
-  /** Errors of commands, all together. */
+  /** Errors that were answers, all together. */
   get errorCount(): number {
     return [...this.errors.values()].reduce((sum, count) => sum + count, 0);
   }
@@ -291,8 +339,26 @@ export class WriteLoad {
   async end(): Promise<void> {
     this.#isEnding = true;
     await Promise.all(this.#loops);
-    this.client.disconnect();
+    for (const client of this.#clients) client.close();
   }
+}
+
+/** node-redis, which by default asks who is there only 5 s after a node that it knows is gone. */
+async function nodeRedis(ports: readonly number[]): Promise<WritingClient> {
+  const cluster = createCluster({
+    rootNodes: ports.map((port) => ({ url: `redis://127.0.0.1:${port}` })),
+    maxCommandRedirections: 1_000_000,
+    topologyRefreshOnReconnectionAttemptStrategy: 100,
+    defaults: { socket: { reconnectStrategy: () => 20 } },
+  });
+  cluster.on("error", () => undefined);
+  await cluster.connect();
+  return {
+    set: (key, value) => cluster.set(key, value),
+    get: (key) => cluster.get(key),
+    isAnswer: (error) => error instanceof ErrorReply,
+    close: () => cluster.destroy(),
+  };
 }
 
 /** A client that goes on until the cluster answers: as it comes it gives up after 16 redirects, which a node that is gone uses up within a second. */

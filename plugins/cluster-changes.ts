@@ -25,6 +25,7 @@ import { splitUsage } from "../src/command-syntax.ts";
 import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { membershipService } from "../src/contracts/membership.ts";
+import { replicationService } from "../src/contracts/replication.ts";
 import {
   type ClusterMap,
   type DecidedOn,
@@ -32,6 +33,8 @@ import {
   type SlotRange,
   type TopologyRequest,
   topologyService,
+  type ShardRecord,
+  type NodeId,
 } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
@@ -87,10 +90,10 @@ export default definePlugin({
   name: "cluster-changes",
   summary: "CLUSTER: changes the cluster map, for all nodes at once.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { membership: membershipService },
+  uses: { membership: membershipService, replication: replicationService },
   setup(context) {
     const { topology, keyspace } = context.requires;
-    const { membership } = context.uses;
+    const { membership, replication } = context.uses;
 
     const ask = async (request: TopologyRequest, cause: string): Promise<Settled> =>
       settledOf(await topology.request(request, cause));
@@ -192,6 +195,12 @@ export default definePlugin({
       else change(call, { type: "remove-node", node, by: topology.self.id });
     };
 
+    /** Why a replica may not drop its copy: its primary may be gone, and the copy what acknowledged writes are to be had from. */
+    const whyNeeded = ({ id, inSync, eligible, primary }: ShardRecord, self: NodeId): string | undefined => {
+      const isHolder = primary !== self && [...inSync, ...eligible].includes(self);
+      if (!isHolder || replication?.waitingFor === undefined) return undefined;
+      return `this node holds data of shard ${id}, and does not hear its primary (${replication.waitingFor}): wait until one leads, or CLUSTER RESET this node if its copy may be lost`;
+    };
     /** Makes this node a replica of another's shard: one without slots and keys, or a replica of another shard, whose copy it drops. */
     const replicate = (call: Call): void => {
       const id = call.text(2);
@@ -204,6 +213,8 @@ export default definePlugin({
         if (selfShard?.primary === self.id && keyspace.size > 0) {
           return { error: "ERR To set a master the node must be empty and without assigned slots." };
         }
+        const problem = selfShard === undefined ? undefined : whyNeeded(selfShard, self.id);
+        if (problem !== undefined) return { error: `ERR ${problem}` };
         return { type: "add-replica", shard: shard.id, shardVersion: shard.version, node: self.id };
       };
       const first = decide();

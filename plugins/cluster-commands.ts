@@ -228,11 +228,27 @@ export default definePlugin({
       reply.bulkText("health");
       reply.bulkText(view.healthWord(shard, node.id));
     };
+    /** What this node knows of the other side, behind what Redis tells of a link. */
+    const tellHealth = (reply: ReplyWriter, health: MemberHealth): void => {
+      reply.bulkText("state");
+      reply.bulkText(health.state);
+      reply.bulkText("reason");
+      reply.bulkText(health.reason);
+      reply.bulkText("heard-at");
+      reply.integer(health.heardAtMs === undefined ? 0 : view.wallMsOf(health.heardAtMs));
+      reply.bulkText("round-trip-us");
+      reply.integer(Math.round((health.roundTripMs ?? 0) * 1000));
+      reply.bulkText("loop-lag-ms");
+      reply.integer(Math.round(health.lagMs));
+      reply.bulkText("map-version");
+      reply.integer(health.mapVersion);
+    };
     const links = (call: Call): void => {
       const known = (bus?.links() ?? []).filter(({ kind, nodeId }) => kind === "member" && nodeId !== "");
       call.reply.array(known.length);
       for (const { direction, nodeId, createdAtMs, queuedBytes } of known) {
-        call.reply.map(6);
+        const health = view.healthOf(nodeId);
+        call.reply.map(health === undefined ? 6 : 12);
         call.reply.bulkText("direction");
         call.reply.bulkText(direction);
         call.reply.bulkText("node");
@@ -246,6 +262,7 @@ export default definePlugin({
         call.reply.integer(queuedBytes);
         call.reply.bulkText("send-buffer-used");
         call.reply.integer(queuedBytes);
+        if (health !== undefined) tellHealth(call.reply, health);
       }
     };
 
@@ -369,7 +386,7 @@ export default definePlugin({
         (call) => call.reply.bulkText(topology.exportState()),
         { ...undetermined, flags: ["admin", "stale"], complexity: "O(N), N being nodes, shards and ranges of slots" },
       ),
-      subcommand("links", 2, "7.0.0", "Lists links to other nodes.", links, undetermined),
+      subcommand("links", 2, "7.0.0", "Lists links to other nodes, and how each of these is.", links, undetermined),
     ];
     subcommands.push(helpSubcommand("CLUSTER", "cluster", "5.0.0", subcommands));
     context.command({

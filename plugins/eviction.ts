@@ -7,6 +7,7 @@
  * How: as Redis. No order of all keys is kept; a few are drawn at random, and the best candidates of this and earlier draws are kept in a small pool, of
  * which the best one goes. A command evicts first, for a bounded time only: then it runs, though there may be too much yet, and a timer
  * goes on in small steps until memory is within the limit. A replica evicts nothing: it takes what its primary keeps, and loses what its primary evicts.
+ * Slots that come from another shard make room for themselves by the service `memory`; keys that are hidden are never drawn, theirs neither.
  */
 import { Type } from "@sinclair/typebox";
 import type { Call } from "../src/call.ts";
@@ -14,6 +15,7 @@ import { byteSize, parseByteSize } from "../src/config.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { RUN_WITHIN_MULTI, Verdict } from "../src/contracts/commands.ts";
 import { type Handle, type Keyspace, NO_EXPIRY, keyspaceService } from "../src/contracts/keyspace.ts";
+import { memoryService } from "../src/contracts/memory.ts";
 import { StartError } from "../src/errors.ts";
 import { ArgumentList } from "../src/codec/resp-parser.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -130,6 +132,7 @@ export default definePlugin({
   name: "eviction",
   summary: "Keeps memory within a limit, by Redis' policies.",
   requires: { keyspace: keyspaceService },
+  provides: { memory: memoryService },
   settings: settingsSchema,
   setup(context) {
     const { keyspace } = context.requires;
@@ -347,6 +350,19 @@ export default definePlugin({
         },
       );
     }
+    return {
+      memory: {
+        makeRoom(bytes) {
+          if (maxMemory === 0 || !isOver()) return undefined;
+          if (!canEvict() || !makeRoom(bytes, COMMAND_MS, COMMAND_MAX_MS)) {
+            const policy = policyName === "noeviction" ? "" : `, and ${policyName} finds nothing more that may go`;
+            return `its memory (maxmemory ${maxMemory}) has run out${policy}`;
+          }
+          if (isOver()) goOn();
+          return undefined;
+        },
+      },
+    };
   },
 });
 

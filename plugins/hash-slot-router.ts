@@ -2,13 +2,13 @@
  * hash-slot-router: decides, before a command touches the store, whether this node serves it.
  *
  * Promises: this node never runs a command on a key whose slot another node owns; the answers are Redis' own words, since clients parse them.
- * Commands without keys are served anywhere. With this plugin off, a node is a plain single-node store.
+ * Commands without keys are served anywhere, but for writes, which replicas refuse. With this plugin off, a node is a plain single-node store.
  *
- * 1. No key: serve.
+ * 1. No key: serve. A write (FLUSHALL) is a primary's to run: on a replica READONLY.
  * 2. Keys in more than one slot: CROSSSLOT.
  * 3. The slot is nobody's: CLUSTERDOWN.
  * 4. It is at the end of its way to another shard (fenced), and this node leads the one or the other: the command waits until the map says whose the slot is. So do
- *    transactions on it, and writes without keys. Without a lease, which may be for long: CLUSTERDOWN.
+ *    transactions on it, and writes without keys. Without a lease, which may be for long: CLUSTERDOWN. More than may wait at a time, or in bytes: TRYAGAIN.
  * 5. It is this node's: serve, unless the map has not admitted this start of the node yet, or knows that an earlier start of it held what is lost now, or
  *    the cluster has taken the node out, or the slot's last owner may not know that it lost it.
  * 6. It is a shard's whose replica this node is, the command only reads, and the client has said READONLY: serve, if this node has the shard's data, and knows the
@@ -28,11 +28,13 @@
  * Talks to the rest through `commandBefore`, and reads the map from `topology`. On the path of every command: one look into a table with an
  * entry for each slot, made anew when the map changes.
  */
+import { Type } from "@sinclair/typebox";
 import type { Call } from "../src/call.ts";
 import { ALL_SLOTS, type Client, NO_SLOT } from "../src/client.ts";
 import { SLOT_COUNT, keySlot } from "../src/codec/slot.ts";
 import { type Command, CommandBits } from "../src/command-table.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
+import { byteSize, parseByteSize } from "../src/config.ts";
 import { Verdict } from "../src/contracts/commands.ts";
 import { failoverService } from "../src/contracts/failover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
@@ -59,6 +61,11 @@ export const MOVED = 6;
 const MIGRATE = "migrate";
 
 const CROSS_SLOT_ERROR = "CROSSSLOT Keys in request don't hash to the same slot";
+
+/** Redis' words. */
+const READ_ONLY_ERROR = "READONLY You can't write against a read only replica.";
+
+const TOO_MANY_HELD_ERROR = "TRYAGAIN Too many commands wait until it is agreed whose the slot is";
 
 const TRY_AGAIN_ERROR = "TRYAGAIN Multiple keys request during rehashing of slot";
 
@@ -96,6 +103,8 @@ interface Routes {
   readonly hasFences: boolean;
   /** What stands for slots of the shard whose replica this node is; -1 if it is none. */
   readonly followed: number;
+  /** This node is a replica: what it holds changes by its primary's word alone. */
+  readonly isReplica: boolean;
   /** Of slots with action `OPEN`. */
   readonly open: ReadonlyMap<number, OpenRoute>;
 }
@@ -112,6 +121,7 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   const own = map.nodes.find((node) => node.id === self.id && node.start === self.start);
   const addresses: string[] = [];
   let followed = -1;
+  let isReplica = false;
   // The smaller table stays in the processor's nearest cache: in all but very large clusters.
   const actionOfSlot = (map.shards.length < 250 ? new Uint8Array(SLOT_COUNT) : new Uint16Array(SLOT_COUNT)).fill(
     UNASSIGNED,
@@ -125,7 +135,10 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
     }
     addresses.push(addressOf.get(shard.primary) ?? "");
     const action = MOVED + addresses.length - 1;
-    if (shard.replicas.includes(self.id) && own !== undefined) followed = action;
+    if (shard.replicas.includes(self.id)) {
+      isReplica = true;
+      if (own !== undefined) followed = action;
+    }
     for (const { first, last } of shard.slots) actionOfSlot.fill(action, first, last + 1);
   }
   for (const release of map.releases) {
@@ -153,7 +166,7 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
   }
   let served = 0;
   while (served < SLOT_COUNT && actionOfSlot[served] === SERVE) served += 1;
-  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, hasFences, followed, open };
+  return { actionOfSlot, addresses, servesAll: served === SLOT_COUNT, hasFences, followed, isReplica, open };
 }
 
 /**
@@ -181,14 +194,31 @@ function openRoute(
   return isHolder && importing.some(({ shard }) => shard === own.id) ? { part: "taker", action, askAt } : undefined;
 }
 
+const settingsSchema = Type.Object({
+  maxHeldCommands: Type.Integer({
+    description:
+      "How many commands may wait at a time for a slot that is at the end of its way to another shard: one for each connection, with what it has sent behind it. What comes beyond that is answered with TRYAGAIN: nothing was done, and clients may ask again.",
+    default: 10_000,
+    minimum: 1,
+  }),
+  maxHeldBytes: byteSize({
+    description:
+      "How many bytes these commands may have, with what was read behind them on their connections. One command may wait whatever its length.",
+    default: "64mb",
+  }),
+});
+
 export default definePlugin({
   name: "hash-slot-router",
   summary: "Sends clients to the node that owns a key's slot.",
   requires: { topology: topologyService },
   uses: { replication: replicationService, failover: failoverService, keyspace: keyspaceService },
   provides: { router: routerService },
+  settings: settingsSchema,
   setup(context) {
     const { topology } = context.requires;
+    const { maxHeldCommands } = context.settings;
+    const maxHeldBytes = parseByteSize(context.settings.maxHeldBytes) ?? 0;
     const { replication, failover, keyspace } = context.uses;
     const { dispatcher } = context;
     const scratch = new KeyReference();
@@ -200,6 +230,7 @@ export default definePlugin({
     /** The shard that this node is in: a replica that moves to another one changes nobody's slots, and serves others itself. */
     let ownShard = topology.selfShard?.id;
     let movedCount = 0;
+    let askedCount = 0;
     context.on(context.hooks.mapChanged, ({ map, delta }) => {
       const shard = topology.selfShard?.id;
       const isElsewhere = shard !== ownShard;
@@ -212,12 +243,20 @@ export default definePlugin({
 
     // --- what waits for the end of a fence ---
 
-    const held = new Set<Client>();
+    /** With the bytes of each. */
+    const held = new Map<Client, number>();
+    let heldBytes = 0;
     let heldCount = 0;
-    context.on(context.hooks.clientClosed, (client) => void held.delete(client));
+    let unheldCount = 0;
+    const forgetHeld = (client: Client): void => {
+      heldBytes -= held.get(client) ?? 0;
+      held.delete(client);
+    };
+    context.on(context.hooks.clientClosed, forgetHeld);
     const retryHeld = (): void => {
-      const released = [...held];
+      const released = [...held.keys()];
       held.clear();
+      heldBytes = 0;
       for (const client of released) client.transport.release();
     };
     const hold = (call: Call): Verdict | undefined => {
@@ -229,7 +268,19 @@ export default definePlugin({
         );
         return Verdict.rejected;
       }
-      held.add(call.client);
+      const { client } = call;
+      forgetHeld(client);
+      const bytes = call.end(call.count - 1) - call.start(0) + client.transport.queryBytes();
+      const isTooMuch = held.size >= maxHeldCommands || (held.size > 0 && heldBytes + bytes > maxHeldBytes);
+      // One of a transaction's is asked about only when its EXEC found no room.
+      if (isTooMuch || call.isNested) {
+        if (call.command.fullName === "exec") return undefined;
+        unheldCount += 1;
+        call.reply.error(TOO_MANY_HELD_ERROR);
+        return Verdict.rejected;
+      }
+      held.set(client, bytes);
+      heldBytes += bytes;
       heldCount += 1;
       return Verdict.held;
     };
@@ -305,8 +356,10 @@ export default definePlugin({
       }
       if (part === "taker" && !client.isAsking && !isForTaker) return refuse(call, slot, action);
       if (missing === 0 || (part === "taker" && !isSeveral)) return undefined;
-      if (part === "owner" && existing === 0) reply.error(`ASK ${slot} ${askAt}`);
-      else reply.error(TRY_AGAIN_ERROR);
+      if (part === "owner" && existing === 0) {
+        askedCount += 1;
+        reply.error(`ASK ${slot} ${askAt}`);
+      } else reply.error(TRY_AGAIN_ERROR);
       // Which keys are here may yet be taken back.
       dispatcher.guard(call);
       return Verdict.rejected;
@@ -323,6 +376,10 @@ export default definePlugin({
       (call) => {
         const { command } = call;
         if (!call.hasKey) {
+          if (routes.isReplica && (command.bits & CommandBits.write) !== 0) {
+            call.reply.error(READ_ONLY_ERROR);
+            return Verdict.rejected;
+          }
           return routes.hasFences && concernsFence(call) ? hold(call) : undefined;
         }
         const { slot } = call.key;
@@ -357,10 +414,23 @@ export default definePlugin({
       },
       { order: "pre" },
     );
-    context.on(context.hooks.info, () => ({ section: "stats", fields: { moved_redirects: movedCount } }));
+    context.on(context.hooks.info, () => ({
+      section: "stats",
+      fields: {
+        moved_redirects: movedCount,
+        // Now, and since the start.
+        fence_waiting_commands: held.size,
+        fence_waiting_bytes: heldBytes,
+        fence_waited_commands: heldCount,
+        fence_refused_commands: unheldCount,
+      },
+    }));
     context.parameter({ name: "cluster-enabled", get: () => "yes" });
     context.on(context.hooks.statisticsReset, () => {
       movedCount = 0;
+      heldCount = 0;
+      unheldCount = 0;
+      askedCount = 0;
     });
     return {
       router: {
@@ -379,6 +449,9 @@ export default definePlugin({
         },
         get movedCount() {
           return movedCount;
+        },
+        get askedCount() {
+          return askedCount;
         },
         get heldCount() {
           return heldCount;

@@ -95,7 +95,7 @@ const settingsSchema = Type.Object({
   }),
   maxRequests: Type.Integer({
     description:
-      "Requests that are answered at the same time, event streams among them; one more is told to come again (503).",
+      "Requests that are answered at the same time; one more is told to come again (503). Streams that have begun count by themselves.",
     default: 256,
     minimum: 1,
   }),
@@ -222,7 +222,7 @@ export default definePlugin({
       return found;
     };
     const answer = async (request: Request, peer: HttpPeer): Promise<Response> => {
-      const { pathname } = new URL(request.url);
+      const pathname = pathOf(request);
       if (pathname === "/health/live" || pathname === "/health/ready") return health(pathname);
       const from = hostOf(peer.remoteAddress);
       refuseIfBusy(from);
@@ -348,6 +348,15 @@ const PREFLIGHT_HEADERS = {
   "access-control-allow-headers": "authorization, content-type, if-match, if-none-match",
   "access-control-max-age": "3600",
 };
+
+/** @throws {Problem} If the request names a host that is none, or none at all: where it was sent to makes no address then. */
+function pathOf({ url }: Request): string {
+  try {
+    return new URL(url).pathname;
+  } catch {
+    throw new Problem("bad-request", "The header Host names no host, or the path is none.");
+  }
+}
 
 /** The host of an address and port; of one of IPv4 that came in by a socket of IPv6, what it is. */
 function hostOf(address: string): string {

@@ -11,6 +11,12 @@
  *
  * Tasks run side by side, each at the speed that the target's commits allow, and together at no more than `bytesPerSecond`.
  *
+ * Where all of the other shard is gone, nobody waits for ever: the target asks for an end of a fence that nobody takes back, and after `abandonMs` either side has the task
+ * aborted. Both are records of the map, as everything that ends a fence or a task.
+ *
+ * What comes takes memory at the target: as a command would, it first makes room by evicting (the service `memory`) what the target shows, and never what is on its way. Where nothing
+ * may go, as under `noeviction`, the task is aborted.
+ *
  * Talks to the rest through the map (`topology`), the channel `migration` of the bus, the hook `effect`, and the service `migration`; the router holds commands on slots
  * that are fenced.
  */
@@ -21,6 +27,7 @@ import { parseByteSize, byteSize } from "../src/config.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import type { Effect } from "../src/contracts/commands.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { memoryService } from "../src/contracts/memory.ts";
 import {
   type MigrationOutcome,
   type MigrationStatus,
@@ -41,6 +48,7 @@ import {
 import { KeyHold } from "../src/key-hold.ts";
 import { Leftovers } from "../src/migration/leftovers.ts";
 import { LoggedWriter } from "../src/migration/logged-writer.ts";
+import { Orphans } from "../src/migration/orphans.ts";
 import { MigrationSource, type MigrationTerms, type SourceHost } from "../src/migration/source.ts";
 import { MigrationTarget, type TargetHost } from "../src/migration/target.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -58,6 +66,8 @@ const ENDED_SHOWN = 100;
 const START_TRIES = 5;
 /** What the rate limit lets through at once, of what it lets through in a second. */
 const BURST_PART = 0.1;
+/** A fence that stands for so many times what the source gives a target: nobody leads the source. */
+const FENCE_PATIENCE = 10;
 
 const settingsSchema = Type.Object({
   bytesPerSecond: byteSize({
@@ -86,19 +96,25 @@ const settingsSchema = Type.Object({
     default: 500,
     minimum: 10,
   }),
+  abandonMs: Type.Integer({
+    description:
+      "A migration of which the other side's primary has taken no part for so long is aborted, in milliseconds: that shard has lost all its members, or cannot be reached. Nothing moves then, and nothing is lost. Longer than any failover, and than restarts that are meant to be waited for; 0: it waits until it is cancelled.",
+    default: 300_000,
+    minimum: 0,
+  }),
 });
 
 export default definePlugin({
   name: "migrator",
   summary: "Moves slots between shards while clients go on.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { bus: busService, router: routerService },
+  uses: { bus: busService, router: routerService, memory: memoryService },
   provides: { migration: migrationService },
   settings: settingsSchema,
   setup(context) {
     const { hooks, node, settings, world, dispatcher, replyGate } = context;
     const { topology, keyspace } = context.requires;
-    const { bus, router } = context.uses;
+    const { bus, router, memory } = context.uses;
     const { clock, log: events } = world;
     const sources = new Map<string, MigrationSource>();
     const targets = new Map<string, MigrationTarget>();
@@ -180,8 +196,10 @@ export default definePlugin({
         silenceMs: settings.silenceMs,
         retryMs: 200,
         settleMs: settings.settleMs,
+        abandonMs: settings.abandonMs,
       },
       nowMs: () => clock.monotonicMs(),
+      isInTouch: () => replyGate.isLeased(),
       soon,
       send,
       nextSession: () => (session += 1),
@@ -219,10 +237,7 @@ export default definePlugin({
       run: (args) => runner.run(args),
       flush: (slots) => leftovers.flush(slots),
       mapVersion: () => topology.map.version,
-      memoryProblem: () => {
-        const limit = Number(context.parameters.get("maxmemory")?.get() ?? 0);
-        return limit > 0 && keyspace.usedBytes > limit ? `its memory (maxmemory ${limit}) has run out` : undefined;
-      },
+      memoryProblem: (bytes) => memory?.makeRoom(bytes),
     };
 
     const follow = ({ map, previous, delta }: MapChange): void => {
@@ -273,6 +288,7 @@ export default definePlugin({
     let wasLeading = false;
     context.on(hooks.mapChanged, follow, { order: "post" });
 
+    const counts = { completed: 0, aborted: 0, keys: 0, bytes: 0, fencedMs: 0 };
     const noteEnded = (map: ClusterMap, previous: ClusterMap): void => {
       for (const record of previous.migrations) {
         if (map.migrations.some(({ id }) => id === record.id)) continue;
@@ -281,6 +297,12 @@ export default definePlugin({
         );
         const entry = topology.history.findLast(({ version }) => version === map.version);
         const { progress } = sources.get(record.id) ?? {};
+        if (progress !== undefined) {
+          counts[isCompleted ? "completed" : "aborted"] += 1;
+          counts.keys += progress.keysMoved;
+          counts.bytes += progress.bytesMoved;
+          counts.fencedMs += progress.fencedMs;
+        }
         ended.push({
           ...statusOf(map, record),
           phase: isCompleted ? "completed" : "aborted",
@@ -333,7 +355,7 @@ export default definePlugin({
         );
       }
       if (shardOf(map, record.source)?.primary !== from) return refuse("by its map another node leads the source");
-      const problem = targetHost.memoryProblem();
+      const problem = targetHost.memoryProblem(0);
       if (problem !== undefined)
         return void send(from, { type: "refused", session: message.session, isFinal: true, reason: problem });
       targets.get(record.id)?.end("the source's primary has opened another session");
@@ -369,6 +391,11 @@ export default definePlugin({
     context.on(hooks.start, () => {
       context.every(TICK_MS, () => {
         for (const source of sources.values()) source.tick();
+        const led = replyGate.isLeased() ? ledShard(topology.map) : undefined;
+        orphans.look(
+          topology.map.migrations.filter(({ target }) => target === led?.id),
+          (id) => targets.get(id)?.takeHeard() === true,
+        );
         // A fence may last as long as there is no majority: who has no lease must not let clients wait for that.
         if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
         leftovers.tidy();
@@ -430,7 +457,14 @@ export default definePlugin({
       }
       return { type: "refused", reason: outcome.reason };
     };
+    const orphans = new Orphans({
+      fenceMs: settings.settleMs * FENCE_PATIENCE,
+      abandonMs: settings.abandonMs,
+      nowMs: () => clock.monotonicMs(),
+      ask: change,
+    });
     const migration: Migrations = {
+      counts,
       get tasks() {
         const { map } = topology;
         return [...ended, ...map.migrations.map((record) => statusOf(map, record))];

@@ -30,6 +30,7 @@ import { Proposals } from "../src/consensus/proposals.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
 import { checkSettings } from "../src/consensus/raft-settings.ts";
+import { RaftCounts } from "../src/consensus/raft-counts.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { ToldMembers, infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
@@ -151,6 +152,7 @@ export default definePlugin({
     let hasRead = false;
     let isEstablished = false;
     const requests = new RequestQueue(hex(6));
+    const counts = new RaftCounts(() => clock.monotonicMs());
     const barriers = new Barriers(clock);
     const catchUp = new CatchUp(clock, () => (isOut || isStopping ? undefined : driver));
     /** Among them those that the configuration does not name (yet). */
@@ -275,6 +277,7 @@ export default definePlugin({
           restore,
           role: (role: Role, term, leading) => {
             log.debug("raft role", { role, term, leader: leading ?? "none" });
+            counts.role(role, leading);
             if (leading !== undefined) [isEstablished, refusal] = [true, ""];
             leadership = leadershipOf(driver, clock.monotonicMs(), settings.tickMs);
             tellLeading();
@@ -634,13 +637,7 @@ export default definePlugin({
 
     context.on(hooks.info, () => ({
       section: "cluster",
-      fields: {
-        raft_group: group,
-        ...infoOf(machine(), isOut),
-        raft_malformed_frames: malformedFrames + (machine()?.contradictions ?? 0),
-        raft_foreign_frames: foreignFrames,
-        raft_fetches: catchUp.fetches,
-      },
+      fields: infoOf(machine(), counts, { group, isOut, malformedFrames, foreignFrames, fetches: catchUp.fetches }),
     }));
     const told = new ToldMembers();
     const consensus: RaftConsensus = {
@@ -658,6 +655,7 @@ export default definePlugin({
       get leadership() {
         return leadership;
       },
+      counts,
       nextRequestId: () => requests.nextId(),
       catchUp: (nodeId) => catchUp.from(nodeId),
       lookAt(addresses) {
@@ -672,7 +670,8 @@ export default definePlugin({
         return known.silentMs(member?.id ?? nodeId, clock.monotonicMs());
       },
       request(id, request, isShared = false) {
-        return new Promise<RequestOutcome>((resolve) => {
+        return new Promise<RequestOutcome>((told) => {
+          const resolve = counts.request(told);
           if (isStopping || isOut) {
             const reason = isOut ? "this node was taken out of the cluster" : "the node is stopping";
             resolve({ type: "refused", reason });

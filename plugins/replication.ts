@@ -21,6 +21,7 @@ import { Type } from "@sinclair/typebox";
 import { Fault } from "../src/assert.ts";
 import type { Call } from "../src/call.ts";
 import { decodeReplication, encodeReplication, type ReplicationMessage } from "../src/codec/replication-codec.ts";
+import { SLOT_COUNT } from "../src/codec/slot.ts";
 import type { ArgumentList } from "../src/codec/resp-parser.ts";
 import { CommandBits } from "../src/command-table.ts";
 import { byteSize, parseByteSize } from "../src/config.ts";
@@ -112,6 +113,8 @@ export default definePlugin({
     let assigned: Assignment = { role: "none", shard: undefined };
     /** What a replica must hold: the shard's slots, and those that are on their way to it. */
     let heldSlots: readonly SlotRange[] = [];
+    /** The same, by slot. */
+    const isHeld = new Uint8Array(SLOT_COUNT);
     /** The log is all of what this node holds of the shard, without a gap. */
     let isWhole = false;
     let committed = 0;
@@ -127,11 +130,10 @@ export default definePlugin({
 
     // --- applying, at a replica ---
 
-    const runner = new EffectRunner(context, keyspace, "replication", (slot) => {
+    const runner = new EffectRunner(context, keyspace, "replication");
+    const apply = (slot: number, args: ArgumentList): void => {
       // The log is ahead of the map that says that the slot is on its way here: nobody is to see its keys before.
-      if (!heldSlots.some(({ first, last }) => first <= slot && slot <= last)) keyspace.setHidden(slot, true);
-    });
-    const apply = (args: ArgumentList): void => {
+      if (slot >= 0 && isHeld[slot] !== 1) keyspace.setHidden(slot, true);
       const problem = runner.run(args);
       if (problem !== undefined && replica?.isFilling !== true)
         throw new Fault(`an effect of the log failed at this replica: ${problem}`);
@@ -286,6 +288,10 @@ export default definePlugin({
       const held = slotsHeldBy(map, shard);
       const hasOtherSlots = JSON.stringify(held) !== JSON.stringify(heldSlots);
       heldSlots = held;
+      if (hasOtherSlots) {
+        isHeld.fill(0);
+        for (const { first, last } of held) isHeld.fill(1, first, last + 1);
+      }
       // What happens to a slot that a fill does not know of is not sent with it.
       if (hasOtherSlots) primary?.restartFills();
       const keepsLog = role === "primary" && shard !== undefined && mustKeepLog(shard, termsOf(map));

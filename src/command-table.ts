@@ -7,6 +7,7 @@
 import { StartError } from "./errors.ts";
 import type { ArgumentList } from "./codec/resp-parser.ts";
 import type { CommandFlag, CommandSpecification } from "./contracts/commands.ts";
+import { LatencyCounts } from "./latency-counts.ts";
 
 /** Flags that the dispatcher tests on each command, as bits. */
 export const CommandBits = {
@@ -56,6 +57,8 @@ export class Command {
   timedCount = 0;
   /** Microseconds that those runs took. */
   timedMicroseconds = 0;
+  /** How long its runs took, each that was timed counted for those that it stands for. There are some once a run was timed. */
+  latency: LatencyCounts | undefined;
   /** Times it was refused before it ran (arity, MOVED, OOM ...). */
   rejectedCount = 0;
   /** Times it ran and answered with an error. */
@@ -86,6 +89,14 @@ export class Command {
         this.subcommands.add(new Command(subcommand, plugin, this));
       }
     }
+  }
+
+  /** The time of a run was taken. @param standsFor How many runs it is counted for. */
+  timed(microseconds: number, standsFor: number): void {
+    this.timedCount += 1;
+    this.timedMicroseconds += microseconds;
+    this.latency ??= new LatencyCounts();
+    this.latency.note(microseconds, standsFor);
   }
 
   /** Microseconds that all runs took, as far as those that were timed stand for the others. */
@@ -120,6 +131,7 @@ export class Command {
     this.callCount = 0;
     this.timedCount = 0;
     this.timedMicroseconds = 0;
+    this.latency?.reset();
     this.rejectedCount = 0;
     this.failedCount = 0;
     for (const subcommand of this.subcommands ?? []) subcommand.resetStatistics();

@@ -6,6 +6,7 @@ import connection from "../plugins/connection.ts";
 import dashboard from "../plugins/dashboard.ts";
 import discovery from "../plugins/discovery.ts";
 import health from "../plugins/health.ts";
+import metrics from "../plugins/metrics.ts";
 import http from "../plugins/http.ts";
 import hashSlotRouter from "../plugins/hash-slot-router.ts";
 import keyspace from "../plugins/keyspace.ts";
@@ -85,6 +86,7 @@ export const defaultPlugins = [
   replicaOf,
   health,
   rest,
+  metrics,
   dashboard,
 ] as const satisfies readonly Plugin[];
 

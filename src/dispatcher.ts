@@ -225,10 +225,10 @@ export class Dispatcher {
       microseconds = (nowMs - beganAtMs) * 1000;
       this.#beganAtMs = nowMs;
       this.#isClockStale = false;
-      command.timedCount += 1;
-      command.timedMicroseconds += microseconds;
+      const standsFor = isAlwaysTimed || isLarge ? 1 : TIMED_EVERY;
+      command.timed(microseconds, standsFor);
       if (call.hasKey && this.#hooks.commandTimed.isHeard) {
-        this.#tellTimed(call, microseconds, isAlwaysTimed || isLarge ? 1 : TIMED_EVERY, reply.length - mark);
+        this.#tellTimed(call, microseconds, standsFor, reply.length - mark);
       }
     } else {
       this.#isClockStale = true;

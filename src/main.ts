@@ -2,6 +2,8 @@
 /** The command line: `bun run node`, `bun start`, `bun run bunch recover` ... Each subcommand is a file in `cli/`. */
 import { Command } from "commander";
 import { applyCommand, moveCommand } from "./cli/apply-command.ts";
+import { eventsCommand } from "./cli/events-command.ts";
+import { explainCommand } from "./cli/explain-command.ts";
 import { exportCommand } from "./cli/export-command.ts";
 import { EXIT_UNKNOWN, healthCommand } from "./cli/health-command.ts";
 import { importCommand } from "./cli/import-command.ts";
@@ -10,6 +12,8 @@ import { nodeCommand } from "./cli/node-command.ts";
 import { planCommand } from "./cli/plan-command.ts";
 import { recoverCommand } from "./cli/recover-command.ts";
 import { startCommand } from "./cli/start-command.ts";
+import { nodesCommand, slotsCommand, statusCommand } from "./cli/status-command.ts";
+import { topCommand } from "./cli/top-command.ts";
 import { BUNCH_VERSION } from "./node.ts";
 
 /** What was asked for cannot be: a bad flag, a bad setting, a taken port. Where the code says how well a cluster is, 2 means something else. */
@@ -21,7 +25,13 @@ const program = new Command("bunch")
 for (const command of [
   nodeCommand(),
   startCommand(),
+  statusCommand(),
   healthCommand(),
+  nodesCommand(),
+  slotsCommand(),
+  explainCommand(),
+  topCommand(),
+  eventsCommand(),
   planCommand(),
   applyCommand(),
   moveCommand(),
@@ -37,7 +47,7 @@ for (const command of [
 for (const command of [program, ...program.commands.flatMap((each) => [each, ...each.commands])]) {
   command.exitOverride((error) => {
     // Help and version are answers, all else is a mistake, which commander has explained on standard error.
-    const mistake = command.name() === "health" ? EXIT_UNKNOWN : EXIT_USAGE;
+    const mistake = ["health", "status"].includes(command.name()) ? EXIT_UNKNOWN : EXIT_USAGE;
     process.exit(error.exitCode === 0 ? 0 : mistake);
   });
   command.showSuggestionAfterError(true);

@@ -606,6 +606,8 @@ class BunMachine implements Machine {
   readonly processId = process.pid;
   readonly system = `${platform()} ${release()} ${arch()}`;
   readonly runtime = `bun ${Bun.version}`;
+  #collections = 0;
+  #fallen: FinalizationRegistry<undefined> | undefined;
 
   cpuSeconds(): { user: number; system: number } {
     const { user, system } = process.cpuUsage();
@@ -614,6 +616,24 @@ class BunMachine implements Machine {
 
   residentBytes(): number {
     return process.memoryUsage.rss();
+  }
+
+  heapBytes(): { used: number; held: number } {
+    const { heapUsed, heapTotal } = process.memoryUsage();
+    return { used: heapUsed, held: heapTotal };
+  }
+
+  collections(): number {
+    if (this.#fallen === undefined) {
+      // Something that nobody holds is gone with the next collection, whose sign it is: then there is another one.
+      const fallen = new FinalizationRegistry(() => {
+        this.#collections += 1;
+        fallen.register({}, undefined);
+      });
+      fallen.register({}, undefined);
+      this.#fallen = fallen;
+    }
+    return this.#collections;
   }
 
   totalMemoryBytes(): number {

@@ -281,6 +281,10 @@ export interface Machine {
   cpuSeconds(): { readonly user: number; readonly system: number };
   /** Bytes that the process holds in memory. */
   residentBytes(): number;
+  /** Bytes of the JavaScript heap: those that live things take up, and those that are held for it. */
+  heapBytes(): { readonly used: number; readonly held: number };
+  /** Garbage collections, since this was asked for the first time: the runtime does not count them. */
+  collections(): number;
   /** Bytes of memory that the machine has. */
   totalMemoryBytes(): number;
   /** How much room there is where a directory is; `undefined` if the machine does not tell. */

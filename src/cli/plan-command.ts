@@ -17,7 +17,7 @@ interface PlanFlags extends AccessFlags {
   readonly weights?: string;
   readonly threshold?: string;
   readonly skipEmpty?: boolean;
-  readonly keepCopies?: boolean;
+  readonly allowFewerCopies?: boolean;
 }
 
 /** Makes the subcommand. */
@@ -62,8 +62,8 @@ function withPlanFlags(command: Command): Command {
         .default("slots"),
     )
     .option(
-      "--keep-copies",
-      "moves nothing to shards with fewer members in sync (default: only where it must, and says so)",
+      "--allow-fewer-copies",
+      "moves slots to shards with fewer members in sync, too, where no others lack any (default: they stay where they are)",
     )
     .option("--out <file>", "keeps the plan in a file, for bunch apply");
 }
@@ -106,7 +106,7 @@ async function plan(
     const map = await access.map();
     const measured = await access.measure(map);
     const leftOut = new Set(measured.silent.keys());
-    const made = make(map, measured, { by: flags.by, keepsCopies: flags.keepCopies === true, leftOut });
+    const made = make(map, measured, { by: flags.by, allowsFewerCopies: flags.allowFewerCopies === true, leftOut });
     if ("problem" in made) throw new StartError(`There is no such plan: ${made.problem}.`);
     process.stdout.write(`${describePlan(map, made)}\n`);
     for (const [shard, reason] of measured.silent) {

@@ -119,7 +119,7 @@ export class TaskBoard {
 }
 
 /** A line that does not wrap, or what is drawn over it would be wrong. Colours take no room. */
-function cut(line: string, columns: number): string {
+export function cut(line: string, columns: number): string {
   if (columns === 0) return line;
   let room = columns - 1;
   let text = "";

@@ -1,5 +1,5 @@
 /** What a node tells of its part in consensus. Pure. */
-import type { ConsensusStatus, Leadership } from "../contracts/consensus.ts";
+import type { ConsensusCounts, ConsensusStatus, Leadership } from "../contracts/consensus.ts";
 import type { Raft } from "../protocol/raft/machine.ts";
 import type { Configuration, PeerId } from "../protocol/raft/types.ts";
 import { nodeIdOf } from "./formation.ts";
@@ -50,6 +50,7 @@ export function statusOf(
     leader: leading === undefined ? undefined : nodeIdOf(leading),
     hearsLeader: !isOut && raft?.hearsLeader === true,
     commitIndex: raft?.log.commitIndex ?? 0,
+    appliedIndex: raft?.log.appliedIndex ?? 0,
     lastIndex: raft?.log.lastIndex ?? 0,
     snapshotIndex: raft?.log.snapshot.index ?? 0,
     members: raft === undefined ? [] : told.of(raft.configuration),
@@ -81,9 +82,19 @@ export function leadershipOf(driver: RaftDriver | undefined, nowMs: number, tick
   };
 }
 
-/** For `INFO`. */
-export function infoOf(raft: Raft | undefined, isOut: boolean): Readonly<Record<string, string | number>> {
+/** For `INFO`. @param part What the node is and has counted beside its machine. */
+export function infoOf(
+  raft: Raft | undefined,
+  counts: ConsensusCounts,
+  part: Pick<OwnPart, "group" | "isOut"> & {
+    readonly malformedFrames: number;
+    readonly foreignFrames: number;
+    readonly fetches: number;
+  },
+): Readonly<Record<string, string | number>> {
+  const { group, isOut, malformedFrames, foreignFrames, fetches } = part;
   return {
+    raft_group: group,
     raft_role: isOut ? "out" : (raft?.role ?? "forming"),
     raft_term: raft?.term ?? 0,
     raft_leader: raft?.leader === undefined ? "" : nodeIdOf(raft.leader),
@@ -94,5 +105,11 @@ export function infoOf(raft: Raft | undefined, isOut: boolean): Readonly<Record<
     raft_snapshot_index: raft?.log.snapshot.index ?? 0,
     raft_fetched_entries: raft?.fetching.entries ?? 0,
     raft_fetched_snapshots: raft?.fetching.snapshots ?? 0,
+    raft_elections: counts.elections,
+    raft_elections_won: counts.electionsWon,
+    raft_leader_changes: counts.leaderChanges,
+    raft_malformed_frames: malformedFrames + (raft?.contradictions ?? 0),
+    raft_foreign_frames: foreignFrames,
+    raft_fetches: fetches,
   };
 }

@@ -1,4 +1,5 @@
 /** Consensus: a log that a majority of the cluster's voters agrees on, and the state that follows from it. Provided by the plugin `raft`. */
+import type { LatencyCounts } from "../latency-counts.ts";
 import { service } from "../service.ts";
 import type { BusAddress } from "./bus.ts";
 
@@ -118,6 +119,7 @@ export interface ConsensusStatus {
   /** It leads, or has heard the leader within the least time after which a voter stands for election. One that does not vote goes on naming a leader that is gone. */
   readonly hearsLeader: boolean;
   readonly commitIndex: number;
+  readonly appliedIndex: number;
   readonly lastIndex: number;
   readonly snapshotIndex: number;
   readonly members: readonly ConsensusMember[];
@@ -145,8 +147,22 @@ export interface Leadership {
   readonly confirmedAtMs: number | undefined;
 }
 
+/** What was counted since the node started. */
+export interface ConsensusCounts {
+  /** Elections that this node has stood in, and those that it has won. */
+  readonly elections: number;
+  readonly electionsWon: number;
+  /** How often it came to know of another leader, itself included. */
+  readonly leaderChanges: number;
+  /** What became of the changes that it asked for. */
+  readonly requests: Readonly<Record<RequestOutcome["type"], number>>;
+  /** How long those took that were done: from when they were asked for until they were applied here. */
+  readonly requestLatency: LatencyCounts;
+}
+
 export interface Consensus {
   readonly status: ConsensusStatus;
+  readonly counts: ConsensusCounts;
   /** While this node leads; it may not have applied all that is committed yet. */
   readonly leadership: Leadership | undefined;
   /**

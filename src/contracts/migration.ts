@@ -66,7 +66,20 @@ export interface MigrationStatus {
 export type MigrationOutcome =
   { readonly type: "done"; readonly id: string } | { readonly type: "refused"; readonly reason: string };
 
+/** What this node has moved to other shards since it started, as the primary of the source. Bytes are those of keys and values as they are sent. */
+export interface MigrationCounts {
+  /** Tasks that were completed, and that ended without moving anything. */
+  readonly completed: number;
+  readonly aborted: number;
+  /** Of those. */
+  readonly keys: number;
+  readonly bytes: number;
+  /** How long commands were held, in milliseconds. */
+  readonly fencedMs: number;
+}
+
 export interface Migrations {
+  readonly counts: MigrationCounts;
   /** Tasks that go on, and those that ended of late, oldest first. */
   readonly tasks: readonly MigrationStatus[];
   /**

@@ -13,6 +13,8 @@ export interface Router {
   refusesTransaction(call: Call, queue: readonly ArgumentList[]): boolean;
   /** Commands answered with MOVED since the start. */
   readonly movedCount: number;
+  /** Commands answered with ASK since the start. */
+  readonly askedCount: number;
   /** How often commands had to wait until it was agreed whose a slot is, since the start. */
   readonly heldCount: number;
   /** Decides anew on those that wait at this moment. */

@@ -5,7 +5,8 @@
  * neither which one it is like nor how much.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import type { HttpRole } from "../contracts/http.ts";
+import type { HttpCaller, HttpRole } from "../contracts/http.ts";
+import { Problem } from "./problem.ts";
 
 /** Roles that have tokens, the least first. */
 export const TOKEN_ROLES = ["read", "operate", "admin"] as const;
@@ -24,6 +25,19 @@ const RANK: Readonly<Record<HttpRole, number>> = { none: 0, read: 1, operate: 2,
 /** Whether a role includes what another one may do. */
 export function includes(role: HttpRole, least: HttpRole): boolean {
   return RANK[role] >= RANK[least];
+}
+
+/**
+ * Lets a caller pass who may do something.
+ *
+ * @throws {Problem} If it may not.
+ */
+export function mustInclude({ role, hasToken }: Pick<HttpCaller, "role" | "hasToken">, least: HttpRole): void {
+  if (includes(role, least)) return;
+  if (hasToken) throw new Problem("forbidden", `This needs the role "${least}", and the token has the role "${role}".`);
+  throw new Problem("unauthorized", `This needs a token with the role "${least}".`, {
+    headers: { "www-authenticate": "Bearer" },
+  });
 }
 
 /** The tokens of a node. */

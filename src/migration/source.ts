@@ -11,6 +11,7 @@
  *
  * A session ends with its primaries, its link, or silence; then another one begins, and costs little for slots that are equal already. A fence whose session is over, or
  * that takes too long, is of no use: the map is asked to take it back, and until it has said so commands are held. No timer ends a fence.
+ * A target that has taken no session for long is not coming back: the map is asked to abort the task.
  */
 import { present } from "../assert.ts";
 import type { MigrationMessage } from "../codec/migration-codec.ts";
@@ -24,6 +25,7 @@ import { flushOperation, flushedSlots } from "../replication/log-operations.ts";
 import { type LogCursor, ShardLog } from "../replication/shard-log.ts";
 import type { SlotFill } from "../replication/slot-fill.ts";
 import type { Log } from "../world.ts";
+import { Absence } from "./absence.ts";
 
 export interface SourceSettings {
   /** Bytes that may be on their way and not committed at the target. */
@@ -35,12 +37,16 @@ export interface SourceSettings {
   readonly retryMs: number;
   /** How long the target may take to commit the last effects before the fence is taken back. */
   readonly settleMs: number;
+  /** How long the target may take no session before the task is aborted; 0: for ever. */
+  readonly abandonMs: number;
 }
 
 export interface SourceHost {
   readonly events: Log;
   readonly settings: SourceSettings;
   nowMs(): number;
+  /** Whether this node has its lease: else it may be the one that is away. */
+  isInTouch(): boolean;
   soon(callback: () => void): void;
   send(to: NodeId, message: MigrationMessage): boolean;
   /** A number that this node has not used for a session. */
@@ -109,6 +115,7 @@ export class MigrationSource {
   #isPumpDue = false;
   #isHeld = false;
   #isClosed = false;
+  #absence: Absence;
   #waitingFor: string | undefined = "the target's primary has not answered yet";
   #fencedAtMs: number | undefined;
   #fencedMs = 0;
@@ -121,6 +128,7 @@ export class MigrationSource {
     this.#host = host;
     this.#record = record;
     this.#terms = terms;
+    this.#absence = new Absence(host.nowMs());
     this.update(record, terms);
     this.tick();
   }
@@ -173,6 +181,7 @@ export class MigrationSource {
       this.#end("a shard has another primary");
       this.#openNotBeforeMs = 0;
       this.#patience = 1;
+      this.#absence = new Absence(this.#host.nowMs());
     }
     if (record.isPaused) this.#end("it is paused");
     const nowMs = this.#host.nowMs();
@@ -246,6 +255,7 @@ export class MigrationSource {
       this.#pump();
     }
     this.#considerUnfencing(nowMs);
+    this.#considerAbandoning(nowMs);
   }
 
   /** A link to a node broke: what was on its way is lost. */
@@ -458,6 +468,17 @@ export class MigrationSource {
       ? `the target has not committed the last effects within ${this.#host.settings.settleMs} ms`
       : `what it was for is over: ${this.#waitingFor ?? "another session"}`;
     this.#ask({ type: "unfence-migration", id: this.id, fence: fence.version }, cause);
+  }
+
+  /** Gives up a target that does not come. A fence that it has left behind is taken back first. */
+  #considerAbandoning(nowMs: number): void {
+    const { abandonMs } = this.#host.settings;
+    const isAway = this.#session?.fill === undefined && !this.#record.isPaused && this.#host.isInTouch();
+    const awayMs = this.#absence.look(nowMs, isAway);
+    if (abandonMs === 0 || awayMs < abandonMs || this.#record.fence !== undefined) return;
+    if (this.#isAsking || this.#isClosed || nowMs < this.#askNotBeforeMs) return;
+    const cause = `the target's primary has not taken part for ${abandonMs / 1000} s: ${this.#waitingFor ?? "it has not answered"}`;
+    this.#ask({ type: "abort-migration", id: this.id }, cause);
   }
 
   #ask(request: TopologyRequest, cause: string): void {

@@ -29,8 +29,8 @@ export interface TargetHost {
   flush(slots: readonly SlotRange[]): void;
   /** The version of the map that this node knows. */
   mapVersion(): number;
-  /** Why nothing more can be taken, in words: memory has run out. */
-  memoryProblem(): string | undefined;
+  /** Makes room for so many bytes. @returns Why nothing more can be taken, in words: memory has run out, and nothing may go for it. */
+  memoryProblem(bytes: number): string | undefined;
 }
 
 export class MigrationTarget {
@@ -56,6 +56,7 @@ export class MigrationTarget {
   #isAckDue = false;
   #isWaiting = false;
   #isOver = false;
+  #hasHeard = true;
 
   readonly #visitor: EntryVisitor = {
     effect: (slot, args) => {
@@ -103,8 +104,16 @@ export class MigrationTarget {
     return this.#terms;
   }
 
+  /** Whether the source's primary has said anything since this was asked last: while a session goes on it does, several times a second. */
+  takeHeard(): boolean {
+    const hasHeard = this.#hasHeard && !this.#isOver;
+    this.#hasHeard = false;
+    return hasHeard;
+  }
+
   received(message: MigrationMessage): void {
     if (this.#isOver || message.session !== this.#session) return;
+    this.#hasHeard = true;
     switch (message.type) {
       case "effects":
       case "stream":
@@ -155,11 +164,10 @@ export class MigrationTarget {
     if (!isLast) return;
     const whole = this.#pieces.length === 1 ? bytes : Buffer.concat(this.#pieces);
     this.#pieces = [];
-    if (type === "stream") {
-      const problem = this.#host.memoryProblem();
-      if (problem !== undefined) this.end(problem, true);
-      else this.#answer(this.#sink.receive(whole));
-    } else if (!this.#reader.visit(whole, 0, this.#visitor)) this.end("the source's primary sent damaged effects");
+    const problem = this.#host.memoryProblem(whole.length);
+    if (problem !== undefined) return this.end(problem, true);
+    if (type === "stream") this.#answer(this.#sink.receive(whole));
+    else if (!this.#reader.visit(whole, 0, this.#visitor)) this.end("the source's primary sent damaged effects");
   }
 
   /** All keys of the task's slots are gone at the source. */

@@ -15,11 +15,11 @@ export class EffectRunner {
   readonly #nobody: Client;
   readonly #scratch = new ReplyWriter();
 
-  /** @param name What its client is called. @param recorded See `LogOperations`. */
-  constructor(context: NodeContext, keyspace: Keyspace, name: string, recorded?: (slot: number) => void) {
+  /** @param name What its client is called. */
+  constructor(context: NodeContext, keyspace: Keyspace, name: string) {
     this.#context = context;
     this.#keyspace = keyspace;
-    this.#operations = new LogOperations(keyspace, recorded);
+    this.#operations = new LogOperations(keyspace);
     this.#nobody = context.clients.add(nowhere(`${name}:0`), context.world.clock.monotonicMs(), true, false);
   }
 

@@ -62,12 +62,9 @@ export function flushedSlots(args: ArgumentList): readonly SlotRange[] | undefin
 export class LogOperations {
   readonly #keyspace: Keyspace;
   readonly #key = new KeyReference();
-  readonly #recorded: (slot: number) => void;
 
-  /** @param recorded Hears of each slot that a record comes to, before it does. */
-  constructor(keyspace: Keyspace, recorded: (slot: number) => void = () => undefined) {
+  constructor(keyspace: Keyspace) {
     this.#keyspace = keyspace;
-    this.#recorded = recorded;
   }
 
   /** @returns What is wrong with it, in words; `undefined` if it was applied. */
@@ -109,7 +106,6 @@ export class LogOperations {
     if (!isWhole) return "a record that makes no sense";
     const keyspace = this.#keyspace;
     keyspace.refer(this.#key, args.bytes, args.start(1), args.end(1));
-    this.#recorded(this.#key.slot);
     const record = keyspace.store(this.#key, valueType as ValueType, flags, valueLength ?? 0, expiresAtMs ?? 0);
     copyBytes(args.bytes, args.start(3), args.end(3), keyspace.bytes(record), keyspace.valueStart(record));
     return undefined;

@@ -31,7 +31,7 @@ export interface ReplicaHost {
   send(to: NodeId, message: ReplicationMessage): boolean;
   startSink(): SlotSink;
   /** Applies an effect to this node's keys. */
-  apply(args: ArgumentList): void;
+  apply(slot: number, args: ArgumentList): void;
   /** A number that this node has not used for a session. */
   nextSession(): number;
 }
@@ -82,13 +82,13 @@ export class ShardReplica {
   readonly #follow: EntryVisitor = {
     effect: (slot, args) => {
       this.#host.gate.logged(slot, this.#host.log.openSequence);
-      this.#host.apply(args);
+      this.#host.apply(slot, args);
     },
     epoch: () => undefined,
   };
   readonly #fill: EntryVisitor = {
     effect: (slot, args) => {
-      if (slot < 0 || this.#sink?.takes(slot) === true) this.#host.apply(args);
+      if (slot < 0 || this.#sink?.takes(slot) === true) this.#host.apply(slot, args);
     },
     epoch: () => undefined,
   };

@@ -7,7 +7,7 @@
 import type { TSchema } from "@sinclair/typebox";
 import type { HttpCaller, HttpRole } from "../contracts/http.ts";
 import { type FieldError, Problem, type ProblemKind } from "../http/problem.ts";
-import { includes } from "../http/roles.ts";
+import { mustInclude } from "../http/roles.ts";
 
 /** The longest text of a caller's that an answer repeats. */
 const MAX_SHOWN = 64;
@@ -34,13 +34,8 @@ export class Callers {
    */
   allow(request: Request, least: HttpRole): HttpCaller {
     const caller = this.of(request);
-    if (includes(caller.role, least)) return caller;
-    if (caller.hasToken) {
-      throw new Problem("forbidden", `This needs the role "${least}", and the token has the role "${caller.role}".`);
-    }
-    throw new Problem("unauthorized", `This needs a token with the role "${least}".`, {
-      headers: { "www-authenticate": "Bearer" },
-    });
+    mustInclude(caller, least);
+    return caller;
   }
 }
 

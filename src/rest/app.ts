@@ -27,6 +27,9 @@ import { statsReads } from "./stats.ts";
 /** How long a change waits until this node knows what was agreed before; without it the leader decides all the same, and may refuse. */
 const FRESH_MS = 1000;
 
+/** In characters, with the port. */
+const SHORTEST_HOST = 4;
+
 /** Answers requests. */
 export interface RestHandler {
   /** @throws {Problem} What is said to the caller; or anything else, which is not. */
@@ -96,10 +99,18 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
 
   return {
     async handle(request, caller) {
-      // The runtime leaves the body out by itself.
-      const asked = request.method === "HEAD" ? new Request(request.url, { headers: request.headers }) : request;
+      const { pathname, search, host } = new URL(request.url);
+      // Elysia looks for the path behind the shortest host that it knows of. What the path is said to be part of does not matter here.
+      const isPlain = host.length >= SHORTEST_HOST && !request.url.includes("#");
+      const url = isPlain ? request.url : `http://localhost${pathname}${search}`;
+      // Of a HEAD the runtime leaves the body out by itself.
+      const asked =
+        request.method === "HEAD"
+          ? new Request(url, { headers: request.headers })
+          : isPlain
+            ? request
+            : new Request(url, request);
       callers.set(asked, caller);
-      const { pathname } = new URL(request.url);
       const isChange = asked.method !== "GET" && pathname.startsWith("/cluster/");
       // Somebody may have been told by another node what this one has not applied yet, and act on it here.
       if (isChange && includes(caller.role, "operate")) await sources.consensus?.barrier(FRESH_MS);

@@ -110,7 +110,8 @@ const resultsSchema = record({
 type BatchOperation = Static<typeof batchSchema>["operations"][number];
 type BatchResult = Static<typeof resultsSchema>["results"][number];
 
-const MANY = ["conflict", "cluster-down", "unavailable", "outcome-unknown", "bad-request"] as const;
+const READS = ["conflict", "cluster-down", "unavailable", "bad-request"] as const;
+const WRITES = [...READS, "outcome-unknown"] as const;
 
 export function keyOperations(sources: RestSources, callers: Callers) {
   /** Keys are behind the password, if there is one. @throws {Problem} */
@@ -148,7 +149,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "read", "The value of a key", {
           description: "As bytes; with `Accept: application/json` as JSON.",
-          problems: ["not-found", ...MANY],
+          problems: ["not-found", ...READS],
           answers: {
             200: {
               description: "The value.",
@@ -192,7 +193,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
         ...needs(callers, "operate", "Stores a value", {
           description: "The body is the value, whatever its type.",
           bodyType: "application/octet-stream",
-          problems: ["precondition-failed", ...MANY],
+          problems: ["precondition-failed", ...WRITES],
           answers: { ...ANSWERS.stored, ...ANSWERS.elsewhere },
           headerParameters: [CONDITIONS.match, CONDITIONS.noneMatch],
         }),
@@ -223,7 +224,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Removes a key", {
-          problems: ["not-found", "precondition-failed", ...MANY],
+          problems: ["not-found", "precondition-failed", ...WRITES],
           answers: { ...ANSWERS.deleted, ...ANSWERS.elsewhere },
           headerParameters: [CONDITIONS.match],
         }),

@@ -4,21 +4,25 @@ import { Elysia } from "elysia";
 import { countSlots } from "../cluster-view.ts";
 import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
 import { BUS_PORT_OFFSET } from "../config.ts";
+import type { MigrationStatus } from "../contracts/migration.ts";
 import type { NodeRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { ADDRESS_PATTERN, type NetAddress, parseAddress } from "../net-address.ts";
-import { type Callers, invalidField, needs } from "./api.ts";
+import { type Callers, invalidField, needs, readWhole } from "./api.ts";
 import { causeOf, change, until } from "./change.ts";
 import { nodeCalled, nodePath } from "./cluster-reads.ts";
 import { makeDrainPlan, startMoves } from "./planning.ts";
 import { problemOf } from "./resp-problem.ts";
-import { count, flag, noQuery, nodeDetailSchema, nodeId, oneOf, record } from "./schemas.ts";
+import { count, flag, noQuery, nodeDetailSchema, nodeId, oneOf, record, wholeNumber } from "./schemas.ts";
 import { SessionLost } from "./sessions.ts";
 import type { RestSources } from "./sources.ts";
 import { nodeDetail } from "./views.ts";
 
 /** How long a node that is met is waited for. Two clusters become one within a second or two. */
 const MEETING_MS = 10_000;
+/** How long a drain is waited for, if the caller does not say. */
+const DRAIN_MS = 60_000;
+const MAX_DRAIN_MS = 3_600_000;
 /** How long this node's own commands, and other nodes, may take. */
 const COMMAND_MS = 10_000;
 const PEER_MS = 5000;
@@ -79,22 +83,25 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
     .delete(
       "/nodes/:node_id",
       async ({ params, query, request, status }) => {
-        const cause = causeOf(request, callers.allow(request, "admin"));
+        const caller = callers.allow(request, "admin");
+        const cause = causeOf(request, caller);
         const node = nodeCalled(sources, params.node_id);
         const { id } = node;
         const self = sources.topology.self.id;
         if (id === self) {
           throw new Problem("conflict", "A node does not take itself out: ask another one, or send it CLUSTER RESET.");
         }
+        const waitMs =
+          query.wait_ms === undefined ? DRAIN_MS : readWhole(query.wait_ms, "query", "/wait_ms", 0, MAX_DRAIN_MS);
         const shard = sources.topology.map.shards.find(({ primary }) => primary === id);
         if (query.drain === "true" && shard !== undefined && shard.slots.length > 0) {
-          const migrations = await drain(sources, shard.id, cause);
-          return status(202, {
-            node_id: id,
-            state: "draining" as const,
-            slots_left: countSlots(shard.slots),
-            migrations,
-          });
+          // Nothing goes over the connection meanwhile.
+          caller.keepOpen();
+          const migrations = await drain(sources, shard.id, cause, waitMs);
+          const left = countSlots(sources.view.shard(shard.id)?.slots ?? []);
+          if (left > 0) {
+            return status(202, { node_id: id, state: "draining" as const, slots_left: left, migrations });
+          }
         }
         await change(sources, cause, () => ({ type: "remove-node", node: id, by: self }));
         return { node_id: id, state: "removed" as const };
@@ -102,11 +109,14 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "admin", "Takes a node out of the cluster", {
           description:
-            "Refused, with the reason, while it owns slots. With `drain=true` these are moved to other nodes first: ask again until the answer is `removed`. It does not come back by itself.",
+            "Refused, with the reason, while it owns slots. With `drain=true` these are moved to other nodes first; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
           problems: ["not-found", "conflict", "stale", "outcome-unknown"],
         }),
         params: nodePath,
-        query: record({ drain: Type.Optional(flag("Moves its slots to other nodes first.")) }),
+        query: record({
+          drain: Type.Optional(flag("Moves its slots to other nodes first.")),
+          wait_ms: Type.Optional(wholeNumber(0, MAX_DRAIN_MS, `How long that is waited for. Default: ${DRAIN_MS}.`)),
+        }),
         response: { 200: removedSchema, 202: drainingSchema },
       },
     )
@@ -175,12 +185,22 @@ async function runAt({ nodes }: RestSources, node: NodeRecord, command: readonly
   }
 }
 
-/** Moves all slots of a shard to others, unless that is under way. @returns The tasks that do it. */
-async function drain(sources: RestSources, shard: string, cause: string): Promise<string[]> {
-  const underWay = (sources.migrations?.tasks ?? []).filter(
-    ({ source, endedAtMs }) => source === shard && endedAtMs === undefined,
+/**
+ * Moves all slots of a shard to others, unless that is under way, and waits for it.
+ *
+ * @returns The tasks that do it.
+ * @throws {Problem} If they have ended, and slots are left.
+ */
+async function drain(sources: RestSources, shard: string, cause: string, waitMs: number): Promise<string[]> {
+  const underWay = (): readonly MigrationStatus[] =>
+    (sources.migrations?.tasks ?? []).filter(({ source, endedAtMs }) => source === shard && endedAtMs === undefined);
+  const going = underWay().map(({ id }) => id);
+  const tasks = going.length > 0 ? going : await startMoves(sources, await makeDrainPlan(sources, shard), cause);
+  const isEmpty = (): boolean => (sources.view.shard(shard)?.slots ?? []).length === 0;
+  if (!(await until(sources.clock, waitMs, () => isEmpty() || underWay().length === 0)) || isEmpty()) return tasks;
+  const failed = sources.migrations?.tasks.findLast(({ id, phase }) => tasks.includes(id) && phase === "aborted");
+  throw new Problem(
+    "conflict",
+    `Its slots could not all be moved${failed === undefined ? "" : `: ${failed.cause}`}; those that are left are served as before.`,
   );
-  if (underWay.length > 0) return underWay.map(({ id }) => id);
-  const plan = await makeDrainPlan(sources, shard);
-  return await startMoves(sources, plan, cause);
 }

@@ -27,7 +27,9 @@ export interface DescribedRoute {
 /** What any operation may answer. */
 const ALWAYS: readonly ProblemKind[] = ["unauthorized", "invalid", "rate-limited", "internal", "unavailable"];
 /** What one that takes a body may answer as well. */
-const WITH_BODY: readonly ProblemKind[] = ["bad-request", "too-large", "unsupported-media-type"];
+const WITH_BODY: readonly ProblemKind[] = ["too-large"];
+/** And if the body is JSON. */
+const WITH_JSON: readonly ProblemKind[] = ["bad-request", "unsupported-media-type"];
 
 /** What successful answers mean. */
 const MEANINGS: Readonly<Record<string, string>> = {
@@ -109,6 +111,7 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
     ...ALWAYS,
     ...(role === "read" || role === "none" ? [] : (["forbidden"] as const)),
     ...(hasBody ? WITH_BODY : []),
+    ...(hooks.body === undefined ? [] : WITH_JSON),
     ...detail.problems,
   ];
   const responses: Record<string, Json> = {};

@@ -110,7 +110,7 @@ export function planOperations(sources: RestSources, callers: Callers) {
         const options = {
           by,
           threshold: threshold_percent / 100,
-          keepsCopies: body.keeps_copies === true,
+          allowsFewerCopies: body.allows_fewer_copies === true,
           leavesEmpty: body.leaves_empty === true,
           weights: new Map(
             Object.entries(weights).map(([shard, weight]) => [shardCalled(shard, `/weights/${shown(shard)}`), weight]),
@@ -161,8 +161,11 @@ export function planOperations(sources: RestSources, callers: Callers) {
             }),
           ),
           leaves_empty: Type.Optional(Type.Boolean({ description: "Gives nothing to shards that have no slots." })),
-          keeps_copies: Type.Optional(
-            Type.Boolean({ description: "Moves nothing to shards with fewer members in sync." }),
+          allows_fewer_copies: Type.Optional(
+            Type.Boolean({
+              description:
+                "Moves slots to shards with fewer members in sync, too, where no others lack any. Default: they stay where they are.",
+            }),
           ),
         }),
         response: { 201: planSchema },

@@ -152,6 +152,38 @@ export function slotChanges(sources: RestSources, callers: Callers) {
         body: record(ofTask),
         response: { 200: migrationSchema },
       },
+    )
+    .post(
+      "/migration/pause",
+      async ({ body, request }) => {
+        const cause = causeOf(request, callers.allow(request, "operate"));
+        const task = taskCalled(sources, body);
+        return await shownTask(idOf(await tasksFor(sources).pause(task.id, cause)));
+      },
+      {
+        ...needs(callers, "operate", "Has a move send nothing until it is resumed: what was sent stays", {
+          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record(ofTask),
+        response: { 200: migrationSchema },
+      },
+    )
+    .post(
+      "/migration/resume",
+      async ({ body, request }) => {
+        const cause = causeOf(request, callers.allow(request, "operate"));
+        const task = taskCalled(sources, body);
+        return await shownTask(idOf(await tasksFor(sources).resume(task.id, cause)));
+      },
+      {
+        ...needs(callers, "operate", "Has a move that was paused go on", {
+          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+        }),
+        query: noQuery,
+        body: record(ofTask),
+        response: { 200: migrationSchema },
+      },
     );
 }
 

@@ -189,7 +189,7 @@ describe("a node that cannot start says why in one sentence, and exits with 2", 
       () => ["--name", "a", "--topology-nodes", '[{"name":"a","host":"a b","port":1,"slots":[]}]'],
       "(at /nodes/0/host:",
     ],
-    ["an unknown plugin", () => ["--disable", "nobody"], 'Unknown plugin "nobody" (from --disable).'],
+    ["an unknown plugin", () => ["--disable", "chronometer"], 'Unknown plugin "chronometer" (from --disable).'],
     ["a plugin that others need", () => ["--disable", "keyspace"], 'no loaded plugin provides service "keyspace"'],
     [
       "a missing configuration",

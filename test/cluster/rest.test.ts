@@ -301,6 +301,8 @@ describe("a change", () => {
         return seen.every((each) => each.body["state"] === "level" && each.body["total_keys"] !== null);
       });
       expect((await ask(0, "GET", `/cluster/migration/${own}`)).body["waiting_for"]).toBe("the word to be completed");
+      expect((await ask(3, "POST", "/cluster/migration/pause", { slot: own })).body["is_paused"]).toBe(true);
+      expect((await ask(2, "POST", "/cluster/migration/resume", { slot: own })).body["is_paused"]).toBe(false);
       if (isCancelled) {
         expect((await ask(1, "POST", "/cluster/migration/cancel", { slot: own })).body["state"]).toBe("aborted");
         continue;
@@ -379,6 +381,49 @@ describe("a change", () => {
     expect(again.body).toMatchObject({ type: "urn:bunch:problem:stale" });
   });
 
+  test("of which nodes there are takes one in, the one that is meant and no other, and out again", async () => {
+    const port = 21_984;
+    const added = await createNode({
+      world: createBunWorld({ logLevel: "silent" }),
+      config: {
+        name: "added",
+        port,
+        busPort: port + 500,
+        password: "a password",
+        empty: true,
+        plugins: { http: false },
+      },
+    });
+    await added.start();
+    const address = `127.0.0.1:${port}`;
+    const meet = (more: Record<string, unknown>): Promise<Reply<Record<string, unknown>>> =>
+      ask(1, "POST", "/cluster/nodes", { address, bus_port: port + 500, ...more });
+    const known = (await nodesOf())[0]?.id;
+    expect((await meet({ node_id: known })).status).toBe(409);
+    expect((await meet({ node_id: "0".repeat(40) })).body).toMatchObject({
+      status: 409,
+      detail: "Another node than that is at this address.",
+    });
+    expect((await meet({ node_id: "0".repeat(40), address: "127.0.0.1:21985" })).status).toBe(503);
+    expect((await meet({ address: "nowhere" })).status).toBe(422);
+    expect((await meet({ address: "127.0.0.1:99999" })).status).toBe(422);
+    const { status, body } = await meet({ node_id: added.facts.id });
+    expect([status, body["id"], body["slot_count"]]).toEqual([201, added.facts.id, 0]);
+    expect((await meet({})).status).toBe(409);
+    expect((await ask(2, "POST", "/cluster/failover", { node_id: added.facts.id })).status).toBe(409);
+    const shard = body["shard_id"];
+    expect((await ask(2, "POST", "/cluster/accept-loss", { shard_id: shard })).status).toBe(409);
+    expect((await ask(2, "POST", "/cluster/accept-loss", { shard_id: "0".repeat(40) })).status).toBe(404);
+    expect((await ask(2, "DELETE", `/cluster/nodes/${added.facts.id}`)).body).toEqual({
+      node_id: added.facts.id,
+      state: "removed",
+    });
+    await added.stop();
+    await until("it to be gone", async () =>
+      (await Promise.all(PORTS.map((_, at) => nodesOf(at)))).every((seen) => seen.length === 4),
+    );
+  });
+
   test("of a primary that is drained takes its slots away, and then itself", async () => {
     const primary = present(
       (await nodesOf()).find((node) => node.is_master),
@@ -393,10 +438,11 @@ describe("a change", () => {
     expect(refused.status).toBe(409);
     expect(refused.body["detail"]).toContain("owns slots");
     const path = `/cluster/nodes/${primary.id}?drain=true`;
-    const begun = await ask<{ migrations: string[] }>(at, "DELETE", path);
+    const begun = await ask<{ migrations: string[] }>(at, "DELETE", `${path}&wait_ms=0`);
     expect(begun.status).toBe(202);
     expect(begun.body).toMatchObject({ state: "draining", slots_left: primary.slot_count });
-    await until("it to be removed", async () => (await ask(at, "DELETE", path)).body["state"] === "removed");
+    const removed = await ask(at, "DELETE", path);
+    expect([removed.status, removed.body]).toEqual([200, { node_id: primary.id, state: "removed" }]);
     expect((await nodesOf(at)).map((node) => node.id)).not.toContain(primary.id);
     expect((await ask(at, "DELETE", path)).status).toBe(404);
     // What is left of its shard holds nothing: it becomes another replica.

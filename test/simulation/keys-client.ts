@@ -12,6 +12,8 @@ import { concat } from "./sim-connection.ts";
 const RETRY_MS = 50;
 /** What expiries are drawn up to. */
 const MAX_EXPIRY_MS = 3000;
+/** Operations on several keys of which one is RENAME. */
+const RENAME_ONE_IN = 5;
 
 /** Keys that a transaction may touch together: one object of the history. */
 export interface KeysObject {
@@ -28,6 +30,8 @@ export interface KeysClientOptions {
   readonly history: History<KeysInput, readonly KeyOutput[]>;
   /** Milliseconds between two operations at most. */
   readonly pauseMs: number;
+  /** It gives keys of one object each other's names, too. */
+  readonly isRenaming?: boolean;
   /** Commands that each connection begins with. */
   readonly greeting?: readonly (readonly string[])[];
 }
@@ -75,7 +79,7 @@ export class KeysClient {
     const { history, name, world } = this.#options;
     const pending = history.invoke(name, object, { commands });
     const expiries = commands.flatMap((command) =>
-      "expiry" in command ? [history.invoke(name, object, { expiry: command.expiry, key: command.key })] : [],
+      "expiry" in command ? [history.invoke(name, object, { expiry: command.expiry })] : [],
     );
     const address = this.#caller.drawAddress();
     const isOne = commands.length === 1;
@@ -95,6 +99,9 @@ export class KeysClient {
     const { name, keys } = objects[world.random.below(objects.length)] ?? objects[0];
     const [key] = keys;
     const any = keys[world.random.below(keys.length)] ?? key;
+    const to = keys.find((each) => each !== any);
+    if (this.#options.isRenaming === true && to !== undefined && world.random.below(RENAME_ONE_IN) === 0)
+      return [name, [{ name: "RENAME", key: any, to }]];
     if (keys.length === 1 || world.random.below(2) === 0) return [name, [this.#command(any)]];
     return [name, keys.map((each) => this.#command(each))];
   }
@@ -153,6 +160,8 @@ function partsOf(command: KeyCommand, expiryMs: number): readonly string[] {
       return ["SET", key, command.value, "PX", String(expiryMs)];
     case "PEXPIRE":
       return [name, key, String(expiryMs)];
+    case "RENAME":
+      return [name, key, command.to];
     default:
       return [name, key];
   }

@@ -3,7 +3,8 @@
  *
  * Of its kinds one has nodes that fail over by themselves (`hasFailover`), under leases: then a primary that is cut off is left to its clients, and checked is
  * that no two nodes have a lease for a shard. In the other one an operator promotes others where primaries die or are cut off, plans failovers, moves replicas, and changes how many must be in sync (`shard-operator.ts`).
- * A third one is the first, and slots move between shards all the while (`hasMigrations`, `slot-mover.ts`).
+ * A third one is the first, and slots move between shards all the while (`hasMigrations`, `slot-mover.ts`): keys get each other's names, and there is either somebody who
+ * removes all keys of nodes (`flush-client.ts`), or counters that are read from replicas as well (`counter-load.ts`).
  * Safety phase: checkers look from outside, now and then (`shard-checkers.ts`), and what clients were told has one order in the end, key by key. Liveness phase: all
  * faults end; within a bound of virtual time every replica is in sync, follows, and holds what its primary holds, and every key is read once more.
  */
@@ -38,6 +39,8 @@ import { SimRandom } from "../support/sim-random.ts";
 import type { SimHost } from "../support/sim-world.ts";
 import { type SwarmOptions, drawSwarm } from "../support/swarm.ts";
 import { BulkClient } from "./bulk-client.ts";
+import { CounterLoad } from "./counter-load.ts";
+import { FlushClient } from "./flush-client.ts";
 import { JOURNAL_KEYS, JournalLoad, drawJournals } from "./journal-load.ts";
 import { KeysClient, type KeysObject } from "./keys-client.ts";
 import { KeyMover } from "./key-mover.ts";
@@ -103,6 +106,10 @@ export interface ReplicationRunResult {
   readonly lostWrites: number;
   /** Reads that a replica may have answered. */
   readonly replicaReads: number;
+  /** Where slots move: how often all keys of a node were removed, and reads of counters by any node. */
+  readonly flushed: number;
+  readonly counterReads: number;
+  readonly oldReads: number;
   /** Slots that were moved key by key, and keys. */
   readonly slotsGiven: number;
   readonly keysMoved: number;
@@ -133,6 +140,8 @@ const QUIET_MS = 2000;
 const MEBIBYTE = 1024 * 1024;
 const SMALLEST_BUFFER_BYTES = 4096;
 const STEADY_SPIKE_MS = 100;
+/** Between two times that all keys of a node are removed, at most. */
+const FLUSH_MS = 3000;
 
 /**
  * Runs one seed.
@@ -256,6 +265,10 @@ export async function runReplication(
   // Their checker follows a key in one shard's epochs.
   const plan = hasMigrations ? undefined : drawJournals(random.fork("journals"));
   const journals = new JournalLoad();
+  // Counters go back where somebody removes them.
+  const isFlushing = hasMigrations && random.fork("flushes").chance(0.5);
+  const flushClients: FlushClient[] = [];
+  const counters = new CounterLoad();
   const clientCount = drawn.pick([2, 4, 6]);
   const pauseMs = drawn.pick([15, 40]);
   const injector = new FaultInjector(simulation, swarm, {
@@ -300,10 +313,10 @@ export async function runReplication(
   if (hasMigrations) await lowerMinimum();
   await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
   const lost = new Set(operator.lostShards().map(({ id }) => id));
-  for (const client of [...clients, ...bulkClients, journals]) client.stop();
+  for (const client of [...clients, ...bulkClients, ...flushClients, journals, counters]) client.stop();
   await simulation.runUntil(
     "clients to be done",
-    () => clients.every(({ isDone }) => isDone) && journals.isDone,
+    () => [...clients, ...flushClients, journals, counters].every(({ isDone }) => isDone),
     LIVENESS_MS,
   );
   await simulation.runUntil(
@@ -337,6 +350,11 @@ export async function runReplication(
   }
   const readAll = journals.readAll((key) => shardOf(key) === undefined);
   await simulation.settle("journals to be read", readAll, LIVENESS_MS);
+  await simulation.settle(
+    "counters to be told",
+    counters.finish((key) => shardOf(key) === undefined),
+    LIVENESS_MS,
+  );
   await simulation.runUntil("all replicas level", () => problemOf(lost) === undefined, LIVENESS_MS);
   look();
   if (isMovingSlots && lost.size === 0) {
@@ -383,6 +401,7 @@ export async function runReplication(
   } catch (thrown) {
     throw simulation.error(thrown instanceof Error ? thrown.message : String(thrown));
   }
+  if (counters.problem !== undefined && lost.size === 0) throw simulation.error(counters.problem);
   const sum = (of: (client: KeysClient["counts"]) => number): number =>
     clients.reduce((total, { counts }) => total + of(counts), 0);
   return {
@@ -408,6 +427,9 @@ export async function runReplication(
     isUndecided: report.verdict === "undecided",
     lostWrites: journals.lost,
     replicaReads: journals.reads,
+    flushed: flushClients.reduce((total, { flushed }) => total + flushed, 0),
+    counterReads: counters.reads,
+    oldReads: counters.oldReads,
     slotsGiven: keyMovers.reduce((total, { counts }) => total + counts.given, 0),
     keysMoved: keyMovers.reduce((total, { counts }) => total + counts.keysMoved, 0),
     faults: injector.summary(),
@@ -484,6 +506,7 @@ export async function runReplication(
           objects: OBJECTS,
           history,
           pauseMs,
+          isRenaming: hasMigrations,
           // All that has one order waits for all in sync.
           greeting: plan?.setting === "primary" ? JournalLoad.inSyncGreeting : [],
         });
@@ -499,6 +522,30 @@ export async function runReplication(
         await client.run();
       });
       clientHosts.push(host);
+    }
+    if (isFlushing) {
+      const host = simulation.addHost("10.0.1.150", async (own) => {
+        const client = new FlushClient({
+          name: "f1",
+          world: own,
+          addresses,
+          objects: OBJECTS,
+          slotOf,
+          history,
+          viewAt: (address) => world.views.find(({ name }) => address.startsWith(`${name}:`)),
+          pauseMs: FLUSH_MS,
+        });
+        flushClients.push(client);
+        await client.run();
+      });
+      clientHosts.push(host);
+    } else if (hasMigrations) {
+      clientHosts.push(
+        simulation.addHost("10.0.1.151", (own) => counters.write(own, addresses, pauseMs)),
+        ...["10.0.1.152", "10.0.1.153"].map((ip) =>
+          simulation.addHost(ip, (own) => counters.read(own, addresses, pauseMs)),
+        ),
+      );
     }
     for (const [at, client] of (plan?.clients ?? []).entries()) {
       const name = `j${at + 1}`;

@@ -91,6 +91,30 @@ describe("shards with replicas", () => {
   );
 
   test(
+    "do so while slots move as a whole, keys are renamed, all keys of nodes are removed, and replicas are read (seeds 1 to 12, and some that found something)",
+    async () => {
+      const sum = { answered: 0, primaries: 0, completed: 0, aborted: 0, flushed: 0, counterReads: 0 };
+      const others = { oldReads: 0, lost: 0 };
+      // 49: a replica that had not heard of a move showed what it brought.
+      for (const seed of [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 49]) {
+        const result = await runReplication(seed, { hasFailover: true, hasMigrations: true });
+        expect(result.isUndecided).toBe(false);
+        for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += result[name];
+        for (const name of Object.keys(others) as (keyof typeof others)[]) others[name] += result[name];
+      }
+      expect(sum.answered).toBeGreaterThan(2000);
+      expect(sum.primaries).toBeGreaterThan(3);
+      expect(sum.completed).toBeGreaterThan(30);
+      expect(sum.aborted).toBeGreaterThan(0);
+      expect(sum.flushed).toBeGreaterThan(5);
+      expect(sum.counterReads).toBeGreaterThan(1000);
+      expect(others.oldReads).toBeGreaterThan(0);
+      expect(others.lost).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "do so while slots move by themselves, to a shard that came without any (seeds 1 to 10)",
     async () => {
       const sum = { answered: 0, redirected: 0, primaries: 0, automatic: 0, completed: 0, lost: 0 };

@@ -63,6 +63,7 @@ export class FakeMigrations {
     };
     const present = (): readonly MigrationStatus[] => this.tasks;
     const migrations: Migrations = {
+      counts: { completed: 0, aborted: 0, keys: 0, bytes: 0, fencedMs: 0 },
       get tasks() {
         return present();
       },

@@ -3,7 +3,7 @@
  * against. Such keys are one object of the history; most objects are one key.
  *
  * A key with an expiry may vanish at any moment, by a clock that may be set at any moment. So whoever gives a key an expiry adds an operation of its own, called
- * then, whose outcome is unknown: it takes the key away if it still has that very expiry. What has vanished once must not be seen again.
+ * then, whose outcome is unknown: it takes away whatever key has that very expiry by then, since RENAME takes it along. What has vanished once must not be seen again.
  *
  * Values are texts of one byte a character.
  */
@@ -15,13 +15,16 @@ export type KeyCommand =
   | { readonly name: "SET" | "APPEND" | "SETNX"; readonly key: string; readonly value: string }
   /** @param expiry A name for the expiry that it gives, as no other has. */
   | { readonly name: "SETPX"; readonly key: string; readonly value: string; readonly expiry: string }
-  | { readonly name: "PEXPIRE"; readonly key: string; readonly expiry: string };
+  | { readonly name: "PEXPIRE"; readonly key: string; readonly expiry: string }
+  | { readonly name: "RENAME"; readonly key: string; readonly to: string };
 
 export type KeysInput =
   /** One command, or a transaction of several. */
   | { readonly commands: readonly KeyCommand[] }
-  /** The key vanishes, if it has this expiry. */
-  | { readonly expiry: string; readonly key: string };
+  /** What has this expiry vanishes. */
+  | { readonly expiry: string }
+  /** All keys are removed. */
+  | { readonly flush: true };
 
 /** A reply to one command: `null` is nil, `{ error }` an error that promises that nothing was done and depends on the value. */
 export type KeyOutput = string | number | null | { readonly error: string };
@@ -36,13 +39,16 @@ export type KeysState = ReadonlyMap<string, Cell>;
 
 const LARGEST_INTEGER = 9_223_372_036_854_775_807n;
 const NO_EXPIRY = "";
+const NO_SUCH_KEY = "ERR no such key";
 
 export const keysModel: Model<KeysState, KeysInput, readonly KeyOutput[]> = {
   initial: new Map(),
 
   step(state, input, outputs) {
-    if (!("commands" in input)) {
-      return state.get(input.key)?.expiry === input.expiry ? put(state, input.key, undefined) : state;
+    if ("flush" in input) return keysModel.initial;
+    if ("expiry" in input) {
+      for (const [key, { expiry }] of state) if (expiry === input.expiry) return put(state, key, undefined);
+      return state;
     }
     let next: KeysState | undefined = state;
     for (const [at, command] of input.commands.entries()) {
@@ -62,12 +68,14 @@ export const keysModel: Model<KeysState, KeysInput, readonly KeyOutput[]> = {
   },
 
   describe(input, outputs) {
-    if (!("commands" in input)) return `${input.key} expires (${input.expiry})`;
+    if ("flush" in input) return "FLUSHALL";
+    if ("expiry" in input) return `${input.expiry} is over`;
     return input.commands
       .map((command, at) => {
         const value = "value" in command ? ` ${JSON.stringify(command.value)}` : "";
+        const to = "to" in command ? ` ${command.to}` : "";
         const expiry = "expiry" in command ? ` ${command.expiry}` : "";
-        return `${command.name} ${command.key}${value}${expiry} -> ${describeOutput(outputs?.[at])}`;
+        return `${command.name} ${command.key}${to}${value}${expiry} -> ${describeOutput(outputs?.[at])}`;
       })
       .join("; ");
   },
@@ -96,6 +104,10 @@ function run(state: KeysState, command: KeyCommand, output: KeyOutput | undefine
     case "PERSIST":
       if (!isThere || cell.expiry === NO_EXPIRY) return fits(output, 0) ? state : undefined;
       return fits(output, 1) ? put(state, key, { ...cell, expiry: NO_EXPIRY }) : undefined;
+    case "RENAME":
+      if (!isThere)
+        return output === undefined || (isError(output) && output.error === NO_SUCH_KEY) ? state : undefined;
+      return fits(output, "OK") ? put(put(state, command.to, cell), key, undefined) : undefined;
     case "APPEND": {
       const value = (cell?.value ?? "") + command.value;
       return fits(output, value.length) ? put(state, key, { value, expiry: cell?.expiry ?? NO_EXPIRY }) : undefined;

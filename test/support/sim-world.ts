@@ -536,6 +536,8 @@ function simMachine(starts: number): Machine {
     runtime: "simulation",
     cpuSeconds: () => ({ user: 0, system: 0 }),
     residentBytes: () => 0,
+    heapBytes: () => ({ used: 0, held: 0 }),
+    collections: () => 0,
     totalMemoryBytes: () => 0,
     diskSpace: () => Promise.resolve(undefined),
     maxOpenFiles: () => Number.POSITIVE_INFINITY,

@@ -67,6 +67,21 @@ test("what is no HTTP, and headers without end, are refused by the runtime", asy
   expect(answer).toContain("431");
 });
 
+test("whatever host a request names, it is answered by its path; what is no host is refused", async () => {
+  const asked = (host: string, path = "/cluster/info", method = "GET"): Promise<string> =>
+    raw(
+      `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`,
+      "a text that does not come",
+    );
+  for (const host of ["x", "n1", "localhost", "a.rather.long.name.example:15500", "[::1]:5"])
+    expect(await asked(host), host).toContain('"cluster_enabled":true');
+  expect(await asked("x", "/cluster/info#y")).toContain('"cluster_enabled":true');
+  // With its body.
+  expect(await asked("x", "/cluster/failover", "POST")).toContain("/node_id of the body");
+  for (const host of ["a b", '"><', "[::1", "localhost:99999", "%00", ""])
+    expect(await asked(host), host).toStartWith("HTTP/1.1 400");
+});
+
 test("who leaves an event stream is noticed, and the stream is over", async () => {
   const follow = async (): Promise<AbortController> => {
     const abort = new AbortController();

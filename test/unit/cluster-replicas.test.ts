@@ -123,7 +123,8 @@ describe("CLUSTER", () => {
     const shard = nodes.topology(1).map.shards.find(({ primary }) => primary === idOf(nodes, 1))?.id ?? "";
     // Its only member.
     nodes.simulation.crash(hostOf(1));
-    await untilSo(nodes, async () => (await nodes.run(0, "CLUSTER INFO")).includes("cluster_state:fail"));
+    // Each node finds that out by itself, and first that the link is broken.
+    await untilSo(nodes, async () => (await nodes.run(2, "CLUSTER INFO")).includes("primary node-1 is down"));
     expect(await nodes.run(2, "CLUSTER INFO")).toMatch(
       new RegExp(
         `\\r\\ncluster_slots_fail:546[12]\\r\\n[^]*\\r\\ncluster_fail_shard_${shard}:primary node-1 is down: `,
@@ -178,6 +179,19 @@ describe("CLUSTER REPLICATE", () => {
     expect(nodes.topology(0).map.shards.filter(({ replicas }) => replicas.length > 0)).toHaveLength(1);
     // The same again is so already.
     expect(await nodes.run(3, `CLUSTER REPLICATE ${idOf(nodes, 1)}`)).toBe("OK");
+  });
+
+  test("of a replica is refused while its primary is gone: its copy may be all that there is", async () => {
+    const nodes = await cluster("node-0");
+    const written = await write(nodes, 0);
+    nodes.simulation.crash(hostOf(0));
+    await nodes.simulation.runFor(300);
+    const refused = await nodes.run(3, `CLUSTER REPLICATE ${idOf(nodes, 1)}`);
+    expect(refused).toMatch(
+      /^ERR this node holds data of shard [0-9a-f]{40}, and does not hear its primary \(.+\): wait/,
+    );
+    await nodes.until("it to lead", () => nodes.topology(3).selfShard?.primary === idOf(nodes, 3));
+    expect(keysOf(nodes, 3)).toBe(written);
   });
 
   test("of a primary with slots or keys is refused, of one without is done, and so are replicas, itself and strangers", async () => {

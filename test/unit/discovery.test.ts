@@ -105,6 +105,9 @@ describe("a cluster of four", () => {
     expect(await cluster.run("a", "cluster links")).toMatch(
       /direction from node [0-9a-f]{40} create-time [0-9]{13} events r/,
     );
+    expect(await cluster.run("a", "cluster links")).toMatch(
+      /send-buffer-used \d+ state alive reason .+? heard-at \d{13} round-trip-us [1-9]\d* loop-lag-ms \d+ map-version [1-9]/,
+    );
   });
 
   test("knows within seconds that a node died, tells it, and knows it again as another start", async () => {

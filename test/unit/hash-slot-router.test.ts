@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { keySlot } from "../../src/codec/slot.ts";
 import { type ClusterMap, type NodeRecord, type SlotRange, topologyService } from "../../src/contracts/topology.ts";
+import type { LocalConnection } from "../../src/local-connection.ts";
 import { routerService } from "../../src/contracts/routing.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
 import { MOVED as MOVED_ACTION, makeRoutes } from "../../plugins/hash-slot-router.ts";
@@ -39,10 +40,14 @@ const [HIGH, MIDDLE, LOW] = ["foo", "bar", "hello"] as const;
 const THIRDS = mapOf(1, { self: upTo(0, 3999), left: upTo(4000, 7999), right: upTo(8000, 16_383) });
 
 /** A node whose map is what the test says. */
-async function startRouted(first: ClusterMap): Promise<{
+async function startRouted(
+  first: ClusterMap,
+  settings: Readonly<Record<string, unknown>> = {},
+): Promise<{
   run: (line: string) => Promise<string>;
   /** As another client. */
   begin: (line: string) => Promise<string>;
+  connect: () => LocalConnection;
   change: (map: ClusterMap) => void;
   movedCount: () => number;
   parameter: (name: string) => string | undefined;
@@ -87,12 +92,16 @@ async function startRouted(first: ClusterMap): Promise<{
       };
     },
   });
-  const node = await startLocalNode({ plugins: { topology: false } }, { plugins: [standIn] });
+  const node = await startLocalNode(
+    { plugins: { topology: false, "hash-slot-router": settings } },
+    { plugins: [standIn] },
+  );
   const client = localClient(node);
   const router = node.service(routerService);
   return {
     run: (line) => client.run(line),
     begin: (line) => localClient(node).run(line),
+    connect: () => node.connect(),
     change: (next) => changes.tell?.(next),
     movedCount: () => router?.movedCount ?? -1,
     parameter: (name) => node.parameters.get(name)?.get(),
@@ -495,5 +504,66 @@ test("commands on a fenced slot wait until it is known whose it is, with transac
     `get ${LOW}: ${moved}`,
     `set ${LOW} after: ${moved}`,
   ]);
+  await node.stop();
+});
+
+/** A fence on one slot of the node that is tested. */
+function fencedMap(slot: number): ClusterMap {
+  const [source = "", target = ""] = ["self", "left"].map((name) => idOf(`shard ${name}`));
+  const fence = { version: 2, sourceEpoch: 1, targetEpoch: 1 };
+  const task = { id: "m", source, target, slots: upTo(slot, slot), isPaused: false, cause: "", startedAtMs: 0, fence };
+  return { ...THIRDS, version: 2, migrations: [task] };
+}
+
+/** What INFO says of the commands that wait: how many, in bytes, and how many did not. */
+async function waitingAt(node: { run: (line: string) => Promise<string> }): Promise<readonly number[]> {
+  const info = await node.run("info stats");
+  return ["waiting_commands", "waiting_bytes", "refused_commands"].map((name) =>
+    Number(new RegExp(`fence_${name}:([0-9]+)`).exec(info)?.[1]),
+  );
+}
+
+test("no more commands wait for a fence than may: others are told to try again, and nothing of them is done", async () => {
+  const node = await startRouted(THIRDS, { maxHeldCommands: 3 });
+  const slot = slotOf(LOW);
+  await node.run(`set ${LOW} 1`);
+  node.change(fencedMap(slot));
+  const waiting = Array.from({ length: 3 }, () => node.begin(`incr ${LOW}`));
+  expect((await waitingAt(node))[0]).toBe(3);
+  const tryAgain = "TRYAGAIN Too many commands wait until it is agreed whose the slot is";
+  expect(await node.begin(`incr ${LOW}`)).toBe(tryAgain);
+  expect(await node.begin("flushall")).toBe(tryAgain);
+  for (const line of ["multi", `incr ${LOW}`]) await node.run(line);
+  expect(await node.run("exec")).toBe(tryAgain);
+  // The transaction is over.
+  expect(await node.run("exec")).toBe("ERR EXEC without MULTI");
+  for (const line of ["multi", "flushall"]) await node.run(line);
+  expect(await node.run("exec")).toBe(tryAgain);
+  expect((await waitingAt(node))[2]).toBe(4);
+  node.change({ ...THIRDS, version: 3 });
+  expect((await Promise.all(waiting)).toSorted()).toEqual(["2", "3", "4"]);
+  expect(await node.run(`get ${LOW}`)).toBe("4");
+  expect((await waitingAt(node)).slice(0, 2)).toEqual([0, 0]);
+  await node.stop();
+});
+
+test("commands that wait for a fence have no more bytes than they may, but for one by itself; and count until their client goes", async () => {
+  const node = await startRouted(THIRDS, { maxHeldBytes: "10kb" });
+  const slot = slotOf(LOW);
+  node.change(fencedMap(slot));
+  const long = "x".repeat(20_000);
+  const gone = node.connect();
+  const first = gone.execute("set", LOW, long).catch(() => "closed");
+  expect((await waitingAt(node))[1]).toBeGreaterThan(20_000);
+  expect(await node.begin(`get ${LOW}`)).toStartWith("TRYAGAIN ");
+  gone.close();
+  expect(await first).toBe("closed");
+  expect((await waitingAt(node)).slice(0, 2)).toEqual([0, 0]);
+  const second = node.begin(`set ${LOW} ${"y".repeat(9000)}`);
+  expect(await node.begin(`set ${LOW} ${"z".repeat(2000)}`)).toStartWith("TRYAGAIN ");
+  const third = node.begin(`strlen ${LOW}`);
+  expect((await waitingAt(node))[0]).toBe(2);
+  node.change({ ...THIRDS, version: 3 });
+  expect(await Promise.all([second, third])).toEqual(["OK", "9000"]);
   await node.stop();
 });

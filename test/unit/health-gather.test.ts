@@ -1,5 +1,6 @@
 /** The facts that health is judged by, as they follow from what other plugins tell. */
 import { describe, expect, test } from "bun:test";
+import { RaftCounts } from "../../src/consensus/raft-counts.ts";
 import { present } from "../../src/assert.ts";
 import type { Consensus, ConsensusMember, ConsensusStatus } from "../../src/contracts/consensus.ts";
 import type { Failover } from "../../src/contracts/failover.ts";
@@ -129,7 +130,7 @@ class Told {
       get status(): ConsensusStatus {
         const { hearsLeader, isOut } = told;
         const role = told.leadership === undefined ? "follower" : "leader";
-        const indexes = { commitIndex: 0, lastIndex: 0, snapshotIndex: 0 };
+        const indexes = { commitIndex: 0, appliedIndex: 0, lastIndex: 0, snapshotIndex: 0 };
         return {
           group: "g",
           peer: "",
@@ -143,6 +144,7 @@ class Told {
           waitingFor: undefined,
         };
       },
+      counts: new RaftCounts(() => 0),
       get leadership() {
         return told.leadership;
       },

@@ -227,7 +227,7 @@ describe("bounds", () => {
 
 describe("what is served", () => {
   test("the longest prefix counts, whole names at a time; what was taken away is gone", async () => {
-    // The dashboard leads the root to itself.
+    // The root is the dashboard's, where there is one.
     const { door, http } = await start({ plugins: { dashboard: false } });
     const unmount = http.mount({ prefix: "/who/else", handle: () => new Response("else") });
     http.mount({ prefix: "/", handle: () => new Response("root") });

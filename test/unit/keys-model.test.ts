@@ -40,11 +40,29 @@ describe("keys of one tag", () => {
     expect(verdictOf(...all, did(run(get("1")), [{ error: "ERR something else" }]))).toBe("violation");
   });
 
+  test("take each other's names with all that they have, and go all at once", () => {
+    const rename: KeyCommand = { name: "RENAME", key: "1", to: "2" };
+    const before = [
+      did(run(rename), [{ error: "ERR no such key" }]),
+      did(run({ name: "SETPX", key: "1", value: "x", expiry: "@1" }), ["OK"]),
+      did(run(set("2", "y")), ["OK"]),
+    ];
+    const expires: KeysOperation = { ...did({ expiry: "@1" }), invokedAt: 0 };
+    const renamed = [...before, did(run(rename), ["OK"])];
+    expect(verdictOf(...renamed, did(run(get("1"), get("2")), [null, "x"]))).toBe("linearizable");
+    expect(verdictOf(...renamed, did(run(get("1"), get("2")), ["x", "y"]))).toBe("violation");
+    expect(verdictOf(...renamed, did(run(get("2")), [null]))).toBe("violation");
+    expect(verdictOf(...renamed, expires, did(run(get("2")), [null]))).toBe("linearizable");
+    const flushed = [...renamed, did({ flush: true }, [])];
+    expect(verdictOf(...flushed, did(run(get("2")), [null]))).toBe("linearizable");
+    expect(verdictOf(...flushed, did(run(get("2")), ["x"]))).toBe("violation");
+  });
+
   test("vanish when they expire, and stay away", () => {
     const given = did(run({ name: "SETPX", key: "1", value: "x", expiry: "@1" }), ["OK"]);
     const expires: KeysOperation = {
       ...given,
-      input: { key: "1", expiry: "@1" },
+      input: { expiry: "@1" },
       output: undefined,
       returnedAt: Infinity,
     };
@@ -61,7 +79,7 @@ describe("keys of one tag", () => {
     const given = did(run({ name: "SETPX", key: "1", value: "x", expiry: "@1" }), ["OK"]);
     const expires: KeysOperation = {
       ...given,
-      input: { key: "1", expiry: "@1" },
+      input: { expiry: "@1" },
       output: undefined,
       returnedAt: Infinity,
     };

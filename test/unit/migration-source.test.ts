@@ -31,6 +31,7 @@ class World {
   /** The numbers of last words. */
   readonly finals: number[] = [];
   nowMs = 0;
+  isInTouch = true;
   /** The target says that it has committed what has come. */
   commits = true;
   #bytes = 0;
@@ -51,8 +52,10 @@ class World {
         silenceMs: 1000,
         retryMs: 200,
         settleMs: 500,
+        abandonMs: 60_000,
       },
       nowMs: () => this.nowMs,
+      isInTouch: () => this.isInTouch,
       soon: (callback) => void this.#soon.push(callback),
       send: (_, message) => {
         this.sent.push(message);
@@ -156,6 +159,55 @@ test("a fence that the target does not settle in time, or that another primary's
     world.source.tick();
     expect(world.asked).toHaveLength(1);
   }
+});
+
+/** Looks every 100 ms, for so long. */
+function pass(world: World, ms: number): void {
+  for (const endsAtMs = world.nowMs + ms; world.nowMs < endsAtMs;) {
+    world.nowMs += 100;
+    world.source.tick();
+  }
+}
+const ABORTED: TopologyRequest = { type: "abort-migration", id: "m" };
+
+test("a target that does not come for long is given up, and no sooner: what this node has not lived through, or was away for itself, does not count", async () => {
+  const world = new World();
+  pass(world, 30_000);
+  // A machine that was suspended.
+  world.nowMs += 3_600_000;
+  pass(world, 20_000);
+  expect(world.asked).toEqual([]);
+  // It has heard of the source's primary, and goes on not coming.
+  world.say({ type: "refused", session: 1, isFinal: false, reason: "not yet" });
+  pass(world, 10_000);
+  expect(world.asked.splice(0)).toEqual([ABORTED]);
+  await world.agree();
+  world.isInTouch = false;
+  pass(world, 120_000);
+  expect(world.asked).toEqual([]);
+  world.isInTouch = true;
+  pass(world, 59_000);
+  expect(world.asked).toEqual([]);
+  world.say({ type: "accepted", session: 1 });
+  pass(world, 500);
+  world.source.update({ ...RECORD, isPaused: true }, TERMS);
+  pass(world, 120_000);
+  expect(world.asked).toEqual([]);
+  world.source.update(RECORD, TERMS);
+  pass(world, 61_000);
+  expect(world.asked).toEqual([ABORTED]);
+});
+
+test("a target that goes for good behind a fence is given up when the map has taken the fence back", async () => {
+  const world = new World();
+  await world.fenced();
+  world.source.linkLost("b");
+  pass(world, 120_000);
+  expect(world.asked.splice(0)).toEqual([{ type: "unfence-migration", id: "m", fence: 7 }]);
+  world.source.update(RECORD, TERMS);
+  await world.agree();
+  pass(world, 100);
+  expect(world.asked).toEqual([ABORTED]);
 });
 
 test("what happens to keys while they are fenced, and is no command (expiry, eviction), goes over too: the fence may be taken back", async () => {

@@ -201,7 +201,14 @@ async function besideTheLeader(): Promise<{
   return { shards, source, target, leader, key: present(names.find(isInSource), "a key is in the source") };
 }
 
+/** Two keys of the upper half, in the order of their slots. */
+const UPPER = [
+  { key: "own:1", slot: 9019 },
+  { key: "foo", slot: 12_182 },
+] as const;
 /** A few keys a second: there is time to look. */
+/** As slow, and nobody is waited for as long as in life. */
+const SOON_ABANDONED = { bytesPerSecond: "100b", abandonMs: 8000 };
 const SLOW: Config = { plugins: { migrator: { bytesPerSecond: "100b" } } };
 const KEYS = keysOf(60);
 const LOWER: readonly SlotRange[] = [{ first: 0, last: 8191 }];
@@ -376,21 +383,66 @@ describe("a migration", () => {
   );
 
   test(
-    "ends where the target has no memory for it, and says so",
+    "evicts what the target shows, where its policy lets that go, and nothing that comes",
     async () => {
-      const shards = await TwoShards.of(0);
-      for (const { key } of keysOf(200)) await shards.run(shards.a, `SET ${key} ${"x".repeat(1000)}`);
-      await shards.run(shards.b, "CONFIG SET maxmemory 100000");
-      const task = await shards.ended(await shards.start(LOWER));
-      expect([task.phase, task.cause]).toEqual([
-        "aborted",
-        "the target cannot take it: its memory (maxmemory 100000) has run out",
-      ]);
+      const shards = await TwoShards.of(1);
+      const moved = keysOf(200);
+      for (const { key } of moved) await shards.run(shards.a, `SET ${key} ${"x".repeat(1000)} EX 1000`);
+      const own = Array.from({ length: 400 }, (_, number) => `own:${number}`).filter(
+        (key) => keySlot(encoder.encode(key), 0, key.length) >= 8192,
+      );
+      for (const key of own) await shards.run(shards.b, `SET ${key} ${"x".repeat(2000)} EX 100`);
+      const target = shards.keyspace(shards.at(shards.b.primary));
+      await shards.run(shards.b, "CONFIG SET maxmemory-policy allkeys-lru");
+      // There is too much before the first key has come.
+      const limit = target.usedBytes - 10_000;
+      await shards.run(shards.b, `CONFIG SET maxmemory ${limit}`);
+      let hidden = 0;
+      const id = await shards.start(LOWER);
+      await shards.nodes.until("the last of it", () => {
+        if (moved.every(({ slot }) => target.isHidden(slot))) {
+          const came = moved.filter(({ slot }) => target.slotSize(slot) > 0).length;
+          // What is on its way does not go.
+          expect(came).toBeGreaterThanOrEqual(hidden);
+          hidden = came;
+        }
+        return shards.task(id)?.endedAtMs !== undefined;
+      });
+      const task = await shards.ended(id);
+      expect([task.phase, task.cause]).toEqual(["completed", "the target has committed everything"]);
+      const evicted = Number(/evicted_keys:([0-9]+)/.exec(await shards.run(shards.b, "INFO stats"))?.[1]);
+      expect(hidden).toBe(moved.length);
+      expect(evicted).toBeGreaterThan(80);
+      expect(evicted).toBeLessThan(own.length);
+      expect(await shards.run(shards.b, "DBSIZE")).toBe(String(moved.length + own.length - evicted));
+      expect(target.usedBytes).toBeLessThan(limit * 1.05);
       await shards.expectClean();
-      expect(await shards.run(shards.a, "DBSIZE")).toBe("200");
     },
     LIMIT_MS,
   );
+
+  for (const [policy, reason] of [
+    ["volatile-lru", "has run out, and volatile-lru finds nothing more that may go"],
+    ["noeviction", "has run out"],
+  ] as const) {
+    test(
+      `ends where there is nothing that may go: ${policy}`,
+      async () => {
+        const shards = await TwoShards.of(0);
+        for (const { key } of keysOf(200)) await shards.run(shards.a, `SET ${key} ${"x".repeat(1000)} EX 1000`);
+        await shards.run(shards.b, `CONFIG SET maxmemory-policy ${policy}`);
+        await shards.run(shards.b, `CONFIG SET maxmemory 100000`);
+        const task = await shards.ended(await shards.start(LOWER));
+        expect([task.phase, task.cause]).toEqual([
+          "aborted",
+          `the target cannot take it: its memory (maxmemory 100000) ${reason}`,
+        ]);
+        await shards.expectClean();
+        expect(await shards.run(shards.a, "DBSIZE")).toBe("200");
+      },
+      LIMIT_MS,
+    );
+  }
 
   test(
     "loses no write to a key that expired behind a fence which was taken back: the target hears that it expired",
@@ -512,6 +564,48 @@ describe("a migration", () => {
   );
 
   test(
+    "is shown to nobody by a replica of the target which hears of it late, though all that has come is what clients write meanwhile",
+    async () => {
+      const shards = await TwoShards.of(1, SLOW);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const leader = present(
+        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
+        "somebody leads",
+      );
+      const { a: target, b: source } = shards;
+      const [primary, replica] = [shards.at(target.primary), shards.at(target.replicas[0] ?? "")];
+      expect([primary, replica]).not.toContain(leader);
+      // An empty slot, and one behind it that takes its time.
+      const [{ slot, key }, other] = UPPER;
+      await shards.run(source, `SET ${other.key} ${"x".repeat(1000)}`);
+      const keyspace = shards.keyspace(replica);
+      simulation.clog([hostOf(leader)], [hostOf(replica)], 500);
+      const slots = [slot, other.slot].map((each) => ({ first: each, last: each }));
+      const id = await shards.start(slots, target, leader);
+      const client = localClient(nodes.node(shards.at(source.primary)));
+      let hasCome = false;
+      const look = (): void => {
+        const { map, selfShard } = nodes.topology(replica);
+        const isOwn = selfShard?.slots.some(({ first, last }) => first <= slot && slot <= last) === true;
+        const isKnown = isOwn || map.migrations.length > 0;
+        if (keyspace.slotSize(slot) > 0 && !isKnown) hasCome = true;
+        if (!isOwn) expect(keyspace.size).toBe(0);
+      };
+      while (shards.task(id, replica) === undefined) {
+        void client.run(`SET ${key} 1`);
+        await simulation.runFor(1);
+        look();
+      }
+      expect(hasCome).toBe(true);
+      await shards.unlimited();
+      await nodes.until("it to be shown", () => keyspace.size === 2);
+      await shards.expectClean();
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "has commands that wait answered when their primary has lost its lease meanwhile, since nobody knows how long that may be",
     async () => {
       const shards = await TwoShards.of(1);
@@ -530,6 +624,52 @@ describe("a migration", () => {
     },
     LIMIT_MS,
   );
+
+  for (const phase of ["streaming", "fenced"] as const) {
+    test(
+      `is given up when its target has gone for good while ${phase}, and blocks nothing any more`,
+      async () => {
+        const shards = await TwoShards.of(0, { plugins: { migrator: SOON_ABANDONED } }, 1, 3);
+        const { nodes } = shards;
+        const [{ key } = { key: "" }] = KEYS;
+        await shards.run(shards.a, `SET ${key} 1`);
+        const slots = shards.a.slots;
+        const id = await shards.start(slots);
+        if (phase === "fenced") await shards.unlimited();
+        await shards.reaches(id, phase);
+        nodes.simulation.crash(hostOf(shards.at(shards.b.primary)), "power");
+        const task = await shards.ended(id);
+        expect([task.phase, task.cause.replace(/:.*/, "")]).toEqual([
+          "aborted",
+          "the target's primary has not taken part for 8 s",
+        ]);
+        expect(await shards.run(shards.a, `GET ${key}`)).toBe("1");
+        expect(await shards.run(shards.a, `CLUSTER DELSLOTS ${slots[0]?.first ?? ""}`)).toBe("OK");
+      },
+      LIMIT_MS,
+    );
+
+    test(
+      `is given up when its source has gone for good while ${phase}: the target holds nothing for long`,
+      async () => {
+        const shards = await TwoShards.of(0, { plugins: { migrator: SOON_ABANDONED } }, 1, 3);
+        const { nodes } = shards;
+        for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} 1`);
+        const id = await shards.start(shards.a.slots);
+        if (phase === "fenced") await shards.unlimited();
+        await shards.reaches(id, phase);
+        nodes.simulation.crash(hostOf(shards.at(shards.a.primary)), "power");
+        const flushed = localClient(nodes.node(shards.at(shards.b.primary))).run("FLUSHALL");
+        expect(await nodes.simulation.settle("FLUSHALL", flushed, 10_000)).toBe("OK");
+        const task = await shards.ended(id);
+        expect([task.phase, task.cause]).toEqual(["aborted", "the source's primary has sent nothing for 8 s"]);
+        const target = shards.keyspace(shards.at(shards.b.primary));
+        await nodes.until("leftovers to be gone", () => target.hiddenCount === 0);
+        expect(KEYS.filter(({ slot }) => target.slotSize(slot) > 0)).toEqual([]);
+      },
+      LIMIT_MS,
+    );
+  }
 
   test(
     "brings a string of 100 MiB",

@@ -80,7 +80,9 @@ function requestsTo(
     const query = new URLSearchParams();
     for (const [{ name, where }, value] of values) {
       const text = typeof value === "string" ? value : JSON.stringify(value);
-      if (where === "path") filled = filled.replace(`{${name}}`, encodeURIComponent(text) || "-");
+      // What means nothing in a path, or another path, is no part of one.
+      const part = ["", ".", ".."].includes(text) ? "-" : encodeURIComponent(text);
+      if (where === "path") filled = filled.replace(`{${name}}`, () => part);
       else if (where === "query" && value !== null) query.set(name, text);
     }
     if (hasExtra) query.set("unknown", "1");
@@ -144,6 +146,8 @@ describe("the document", () => {
       "postClusterFailover",
       "postClusterMigrationCancel",
       "postClusterMigrationComplete",
+      "postClusterMigrationPause",
+      "postClusterMigrationResume",
       "postClusterMigrationStart",
       "postClusterNodes",
       "postClusterPlans",

@@ -67,21 +67,36 @@ describe("a rebalance", () => {
     expect(planRebalance(map, EVEN, { weights })).toEqual({ problem: "there is no shard that slots could go to" });
   });
 
-  test("prefers shards with as many members in sync, and says where that cannot be had", () => {
+  test("moves slots to shards with as many members in sync; to others only if that is allowed, and says so", () => {
     const map = planMap([
       { slots: [{ first: 0, last: 16_383 }], inSync: 2 },
       { slots: [], inSync: 2 },
       { slots: [], inSync: 1 },
     ]);
-    const plan = planOf(planRebalance(map, EVEN, { threshold: 0 }));
+    const plan = planOf(planRebalance(map, EVEN, { threshold: 0, allowsFewerCopies: true }));
     expect(plan.moves).toHaveLength(2);
     expect(plan.warnings).toHaveLength(1);
     expect(plan.warnings[0]).toContain(
       `from shard ${shardIdAt(0)}, which has 2 members in sync, to shard ${shardIdAt(2)}, which has 1: there will be fewer copies of them`,
     );
-    expect(movesOf(planRebalance(map, EVEN, { threshold: 0, keepsCopies: true }))).toEqual(["0>1: 0-8191"]);
+    const keeping = planRebalance(map, EVEN, { threshold: 0 });
+    expect(movesOf(keeping)).toEqual(["0>1: 0-8191"]);
+    expect(planOf(keeping).warnings).toContain(
+      `shard ${shardIdAt(2)} stays 100.0 % below its part: it has fewer members in sync than those that could give it any`,
+    );
     // Emptied, all of it goes where it has as many copies.
     expect(movesOf(planDrain(map, EVEN, shardIdAt(0)))).toEqual(["0>1: 0-16383"]);
+    // Where nobody has as many, it keeps them.
+    const alone = planMap([
+      { slots: [{ first: 0, last: 16_383 }], inSync: 2 },
+      { slots: [], inSync: 1 },
+    ]);
+    const kept = planOf(planDrain(alone, EVEN, shardIdAt(0)));
+    expect(kept.moves).toEqual([]);
+    expect(kept.warnings).toEqual([
+      `shard ${shardIdAt(0)} keeps its slots: no other has as many members in sync; give others replicas, or allow fewer copies`,
+    ]);
+    expect(movesOf(planDrain(alone, EVEN, shardIdAt(0), { allowsFewerCopies: true }))).toEqual(["0>1: 0-16383"]);
   });
 
   test("names the slot that is too large to be moved", () => {

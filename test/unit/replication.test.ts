@@ -111,6 +111,22 @@ describe("a replica", () => {
     expect(shard.replicas.map((at) => shard.keyspace(at).size)).toEqual([0, 0]);
   });
 
+  test("runs no FLUSHALL of its own: it would hold something else than its primary", async () => {
+    const shard = await Shard.of(3);
+    const [replica = 0] = shard.replicas;
+    await shard.write("SET k v");
+    await shard.expectEqual();
+    const refusal = "READONLY You can't write against a read only replica.";
+    for (const line of ["FLUSHALL", "FLUSHDB ASYNC"]) expect(await shard.nodes.run(replica, line)).toBe(refusal);
+    const client = localClient(shard.nodes.node(replica));
+    const run = (line: string): Promise<string> => shard.nodes.simulation.settle(line, client.run(line), 1000);
+    await run("MULTI");
+    expect(await run("FLUSHALL")).toBe(refusal);
+    expect(await run("EXEC")).toBe("EXECABORT Transaction discarded because of previous errors.");
+    await shard.expectEqual();
+    expect(shard.keyspace(replica).size).toBe(1);
+  });
+
   test("removes no key by itself, and shows none that has expired", async () => {
     const shard = await Shard.of(3);
     const [replica = 0] = shard.replicas;

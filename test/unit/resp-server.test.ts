@@ -81,6 +81,8 @@ describe("limits", () => {
       runtime: "test",
       cpuSeconds: () => ({ user: 0, system: 0 }),
       residentBytes: () => 0,
+      heapBytes: () => ({ used: 0, held: 0 }),
+      collections: () => 0,
       totalMemoryBytes: () => 0,
       diskSpace: () => Promise.resolve(undefined),
       maxOpenFiles: () => 66,

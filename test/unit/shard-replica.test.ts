@@ -45,7 +45,7 @@ class World implements ReplicaHost {
     return new SlotSink(this.keyspace);
   }
 
-  apply(args: ArgumentList): void {
+  apply(_slot: number, args: ArgumentList): void {
     this.applied.push(new TextDecoder().decode(args.copy(1)));
   }
 

@@ -119,6 +119,17 @@ describe("a feature level", () => {
 });
 
 describe("remove-node", () => {
+  test("keeps so many out, the newest ones: the map does not grow with each node that was ever there", () => {
+    const model = TopologyModel.of("a");
+    for (let count = 0; count < 1003; count += 1) {
+      model.grant({ type: "register-node", node: nodeRecord(`guest-${count}`) });
+      model.grant({ type: "remove-node", node: idOf(`guest-${count}`), by: idOf("a") });
+    }
+    const kept = [...model.state.tombstones.keys()];
+    expect([kept.length, kept[0], kept.at(-1)]).toEqual([1000, idOf("guest-3"), idOf("guest-1002")]);
+    expect(model.ask({ type: "register-node", node: nodeRecord("guest-3") })).toHaveProperty("rejection");
+  });
+
   test("removes a primary without slots with its shard, a replica from its shard, and a witness", () => {
     const model = TopologyModel.of("abc");
     model.follow("a", "b");

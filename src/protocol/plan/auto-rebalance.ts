@@ -268,7 +268,6 @@ export class AutoRebalancer {
         by,
         weights,
         threshold: this.#options.threshold * REST_PART,
-        keepsCopies: true,
         leftOut: new Set(
           map.shards.filter((shard) => shard.slots.length === 0 && !newcomers.has(shard)).map(({ id }) => id),
         ),

@@ -3,13 +3,13 @@
  *
  * What holds of every plan:
  * - no slot moves twice, and none that a migration moves already: those count as the target's;
- * - a shard of weight 0 is left with nothing, whatever that weighs; all others are within the threshold of their part, but for less than a slot. Where single
- *   slots are too large for that, less is beyond the thresholds than before, and the plan names who stays there;
+ * - slots go to shards with at least as many members in sync as they come from: there are never fewer copies of them than before. Where such shards are wanting,
+ *   the plan leaves slots where they are, and says so. Only by its maker's word (`allowsFewerCopies`) it moves them nevertheless, and says that;
+ * - as far as that lets it, a shard of weight 0 is left with nothing, whatever that weighs; all others are within the threshold of their part, but for less than a slot.
+ *   Where single slots are too large for that, less is beyond the thresholds than before, and the plan names who stays there;
  * - a plan of what it leads to is empty;
  * - no more is moved than the threshold wants: who has too much gives what is beyond it, who has too little gets what it lacks of it. Of a shard's slots those go
- *   that have the fewest bytes for that, in few ranges (for a range less, a tenth more bytes are moved);
- * - slots go to shards with at least as many members in sync as they come from, while one of those lacks any; otherwise the plan says so, or leaves it
- *   (`keepsCopies`).
+ *   that have the fewest bytes for that, in few ranges (for a range less, a tenth more bytes are moved).
  *
  * How: the parts that shards should end with (`desiredAmounts`), then pairs of who has most to give and who lacks most, then ranges for each pair
  * (`pick.ts`). Each step lowers what is beyond the thresholds in all, and they are repeated until none does.
@@ -31,8 +31,8 @@ export interface PlanOptions {
   readonly leavesEmpty?: boolean;
   /** Shards that neither give nor get: their primary is not there. */
   readonly leftOut?: ReadonlySet<ShardId>;
-  /** Never move slots to a shard with fewer members in sync; by default that is done, and said, where nobody else lacks any. */
-  readonly keepsCopies?: boolean;
+  /** Where no shard with as many members in sync lacks any, move slots to one with fewer. By default they stay. */
+  readonly allowsFewerCopies?: boolean;
 }
 
 export type PlanOutcome = Plan | { readonly problem: string };
@@ -110,7 +110,7 @@ class Planner {
     this.#kind = kind;
     this.#by = by;
     this.#threshold = threshold;
-    this.#keepsCopies = options.keepsCopies ?? false;
+    this.#keepsCopies = options.allowsFewerCopies !== true;
     this.#owner = map.shardOfSlot.slice();
     for (const { target, slots } of map.migrations) {
       const index = map.shards.findIndex(({ id }) => id === target);
@@ -459,7 +459,10 @@ class Planner {
       );
     const kept = this.members
       .filter((member) => member.weight === 0 && this.#runsOf(member).length > 0)
-      .map(({ shard }) => `shard ${shard.id} keeps its slots: no other has as many members in sync`);
+      .map(
+        ({ shard }) =>
+          `shard ${shard.id} keeps its slots: no other has as many members in sync; give others replicas, or allow fewer copies`,
+      );
     return [...fewer, ...kept];
   }
 
@@ -475,6 +478,14 @@ class Planner {
           .flatMap((run) => slotsIn([run]))
           .toSorted((a, b) => (this.#amount[b] ?? 0) - (this.#amount[a] ?? 0));
         const share = (((this.#amount[largest ?? -1] ?? 0) / has) * 100).toFixed(0);
+        const isStarved =
+          has < part &&
+          this.#keepsCopies &&
+          !this.members.some(
+            (each) => each.has > Math.max(each.least, 0) && each !== member && hasCopiesOf(member, each),
+          );
+        if (isStarved)
+          return `shard ${shard.id} stays ${percent} % below its part: it has fewer members in sync than those that could give it any`;
         const why =
           has > part && largest !== undefined && this.#by !== "slots"
             ? `: slots are moved whole, and slot ${largest} alone has ${share} % of what it has`

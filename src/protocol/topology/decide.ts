@@ -260,7 +260,7 @@ function lackText({ id, name, features }: Featured, level: number): string {
 
 /**
  * What becomes of another node at a node's address: it is not there any more, so it goes, if nothing is lost with it. That is how a node without a name or a
- * data directory, which is another one after each start, leaves no trace of the one that it was.
+ * data directory, which is another one after each start, leaves nothing of the one that it was but a tombstone.
  */
 function predecessorAt(
   state: TopologyState,

@@ -40,6 +40,8 @@ import { type TopologyAct, type TopologyRecord, describeRecord } from "./records
 const HISTORY_LENGTH = 10_000;
 /** Requests whose outcome is remembered, so that one that is asked again gets it. */
 const OUTCOMES_LENGTH = 10_000;
+/** Nodes that were taken out, and are kept out. Some 85 bytes of a snapshot each. */
+const MAX_TOMBSTONES = 1000;
 
 export interface TopologyState {
   readonly clusterId: string;
@@ -169,7 +171,7 @@ function applyRecord(
         ...state,
         nodes: without(state.nodes, record.node),
         releases: keptReleases(state, (release) => release.node !== record.node),
-        tombstones: put(state.tombstones, record.node, { node: record.node, version, cause }),
+        tombstones: withTombstone(state.tombstones, { node: record.node, version, cause }),
       };
     case "tombstone-lifted":
       return { ...state, tombstones: without(state.tombstones, record.node) };
@@ -413,6 +415,13 @@ function without<Key, Value>(map: ReadonlyMap<Key, Value>, key: Key): ReadonlyMa
   const copy = new Map(map);
   copy.delete(key);
   return copy;
+}
+
+/** The newest come last, and of too many the oldest goes: a node without a name or a directory is another one at each start, and so leaves one at each. */
+function withTombstone(tombstones: ReadonlyMap<NodeId, Tombstone>, added: Tombstone): ReadonlyMap<NodeId, Tombstone> {
+  const [oldest] = tombstones.keys();
+  const kept = tombstones.size < MAX_TOMBSTONES || oldest === undefined ? tombstones : without(tombstones, oldest);
+  return put(kept, added.node, added);
 }
 
 /**

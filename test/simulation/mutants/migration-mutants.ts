@@ -16,9 +16,9 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     name: "a-fence-ends-by-a-timer",
     breaks: "A fence ends by a record and by nothing else: a timer makes nobody serve the slot (SAFETY 22).",
     file: "plugins/hash-slot-router.ts",
-    find: "      held.add(call.client);\n      heldCount += 1;",
+    find: "      held.set(client, bytes);\n      heldBytes += bytes;\n",
     replace:
-      "      const nowMs = clock.monotonicMs();\n      const since = (call.client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        call.client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      held.add(call.client);\n      heldCount += 1;",
+      "      const nowMs = clock.monotonicMs();\n      const since = (client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      held.set(client, bytes);\n      heldBytes += bytes;\n",
     run: "migration",
     seed: 22,
     withinSeeds: 60,

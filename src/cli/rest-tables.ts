@@ -1,0 +1,138 @@
+/** What REST tells, as tables and words for people. */
+import Table from "cli-table3";
+import pc from "picocolors";
+import type { HealthState } from "../contracts/health.ts";
+import type { Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
+
+export const HEALTH_PAINT: Readonly<Record<HealthState, (text: string) => string>> = {
+  ok: pc.green,
+  warn: pc.yellow,
+  critical: pc.red,
+};
+
+export const CLUSTER_PAINT: Readonly<Record<Info["state"], (text: string) => string>> = {
+  ok: pc.green,
+  degraded: pc.yellow,
+  fail: pc.red,
+};
+
+const NODE_PAINT: Readonly<Record<NodeView["state"], (text: string) => string>> = {
+  alive: pc.green,
+  suspect: pc.yellow,
+  down: pc.red,
+  left: pc.dim,
+  unknown: pc.yellow,
+};
+
+/** Ranges that are shown of a shard; of more it tells how many there are. */
+const SHOWN_RANGES = 6;
+
+type Range = { readonly start: number; readonly end: number };
+
+/** An empty table as all of them look. @param right Columns of numbers, by their heads. */
+export function newTable(head: readonly string[], right: readonly string[] = []): Table.Table {
+  return new Table({
+    head: head.map((title) => pc.bold(title)),
+    colAligns: head.map((column) => (right.includes(column) ? "right" : "left")),
+    style: { head: [], border: [] },
+    // There may be hundreds of rows: no lines between them.
+    chars: { mid: "", "left-mid": "", "mid-mid": "", "right-mid": "" },
+  });
+}
+
+/** A table without lines, for where there is little room. */
+export function newBareTable(head: readonly string[], right: readonly string[] = []): Table.Table {
+  const places = ["top", "bottom", "left", "right"];
+  const corners = ["mid", "left", "right"].flatMap((end) => [`top-${end}`, `bottom-${end}`]);
+  const chars = [...places, ...corners, "mid", "left-mid", "mid-mid", "right-mid", "middle"].map((place) => [
+    place,
+    "",
+  ]);
+  return new Table({
+    head: head.map((title) => pc.bold(title)),
+    colAligns: head.map((column) => (right.includes(column) ? "right" : "left")),
+    style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
+    chars: Object.fromEntries(chars) as Record<string, string>,
+  });
+}
+
+/** What people call a node: its name, or where it is reached. */
+export function nameIn(nodes: readonly NodeView[], id: string | null): string {
+  if (id === null) return "nobody";
+  const node = nodes.find((each) => each.id === id);
+  return node === undefined ? id.slice(0, 8) : node.name === "" ? node.address : node.name;
+}
+
+/** Sentences about nodes, with their names. */
+export function withNodeNames(nodes: readonly NodeView[], text: string): string {
+  return nodes.reduce((named, { id, name }) => {
+    const called = nameIn(nodes, id);
+    // Some sentences have both.
+    return named.replaceAll(`${id} (${name})`, called).replaceAll(id, called);
+  }, text);
+}
+
+export function rangesWords(ranges: readonly Range[]): string {
+  const shown = ranges
+    .slice(0, SHOWN_RANGES)
+    .map(({ start, end }) => (start === end ? String(start) : `${start}-${end}`))
+    .join(" ");
+  return ranges.length > SHOWN_RANGES ? `${shown} and ${ranges.length - SHOWN_RANGES} more` : shown;
+}
+
+export function paintState(state: NodeView["state"]): string {
+  return NODE_PAINT[state](state);
+}
+
+/** What a node is for, in words. */
+export function roleWords(nodes: readonly NodeView[], node: NodeView): string {
+  if (node.role === "witness") return "witness";
+  if (node.is_replica) return `replica of ${nameIn(nodes, node.master_id)}`;
+  if (node.is_master) return node.slot_count === 0 ? "primary, no slots" : "primary";
+  return "none";
+}
+
+export function nodesTable(nodes: readonly NodeView[]): string {
+  const table = newTable(
+    ["node", "state", "role", "slots", "clients at", "operators at", "zone", "map", "id"],
+    ["slots"],
+  );
+  for (const node of nodes) {
+    const part = node.is_leader ? "leads" : node.is_voter ? "votes" : "";
+    table.push([
+      `${nameIn(nodes, node.id)}${node.is_myself ? " *" : ""}`,
+      paintState(node.state),
+      roleWords(nodes, node),
+      node.is_replica ? "" : String(node.slot_count),
+      node.address,
+      node.http_address ?? "",
+      node.zone,
+      part,
+      node.id,
+    ]);
+  }
+  return table.toString();
+}
+
+export function shardsTable(nodes: readonly NodeView[], shards: readonly ShardView[]): string {
+  const table = newTable(["primary", "slots", "ranges", "replicas", "served"], ["slots"]);
+  for (const { primary, replicas, in_sync: inSync, slots, slot_count: count, is_served: isServed, reason } of shards) {
+    if (count === 0 && replicas.length === 0) continue;
+    const members = replicas.map((id) => {
+      const name = nameIn(nodes, id);
+      return inSync.includes(id) ? name : pc.yellow(`${name} (not in sync)`);
+    });
+    const served = count === 0 ? "" : isServed ? pc.green("yes") : pc.red(`no: ${withNodeNames(nodes, reason ?? "")}`);
+    table.push([nameIn(nodes, primary), String(count), rangesWords(slots), members.join(", ") || "none", served]);
+  }
+  return table.toString();
+}
+
+/** One line for a task that moves slots. */
+export function moveWords(nodes: readonly NodeView[], move: MigrationView): string {
+  const keys =
+    move.keys_migrated === null || move.total_keys === null ? "" : `, ${move.keys_migrated} of ${move.total_keys} keys`;
+  const waits = move.waiting_for === null ? "" : `, waits: ${withNodeNames(nodes, move.waiting_for)}`;
+  const state = `${move.state}${move.is_paused ? ", paused" : ""}${keys}${waits}`;
+  return `${rangesWords(move.slots)} from ${nameIn(nodes, move.from_node)} to ${nameIn(nodes, move.to_node)}: ${state}`;
+}

@@ -1,0 +1,293 @@
+/** What REST answers to each thing that can become of a change: it was made, it was decided against, nobody decided, or nobody knows. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { type Failover, failoverService } from "../../src/contracts/failover.ts";
+import type { RequestOutcome } from "../../src/contracts/consensus.ts";
+import { defaultPlugins } from "../../src/default-plugins.ts";
+import type { Node } from "../../src/node.ts";
+import { definePlugin } from "../../src/plugin.ts";
+import type { Clock } from "../../src/world.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+import { ALL_SLOTS } from "../../src/protocol/topology/founding-map.ts";
+import { FakeMigrations, FixedTopology, fakeTask } from "../support/fake-migrations.ts";
+import { FakeTopology } from "../support/fake-topology.ts";
+import { type Answer, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { planMap, shardIdAt } from "../support/plan-map.ts";
+
+/** What would decide really, or stand in the way of what a test says. */
+const WITHOUT = Object.fromEntries(
+  defaultPlugins
+    .map(({ name }): string => name)
+    .filter((name) =>
+      ["topology", "raft", "bus", "hash-slot-router", "migrator", "failover", "auto-rebalance"].includes(name),
+    )
+    .map((name) => [name, false]),
+);
+const token = TOKENS.adminToken;
+
+/** A clock by which a second is twenty milliseconds. */
+function hasty(clock: Clock): Clock {
+  return {
+    monotonicMs: () => clock.monotonicMs() * 50,
+    wallMs: () => clock.wallMs(),
+    after: (delayMs, callback) => clock.after(delayMs / 50, callback),
+    every: (periodMs, callback) => clock.every(periodMs, callback),
+    soon: (callback) => clock.soon(callback),
+  };
+}
+
+const OUTCOMES: readonly (readonly [RequestOutcome<readonly string[]>, number, string])[] = [
+  [{ type: "done", index: 5, outcome: ["OK"] }, 200, ""],
+  [{ type: "rejected", reason: "ERR Slot 7 is already busy" }, 409, "urn:bunch:problem:conflict"],
+  [{ type: "refused", reason: "no leader is known" }, 503, "urn:bunch:problem:unavailable"],
+  [{ type: "unknown", reason: "no word came back" }, 504, "urn:bunch:problem:outcome-unknown"],
+];
+
+describe("a change of the map", () => {
+  const topology = new FakeTopology();
+  let node: Node;
+  let door: FakeHttpDoor;
+  beforeAll(async () => {
+    ({ node, door } = await startHttpNode({ use: [topology.plugin], plugins: WITHOUT }));
+  });
+  afterAll(() => node.stop());
+
+  /** Asks, and settles what that asks for, once or again and again. */
+  const settled = async (
+    ask: Promise<Answer>,
+    ...outcomes: readonly RequestOutcome<readonly string[]>[]
+  ): Promise<Answer> => {
+    for (const outcome of outcomes) {
+      while (topology.requests.length === 0) await new Promise((resolve) => setImmediate(resolve));
+      topology.requests.shift()?.settle(outcome);
+    }
+    return await ask;
+  };
+  const assign = (): Promise<Answer> =>
+    door.ask("/cluster/slots/assign", {
+      method: "POST",
+      token,
+      json: { node_id: topology.self.id, slots: [{ start: 7, end: 7 }] },
+    });
+  const change = (): Promise<Answer> =>
+    door.ask("/cluster/settings", { method: "PUT", token, json: { acks: "primary", "on-loss": "stop" } });
+
+  test("is answered by what became of it", async () => {
+    for (const [outcome, status, type] of OUTCOMES) {
+      for (const ask of [assign, change]) {
+        const answer = await settled(ask(), outcome);
+        expect(answer.status).toBe(status);
+        if (type !== "") expect(answer.json()).toMatchObject({ type });
+        expect(answer.headers.has("retry-after")).toBe(status === 503);
+      }
+    }
+  });
+
+  test("is asked for with its cause, and of settings as one", async () => {
+    const answer = door.ask("/cluster/settings", {
+      method: "PUT",
+      token,
+      json: { acks: "primary", "on-loss": "stop" },
+      from: "10.0.0.9:7",
+    });
+    while (topology.requests.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    const [asked] = topology.requests;
+    expect([asked?.cause, asked?.request]).toEqual([
+      "PUT /cluster/settings from 10.0.0.9:7",
+      {
+        type: "all",
+        requests: [
+          { type: "change-setting", name: "acks", value: "primary" },
+          { type: "change-setting", name: "on-loss", value: "stop" },
+        ],
+      },
+    ]);
+    topology.requests.shift()?.settle({ type: "done", index: 1, outcome: [] });
+    expect((await answer).status).toBe(200);
+  });
+
+  test("that was decided on what has changed is decided anew, some times", async () => {
+    const stale = { type: "rejected", reason: "ERR stale: shard 5 is at version 9" } as const;
+    const done = { type: "done", index: 5, outcome: [] } as const;
+    expect((await settled(assign(), stale, stale, done)).status).toBe(200);
+    const never = await settled(assign(), ...Array.from({ length: 10 }, () => stale));
+    expect([never.status, never.json()]).toMatchObject([
+      409,
+      { type: "urn:bunch:problem:stale", detail: "Shard 5 is at version 9." },
+    ]);
+  });
+
+  test("without the plugins that would make it is not made, and it is said why", async () => {
+    const [node_id, id] = [topology.self.id, "5".repeat(40)];
+    for (const [method, path, json] of [
+      ["POST", "/cluster/accept-loss", { shard_id: id }],
+      ["POST", "/cluster/migration/start", { slot: 7, from_node: node_id, to_node: node_id }],
+      ["POST", "/cluster/migration/complete", { slot: 7 }],
+      ["POST", "/cluster/migration/cancel", { slot: 7 }],
+      ["POST", "/cluster/migration/pause", { slot: 7 }],
+      ["POST", "/cluster/migration/resume", { slot: 7 }],
+      ["POST", "/cluster/nodes", { address: "127.0.0.1:7009" }],
+    ] as const) {
+      const answer = await door.ask(path, { method, token, json });
+      expect([answer.status, answer.json()], path).toMatchObject([503, { type: "urn:bunch:problem:unavailable" }]);
+    }
+  });
+
+  test("is not looked at if its body is no JSON, of another kind, or too long", async () => {
+    for (const path of [
+      "/cluster/nodes",
+      "/cluster/replicate",
+      "/cluster/slots/assign",
+      "/cluster/failover",
+      "/cluster/plans",
+      "/kv/batch",
+    ]) {
+      const post = (type: string, body: string): Promise<Answer> =>
+        door.ask(path, { method: "POST", token, body, headers: { "content-type": type } });
+      expect((await post("application/json", "{")).json(), path).toMatchObject({
+        status: 400,
+        type: "urn:bunch:problem:bad-request",
+      });
+      expect((await post("text/plain", "{}")).json(), path).toMatchObject({
+        status: 415,
+        type: "urn:bunch:problem:unsupported-media-type",
+      });
+      expect((await post("application/json; charset=utf-8", "{}")).status, path).toBe(422);
+      expect((await door.ask(path, { method: "POST", token })).status, path).toBe(422);
+    }
+    expect(topology.requests).toEqual([]);
+  });
+});
+
+describe("a move of slots, and a change of who leads", () => {
+  const map = planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots: [{ first: 8192, last: 16_383 }] }]);
+  const [a = "", b = ""] = map.nodes.map(({ id }) => id);
+  const topology = new FixedTopology(map);
+  const migrations = new FakeMigrations();
+  let problem: string | undefined;
+  const asked: string[] = [];
+  const failover: Failover = {
+    leaseState: "none",
+    isHeir: false,
+    holdForHeir: () => undefined,
+    leaseEndsAtMs: Number.POSITIVE_INFINITY,
+    reasons: new Map(),
+    handOver: (shard, to, isForced, cause) => {
+      asked.push(`${shard.slice(0, 2)} to ${to.slice(0, 2)} ${isForced} ${cause}`);
+      return Promise.resolve(problem);
+    },
+    acceptLoss: (shard, cause) => {
+      asked.push(`${shard.slice(0, 2)} ${cause}`);
+      return Promise.resolve(problem);
+    },
+    promisedUntilMs: () => undefined,
+  };
+  const plugin = definePlugin({
+    name: "fake-failover",
+    summary: "Does what a test says.",
+    provides: { failover: failoverService },
+    setup: () => ({ failover }),
+  });
+  let node: Node;
+  let door: FakeHttpDoor;
+  beforeAll(async () => {
+    const use = [topology.plugin, migrations.plugin, plugin];
+    ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
+  });
+  afterAll(() => node.stop());
+  beforeEach(() => {
+    migrations.tasks = [];
+    migrations.asked.length = 0;
+    migrations.outcomes.length = 0;
+    asked.length = 0;
+    problem = undefined;
+  });
+  const post = (path: string, json: unknown): Promise<Answer> => door.ask(path, { method: "POST", token, json });
+  const task = fakeTask({ id: "id-9", source: shardIdAt(0), target: shardIdAt(1), sourceNode: a, targetNode: b });
+
+  test("is answered by what came of it", async () => {
+    const wish = { slots: [{ start: 0, end: 9 }], from_node: a, to_node: b };
+    for (const [reason, status, type] of [
+      ["ERR stale: shard 7 has changed since map version 3", 409, "stale"],
+      ["ERR slot 5 is being moved by migration x", 409, "conflict"],
+      ["nobody knows what came of it: look at the tasks, and ask again (no word)", 504, "outcome-unknown"],
+      ["CLUSTERDOWN no leader", 503, "cluster-down"],
+    ] as const) {
+      migrations.outcomes.push({ type: "refused", reason });
+      expect((await post("/cluster/migration/start", wish)).json(), reason).toMatchObject({
+        status,
+        type: `urn:bunch:problem:${type}`,
+      });
+    }
+    migrations.onAsked = () => void (migrations.tasks = [{ ...task, id: `id-${migrations.started}` }]);
+    const started = await post("/cluster/migration/start", { ...wish, auto_complete: false });
+    expect(started.status).toBe(202);
+    expect(started.json()).toMatchObject({
+      from_node: a,
+      to_node: b,
+      keys_migrated: 30,
+      total_keys: 100,
+      bytes: 3000,
+      rate: 1500,
+      eta_ms: 4700,
+    });
+    for (const [json, status] of [
+      [{ ...wish, slot: 5 }, 422],
+      [{ from_node: a, to_node: b }, 422],
+      [{ ...wish, slots: [{ start: 5, end: 4 }] }, 422],
+      [
+        {
+          ...wish,
+          slots: [
+            { start: 0, end: 5 },
+            { start: 5, end: 6 },
+          ],
+        },
+        422,
+      ],
+      [{ ...wish, slots: [{ start: 9000, end: 9000 }] }, 409],
+      [{ ...wish, to_node: "0".repeat(40) }, 404],
+    ] as const)
+      expect((await post("/cluster/migration/start", json)).status, JSON.stringify(json)).toBe(status);
+  });
+
+  test("is let be completed, waited for, paused and ended by its id or by a slot", async () => {
+    migrations.tasks = [{ ...task, awaitsWord: true }];
+    expect((await post("/cluster/migration/complete", { slot: 5, wait_ms: 0 })).status).toBe(202);
+    expect(migrations.asked.join("\n")).toMatch(/^allow id-9: POST \/cluster\/migration\/complete from \S+$/);
+    migrations.tasks = [{ ...task, phase: "completed", endedAtMs: 1_800_000_001_000 }];
+    const done = await post("/cluster/migration/complete", { id: "id-9" });
+    expect([done.status, done.json()]).toMatchObject([200, { state: "completed", completed_at: 1_800_000_001_000 }]);
+    migrations.tasks = [task];
+    for (const word of ["pause", "resume", "cancel"]) {
+      expect((await post(`/cluster/migration/${word}`, { id: "id-9" })).status).toBe(200);
+      expect(migrations.asked.at(-1)).toStartWith(`${word} id-9: POST /cluster/migration/${word} from `);
+      migrations.outcomes.push({ type: "refused", reason: "ERR it has just been completed" });
+      expect((await post(`/cluster/migration/${word}`, { slot: 5 })).status).toBe(409);
+      expect((await post(`/cluster/migration/${word}`, { slot: 5, id: "id-9" })).status).toBe(422);
+      expect((await post(`/cluster/migration/${word}`, { id: "id-8" })).status).toBe(404);
+    }
+  });
+
+  test("of a primary is refused for a reason, or begun", async () => {
+    const [shard] = map.shards.map((each) => ({ ...each, slots: ALL_SLOTS, replicas: [b], inSync: [a, b] }));
+    topology.map = { ...map, shards: shard === undefined ? [] : [shard], shardOfSlot: new Int16Array(16_384) };
+    for (const [reason, status] of [
+      ["TRYAGAIN the node that was asked does not lead", 503],
+      ["CLUSTERDOWN no leader is known", 503],
+      ["ERR node b is not in sync", 409],
+    ] as const) {
+      problem = reason;
+      expect((await post("/cluster/failover", { node_id: b, mode: "force" })).status, reason).toBe(status);
+      expect((await post("/cluster/accept-loss", { shard_id: shard?.id })).status, reason).toBe(status);
+    }
+    expect(asked[0]).toContain(" true POST /cluster/failover from ");
+    problem = undefined;
+    // Nothing comes about here: it was begun, and that is all that is known.
+    const begun = await Promise.all([
+      post("/cluster/failover", { node_id: b }),
+      post("/cluster/accept-loss", { shard_id: shard?.id }),
+    ]);
+    expect(begun.map(({ status }) => status)).toEqual([202, 202]);
+    topology.map = map;
+  });
+});
