@@ -228,6 +228,69 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
   );
 
   test(
+    "has a replica take over after a preview and a confirmation",
+    async () => {
+      const { primary, replica } = present(shards[1], "there is a shard");
+      await openWhole(FIRST_PORT);
+      await page.getByRole("button", { name: `Details of the shard of ${nameOf(primary)}` }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("button", { name: `Fail over to ${nameOf(replica)}...` }).click();
+      await dialog.getByText("holds every acknowledged write").waitFor();
+      await dialog.getByRole("button", { name: "Go on" }).click();
+      await dialog.getByRole("button", { name: `Fail over to ${nameOf(replica)}`, exact: true }).click();
+      await dialog.getByText("takes over").waitFor();
+      await page.keyboard.press("Escape");
+      await page.getByRole("button", { name: `Details of the shard of ${nameOf(replica)}` }).waitFor();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "shows 200 nodes: what is amiss first, and as much of the rest as one asks for",
+    async () => {
+      ({ page, complaints } = await openPage(browser, { token: TOKENS.operateToken }));
+      page.setDefaultTimeout(PATIENCE_MS);
+      const idOf = (at: number): string => at.toString(16).padStart(40, "0");
+      const many = (items: readonly object[], count: number, more: (at: number) => object): object[] =>
+        Array.from({ length: count }, (_, at) => Object.assign({}, items[at % items.length], more(at)));
+      await page.route("**/cluster/nodes", async (route) => {
+        const { nodes: real } = (await (await route.fetch()).json()) as { nodes: object[] };
+        const told = many(real, 200, (at) => ({
+          id: idOf(at),
+          name: `many-${at}`,
+          state: at === 150 ? "down" : "alive",
+          is_myself: at === 0,
+        }));
+        await route.fulfill({ json: { nodes: told, count: 200 } });
+      });
+      await page.route("**/cluster/shards", async (route) => {
+        const { shards: real } = (await (await route.fetch()).json()) as { shards: object[] };
+        const told = many(real, 100, (at) => {
+          const [start, end] = [Math.floor((at * 16_384) / 100), Math.floor(((at + 1) * 16_384) / 100) - 1];
+          const members = { primary: idOf(at), replicas: [idOf(at + 100)], in_sync: [idOf(at), idOf(at + 100)] };
+          const slots = [{ start, end, count: end - start + 1 }];
+          return { ...members, id: idOf(at + 1000), slots, slot_count: end - start + 1 };
+        });
+        await route.fulfill({ json: { shards: told, count: 100 } });
+      });
+      await page.goto(pageOf(FIRST_PORT));
+      const rows = page.locator("#node-rows tr");
+      await rows.nth(199).waitFor();
+      expect(await page.locator("#shard-rows tr").count()).toBe(100);
+      expect(await rows.first().textContent()).toContain("many-150");
+      // The shard whose replica is gone.
+      expect(await page.locator("#shard-rows tr").first().textContent()).toContain("many-50");
+      expect(await accessibilityFindings(page)).toEqual([]);
+      await page.getByLabel("only what is amiss").check();
+      await page.getByText("1 of 200 nodes").waitFor();
+      await page.getByLabel("only what is amiss").uncheck();
+      await page.locator("#filter").getByRole("searchbox").fill("many-19");
+      await page.getByText("11 of 200 nodes").waitFor();
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "turns a killed node red, and what is done about it is told",
     async () => {
       const { primary, replica } = present(shards[0], "there is a shard");
