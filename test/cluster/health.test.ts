@@ -106,8 +106,9 @@ test(
     await b.exited;
     const stopped = await until(
       () => healthOf(A),
-      ({ said }) => said.includes("No leader is heard"),
-      "a to miss the leader",
+      // First it misses the leader, then a second voter.
+      ({ said }) => said.includes("No leader is heard") && said.includes("quorum (critical), as "),
+      "a to miss the leader, and a majority",
     );
     expect(stopped.code).toBe(2);
     expect(stopped.said).toContain("bunch recover --from DATA-DIR");
