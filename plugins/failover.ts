@@ -94,6 +94,9 @@ const HOPELESS_LEASES = 0.5;
 /** How often a node that stops looks whether somebody has taken over, in milliseconds. */
 const RETIRE_STEP_MS = 5;
 
+/** It may have been sent in vain, or be on its way: only who has not been asked is known not to have done it. */
+const UNANSWERED =
+  "UNKNOWN the leader was asked and does not answer: it may have begun, or begin yet (CLUSTER SHARDS shows who leads); where a majority of the voters is lost for good: bunch recover --from DATA-DIR";
 const NO_LEADER =
   "CLUSTERDOWN no majority of the voters agrees on a leader, and nobody is promoted without one, not by TAKEOVER either; a majority that is lost for good is replaced by one survivor's map: bunch recover --from DATA-DIR";
 
@@ -379,7 +382,7 @@ export default definePlugin({
           deadline.cancel();
           resolve(problem);
         };
-        const deadline = clock.after(WISH_MS, () => settle(`${NO_LEADER} (the leader does not answer)`));
+        const deadline = clock.after(WISH_MS, () => settle(UNANSWERED));
         wishes.set(id, settle);
         send(to, { type: "wish", id, wish: wanted, cause });
       });

@@ -26,9 +26,10 @@ import { boundedBody } from "../src/http/bounded-body.ts";
 import { originSigns } from "../src/http/origin.ts";
 import { Problem } from "../src/http/problem.ts";
 import { RateLimit } from "../src/http/rate-limit.ts";
-import { TOKENS_PATTERN, TOKENS_WANTS, TOKEN_ROLES, TokenTable } from "../src/http/roles.ts";
+import { TOKENS_PATTERN, TOKENS_WANTS, TOKEN_ROLES, TokenTable, mustInclude } from "../src/http/roles.ts";
 import { readTokenFile } from "../src/http/token-file.ts";
 import { isLoopback } from "../src/loopback.ts";
+import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { type HttpListener, type HttpPeer, NetworkError } from "../src/world.ts";
 
@@ -165,14 +166,15 @@ export default definePlugin({
 
     /** Who asks. @throws {Problem} If it shows a token that is none. */
     const callerOf = (request: Request, peer: HttpPeer, from: string): HttpCaller => {
-      const caller = { remoteAddress: peer.remoteAddress, keepOpen: () => peer.keepOpen() };
+      const caller = { remoteAddress: peer.remoteAddress, keepOpen: () => peer.keepOpen(), isStillAllowed: () => true };
       const shown = request.headers.get("authorization");
       if (shown !== null) {
         const token = /^bearer +([^ ]+)$/i.exec(shown)?.[1];
         const role = token === undefined ? undefined : tokens.roleOf(token);
-        if (role !== undefined) return { ...caller, role, hasToken: true };
+        if (token !== undefined && role !== undefined)
+          return { ...caller, role, hasToken: true, isStillAllowed: () => tokens.roleOf(token) === role };
         counts.wrongTokens += 1;
-        limit.take(from, clock.monotonicMs(), WRONG_TOKEN_COST);
+        limit.charge(from, clock.monotonicMs(), WRONG_TOKEN_COST);
         log.warn("http: wrong token", { remote: peer.remoteAddress });
         throw new Problem("unauthorized", "The token that was shown is none of this node's.", {
           headers: { "www-authenticate": 'Bearer error="invalid_token"' },
@@ -181,7 +183,8 @@ export default definePlugin({
       const signs = originSigns(request);
       const role: HttpRole =
         core.insecure && !tokens.hasTokens
-          ? signs.isOfThisSite
+          ? // A page of another site may have been led here by its own name.
+            signs.isOfThisSite && (signs.isByLoopbackName || !isLoopback(from))
             ? "admin"
             : "none"
           : signs.isOfThisSite && signs.isDirect && signs.isByLoopbackName && isLoopback(from)
@@ -233,6 +236,8 @@ export default definePlugin({
       const caller = callerOf(request, peer, from);
       const mount = mountOf(pathname);
       if (mount === undefined) throw new Problem("not-found", "Nothing is served at this path.");
+      // Whoever may do nothing costs no memory: its body is not read.
+      if (request.body !== null) mustInclude(caller, "read");
       return mount.handle(await boundedBody(request, maxBodyBytes), caller);
     };
     /** What a caller is told when something was thrown. */
@@ -323,7 +328,8 @@ export default definePlugin({
       http: {
         get address() {
           const port = listener === undefined ? 0 : (settings.announcePort ?? listener.port);
-          const told = settings.announceHost ?? settings.host ?? core.announceHost?.split(",")[0] ?? core.host;
+          const own = settings.host === undefined || isEveryAddress(settings.host) ? undefined : settings.host;
+          const told = settings.announceHost ?? own ?? core.announceHost?.split(",")[0] ?? core.host;
           return { host: told, port };
         },
         get isExpectingCallers() {

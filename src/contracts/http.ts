@@ -26,6 +26,8 @@ export interface HttpCaller {
   readonly hasToken: boolean;
   /** `host:port`. */
   readonly remoteAddress: string;
+  /** Whether it may still do what it may: its token has not been replaced. For what goes on after the request was let pass. */
+  isStillAllowed(): boolean;
   /** The connection is one that is silent for long, and is not closed for that. */
   keepOpen(): void;
 }

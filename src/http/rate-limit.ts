@@ -33,12 +33,29 @@ export class RateLimit {
    * A caller asks. A second's worth may come at once.
    *
    * @param nowMs Of a monotonic clock.
-   * @param cost In requests: what is worse than others may count as several.
    * @returns 0 if it may, else after how many milliseconds it may.
    */
-  take(caller: string, nowMs: number, cost = 1): number {
+  take(caller: string, nowMs: number): number {
     const { perSecond } = this;
     if (perSecond === 0) return 0;
+    const bucket = this.#bucket(caller, nowMs);
+    if (bucket.level < 1) return Math.ceil(((1 - bucket.level) / perSecond) * 1000);
+    bucket.level -= 1;
+    return 0;
+  }
+
+  /**
+   * A caller has done what is worse than to ask: it asks that much less often from here on.
+   *
+   * @param nowMs Of a monotonic clock.
+   * @param cost In requests.
+   */
+  charge(caller: string, nowMs: number, cost: number): void {
+    if (this.perSecond > 0) this.#bucket(caller, nowMs).level -= Math.min(cost, this.perSecond);
+  }
+
+  #bucket(caller: string, nowMs: number): Bucket {
+    const { perSecond } = this;
     const bucket = this.#buckets.get(caller) ?? { level: perSecond, atMs: nowMs };
     bucket.level = Math.min(perSecond, bucket.level + ((nowMs - bucket.atMs) / 1000) * perSecond);
     bucket.atMs = nowMs;
@@ -48,10 +65,6 @@ export class RateLimit {
       const [oldest = ""] = this.#buckets.keys();
       this.#buckets.delete(oldest);
     }
-    // What costs more than a full bucket has empties it.
-    const price = Math.min(cost, perSecond);
-    if (bucket.level < price) return Math.ceil(((price - bucket.level) / perSecond) * 1000);
-    bucket.level -= price;
-    return 0;
+    return bucket;
   }
 }

@@ -116,7 +116,10 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
       if (isChange && includes(caller.role, "operate")) await sources.consensus?.barrier(FRESH_MS);
       const response = await app.handle(asked);
       if (failures.has(asked)) throw problemOf(failures.get(asked), asked);
-      return response;
+      if (request.method !== "HEAD" || response.headers.get("content-type") !== "text/event-stream") return response;
+      // Nobody would ever read it.
+      await response.body?.cancel();
+      return new Response(null, { status: response.status, headers: response.headers });
     },
   };
 }

@@ -20,6 +20,8 @@ import { checkView, infoOf } from "./views.ts";
 const MAX_STREAMS = 64;
 /** Events that may wait for one stream. */
 const MAX_WAITING = 1000;
+/** Acts that a stream which comes back is told of. */
+const MAX_RESUMED = 500;
 /** A stream on which nothing happens says that it is there, so that neither side takes the other for gone. */
 const HEARTBEAT_MS = 10_000;
 /** How often it is looked how the cluster is: a lease that lapses tells nobody. */
@@ -33,6 +35,7 @@ interface EventStream {
   version: number;
   clusterId: string;
   state: string;
+  readonly isStillAllowed: () => boolean;
 }
 
 export class EventStreams {
@@ -54,10 +57,11 @@ export class EventStreams {
   /**
    * Opens a stream.
    *
-   * @param since The version of the map after which it goes on; by default the present one.
+   * @param since The version of the map after which it goes on; by default the present one. One that is too far back begins anew, as the event `start` says.
+   * @param isStillAllowed Asked now and then: the stream ends once it says no.
    * @throws {Problem} If there are too many.
    */
-  open(since: number | undefined): ReadableStream<Uint8Array> {
+  open(since: number | undefined, isStillAllowed: () => boolean = () => true): ReadableStream<Uint8Array> {
     if (this.#streams.size >= MAX_STREAMS) {
       throw new Problem("unavailable", `There are ${MAX_STREAMS} event streams already.`, { retryAfterS: 10 });
     }
@@ -65,7 +69,8 @@ export class EventStreams {
     return new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
-          own = { controller, version: since ?? this.#sources.topology.map.version, clusterId: "", state: "" };
+          const version = since ?? this.#sources.topology.map.version;
+          own = { controller, version, clusterId: "", state: "", isStillAllowed };
           this.#streams.add(own);
           this.#follow(own);
         },
@@ -98,6 +103,12 @@ export class EventStreams {
     const isDue = nowMs - this.#heartbeatAtMs >= HEARTBEAT_MS;
     if (isDue) this.#heartbeatAtMs = nowMs;
     for (const stream of this.#streams) {
+      if (!stream.isStillAllowed()) {
+        // Its token was replaced.
+        this.#streams.delete(stream);
+        stream.controller.close();
+        continue;
+      }
       this.#tellState(stream);
       if (isDue) this.#write(stream, ":\n\n");
     }
@@ -113,7 +124,9 @@ export class EventStreams {
   #follow(stream: EventStream): void {
     const { map, history } = this.#sources.topology;
     const [oldest] = history;
-    const isForgotten = stream.version + 1 < (oldest?.version ?? 0) && stream.version !== map.version;
+    // More than may wait for a stream is as good as forgotten: it would be let go before it has read any of it.
+    const isTooMuch = map.version - stream.version > MAX_RESUMED;
+    const isForgotten = isTooMuch || (stream.version + 1 < (oldest?.version ?? 0) && stream.version !== map.version);
     if (stream.clusterId !== map.clusterId || stream.version > map.version || isForgotten) {
       const isResumed = stream.clusterId === "" && stream.version <= map.version && !isForgotten;
       if (!isResumed) stream.version = map.version;

@@ -14,6 +14,8 @@ const KINDS: Readonly<Record<string, ProblemKind>> = {
   LOADING: "unavailable",
 };
 
+/** What begins like this may have been done. */
+const NOBODY_KNOWS = "nobody knows";
 /** When to ask again what cannot be done at this moment, in seconds. */
 const RETRY_S = 1;
 
@@ -24,6 +26,7 @@ const RETRY_S = 1;
  */
 export function problemOf(text: string): Problem {
   if (text.startsWith(STALE)) return new Problem("stale", sentence(text.slice(STALE.length)));
+  if (text.startsWith(NOBODY_KNOWS)) return new Problem("outcome-unknown", sentence(text));
   const [word = ""] = text.split(" ", 1);
   const isWord = /^[A-Z]+$/.test(word);
   const rest = isWord ? text.slice(word.length + 1) : text;

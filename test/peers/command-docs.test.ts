@@ -20,6 +20,8 @@ const LATER = new Set([
   "cluster|slot-stats",
   "cluster|slotloads",
   "cluster|move",
+  "cluster|plan",
+  "cluster|health",
   "cluster|migrations",
   "cluster|cancelmigration",
   "cluster|pausemigration",

@@ -84,8 +84,47 @@ describe("who may do what", () => {
     const { door } = await start({ insecure: true, plugins: { http: {} } });
     expect(await roleOf(door, { from: "10.0.0.9:1" })).toBe("admin");
     expect(await roleOf(door, { headers: { origin: "https://evil.example" } })).toBe("none");
+    // Its page was led here by its own name: to the browser that is the same site.
+    const rebound = { host: "evil.example", origin: "http://evil.example", "sec-fetch-site": "same-origin" };
+    expect(await roleOf(door, { headers: rebound })).toBe("none");
+    expect(await roleOf(door, { headers: { host: "127.0.0.1:15500" } })).toBe("admin");
     const withTokens = await start({ insecure: true });
     expect(await roleOf(withTokens.door, { from: "10.0.0.9:1" })).toBe("none");
+  });
+
+  test("the body of who may do nothing is not read", async () => {
+    const { door, http } = await start();
+    http.mount({ prefix: "/body", handle: async (request) => new Response(await request.text()) });
+    let chunks = 0;
+    const endless = (): ReadableStream =>
+      new ReadableStream(
+        {
+          pull: (controller) => {
+            chunks += 1;
+            controller.enqueue(new Uint8Array(1024));
+            if (chunks === 5) controller.close();
+          },
+        },
+        { highWaterMark: 0 },
+      );
+    const stranger = { method: "POST", from: "10.0.0.9:1", body: endless() };
+    expect((await door.ask("/body", stranger)).status).toBe(401);
+    expect(chunks).toBe(0);
+    const known = { method: "POST", token: TOKENS.readToken, body: endless() };
+    expect((await door.ask("/body", known)).text).toHaveLength(5 * 1024);
+  });
+
+  test("who shows one wrong token after another is soon not asked for any", async () => {
+    const { door } = await start({ plugins: { http: { ...TOKENS, requestsPerSecond: 100 } } });
+    const statuses: number[] = [];
+    for (let guess = 0; guess < 20; guess += 1) {
+      const { status } = await door.ask("/who", { token: `guess-${guess}-0123456789abcdef`, from: "10.0.0.9:1" });
+      statuses.push(status);
+    }
+    expect(statuses.filter((status) => status === 401).length).toBeWithin(1, 4);
+    expect(statuses.at(-1)).toBe(429);
+    // Others are not to blame.
+    expect((await door.ask("/who", { token: TOKENS.readToken, from: "10.0.0.8:1" })).status).not.toBe(429);
   });
 
   test("tokens are changed while the node runs: two of them, then the new one", async () => {

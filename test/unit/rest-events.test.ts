@@ -115,6 +115,27 @@ describe("a stream", () => {
     }
   });
 
+  test("that would have more to tell than may wait begins anew, and goes on", async () => {
+    const before = topology.map.version;
+    for (let change = 0; change < 501; change += 1) {
+      const value = change % 2 === 0 ? "3" : "2";
+      const outcome = await topology.request({ type: "change-setting", name: "min-in-sync", value }, "a long night");
+      expect(outcome.type).toBe("done");
+    }
+    await topology.request({ type: "change-setting", name: "min-in-sync", value: "1" }, "the morning");
+    const stream = await Stream.open(`/cluster/events?since=${before}`);
+    expect(await stream.next()).toMatchObject({ event: "start", data: { map_version: topology.map.version } });
+    await stream.next();
+    await topology.request({ type: "change-setting", name: "on-loss", value: "accept" }, "the day");
+    expect(await stream.next()).toMatchObject({ event: "change", data: { cause: "the day" } });
+    await stream.close();
+    await topology.request({ type: "change-setting", name: "on-loss", value: "stop" }, "the evening");
+    // Not so many are told one by one.
+    const other = await Stream.open(`/cluster/events?since=${topology.map.version - 400}`);
+    expect((await other.events(402)).map(({ event }) => event).slice(0, 3)).toEqual(["start", "change", "change"]);
+    await other.close();
+  });
+
   test("that asks for what there is not begins anew", async () => {
     const stream = await Stream.open("/cluster/events?since=999999999");
     const [start, state] = await stream.events(2);
@@ -167,7 +188,24 @@ test("streams are bounded, and who does not read is let go", async () => {
   const read = async (): Promise<void> => {
     while ((await deaf.next()) !== undefined);
   };
-  expect(read()).rejects.toThrow("too much");
+  await expect(read()).rejects.toThrow("too much");
+});
+
+test("a stream whose token was replaced ends; one that nobody would read is none", async () => {
+  const own = await startHttpNode({ name: "t", plugins: { http: { ...TOKENS, requestsPerSecond: 0 } } });
+  const open = (path: string, options: AskOptions): Promise<Response> => own.door.send(path, options);
+  const stream = new Stream(await open("/cluster/events", { token: TOKENS.readToken }));
+  await stream.events(2);
+  const connection = own.node.connect();
+  expect(await connection.execute("config", "set", "http-read-token", "another-0123456789abcdef")).toBe("OK");
+  connection.close();
+  expect(await stream.next()).toBeUndefined();
+  // More than there may be streams.
+  for (let asked = 0; asked < 70; asked += 1) {
+    const head = await open("/cluster/events", { method: "HEAD", token: TOKENS.adminToken });
+    expect([head.status, head.body]).toEqual([200, null]);
+  }
+  await own.node.stop();
 });
 
 test("a node that stops ends its streams", async () => {
