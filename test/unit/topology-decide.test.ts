@@ -771,6 +771,22 @@ describe("migrations", () => {
     }
   });
 
+  test("are not completed, nor fenced, for a primary that has started anew: it leads in the same epoch until another takes over", () => {
+    for (const letter of ["a", "b"]) {
+      const model = started();
+      model.grant({ type: "register-node", node: nodeRecord("r") });
+      model.follow(letter, "r");
+      const version = fence(model);
+      const epochs = epochsOf(model);
+      model.grant({ type: "register-node", node: nodeRecord(letter, { start: "another" }) });
+      expect(epochsOf(model)).toEqual(epochs);
+      const why = new RegExp(`the primary of shard ${model.shard(letter).id} has restarted without its data$`);
+      expect(model.reasonOf({ type: "complete-migration", id: "m", fence: version })).toMatch(why);
+      model.grant({ type: "unfence-migration", id: "m", fence: version });
+      expect(model.reasonOf({ type: "fence-migration", id: "m", ...epochs })).toMatch(why);
+    }
+  });
+
   test("are paused and go on; a fence ends with that", () => {
     const model = started();
     const version = fence(model);

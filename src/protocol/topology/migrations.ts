@@ -13,7 +13,7 @@
 import type { MigrationRecord, SlotRange, TopologyRequest } from "../../contracts/topology.ts";
 import { canonicalRanges, intersectRanges, subtractRanges } from "../slot-ranges.ts";
 import { STALE, type TopologyDecision, problemOfSlots, records, rejection } from "./decision.ts";
-import type { TopologyState } from "./state.ts";
+import { type TopologyState, hasLostData } from "./state.ts";
 
 /** Tasks that there may be at once. Each is in every map. */
 const MAX_MIGRATIONS = 1000;
@@ -136,6 +136,12 @@ function ofOthers(
   { sourceEpoch, targetEpoch }: { readonly sourceEpoch: number; readonly targetEpoch: number },
 ): TopologyDecision | undefined {
   const now = epochsOf(state, migration);
+  // Another start of a primary leads on in its epoch until somebody takes over, and holds nothing of what its predecessor had taken in, or had to give.
+  for (const id of [migration.source, migration.target]) {
+    const shard = state.shards.get(id);
+    if (shard !== undefined && hasLostData(state, shard))
+      return rejection(`${STALE}the primary of shard ${id} has restarted without its data`);
+  }
   if (now.sourceEpoch === sourceEpoch && now.targetEpoch === targetEpoch) return undefined;
   return rejection(
     `${STALE}the shards' primaries are in epochs ${now.sourceEpoch} and ${now.targetEpoch}, and this rests on those of ${sourceEpoch} and ${targetEpoch}`,
