@@ -32,7 +32,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "return predecessorHeardAgoMs === undefined",
     replace: "return predecessorHeardAgoMs !== sinceMs",
     run: "failover",
-    seed: 27,
+    seed: 67,
     withinSeeds: 40,
   },
   {

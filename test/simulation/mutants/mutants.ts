@@ -589,7 +589,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "foundingPeers = [];\n      peer = `${node.id}/${hex(4)}`;\n      // What the old identity",
     replace: "foundingPeers = [];\n      // What the old identity",
     run: "formation",
-    seed: 21,
+    seed: 650,
     withinSeeds: 200,
   },
   {
