@@ -260,8 +260,10 @@ export class ShardPrimary {
     if (message.epoch !== this.#shard.primaryEpoch) {
       return refuse(`the primary is in epoch ${this.#shard.primaryEpoch}, and this node asked for ${message.epoch}`);
     }
-    this.flush();
     const earlier = this.#links.get(from);
+    // By a connection that broke later than the one of the present session was opened: the replica waits for nothing of it any more.
+    if (earlier?.start === message.start && session < earlier.session) return;
+    this.flush();
     if (earlier !== undefined) this.#forget(earlier);
     const member = this.#member(from);
     const nowMs = this.#host.nowMs();
@@ -601,8 +603,10 @@ export class ShardPrimary {
 
   #mark(member: Member, nowMs: number): void {
     if (member.acknowledged < member.mark) return;
-    member.levelAtMs = member.markAtMs;
-    member.mark = this.#host.log.last;
+    const { last } = this.#host.log;
+    // With nothing that it lacks it is level now, however long it was away: else the map would be asked to and fro until the next beat.
+    member.levelAtMs = member.acknowledged >= last ? nowMs : member.markAtMs;
+    member.mark = last;
     member.markAtMs = nowMs;
   }
 
@@ -616,6 +620,7 @@ export class ShardPrimary {
     const { inSync, eligible, replicas } = this.#shard;
     for (const id of replicas) {
       const member = this.#member(id);
+      this.#mark(member, nowMs);
       const link = this.#links.get(id);
       // A hello of an earlier start may come late, when the map has the next one, which holds nothing.
       const isFollowing = link !== undefined && link.fill === undefined && this.#host.startOf(id) === link.start;

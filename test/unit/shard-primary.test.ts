@@ -222,6 +222,36 @@ describe("a shard's primary", () => {
     expect(world.asked).toStrictEqual([]);
   });
 
+  test("takes no hello that comes late for another session: by a link that broke, when the present one goes on by another", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(7, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 7, sequence: 1, bytes: 0 });
+    const said = world.sent.length;
+    primary.hello("b", hello(6, { epoch: 1, sequence: 0 }));
+    expect(world.sent).toHaveLength(said);
+    write(primary, 10);
+    expect(world.sent.at(-1)?.message).toMatchObject({ type: "entries", session: 7 });
+    // One of another start, whose numbers are others, is taken.
+    primary.hello("b", { ...hello(3, { epoch: 1, sequence: 1 }), start: "second" });
+    expect(world.sent.at(-1)?.message).toMatchObject({ type: "begin", session: 3 });
+  });
+
+  test("does not drop a member that lacks nothing any more, however long it did", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    write(primary, 10);
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 10 });
+    primary.tick();
+    primary.hello("b", hello(2, { epoch: 1, sequence: 1 }));
+    for (world.now = 50; world.now <= 950; world.now += 50) primary.tick();
+    world.now = 990;
+    primary.hello("b", hello(3, { epoch: 1, sequence: 2 }));
+    world.now = 1040;
+    primary.tick();
+    expect(world.asked).toStrictEqual([]);
+  });
+
   test("asks for a set without a member whose link does not come back", () => {
     const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
