@@ -9,7 +9,7 @@ export const SLOT_MUTANTS: readonly Mutant[] = [
     find: "if (keyspace.slotSize(slot) > 0) {",
     replace: "if (keyspace.slotSize(slot) > 1000) {",
     run: "slots",
-    seed: 3,
+    seed: 82,
     withinSeeds: 30,
   },
   {
