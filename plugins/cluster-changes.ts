@@ -29,12 +29,12 @@ import { replicationService } from "../src/contracts/replication.ts";
 import {
   type ClusterMap,
   type DecidedOn,
+  type NodeId,
   type ShardId,
+  type ShardRecord,
   type SlotRange,
   type TopologyRequest,
   topologyService,
-  type ShardRecord,
-  type NodeId,
 } from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";

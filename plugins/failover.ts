@@ -17,7 +17,8 @@
  * can not promote it, it says so by a record, and the primary goes on.
  *
  * A lease is watched by two: the gate of replies looks at the clock when a reply leaves (`src/reply-gate.ts`); and while there is no lease, a handler of `commandBefore`
- * refuses what would touch keys. While there is one, commands pay nothing.
+ * refuses what would touch keys. While there is one, commands pay nothing. For half a lease after it lapsed, commands are held and not refused: a process that stood
+ * still hears in a moment who leads.
  *
  * On all nodes of a cluster or on none: a node without it serves without leases.
  */

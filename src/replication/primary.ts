@@ -232,15 +232,12 @@ export class ShardPrimary {
       if (link.isHeard && link.fill === undefined && nowMs - link.sentAtMs >= settings.heartbeatMs)
         this.#sendEntries(link, NOTHING);
     }
-    for (const id of this.#shard.replicas) {
+    // While this node stood still nobody could be heard.
+    for (const id of stalledMs > 0 ? this.#shard.replicas : []) {
       const member = this.#member(id);
-      // While this node stood still nobody could be heard.
-      if (stalledMs > 0) {
-        member.levelAtMs += stalledMs;
-        member.markAtMs += stalledMs;
-        if (member.lostAtMs !== undefined) member.lostAtMs += stalledMs;
-      }
-      this.#mark(member, nowMs);
+      member.levelAtMs += stalledMs;
+      member.markAtMs += stalledMs;
+      if (member.lostAtMs !== undefined) member.lostAtMs += stalledMs;
     }
     this.#considerSets(nowMs);
     const hasFew = this.#shard.inSync.length < this.#terms.minimum;
