@@ -61,7 +61,7 @@ export class EventStreams {
    * @param isStillAllowed Asked now and then: the stream ends once it says no.
    * @throws {Problem} If there are too many.
    */
-  open(since: number | undefined, isStillAllowed: () => boolean = () => true): ReadableStream<Uint8Array> {
+  open(since: number | undefined, isStillAllowed: () => boolean): ReadableStream<Uint8Array> {
     if (this.#streams.size >= MAX_STREAMS) {
       throw new Problem("unavailable", `There are ${MAX_STREAMS} event streams already.`, { retryAfterS: 10 });
     }

@@ -187,7 +187,7 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
   );
 
   test(
-    "makes a plan, shows what it would do, and applies it",
+    "makes a plan and shows what it would do, and does nothing that is not confirmed",
     async () => {
       await openWhole(FIRST_PORT);
       const source = present(shards[2], "there is a third shard").primary;

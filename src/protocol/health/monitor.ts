@@ -5,7 +5,7 @@
  * - it gets worse once all readings of the last `raiseMs` were worse than it, to the best of them;
  * - it gets better once all readings of the last `clearMs` were better than it, to the worst of them.
  *
- * So a state lasts for at least the one or the other, and what goes to and fro faster is told as what it is at the worst.
+ * So a state lasts for at least the one or the other, and what goes to and fro faster stays what it was told to be.
  *
  * A check that is new is what its readings are, whatever they are, and nobody is told, until one is `ok` or none was for `beginMs`: a node that starts
  * is not well, and says so to whoever asks, and that is no news. Pure: the time is given.
