@@ -1,5 +1,6 @@
 /** Server-sent events of a node (https://html.spec.whatwg.org/multipage/server-sent-events.html), over connections that may break. */
 import { type RestAccess, RestError } from "./rest-access.ts";
+import { pause } from "./pause.ts";
 
 export interface ServerEvent {
   readonly event: string;
@@ -107,16 +108,4 @@ export async function* followEvents(
     await pause(pauseMs, signal);
     pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
-  });
 }

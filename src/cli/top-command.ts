@@ -5,6 +5,7 @@ import { RestAccess, withRest } from "./rest-access.ts";
 import { type JsonFlags, sayUnknown, untilInterrupted } from "./rest-command.ts";
 import { cut } from "./task-board.ts";
 import { type Snapshot, TOP_ORDERS, type TopOrder, describeTop, takeSnapshot, topLines } from "./top-view.ts";
+import { pause } from "./pause.ts";
 
 interface TopFlags extends JsonFlags {
   readonly interval: string;
@@ -41,20 +42,6 @@ function positive(text: string, flag: string, isWhole: boolean): number {
   const value = Number(text);
   if (Number.isFinite(value) && value > 0 && value <= 86_400 && (!isWhole || Number.isInteger(value))) return value;
   throw new StartError(`--${flag} is "${text}", but it must be a ${isWhole ? "whole number" : "number"} above 0.`);
-}
-
-/** Waits, or until it is to end. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    if (signal.aborted) end();
-    else signal.addEventListener("abort", end);
-  });
 }
 
 /** Shows one picture after the other. @param show Gets each, or why there is none at this moment. */
