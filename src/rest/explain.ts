@@ -18,7 +18,7 @@ export type Subject =
   | { readonly type: "node"; readonly node: NodeRecord };
 
 /** Acts that make somebody the owner of slots, or a shard's primary. */
-const DECIDING = /assigned|completed|given to|promoted|goes on with|created|admitted/;
+const DECIDING = /assigned|(?<!may be )completed|given to|promoted|goes on with|created|admitted/;
 
 /** Whether a sentence of the history names a slot. */
 function namesSlot(sentence: string, slot: number): boolean {
