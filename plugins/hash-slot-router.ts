@@ -369,7 +369,8 @@ export default definePlugin({
       client.isReadOnly &&
       (command.bits & CommandBits.readonly) !== 0 &&
       replication?.position !== undefined &&
-      !replication.isAheadOfMap;
+      !replication.isAheadOfMap &&
+      !replication.isBehindMap;
 
     context.on(
       context.hooks.commandBefore,

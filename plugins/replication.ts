@@ -441,6 +441,9 @@ export default definePlugin({
       get isAheadOfMap() {
         return replica !== undefined && replica.mapVersion > topology.map.version;
       },
+      get isBehindMap() {
+        return replica?.isBehindMap === true;
+      },
       get committed() {
         return primary?.committed ?? replica?.committed ?? committed;
       },

@@ -43,6 +43,7 @@ export type ReplicationMessage =
    *
    * @param committed Entries up to this one are committed.
    * @param mapVersion The map that it knows: what it removes may have gone to another shard by that.
+   * @param isEnd Nothing of the log is left to be sent: with these bytes the replica has all that came to the shard by that map.
    */
   | {
       readonly type: "entries";
@@ -50,6 +51,7 @@ export type ReplicationMessage =
       readonly number: number;
       readonly committed: number;
       readonly mapVersion: number;
+      readonly isEnd: boolean;
       readonly bytes: Uint8Array;
     }
   /**
@@ -107,6 +109,7 @@ export function encodeReplication(message: ReplicationMessage): Uint8Array {
       writer.number(message.number);
       writer.number(message.committed);
       writer.number(message.mapVersion);
+      writer.flag(message.isEnd);
       return joined(writer.finish(), message.bytes);
     case "effects":
     case "stream":
@@ -180,6 +183,7 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
         number: reader.number(),
         committed: reader.number(),
         mapVersion: reader.number(),
+        isEnd: reader.flag(),
         bytes: reader.rest(),
       };
     case "effects":

@@ -54,6 +54,11 @@ export interface Replication {
    * for others.
    */
   readonly isAheadOfMap: boolean;
+  /**
+   * A replica's log may lack keys of slots that have come to its shard by the map that this node knows: nothing is read of it until they are here. False for
+   * others.
+   */
+  readonly isBehindMap: boolean;
   /** Sequence up to which the log is known here to be committed. */
   readonly committed: number;
   /** Why a replica does not follow its primary at this moment, in words; `undefined` if it does, and for others. */

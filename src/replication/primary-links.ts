@@ -20,6 +20,7 @@ export interface Link {
   acknowledgedBytes: number;
   sentAtMs: number;
   toldCommitted: number;
+  toldMapVersion: number;
 }
 
 /** What is known of a member, with or without a session. */

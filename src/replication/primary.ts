@@ -94,6 +94,8 @@ export class ShardPrimary {
   #committed: number;
   /** Nobody else counted until now: what was written was committed with that. */
   #wasAlone = false;
+  /** The map by which the shard got its slots, or as many as this node knows of. */
+  #slotsVersion = 0;
   /** The map was asked for another in-sync set: who was added counts until it is known what came of it. */
   #asked: readonly NodeId[] | undefined;
   #askNotBeforeMs = 0;
@@ -169,6 +171,7 @@ export class ShardPrimary {
   /** The map says something else of the shard, which this node still leads. */
   shardChanged(shard: ShardRecord, terms: PrimaryTerms): void {
     const isNewEpoch = shard.primaryEpoch > this.#host.log.epoch;
+    if (shard.slots !== this.#shard.slots) this.#slotsVersion = this.#host.mapVersion();
     this.#shard = shard;
     this.#terms = terms;
     for (const id of this.#members.keys()) if (!shard.replicas.includes(id)) this.#members.delete(id);
@@ -294,6 +297,7 @@ export class ShardPrimary {
       acknowledgedBytes: 0,
       sentAtMs: nowMs,
       toldCommitted: 0,
+      toldMapVersion: 0,
     };
     this.#links.set(from, link);
     this.#host.events.info(isFill ? "replica is being filled" : "replica follows", {
@@ -413,7 +417,12 @@ export class ShardPrimary {
     if (link.fill !== undefined) this.#pumpFill(link, link.fill);
     while (link.fill === undefined && link.sentBytes - link.acknowledgedBytes < settings.windowBytes) {
       const bytes = log.read(link.cursor, FRAME_BYTES);
-      if (bytes === undefined || !this.#sendEntries(link, bytes)) return;
+      if (bytes === undefined) {
+        // Replicas read nothing of slots that have come before they know that they have their keys.
+        if (link.toldMapVersion < this.#slotsVersion) this.#sendEntries(link, NOTHING);
+        return;
+      }
+      if (!this.#sendEntries(link, bytes)) return;
     }
   }
 
@@ -471,9 +480,18 @@ export class ShardPrimary {
 
   #sendEntries(link: Link, bytes: Uint8Array): boolean {
     const { session, number } = link;
+    const { log } = this.#host;
     link.toldCommitted = this.#committed;
-    const mapVersion = this.#host.mapVersion();
-    return this.#send(link, { type: "entries", session, number, committed: this.#committed, mapVersion, bytes });
+    link.toldMapVersion = this.#host.mapVersion();
+    return this.#send(link, {
+      type: "entries",
+      session,
+      number,
+      committed: this.#committed,
+      mapVersion: link.toldMapVersion,
+      isEnd: log.isAtEnd(link.cursor) && log.last < log.openSequence,
+      bytes,
+    });
   }
 
   #send(link: Link, message: ReplicationMessage): boolean {

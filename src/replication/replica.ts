@@ -27,6 +27,8 @@ export interface ReplicaHost {
   readonly retryMs: number;
   readonly ringBytes: number;
   nowMs(): number;
+  /** Of the map that this node knows. */
+  mapVersion(): number;
   soon(callback: () => void): void;
   send(to: NodeId, message: ReplicationMessage): boolean;
   startSink(): SlotSink;
@@ -53,6 +55,10 @@ export class ShardReplica {
   #number = 0;
   /** The map that the primary knows, by what it said last. */
   mapVersion = 0;
+  /** The latest map of which it is known that all keys are here that had come to the shard by that. */
+  #levelMapVersion = 0;
+  /** The map by which this node has known the shard's slots to be the shard's. */
+  #slotsVersion: number;
   #receivedBytes = 0;
   /**
    * A way that takes longer for a frame than silence is suffered would have the session begun again and again, each with all that was sent before: from one to the
@@ -102,6 +108,7 @@ export class ShardReplica {
     this.#shard = shard;
     this.#isWhole = isWhole;
     this.#committed = committed;
+    this.#slotsVersion = host.mapVersion();
     this.#followedAtMs = host.nowMs();
     host.gate.setCommitted(committed);
     this.tick();
@@ -129,7 +136,16 @@ export class ShardReplica {
     return this.isFollowing ? undefined : this.#refusal;
   }
 
+  /**
+   * Whether the log may still lack keys of slots that have come to the shard. The scenario: this node is not in sync, and slow; slots have moved here, for the
+   * shard's other members have their keys; it hears so before it has them, and says of each that there is none.
+   */
+  get isBehindMap(): boolean {
+    return this.#levelMapVersion < this.#slotsVersion;
+  }
+
   shardChanged(shard: ShardRecord): void {
+    if (shard.slots !== this.#shard.slots) this.#slotsVersion = this.#host.mapVersion();
     const isOther =
       shard.primary !== this.#shard.primary || shard.primaryIncarnation !== this.#shard.primaryIncarnation;
     const mayGoOn = shard.version !== this.#shard.version && !this.#isOpen;
@@ -204,6 +220,7 @@ export class ShardReplica {
         this.#receivedBytes += message.bytes.length;
         this.mapVersion = message.mapVersion;
         this.#entries(message.bytes, message.committed);
+        if (message.isEnd && this.isFollowing) this.#levelMapVersion = message.mapVersion;
         return;
       case "effects":
       case "stream":
@@ -283,6 +300,7 @@ export class ShardReplica {
       // From here on this node holds nothing that counts. What waits to be told was read of what is now overwritten, and its place in the log may get another entry.
       this.#host.gate.break("this node is filled anew: what it held is not the shard's");
       this.#isWhole = false;
+      this.#levelMapVersion = 0;
       this.#refusal = "it is being filled";
       this.#sink = this.#host.startSink();
       this.#hasConfirmed = false;

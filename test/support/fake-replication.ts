@@ -24,6 +24,7 @@ export class FakeReplication {
         replication: {
           role: "none",
           isAheadOfMap: false,
+          isBehindMap: false,
           committed: 0,
           last: 1,
           logBytes: 0,

@@ -183,6 +183,7 @@ class Told {
       },
       position: undefined,
       isAheadOfMap: false,
+      isBehindMap: false,
       committed: 0,
       waitingFor: "the primary's answer",
       logBytes: 0,

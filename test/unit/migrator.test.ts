@@ -104,11 +104,11 @@ class TwoShards {
   async start(slots: readonly SlotRange[], target = this.b, at = 0, awaitsWord = false): Promise<string> {
     const begun = await this.nodes.simulation.settle(
       "a start",
-      this.migrations(at).start(slots, target.id, "a test", undefined, awaitsWord),
+      this.migrations(at).start([{ slots, target: target.id }], "a test", { awaitsWord }),
       20_000,
     );
     if (begun.type === "refused") throw new Error(begun.reason);
-    return begun.id;
+    return present(begun.ids[0], "there is a task");
   }
 
   /** Waits until the source's primary says that a task is in a phase. */
@@ -559,6 +559,49 @@ describe("a migration", () => {
         await simulation.runFor(1);
       }
       expect([...told].toSorted()).toEqual(["41", "MOVED"]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "is not told of as keys that there are not by a replica of the target which is not in sync, and gets them late",
+    async () => {
+      const shards = await TwoShards.of(1, { plugins: { replication: { lagMs: 100 } } });
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const { a: target, b: source } = shards;
+      const [primary, replica] = [shards.at(target.primary), shards.at(target.replicas[0] ?? "")];
+      const client = localClient(nodes.node(replica));
+      await simulation.settle("READONLY", client.run("READONLY"), 1000);
+      simulation.clog([hostOf(primary)], [hostOf(replica)], 600);
+      await shards.run(target, `SET ${KEYS[0]?.key ?? ""} 1`);
+      await nodes.until("the replica to be out of the set", () => shards.a.inSync.length === 1);
+      for (const { key } of UPPER) await shards.run(source, `SET ${key} 41`);
+      const leader = present(
+        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
+        "somebody leads",
+      );
+      expect([primary, replica]).not.toContain(leader);
+      await shards.start(source.slots, target, leader);
+      const keyspace = shards.keyspace(replica);
+      const isOwn = (): boolean =>
+        nodes.topology(replica).selfShard?.slots.some(({ last }) => last === 16_383) === true;
+      await nodes.until("the replica to know that the slots are its shard's", isOwn);
+      expect(keyspace.slotSize(UPPER[0].slot)).toBe(0);
+      const told = new Set<string>();
+      const look = async (): Promise<void> => {
+        for (const { key } of UPPER) {
+          const reply = await simulation.settle(`GET ${key}`, client.run(`GET ${key}`), 20_000);
+          told.add(reply.replace(/ .*/, ""));
+        }
+      };
+      await look();
+      expect([...told]).toEqual(["MOVED"]);
+      for (let tries = 0; tries < 100 && told.size === 1; tries += 1) {
+        await simulation.runFor(20);
+        await look();
+      }
+      expect([...told]).toEqual(["MOVED", "41"]);
     },
     LIMIT_MS,
   );

@@ -42,8 +42,11 @@ class World implements PrimaryHost {
     return this.now;
   }
 
+  /** Of the map. */
+  version = 1;
+
   mapVersion(): number {
-    return 1;
+    return this.version;
   }
 
   startOf(): string {
@@ -234,6 +237,23 @@ describe("a shard's primary", () => {
     // One of another start, whose numbers are others, is taken.
     primary.hello("b", { ...hello(3, { epoch: 1, sequence: 1 }), start: "second" });
     expect(world.sent.at(-1)?.message).toMatchObject({ type: "begin", session: 3 });
+  });
+
+  test("says that its replicas have all that there is, and by which map, at once when its slots change", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    const told = (): unknown[] =>
+      world.sent.flatMap(({ message }) => (message.type === "entries" ? [[message.mapVersion, message.isEnd]] : []));
+    world.version = 7;
+    primary.shardChanged({ ...SHARD, slots: [{ first: 0, last: 9 }] }, { minimum: 1, acks: "in-sync" });
+    world.turn();
+    expect(told()).toEqual([[7, true]]);
+    // More than one frame: only the last one says so.
+    write(primary, 400_000);
+    expect(told().slice(1).length).toBeGreaterThan(1);
+    expect(told().slice(1, -1)).not.toContainEqual([7, true]);
+    expect(told().at(-1)).toEqual([7, true]);
   });
 
   test("does not drop a member that lacks nothing any more, however long it did", () => {

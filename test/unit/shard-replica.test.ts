@@ -24,11 +24,16 @@ class World implements ReplicaHost {
   readonly applied: string[] = [];
   sinks = 0;
   now = 0;
+  version = 1;
   #sessions = 0;
   #soon: (() => void)[] = [];
 
   nowMs(): number {
     return this.now;
+  }
+
+  mapVersion(): number {
+    return this.version;
   }
 
   soon(callback: () => void): void {
@@ -109,6 +114,7 @@ describe("a shard's replica", () => {
       number: 1,
       committed: 2,
       mapVersion: 1,
+      isEnd: true,
       bytes: entriesOf("k", "l"),
     });
     world.turn();
@@ -159,8 +165,51 @@ describe("a shard's replica", () => {
       0,
       false,
     ]);
-    replica.received("a", { type: "entries", session: 1, number: 2, committed: 5, mapVersion: 1, bytes: NO_BYTES });
+    replica.received("a", {
+      type: "entries",
+      session: 1,
+      number: 2,
+      committed: 5,
+      mapVersion: 1,
+      isEnd: true,
+      bytes: NO_BYTES,
+    });
     expect([replica.committed, world.gate.mayLeave(world.gate.positionOf(3))]).toStrictEqual([5, true]);
+  });
+
+  test("is behind its map from when slots come until it has all of a log by that map, and its end (SAFETY 22)", () => {
+    const replica = follower();
+    const told = (number: number, mapVersion: number, isEnd: boolean): boolean => {
+      const rest = { session: 1, number, committed: 1, mapVersion, isEnd, bytes: NO_BYTES };
+      replica.received("a", { type: "entries", ...rest });
+      return replica.isBehindMap;
+    };
+    expect([told(1, 1, false), told(2, 1, true)]).toStrictEqual([true, false]);
+    world.version = 4;
+    const more = { ...SHARD, inSync: ["a", "b"], slots: [{ first: 0, last: 16_000 }], version: 6 };
+    replica.shardChanged(more);
+    // Another change of the shard is none of its slots.
+    world.version = 5;
+    replica.shardChanged({ ...more, version: 7 });
+    expect([told(3, 3, true), told(4, 4, false), told(5, 4, true)]).toStrictEqual([true, true, false]);
+  });
+
+  test("that is filled is behind its map until it has what the primary has done meanwhile", () => {
+    world.log.startEpoch(1);
+    const replica = new ShardReplica(world, SHARD, true, 1);
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: false, mapVersion: 1 });
+    const rest = { session: 1, committed: 1, mapVersion: 1, isEnd: true, bytes: NO_BYTES };
+    replica.received("a", { type: "entries", number: 1, ...rest });
+    expect(replica.isBehindMap).toBe(false);
+    replica.linkLost();
+    replica.shardChanged({ ...SHARD, version: 6 });
+    replica.received("a", { type: "begin", session: 2, number: 0, epoch: 1, isFill: true, mapVersion: 1 });
+    expect(replica.isBehindMap).toBe(true);
+    const level = { position: { epoch: 1, sequence: 5 }, history: [{ epoch: 1, first: 1 }] };
+    replica.received("a", { type: "level", session: 2, number: 1, ...level });
+    expect(replica.isBehindMap).toBe(true);
+    replica.received("a", { type: "entries", number: 2, ...rest, session: 2 });
+    expect(replica.isBehindMap).toBe(false);
   });
 
   test("ends the session where a frame is missing, and applies nothing that comes behind it", () => {
@@ -171,6 +220,7 @@ describe("a shard's replica", () => {
       number: 2,
       committed: 1,
       mapVersion: 1,
+      isEnd: true,
       bytes: entriesOf("k"),
     });
     replica.received("a", {
@@ -179,6 +229,7 @@ describe("a shard's replica", () => {
       number: 3,
       committed: 1,
       mapVersion: 1,
+      isEnd: true,
       bytes: entriesOf("l"),
     });
     expect(world.applied).toStrictEqual([]);
