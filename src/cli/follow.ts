@@ -17,6 +17,8 @@ const LOOK_MS = 300;
 const MAX_SILENT_LOOKS = 100;
 /** How often a move is asked for again that met another change of its shards. */
 const MAX_TRIES = 10;
+/** How often it looks whether a shard has its members back, before it gives a move up that would leave fewer copies. */
+const MAX_COPY_LOOKS = 100;
 /** As shells tell of SIGINT. */
 const EXIT_INTERRUPTED = 130;
 
@@ -49,6 +51,10 @@ export class Follower {
   readonly #access: FollowAccess;
   readonly #board: TaskBoard;
   readonly #options: FollowOptions;
+  /** Moves of which it was known at the beginning that they leave fewer copies. */
+  #withFewer: ReadonlySet<PlannedMove> | undefined;
+  /** How often in a row it has looked for the copies of the next move. */
+  #copyLooks = 0;
 
   /** @param running Ids of tasks that are there already. */
   constructor(
@@ -82,7 +88,7 @@ export class Follower {
         if (!(thrown instanceof StartError) || silent > MAX_SILENT_LOOKS) throw thrown;
         if (silent === 1) this.#board.say(`${messageOf(thrown)} It is asked again; what was started goes on.`);
       }
-      if (this.#running.size > 0) await sleep(this.#options.lookMs ?? LOOK_MS);
+      if (this.#running.size > 0 || this.#pending.length > 0) await sleep(this.#options.lookMs ?? LOOK_MS);
     }
     return this.#ended;
   }
@@ -92,7 +98,16 @@ export class Follower {
       const [move] = this.#pending;
       if (move === undefined) return;
       const present = await this.#access.map();
-      const started = await this.#start(present, move);
+      this.#withFewer ??= new Set(this.#pending.filter((each) => whyFewerCopies(present, each) !== undefined));
+      const fewer = this.#withFewer.has(move) ? undefined : whyFewerCopies(present, move);
+      // A replica that is away for a moment comes back.
+      if (fewer !== undefined && this.#copyLooks < MAX_COPY_LOOKS) {
+        if (this.#copyLooks === 0) this.#board.say(`${describeMove(present, move)}: waits: ${fewer}`);
+        this.#copyLooks += 1;
+        return;
+      }
+      this.#copyLooks = 0;
+      const started = fewer === undefined ? await this.#start(present, move) : { problem: fewer };
       this.#pending.shift();
       if ("id" in started) this.#running.set(started.id, move);
       else {
@@ -185,6 +200,15 @@ function ownerOf({ shards, shardOfSlot }: ClusterMap, slots: PlannedMove["slots"
   }
   const [owner, ...others] = owners;
   return others.length === 0 ? owner : undefined;
+}
+
+/** Why there would be fewer copies of what moves than before, by the members that are in sync. */
+function whyFewerCopies(map: ClusterMap, { source, target }: PlannedMove): string | undefined {
+  const copies = (shard: string): number => map.shards.find(({ id }) => id === shard)?.inSync.length ?? 0;
+  const [has, wants] = [copies(target), copies(source)];
+  return has >= wants
+    ? undefined
+    : `${shardName(map, target)} has ${has} of its members in sync, and ${shardName(map, source)} ${wants}: there would be fewer copies`;
 }
 
 function whyNotMovable(

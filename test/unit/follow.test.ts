@@ -125,6 +125,52 @@ describe("moves", () => {
     expect([careful.mostAtOnce, careful.asked[2]?.[7]]).toEqual([1, "9"]);
   });
 
+  test("that would leave fewer copies than when they were confirmed wait for the members that are away, and are given up if these stay away", async () => {
+    const withMembers = (counts: readonly number[]): ClusterMap => ({
+      ...MAP,
+      shards: MAP.shards.map((shard, at) => ({
+        ...shard,
+        inSync: Array.from({ length: counts[at] ?? 1 }, (_, member) => `node-${at}-${member}`),
+      })),
+    });
+    const cluster = new FakeCluster();
+    // The first leaves fewer copies by its maker's word.
+    cluster.present = withMembers([3, 2, 2, 2]);
+    let looks = 0;
+    const fetch = cluster.map.bind(cluster);
+    cluster.map = () => {
+      looks += 1;
+      if (looks === 2) cluster.present = withMembers([3, 2, 2, 1]);
+      if (looks === 20) cluster.present = { ...cluster.present, shards: withMembers([3, 2, 2, 2]).shards };
+      if (looks === 40) cluster.present = withMembers([3, 2, 2, 1]);
+      return fetch();
+    };
+    const screen = new FakeScreen();
+    const ended = await follow(cluster, screen, 1).run();
+    expect(ended.map(({ id, isDone }) => [id, isDone])).toEqual([
+      ["task-0", true],
+      ["task-10", true],
+      ["task-20", true],
+    ]);
+    expect(looks).toBeGreaterThan(20);
+    expect(screen.text.match(/there would be fewer copies/gu)).toHaveLength(1);
+    const unlucky = new FakeCluster();
+    unlucky.present = withMembers([2, 2, 2, 2]);
+    const first = unlucky.map.bind(unlucky);
+    unlucky.map = async () => {
+      const map = await first();
+      unlucky.present = withMembers([2, 2, 2, 1]);
+      return map;
+    };
+    const lost = await follow(unlucky, new FakeScreen(), 1).run();
+    expect(lost.map(({ id, isDone }) => [id, isDone])).toEqual([
+      ["task-0", true],
+      [undefined, false],
+      [undefined, false],
+    ]);
+    expect(lost[2]?.reason).toContain("has 1 of its members in sync");
+  });
+
   test("that end without moving anything are told, with the reason, and the others go on", async () => {
     const cluster = new FakeCluster();
     cluster.aborts.add("task-10");
