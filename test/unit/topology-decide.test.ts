@@ -152,6 +152,18 @@ describe("remove-node", () => {
     expect(model.state.shards.size).toBe(2);
   });
 
+  test("leaves the replicas of a primary that was emptied as emptied ones: slots come to them by nobody's mere presence", () => {
+    const model = TopologyModel.of("abc");
+    model.assign("a", range(1));
+    model.follow("a", "b");
+    model.grant({ type: "release-slots", slots: [range(1)] });
+    for (const { node, version } of model.state.releases) model.grant({ type: "acknowledge-releases", node, version });
+    model.grant({ type: "remove-node", node: idOf("a"), by: idOf("c") });
+    expect([model.shard("b").wasEmptied, model.shard("c").wasEmptied]).toEqual([true, undefined]);
+    model.assign("b", range(1));
+    expect(model.shard("b").wasEmptied).toBeUndefined();
+  });
+
   test("is refused for whom nobody knows, one's own primary, and a primary with slots or a migration to it", () => {
     const model = TopologyModel.of("abc");
     const remove = (node: string, by: string): string | undefined =>

@@ -204,12 +204,13 @@ function decideAll(
     if ("rejection" in decision) return decision;
     all.push(...decision.records);
     outcome.push(...decision.outcome);
-    const next = applyAct(state, state.version + 1, { requestId: "", cause: "", timeMs: 0, records: all, outcome });
+    const act = { requestId: "", cause: "", timeMs: 0, records: decision.records, outcome: [] };
+    const next = applyAct(after, state.version + 1, act);
     const shards = new Map<ShardId, ShardRecord>();
     for (const [id, shard] of next.shards) {
       shards.set(id, { ...shard, version: state.shards.get(id)?.version ?? shard.version });
     }
-    after = { ...next, shards };
+    after = { ...next, version: state.version, shards };
   }
   return { records: all, outcome };
 }
@@ -335,10 +336,10 @@ function mergeNode(
  * A shard for a node that is in none. The shard that it began with may live on without it, under another primary: an id that is taken is not given
  * again.
  */
-function newShard(state: TopologyState, node: string, shardIdOf: ShardIdOf): TopologyRecord {
+function newShard(state: TopologyState, node: string, shardIdOf: ShardIdOf, wasEmptied?: true): TopologyRecord {
   let shard = shardIdOf(node);
   for (let attempt = 2; state.shards.has(shard); attempt += 1) shard = shardIdOf(`${node} ${attempt}`);
-  return { type: "shard-created", shard, primary: node, epoch: 0 };
+  return { type: "shard-created", shard, primary: node, epoch: 0, ...(wasEmptied === true ? { wasEmptied } : {}) };
 }
 
 /** A migration that moves slots to a shard. */
@@ -380,11 +381,11 @@ function removeNode(
     );
   }
   // A shard without slots holds nothing: its replicas are primaries without slots from here on. redis-cli has some nodes forget a primary before it gives the
-  // replicas to others.
+  // replicas to others. Those of one that was emptied have not just come: they get no slots by themselves either.
   return records(
     ...shard.replicas.map((replica) => ({ type: "replica-removed", shard: shard.id, node: replica }) as const),
     { type: "shard-removed", shard: shard.id },
-    ...shard.replicas.map((replica) => newShard(state, replica, shardIdOf)),
+    ...shard.replicas.map((replica) => newShard(state, replica, shardIdOf, shard.wasEmptied)),
     { type: "node-removed", node: id },
   );
 }

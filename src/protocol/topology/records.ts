@@ -6,7 +6,14 @@ export type TopologyRecord =
   | { readonly type: "node-admitted"; readonly node: Omit<NodeRecord, "incarnation"> }
   | { readonly type: "node-removed"; readonly node: NodeId }
   | { readonly type: "tombstone-lifted"; readonly node: NodeId }
-  | { readonly type: "shard-created"; readonly shard: ShardId; readonly primary: NodeId; readonly epoch: number }
+  | {
+      readonly type: "shard-created";
+      readonly shard: ShardId;
+      readonly primary: NodeId;
+      readonly epoch: number;
+      /** Its primary was a replica of a shard that was emptied. */
+      readonly wasEmptied?: true;
+    }
   | { readonly type: "shard-removed"; readonly shard: ShardId }
   | { readonly type: "slots-assigned"; readonly shard: ShardId; readonly slots: readonly SlotRange[] }
   | { readonly type: "slots-released"; readonly slots: readonly SlotRange[] }

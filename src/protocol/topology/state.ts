@@ -176,10 +176,12 @@ function applyRecord(
     case "tombstone-lifted":
       return { ...state, tombstones: without(state.tombstones, record.node) };
     case "shard-created": {
-      const { shard: id, primary, epoch } = record;
+      const { shard: id, primary, epoch, wasEmptied } = record;
       const primaryIncarnation = incarnationOf(state, primary);
       const members = { primary, primaryIncarnation, replicas: [], inSync: [primary], eligible: [] };
-      return { ...state, shards: put(state.shards, id, { id, ...members, slots: [], primaryEpoch: epoch, version }) };
+      const emptied = wasEmptied === true ? { wasEmptied } : {};
+      const shard = { id, ...members, slots: [], ...emptied, primaryEpoch: epoch, version };
+      return { ...state, shards: put(state.shards, id, shard) };
     }
     case "shard-removed":
       return {
