@@ -300,22 +300,21 @@ export default definePlugin({
       const isStill = (): boolean => begunFor === isFor && isForNow() === isFor;
       // Whoever does not lead any more, or lacks what is agreed by now, does nothing.
       const isCurrent = (await consensus?.barrier()) === true && isStill() && obstacle() === undefined;
-      let begun = 0;
-      for (const { slots, target, source, slotCount, keys, bytes } of isCurrent ? planned.moves : []) {
-        const outcome = await migrations?.start(slots, target, planned.cause, version);
-        if (outcome?.type === "done") {
-          begun += 1;
-          counts.started += 1;
-          const what = { migration: outcome.id, source, target, slots: slotCount, keys, bytes };
-          log.info("auto-rebalance: moves", { ...what, cause: planned.cause });
-        } else {
-          counts.refused += 1;
-          log.warn("auto-rebalance: not begun", { source, target, reason: outcome?.reason ?? "" });
-        }
-        if (!isStill()) break;
+      const outcome = isCurrent
+        ? await migrations?.start(planned.moves, planned.cause, { mapVersion: version })
+        : undefined;
+      if (outcome?.type === "refused") {
+        counts.refused += planned.moves.length;
+        log.warn("auto-rebalance: not begun", { reason: outcome.reason });
+      }
+      const ids = outcome?.type === "done" ? outcome.ids : [];
+      for (const [at, { target, source, slotCount, keys, bytes }] of ids.length > 0 ? planned.moves.entries() : []) {
+        counts.started += 1;
+        const what = { migration: ids[at], source, target, slots: slotCount, keys, bytes };
+        log.info("auto-rebalance: moves", { ...what, cause: planned.cause });
       }
       if (begunFor !== isFor) return;
-      if (begun > 0 && step !== undefined) step.isStarting = false;
+      if (ids.length > 0 && step !== undefined) step.isStarting = false;
       else {
         step = undefined;
         rebalancer?.ended(false, clock.monotonicMs());

@@ -5,13 +5,13 @@
  * known to the primaries of the two shards: other nodes tell the rest.
  *
  * - CLUSTER MOVE starts a task for each shard that some of the slots belong to, and answers with their ids; slots that are the target's already are left out.
+ *   With AND it moves slots to more than one shard. Either all tasks start, in one change of the map, or none does.
  *   With MAPVERSION it is refused if a shard has changed since that version of the map; CAUSE is kept with the record. CLUSTER MIGRATIONS tells of all tasks,
  *   as maps; CLUSTER PAUSEMIGRATION, RESUMEMIGRATION and CANCELMIGRATION are what they say.
  * - By the names of Redis 8.4, CLUSTER MIGRATION (https://redis.io/commands/cluster-migration): fields and errors are Redis'; states are its words for the same
  *   thing, as far as it has one. Several tasks may run at a time, and CANCEL at either end cancels for good.
  * - By those of Valkey 9, CLUSTER MIGRATESLOTS, GETSLOTMIGRATIONS and CANCELSLOTMIGRATIONS (https://valkey.io/commands/cluster-migrateslots,
- *   https://valkey.io/commands/cluster-getslotmigrations). Any node may be asked to move any node's slots. If one task of several cannot start, those that did are
- *   cancelled. A state that is not a final one is the task's phase.
+ *   https://valkey.io/commands/cluster-getslotmigrations). Any node may be asked to move any node's slots. If one task of several cannot start, none does. A state that is not a final one is the task's phase.
  *
  * Talks to the rest through the services `topology` and `migration`; without anybody who provides the latter, every one of these says so.
  */
@@ -166,20 +166,18 @@ export default definePlugin({
       }
       return [...found].map(([source, ranges]) => ({ target, source, slots: canonicalRanges(ranges) }));
     };
-    /** Starts them in order. @returns Their ids, and why it stopped before the end, if it did. */
+    /** Starts all of them, or none. @param told Writes the reply, once they are started. */
     const startAll = async (
       tasks: Migrations,
       wanted: readonly Wanted[],
       cause: string,
+      told: (reply: ReplyWriter, ids: readonly string[]) => void,
       mapVersion?: number,
-    ): Promise<{ readonly ids: readonly string[]; readonly problem?: string }> => {
-      const ids: string[] = [];
-      for (const { slots, target } of wanted) {
-        const outcome = await tasks.start(slots, target.id, cause, mapVersion);
-        if (outcome.type === "refused") return { ids, problem: outcome.reason };
-        ids.push(outcome.id);
-      }
-      return { ids };
+    ): Promise<Answer> => {
+      const moves = wanted.map(({ slots, target }) => ({ slots, target: target.id }));
+      const outcome = await tasks.start(moves, cause, { mapVersion });
+      if (outcome.type === "refused") return { error: errorOf(outcome.reason) };
+      return (reply) => told(reply, outcome.ids);
     };
 
     /** Defers the reply until it is known. */
@@ -207,13 +205,23 @@ export default definePlugin({
     // --- bunch's own ---
 
     const move = (call: Call, tasks: Migrations): void => {
-      const target = findShard(topology.map, call.text(2));
-      if ("problem" in target) return call.reply.error(`ERR ${target.problem}`);
-      if (!call.is(3, "SLOTSRANGE")) return call.reply.error(SYNTAX_ERROR);
-      const end = endOfNumbers(call, 4);
-      if (end === 4 || end % 2 === 1) return refuseArity(call);
-      const slots = readRanges(call, 4, end);
-      if ("error" in slots) return call.reply.error(slots.error);
+      const wanted: Wanted[] = [];
+      let end = 1;
+      while (end === 1 || (end < call.count && call.is(end, "AND"))) {
+        const start = end + 3;
+        if (start >= call.count) return refuseArity(call);
+        const target = findShard(topology.map, call.text(start - 2));
+        if ("problem" in target) return call.reply.error(`ERR ${target.problem}`);
+        if (!call.is(start - 1, "SLOTSRANGE")) return call.reply.error(SYNTAX_ERROR);
+        end = endOfNumbers(call, start);
+        if (end === start || (end - start) % 2 === 1) return refuseArity(call);
+        const slots = readRanges(call, start, end);
+        if ("error" in slots) return call.reply.error(slots.error);
+        const found = bySource(slots, target);
+        if ("error" in found) return call.reply.error(found.error);
+        if (found.length === 0) return call.reply.error(`ERR shard ${target.id} has these slots already`);
+        wanted.push(...found);
+      }
       let mapVersion: number | undefined;
       let cause = causeOf(call);
       for (let index = end; index < call.count; index += 2) {
@@ -224,20 +232,11 @@ export default definePlugin({
           if (Number.isNaN(mapVersion)) return call.reply.error(NOT_AN_INTEGER);
         } else return call.reply.error(SYNTAX_ERROR);
       }
-      const wanted = bySource(slots, target);
-      if ("error" in wanted) return call.reply.error(wanted.error);
-      if (wanted.length === 0) return call.reply.error(`ERR shard ${target.id} has these slots already`);
-      const started = startAll(tasks, wanted, cause, mapVersion).then(({ ids, problem }): Answer => {
-        if (problem === undefined) {
-          return (reply) => {
-            reply.array(ids.length);
-            for (const id of ids) reply.bulkText(id);
-          };
-        }
-        const before = ids.length === 0 ? "" : ` (started before: ${ids.join(" ")})`;
-        return { error: `${errorOf(problem)}${before}` };
-      });
-      return answerWith(call, started);
+      const tell = (reply: ReplyWriter, ids: readonly string[]): void => {
+        reply.array(ids.length);
+        for (const id of ids) reply.bulkText(id);
+      };
+      return answerWith(call, startAll(tasks, wanted, cause, tell, mapVersion));
     };
 
     const list = (call: Call, tasks: Migrations): void => {
@@ -290,10 +289,10 @@ export default definePlugin({
       const isWhole = only !== undefined && rangesText(only.slots) === rangesText(slots);
       if (only === undefined) return call.reply.error("ERR this node is already the owner of the slot range");
       if (others.length > 0 || !isWhole) return call.reply.error("ERR slots belong to different source nodes");
-      const started = startAll(tasks, wanted, causeOf(call)).then(({ ids: [id], problem = "" }): Answer =>
-        id === undefined ? { error: errorOf(problem) } : (reply) => reply.bulkText(id),
+      return answerWith(
+        call,
+        startAll(tasks, wanted, causeOf(call), (reply, [id = ""]) => reply.bulkText(id)),
       );
-      return answerWith(call, started);
     };
     const redisFields = (task: MigrationStatus): Fields => {
       const isTarget = task.target === topology.selfShard?.id;
@@ -369,13 +368,10 @@ export default definePlugin({
     const migrateSlots = (call: Call, tasks: Migrations): void => {
       const wanted = readBlocks(call);
       if ("error" in wanted) return call.reply.error(wanted.error);
-      const cause = causeOf(call);
-      const started = startAll(tasks, wanted, cause).then(async ({ ids, problem }): Promise<Answer> => {
-        if (problem === undefined) return (reply) => reply.ok();
-        await cancelAll(tasks, ids, `${cause}: another of its tasks could not start`);
-        return { error: errorOf(problem) };
-      });
-      return answerWith(call, started);
+      return answerWith(
+        call,
+        startAll(tasks, wanted, causeOf(call), (reply) => reply.ok()),
+      );
     };
     const valkeyFields = (task: MigrationStatus): Fields => {
       const nowMs = context.world.clock.wallMs();
@@ -431,11 +427,11 @@ export default definePlugin({
       });
     const [own, perSlot, perTask] = ["bunch 0.1.0", "O(N), N being the slots", "O(N), N being the tasks"];
     subcommand(
-      "move shard-or-node SLOTSRANGE (start-slot:integer end-slot:integer)... [MAPVERSION map-version:integer] [CAUSE cause]",
+      "move shard-or-node SLOTSRANGE (start-slot:integer end-slot:integer)... [AND (shard-or-node SLOTSRANGE (start-slot:integer end-slot:integer)...)]... [MAPVERSION map-version:integer] [CAUSE cause]",
       -6,
       own,
       perSlot,
-      "Moves slots to a shard, with their keys: starts a task for each shard that they come from, and tells the tasks' ids.",
+      "Moves slots to shards, with their keys: starts a task for each pair of shards, all or none, and tells the tasks' ids.",
       move,
     );
     subcommand(

@@ -32,6 +32,8 @@ import {
   type MigrationOutcome,
   type MigrationStatus,
   type Migrations,
+  type MoveOptions,
+  type SlotMove,
   migrationService,
 } from "../src/contracts/migration.ts";
 import { routerService } from "../src/contracts/routing.ts";
@@ -442,20 +444,56 @@ export default definePlugin({
         progress: own?.progress,
       };
     };
+    /** @returns Why it was not done. */
+    const ask = async (request: TopologyRequest, cause: string): Promise<string | undefined> => {
+      const requestId = `migration ${world.random.below(2 ** 31)} ${node.runId} ${clock.monotonicMs()}`;
+      const outcome = await topology.request(request, cause, requestId);
+      if (outcome.type === "done") return undefined;
+      return outcome.type === "unknown"
+        ? `nobody knows what came of it: look at the tasks, and ask again (${outcome.reason})`
+        : outcome.reason;
+    };
     const change = async (
       request: TopologyRequest & { readonly id: string },
       cause: string,
     ): Promise<MigrationOutcome> => {
-      const requestId = `migration ${world.random.below(2 ** 31)} ${node.runId} ${clock.monotonicMs()}`;
-      const outcome = await topology.request(request, cause, requestId);
-      if (outcome.type === "done") return { type: "done", id: request.id };
-      if (outcome.type === "unknown") {
-        return {
-          type: "refused",
-          reason: `nobody knows what came of it: look at the tasks, and ask again (${outcome.reason})`,
-        };
+      const reason = await ask(request, cause);
+      return reason === undefined ? { type: "done", id: request.id } : { type: "refused", reason };
+    };
+    /** What the map is to be asked for. @returns Why a move makes no sense on this map, if one does. */
+    const requestFor = (
+      map: ClusterMap,
+      { slots, target }: SlotMove,
+      id: string,
+      { mapVersion, awaitsWord = false }: MoveOptions,
+    ): TopologyRequest | { readonly reason: string } => {
+      const to = shardOf(map, target);
+      const owners = new Set<string | undefined>();
+      for (const { first, last } of slots) {
+        for (let slot = first; slot <= last; slot += 1) owners.add(map.shards[map.shardOfSlot[slot] ?? -1]?.id);
       }
-      return { type: "refused", reason: outcome.reason };
+      const [owner] = owners;
+      const from = owner === undefined ? undefined : shardOf(map, owner);
+      if (to === undefined) return { reason: `ERR there is no shard ${target.slice(0, 64)}` };
+      if (slots.length === 0) return { reason: "ERR no slots were given" };
+      if (owners.has(undefined)) return { reason: "ERR some of the slots are nobody's" };
+      if (from === undefined || owners.size > 1) {
+        return { reason: "ERR the slots are of more than one shard: a move for each" };
+      }
+      const changed = [from, to].find(({ version }) => mapVersion !== undefined && version > mapVersion);
+      if (changed !== undefined) {
+        return { reason: `${STALE}shard ${changed.id} has changed since map version ${mapVersion ?? 0}` };
+      }
+      return {
+        type: "start-migration",
+        id,
+        source: from.id,
+        sourceVersion: from.version,
+        target: to.id,
+        targetVersion: to.version,
+        slots,
+        ...(awaitsWord ? { awaitsWord: true } : {}),
+      };
     };
     const orphans = new Orphans({
       fenceMs: settings.settleMs * FENCE_PATIENCE,
@@ -469,48 +507,27 @@ export default definePlugin({
         const { map } = topology;
         return [...ended, ...map.migrations.map((record) => statusOf(map, record))];
       },
-      async start(slots, target, cause, mapVersion, awaitsWord = false) {
-        const id = world.random
-          .below(2 ** 31)
-          .toString(16)
-          .padStart(8, "0");
+      async start(moves, cause, options = {}) {
+        if (moves.length === 0) return { type: "refused", reason: "ERR no slots were given" };
+        const ids = moves.map(() =>
+          world.random
+            .below(2 ** 31)
+            .toString(16)
+            .padStart(8, "0"),
+        );
         for (let tries = 0; ; tries += 1) {
-          const { map } = topology;
-          const to = shardOf(map, target);
-          const owners = new Set<string | undefined>();
-          for (const { first, last } of slots) {
-            for (let slot = first; slot <= last; slot += 1) owners.add(map.shards[map.shardOfSlot[slot] ?? -1]?.id);
+          const requests: TopologyRequest[] = [];
+          for (const [at, move] of moves.entries()) {
+            const request = requestFor(topology.map, move, ids[at] ?? "", options);
+            if ("reason" in request) return { type: "refused", reason: request.reason };
+            requests.push(request);
           }
-          const [owner] = owners;
-          const from = owner === undefined ? undefined : shardOf(map, owner);
-          if (to === undefined) return { type: "refused", reason: `ERR there is no shard ${target.slice(0, 64)}` };
-          if (slots.length === 0) return { type: "refused", reason: "ERR no slots were given" };
-          if (owners.has(undefined)) return { type: "refused", reason: "ERR some of the slots are nobody's" };
-          if (from === undefined || owners.size > 1) {
-            return { type: "refused", reason: "ERR the slots are of more than one shard: a task for each" };
-          }
-          const changed = [from, to].find(({ version }) => mapVersion !== undefined && version > mapVersion);
-          if (changed !== undefined) {
-            return {
-              type: "refused",
-              reason: `${STALE}shard ${changed.id} has changed since map version ${mapVersion ?? 0}`,
-            };
-          }
-          const outcome = await change(
-            {
-              type: "start-migration",
-              id,
-              source: from.id,
-              sourceVersion: from.version,
-              target: to.id,
-              targetVersion: to.version,
-              slots,
-              ...(awaitsWord ? { awaitsWord: true } : {}),
-            },
-            cause,
-          );
-          const isStale = outcome.type === "refused" && outcome.reason.startsWith(STALE);
-          if (!isStale || mapVersion !== undefined || tries >= START_TRIES) return outcome;
+          const [only, ...others] = requests;
+          const isOne = only !== undefined && others.length === 0;
+          const reason = await ask(isOne ? only : { type: "all", requests }, cause);
+          if (reason === undefined) return { type: "done", ids };
+          const mayBeLater = reason.startsWith(STALE) && options.mapVersion === undefined && tries < START_TRIES;
+          if (!mayBeLater) return { type: "refused", reason };
         }
       },
       allowCompletion: (id, cause) => change({ type: "allow-completion", id }, cause),

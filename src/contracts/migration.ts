@@ -66,6 +66,24 @@ export interface MigrationStatus {
 export type MigrationOutcome =
   { readonly type: "done"; readonly id: string } | { readonly type: "refused"; readonly reason: string };
 
+/** Slots that are to go to another shard. */
+export interface SlotMove {
+  /** Of one shard; they need not be together. */
+  readonly slots: readonly SlotRange[];
+  readonly target: ShardId;
+}
+
+export interface MoveOptions {
+  /** The map that they were decided on: refused if a shard of them has changed since. By default, the present one. */
+  readonly mapVersion?: number | undefined;
+  /** The target is kept level, and no task is completed before `allowCompletion`. By default each is as soon as it can be. */
+  readonly awaitsWord?: boolean;
+}
+
+/** What came of a wish to move slots: the tasks' ids, in the order of the moves, or why there are none. */
+export type MoveOutcome =
+  { readonly type: "done"; readonly ids: readonly string[] } | { readonly type: "refused"; readonly reason: string };
+
 /** What this node has moved to other shards since it started, as the primary of the source. Bytes are those of keys and values as they are sent. */
 export interface MigrationCounts {
   /** Tasks that were completed, and that ended without moving anything. */
@@ -83,19 +101,11 @@ export interface Migrations {
   /** Tasks that go on, and those that ended of late, oldest first. */
   readonly tasks: readonly MigrationStatus[];
   /**
-   * Starts a task. Slots of one shard; they need not be together.
+   * Starts a task for each move: all of them, in one change of the map, or none.
    *
    * @param cause Who wants it and why, in words. Kept with the record.
-   * @param mapVersion The map that it was decided on: refused if either shard has changed since. By default, the present one.
-   * @param awaitsWord The target is kept level, and the task is not completed before `allowCompletion`. By default it is as soon as it can be.
    */
-  start(
-    slots: readonly SlotRange[],
-    target: ShardId,
-    cause: string,
-    mapVersion?: number,
-    awaitsWord?: boolean,
-  ): Promise<MigrationOutcome>;
+  start(moves: readonly SlotMove[], cause: string, options?: MoveOptions): Promise<MoveOutcome>;
   /** Lets a task be completed as soon as it can be. */
   allowCompletion(id: string, cause: string): Promise<MigrationOutcome>;
   /** Ends a task without moving anything. Refused if it has just been completed. */

@@ -40,24 +40,16 @@ export async function makeRebalancePlan(sources: RestSources, options: PlanOptio
 }
 
 /**
- * Starts the moves of a plan.
+ * Starts the moves of a plan: all of them, or none.
  *
  * @returns The tasks, in the order of the moves.
- * @throws {Problem} If one cannot be started; those before it are cancelled.
+ * @throws {Problem} If one of them cannot be started.
  */
 export async function startMoves({ topology, migrations }: RestSources, plan: Plan, cause: string): Promise<string[]> {
   if (migrations === undefined) throw new Problem("unavailable", "No plugin of this node moves slots.");
   const stale = whyStale(plan, topology.map);
   if (stale !== undefined) throw new Problem("stale", `The plan is not for this map any more: ${stale}.`);
-  const ids: string[] = [];
-  for (const { slots, target } of plan.moves) {
-    const outcome = await migrations.start(slots, target, cause, plan.mapVersion);
-    if (outcome.type === "done") {
-      ids.push(outcome.id);
-      continue;
-    }
-    for (const id of ids) await migrations.cancel(id, `${cause}: another move of the plan could not be started`);
-    throw problemOf(outcome.reason);
-  }
-  return ids;
+  const outcome = await migrations.start(plan.moves, cause, { mapVersion: plan.mapVersion });
+  if (outcome.type === "refused") throw problemOf(outcome.reason);
+  return [...outcome.ids];
 }

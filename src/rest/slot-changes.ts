@@ -80,8 +80,10 @@ export function slotChanges(sources: RestSources, callers: Callers) {
           .flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at))
           .find((each) => topology.map.shards[topology.map.shardOfSlot[each] ?? -1]?.id !== source.id);
         if (foreign !== undefined) throw new Problem("conflict", `Slot ${foreign} is not one of from_node's.`);
-        const id = idOf(await tasks.start(slots, target.id, cause, undefined, body.auto_complete === false));
-        return status(202, await shownTask(id));
+        const awaitsWord = body.auto_complete === false;
+        const outcome = await tasks.start([{ slots, target: target.id }], cause, { awaitsWord });
+        if (outcome.type === "refused") throw problemOf(outcome.reason);
+        return status(202, await shownTask(outcome.ids[0] ?? ""));
       },
       {
         ...needs(callers, "operate", "Moves slots from one node to another, while clients go on", {

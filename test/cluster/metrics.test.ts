@@ -134,7 +134,7 @@ test("moves of slots are counted where the source is led", async () => {
   const { first, last } = present(source.slots[0], "it has slots");
   const keys = present(await valueOf(leading, "bunch_keys"), "it has keys");
   const migrations = present(leading.node.service(migrationService), "slots move");
-  const outcome = await migrations.start([{ first, last }], target.id, "the test wants it");
+  const outcome = await migrations.start([{ slots: [{ first, last }], target: target.id }], "the test wants it");
   expect(outcome.type).toBe("done");
   await until(
     "it to be completed",

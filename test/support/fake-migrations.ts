@@ -67,14 +67,16 @@ export class FakeMigrations {
       get tasks() {
         return present();
       },
-      start: (slots, target, cause, mapVersion) => {
-        this.started += 1;
+      start: async (moves, cause, { mapVersion } = {}) => {
+        const ids = moves.map((_, at) => `id-${this.started + at + 1}`);
+        this.started += moves.length;
         this.onAsked();
         const version = mapVersion === undefined ? "" : ` at ${mapVersion}`;
-        return note(
-          `start ${slots.map(formatSlotRange).join(",")} to ${target.slice(0, 2)}${version}: ${cause}`,
-          `id-${this.started}`,
+        const told = moves.map(
+          ({ slots, target }) => `${slots.map(formatSlotRange).join(",")} to ${target.slice(0, 2)}`,
         );
+        const outcome = await note(`start ${told.join(" and ")}${version}: ${cause}`, "");
+        return outcome.type === "done" ? { type: "done", ids } : outcome;
       },
       allowCompletion: (id, cause) => note(`allow ${id}: ${cause}`, id),
       cancel: (id, cause) => note(`cancel ${id}: ${cause}`, id),

@@ -1,6 +1,6 @@
 /** Somebody who moves slots about: starts migrations, gives some up, lets some wait. */
-import { migrationService } from "../../src/contracts/migration.ts";
-import type { SlotRange } from "../../src/contracts/topology.ts";
+import { type SlotMove, migrationService } from "../../src/contracts/migration.ts";
+import type { ClusterMap, SlotRange } from "../../src/contracts/topology.ts";
 import { canonicalRanges } from "../../src/protocol/slot-ranges.ts";
 import type { NodeView } from "./cluster-checkers.ts";
 import type { ClusterWorld } from "./cluster-world.ts";
@@ -66,10 +66,21 @@ export class SlotMover {
       else void asked?.pause(running.id, "it is to wait");
       return;
     }
+    const moves = [this.#draw(map)];
+    // Of two all are begun, or none: they may be of the same slots.
+    if (this.#random.below(4) === 0) moves.push(this.#draw(map));
+    const wanted = moves.filter((move) => move !== undefined);
+    if (wanted.length === 0) return;
+    this.counts.started += wanted.length;
+    void asked?.start(wanted, "somebody wants it so");
+  }
+
+  /** Slots with keys of a shard, and another shard. */
+  #draw(map: ClusterMap): SlotMove | undefined {
     const slot = this.#random.pick(this.#slots) ?? 0;
     const source = map.shards[map.shardOfSlot[slot] ?? -1];
     const target = this.#random.pick(map.shards.filter(({ id }) => id !== source?.id));
-    if (source === undefined || target === undefined) return;
+    if (source === undefined || target === undefined) return undefined;
     // Its neighbours come along, and other slots with keys of the same shard.
     const isOwn = (each: number): boolean => map.shards[map.shardOfSlot[each] ?? -1]?.id === source.id;
     const slots: SlotRange[] = [];
@@ -77,9 +88,7 @@ export class SlotMover {
       for (let near = each - this.#random.below(NEIGHBOURS); near <= each + this.#random.below(NEIGHBOURS); near += 1)
         if (near >= 0 && near < 16_384 && isOwn(near)) slots.push({ first: near, last: near });
     }
-    if (slots.length === 0) return;
-    this.counts.started += 1;
-    void asked?.start(canonicalRanges(slots), target.id, "somebody wants it so");
+    return slots.length === 0 ? undefined : { slots: canonicalRanges(slots), target: target.id };
   }
 
   #resume(): void {

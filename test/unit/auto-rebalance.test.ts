@@ -295,11 +295,11 @@ describe("a cluster that is not whole", () => {
       const tasks = present(nodes.node(0).service(migrationService), "there is a migrator");
       const begun = await nodes.simulation.settle(
         "a task",
-        tasks.start([{ first: slot, last: slot }], target.id, "somebody"),
+        tasks.start([{ slots: [{ first: slot, last: slot }], target: target.id }], "somebody"),
         MOVE_MS,
       );
       expect(begun.type).toBe("done");
-      const id = begun.type === "done" ? begun.id : "";
+      const id = begun.type === "done" ? (begun.ids[0] ?? "") : "";
       await nodes.simulation.settle("a pause", tasks.pause(id, "somebody"), MOVE_MS);
       if (cluster.map.migrations.length > 0) {
         await nodes.simulation.runFor(20_000);
