@@ -38,6 +38,7 @@ import { StartError } from "../src/errors.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { within } from "../src/consensus/within.ts";
 import { Desk, type Suspicion } from "../src/failover/desk.ts";
+import { Paced } from "../src/paced.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { LeaseKeeper } from "../src/protocol/failover/lease-keeper.ts";
 import type { Beat, LeaseMessage, LeaseOptions, Surrender, Wish } from "../src/protocol/failover/types.ts";
@@ -75,6 +76,8 @@ const settingsSchema = Type.Object({
 
 /** How often the leader looks at the shards, in milliseconds: a beat that others have, too. */
 const LOOK_MS = 50;
+/** The same while all is well: being woken is most of what an idle node costs. */
+const CALM_LOOK_MS = 100;
 /** How long a new leader may take to apply what it has, before it is asked anew, in milliseconds. */
 const BARRIER_MS = 1000;
 /** Links that broke are told for so long, in leases. */
@@ -360,6 +363,16 @@ export default definePlugin({
         (thrown: unknown) => context.fault(thrown),
       );
     };
+    const looks = new Paced(
+      (periodMs, callback) => context.every(periodMs, callback),
+      () => look(),
+    );
+    const look = (): void => {
+      lead();
+      // Who does not lead is told when it begins to.
+      const isLeading = consensus?.leadership !== undefined;
+      looks.periodMs = !isLeading || isStopped ? 0 : desk?.isCalm === true ? CALM_LOOK_MS : LOOK_MS;
+    };
     /** The desk, while this node leads: it may have stopped doing so since it was looked at. */
     const leading = (): Desk | undefined => (consensus?.leadership?.term === deskTerm ? desk : undefined);
 
@@ -559,10 +572,10 @@ export default definePlugin({
         beat();
         guard();
       });
-      context.every(LOOK_MS, lead);
+      consensus.onLead(look);
     });
     // One that is a cluster by itself leads already, and others may come at once.
-    context.on(hooks.ready, lead);
+    context.on(hooks.ready, look);
     context.on(hooks.stop, async () => {
       await retire();
       isStopped = true;

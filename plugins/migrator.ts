@@ -53,6 +53,7 @@ import { LoggedWriter } from "../src/migration/logged-writer.ts";
 import { Orphans } from "../src/migration/orphans.ts";
 import { MigrationSource, type MigrationTerms, type SourceHost } from "../src/migration/source.ts";
 import { MigrationTarget, type TargetHost } from "../src/migration/target.ts";
+import { Paced } from "../src/paced.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { STALE } from "../src/protocol/topology/decision.ts";
 import { EffectRunner } from "../src/replication/effect-runner.ts";
@@ -60,6 +61,8 @@ import { SlotFill } from "../src/replication/slot-fill.ts";
 import { SlotSink } from "../src/replication/slot-sink.ts";
 
 const TICK_MS = 50;
+/** The same while nothing moves, for keys that a replica was shown late. */
+const IDLE_TICK_MS = 500;
 /** Between two steps of removing leftovers, which take half a millisecond each. */
 const LEFTOVER_PAUSE_MS = 5;
 /** Tasks that have ended and are still shown. */
@@ -285,6 +288,7 @@ export default definePlugin({
       }
       ownShard = shard?.id;
       if (leftovers.hasWork) clearLeftovers();
+      pace();
     };
     let ownShard = topology.selfShard?.id;
     let wasLeading = false;
@@ -391,7 +395,12 @@ export default definePlugin({
       for (const source of sources.values()) source.linkLost(id);
     });
     context.on(hooks.start, () => {
-      context.every(TICK_MS, () => {
+      hasStarted = true;
+      pace();
+    });
+    const ticks = new Paced(
+      (periodMs, callback) => context.every(periodMs, callback),
+      () => {
         for (const source of sources.values()) source.tick();
         const led = replyGate.isLeased() ? ledShard(topology.map) : undefined;
         orphans.look(
@@ -402,8 +411,12 @@ export default definePlugin({
         if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
         leftovers.tidy();
         if (leftovers.hasWork) clearLeftovers();
-      });
-    });
+      },
+    );
+    let hasStarted = false;
+    const pace = (): void => {
+      if (hasStarted) ticks.periodMs = topology.map.migrations.length > 0 ? TICK_MS : IDLE_TICK_MS;
+    };
     context.on(hooks.stop, () => {
       for (const source of sources.values()) source.close("the node stops");
       sources.clear();

@@ -33,6 +33,7 @@ import { checkSettings } from "../src/consensus/raft-settings.ts";
 import { RaftCounts } from "../src/consensus/raft-counts.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { ToldMembers, infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
+import { TickPace } from "../src/consensus/tick-pace.ts";
 import { voterStep } from "../src/consensus/voter-step.ts";
 import { within } from "../src/consensus/within.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
@@ -46,6 +47,7 @@ import {
   type RequestOutcome,
   consensusService,
 } from "../src/contracts/consensus.ts";
+import { Paced } from "../src/paced.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { entryBytes } from "../src/protocol/raft/log.ts";
 import {
@@ -147,6 +149,7 @@ export default definePlugin({
     let foundingPeers: readonly PeerId[] = [];
     let driver: RaftDriver | undefined;
     let leadership: Leadership | undefined;
+    const whenLeading: (() => void)[] = [];
     let [isOut, isStopping, isLetGo] = [false, false, false];
     /** It has read what it remembers. Before that it is neither fresh nor a member, whatever it seems to be. */
     let hasRead = false;
@@ -167,6 +170,7 @@ export default definePlugin({
     let refusal = "";
 
     const ticks = (ms: number): number => Math.max(1, Math.round(ms / settings.tickMs));
+    const pace = new TickPace(settings.tickMs, clock.monotonicMs());
     const machine = (): Raft | undefined => driver?.machine;
     const isReady = (): boolean => machine()?.leadership?.hasCommittedInTerm === true;
     const leader = (): PeerId | undefined => machine()?.leader;
@@ -281,6 +285,7 @@ export default definePlugin({
             if (leading !== undefined) [isEstablished, refusal] = [true, ""];
             leadership = leadershipOf(driver, clock.monotonicMs(), settings.tickMs);
             tellLeading();
+            if (leadership !== undefined) for (const callback of whenLeading) clock.soon(callback);
             requests.leaderChanged(clock.monotonicMs());
           },
           proposed: (id, index) => proposals.proposed(id, index),
@@ -405,6 +410,7 @@ export default definePlugin({
             admission.tellRemoved(from.address, frame.from);
             return;
           }
+          feed(pace.message(clock.monotonicMs()));
           driver.input({ type: "message", from: frame.from, message: frame.message });
           if (frame.message.type.startsWith("fetch-")) catchUp.answered(frame.from);
           break;
@@ -555,16 +561,26 @@ export default definePlugin({
     };
 
     let sinceVotersMs = 0;
+    const feed = (count: number): void => {
+      for (let left = isOut ? 0 : count; left > 0; left -= 1) driver?.input({ type: "tick" });
+      sinceVotersMs += count * settings.tickMs;
+    };
+    /** A leader needs no more beats than it sends heartbeats. Who hears these is woken by them, and needs a beat only to see that they stay away. */
+    const ticksAtOnce = (): number => {
+      const heartbeatTicks = ticks(settings.heartbeatMs);
+      if (driver?.machine.role === "leader") return heartbeatTicks;
+      const isLed = (driver?.machine.leaderHeardTicksAgo ?? Number.POSITIVE_INFINITY) < 2 * heartbeatTicks;
+      return isLed ? 2 * heartbeatTicks : 1;
+    };
     const tick = (): void => {
       const nowMs = clock.monotonicMs();
       if (driver === undefined) {
         if (!isOut) formation?.step(nowMs);
       } else if (!isOut) {
-        driver.input({ type: "tick" });
+        feed(pace.beat(nowMs));
         // Its own log may name it by an entry that was never committed: a member that nobody leads asks again, which costs a member nothing.
         const heardTicksAgo = driver.machine.leaderHeardTicksAgo ?? Number.POSITIVE_INFINITY;
         const isLed = driver.machine.isMember && heardTicksAgo < 4 * ticks(settings.electionMs);
-        sinceVotersMs += settings.tickMs;
         if (sinceVotersMs >= VOTERS_MS) {
           sinceVotersMs = 0;
           manageVoters();
@@ -575,7 +591,10 @@ export default definePlugin({
       }
       for (const pending of requests.due(nowMs)) ask(pending);
       if (isEstablished) whenEstablished?.();
+      pace.ticksAtOnce = ticksAtOnce();
+      beats.periodMs = pace.periodMs;
     };
+    const beats = new Paced((periodMs, callback) => context.every(periodMs, callback), tick);
 
     // --- life ---
 
@@ -609,7 +628,7 @@ export default definePlugin({
           whenEstablished = resolve;
         });
         await open();
-        context.every(settings.tickMs, tick);
+        beats.periodMs = pace.periodMs;
         // A group of one needs nobody else: it is there when the node is.
         const isAlone = machine()?.voters.length === 1 && machine()?.isVoter === true;
         if (isAlone && !isReady()) await established;
@@ -655,6 +674,7 @@ export default definePlugin({
       get leadership() {
         return leadership;
       },
+      onLead: (callback) => void whenLeading.push(callback),
       counts,
       nextRequestId: () => requests.nextId(),
       catchUp: (nodeId) => catchUp.from(nodeId),

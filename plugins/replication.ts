@@ -37,6 +37,7 @@ import {
   topologyService,
 } from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
+import { Paced } from "../src/paced.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { canonicalRanges } from "../src/protocol/slot-ranges.ts";
 import { slotsTakenIn } from "../src/protocol/topology/open-slots.ts";
@@ -326,6 +327,7 @@ export default definePlugin({
         replyGate.setCommitted(Number.POSITIVE_INFINITY);
       }
       guardStranded();
+      pace();
       for (const [from, hello] of early) {
         if (hello.shard === shard?.id && hello.epoch > shard.primaryEpoch) continue;
         early.delete(from);
@@ -378,17 +380,27 @@ export default definePlugin({
       if (assigned.shard?.primary === id) replica?.linkLost();
     });
     context.on(hooks.start, () => {
-      context.every(TICK_MS, () => {
-        primary?.tick();
-        replica?.tick();
-        guardStranded();
-      });
+      hasStarted = true;
+      pace();
     });
     context.on(hooks.stop, () => {
       stopPrimary();
       stopReplica();
       replyGate.break("the node stops");
     });
+
+    const ticks = new Paced(
+      (periodMs, callback) => context.every(periodMs, callback),
+      () => {
+        primary?.tick();
+        replica?.tick();
+        guardStranded();
+      },
+    );
+    let hasStarted = false;
+    const pace = (): void => {
+      if (hasStarted) ticks.periodMs = primary === undefined && replica === undefined ? 0 : TICK_MS;
+    };
 
     /** Nothing is read that a stranded replica, or a primary with too few in sync, would wait for ever to tell. */
     const refuseStranded = (call: Call): Verdict | undefined => {

@@ -77,7 +77,8 @@ class BunClock implements Clock {
   }
 
   after(delayMs: number, callback: () => void): Timer {
-    const timer = setTimeout(callback, delayMs);
+    // Timers count whole milliseconds: one that came a part of one early would be set anew, and the process woken twice.
+    const timer = setTimeout(callback, Math.ceil(delayMs));
     return { cancel: () => clearTimeout(timer) };
   }
 

@@ -165,6 +165,8 @@ export interface Consensus {
   readonly counts: ConsensusCounts;
   /** While this node leads; it may not have applied all that is committed yet. */
   readonly leadership: Leadership | undefined;
+  /** Calls soon after this node has begun to lead, each time. */
+  onLead(callback: () => void): void;
   /**
    * Says what is replicated, and how this node comes to a group if it has none. Once, while plugins are set up.
    */

@@ -17,6 +17,8 @@ import type { Log } from "../world.ts";
 
 /** A node that was not heard for so many of its beats is not taken for alive. */
 const SILENT_BEATS = 3;
+/** One that has been silent for so many of its beats is late. */
+const CALM_BEATS = 2;
 /** A primary that does not hear the answers to its beats, or cannot be granted a lease, is replaced after so many leases' time. */
 const DEAF_LEASES = 2;
 /** A forced failover that has not come about in so many leases' time is given up. */
@@ -146,6 +148,15 @@ export class Desk {
       const there = new Set(shards.map(({ id }) => id));
       for (const id of this.#waits.keys()) if (!there.has(id)) this.#waits.delete(id);
     }
+  }
+
+  /** Each primary tells of itself, and there is nothing to be done. */
+  get isCalm(): boolean {
+    if (this.#waits.size > 0 || this.#deciding.size > 0 || this.#forced.size > 0) return false;
+    const nowMs = this.#host.nowMs();
+    const isHeard = (report: Report | undefined): boolean =>
+      report !== undefined && nowMs - report.atMs < CALM_BEATS * this.#options.renewMs;
+    return this.#host.map.shards.every(({ primary }) => isHeard(this.#report(primary)));
   }
 
   /** Somebody wants something. @returns Why it is not begun; `undefined` if it is. */

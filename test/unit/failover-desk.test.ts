@@ -153,6 +153,26 @@ describe("a primary", () => {
     }
   });
 
+  test("that misses a beat, or is suspected, or is being replaced, is looked at more often", () => {
+    const world = new World();
+    world.grant(A);
+    expect(world.desk.isCalm).toBe(true);
+    world.pass(350, A);
+    expect(world.desk.isCalm).toBe(true);
+    world.pass(50, A);
+    expect(world.desk.isCalm).toBe(false);
+    world.pass(200);
+    expect(world.desk.isCalm).toBe(true);
+    world.suspicions.set(A, { sinceMs: world.nowMs, words: "down: nobody hears it" });
+    world.desk.look();
+    expect(world.desk.isCalm).toBe(false);
+    world.suspicions.clear();
+    world.desk.look();
+    expect(world.desk.isCalm).toBe(true);
+    expect(world.desk.wish({ type: "force", shard: world.shard.id, to: B }, "a test")).toBeUndefined();
+    expect(world.desk.isCalm).toBe(false);
+  });
+
   test("that was suspected and is heard again is not replaced, even if its lease has run out meanwhile", () => {
     const world = new World();
     world.grant(A);

@@ -148,6 +148,7 @@ class Told {
       get leadership() {
         return told.leadership;
       },
+      onLead: () => undefined,
       attach: () => undefined,
       request: () => Promise.resolve({ type: "refused", reason: "" }),
       lookAt: () => undefined,
