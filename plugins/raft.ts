@@ -15,7 +15,6 @@
  * A node without a data directory is another member each time that it starts: it never votes twice, and never pretends to have what it has lost.
  */
 import { Buffer } from "node:buffer";
-import { Type } from "@sinclair/typebox";
 import { assert } from "../src/assert.ts";
 import { type ConsensusFrame, encodeConsensusFrame, readConsensusFrame } from "../src/codec/consensus-codec.ts";
 import { Admission } from "../src/consensus/admission.ts";
@@ -29,7 +28,7 @@ import { KnownPeers } from "../src/consensus/known-peers.ts";
 import { Proposals } from "../src/consensus/proposals.ts";
 import { RaftDriver } from "../src/consensus/raft-driver.ts";
 import { RaftStorage } from "../src/consensus/raft-storage.ts";
-import { checkSettings } from "../src/consensus/raft-settings.ts";
+import { checkSettings, raftSettings } from "../src/consensus/raft-settings.ts";
 import { RaftCounts } from "../src/consensus/raft-counts.ts";
 import { type PendingRequest, RequestQueue } from "../src/consensus/request-queue.ts";
 import { ToldMembers, infoOf, leadershipOf, statusOf } from "../src/consensus/status.ts";
@@ -61,55 +60,6 @@ import {
 } from "../src/protocol/raft/types.ts";
 import type { Raft } from "../src/protocol/raft/machine.ts";
 
-const settingsSchema = Type.Object({
-  tickMs: Type.Integer({
-    description:
-      "The grain of Raft's time, in milliseconds, at most heartbeatMs. Heartbeats and elections are counted in it; a finer one wakes idle nodes more often.",
-    default: 50,
-    minimum: 1,
-  }),
-  heartbeatMs: Type.Integer({
-    description: "How often a leader tells that it leads, in milliseconds. At most half of electionMs.",
-    default: 100,
-    minimum: 1,
-  }),
-  electionMs: Type.Integer({
-    description:
-      "After how long without a leader a voter stands for election: drawn between this and twice as much, in milliseconds. Shorter finds a new leader sooner, and takes a slow one for dead sooner.",
-    default: 500,
-    minimum: 10,
-  }),
-  maxVoters: Type.Integer({
-    description:
-      "How many members vote at most: 1, 3 or 5. Three go on without any one of them, five without any two, at the price of more messages for each change.",
-    default: 3,
-    minimum: 1,
-    maximum: 5,
-  }),
-  replaceAfterMs: Type.Integer({
-    description:
-      "A voter that has not been heard for so long is replaced by another member, if there is one, in milliseconds.",
-    default: 60_000,
-    minimum: 1000,
-  }),
-  snapshotBytes: Type.Integer({
-    description: "Bytes of log after which a snapshot takes its place.",
-    default: 1024 * 1024,
-    minimum: 1024,
-  }),
-  snapshotMs: Type.Integer({
-    description: "A log that has grown at all is put into a snapshot after so long, in milliseconds.",
-    default: 3_600_000,
-    minimum: 1000,
-  }),
-  requestMs: Type.Integer({
-    description:
-      "How long a change of the cluster map may take before it is answered as refused or unknown, in milliseconds.",
-    default: 5000,
-    minimum: 10,
-  }),
-});
-
 /** What this plugin provides, with the machine behind it: for checkers, which look at it and change nothing. */
 export interface RaftConsensus extends Consensus {
   readonly machine: Raft | undefined;
@@ -131,7 +81,7 @@ export default definePlugin({
   summary: "Agrees with the other nodes on one log, so that all have the same cluster map.",
   requires: { bus: busService },
   provides: { consensus: consensusService },
-  settings: settingsSchema,
+  settings: raftSettings,
   setup(context) {
     const { core, hooks, node, settings, world } = context;
     const { bus } = context.requires;

@@ -1,12 +1,57 @@
-/** Which of Raft's settings make sense, each and together. */
+/** Raft's settings, and which of them make sense, each and together. */
+import { type Static, Type } from "@sinclair/typebox";
 import { StartError } from "../errors.ts";
 
-export interface RaftSettings {
-  readonly tickMs: number;
-  readonly heartbeatMs: number;
-  readonly electionMs: number;
-  readonly maxVoters: number;
-}
+export const raftSettings = Type.Object({
+  tickMs: Type.Integer({
+    description:
+      "The grain of Raft's time, in milliseconds, at most heartbeatMs. Heartbeats and elections are counted in it; a finer one wakes idle nodes more often.",
+    default: 50,
+    minimum: 1,
+  }),
+  heartbeatMs: Type.Integer({
+    description: "How often a leader tells that it leads, in milliseconds. At most half of electionMs.",
+    default: 100,
+    minimum: 1,
+  }),
+  electionMs: Type.Integer({
+    description:
+      "After how long without a leader a voter stands for election: drawn between this and twice as much, in milliseconds. Shorter finds a new leader sooner, and takes a slow one for dead sooner.",
+    default: 500,
+    minimum: 10,
+  }),
+  maxVoters: Type.Integer({
+    description:
+      "How many members vote at most: 1, 3 or 5. Three go on without any one of them, five without any two, at the price of more messages for each change.",
+    default: 3,
+    minimum: 1,
+    maximum: 5,
+  }),
+  replaceAfterMs: Type.Integer({
+    description:
+      "A voter that has not been heard for so long is replaced by another member, if there is one, in milliseconds.",
+    default: 60_000,
+    minimum: 1000,
+  }),
+  snapshotBytes: Type.Integer({
+    description: "Bytes of log after which a snapshot takes its place.",
+    default: 1024 * 1024,
+    minimum: 1024,
+  }),
+  snapshotMs: Type.Integer({
+    description: "A log that has grown at all is put into a snapshot after so long, in milliseconds.",
+    default: 3_600_000,
+    minimum: 1000,
+  }),
+  requestMs: Type.Integer({
+    description:
+      "How long a change of the cluster map may take before it is answered as refused or unknown, in milliseconds.",
+    default: 5000,
+    minimum: 10,
+  }),
+});
+
+export type RaftSettings = Static<typeof raftSettings>;
 
 /**
  * @throws {StartError} If a leader that is well would be taken for lost, again and again; or if an even number is to vote, which can spare no more members than

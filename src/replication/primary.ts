@@ -23,6 +23,7 @@ import type { Log } from "../world.ts";
 import type { Link, Member } from "./primary-links.ts";
 import type { ShardLog } from "./shard-log.ts";
 import type { SlotFill } from "./slot-fill.ts";
+import { Waits } from "./waits.ts";
 
 export interface PrimarySettings {
   readonly lagMs: number;
@@ -94,12 +95,12 @@ export class ShardPrimary {
   #committed: number;
   /** Nobody else counted until now: what was written was committed with that. */
   #wasAlone = false;
-  /** The map by which the shard got its slots, or as many as this node knows of. */
-  #slotsVersion = 0;
+  /** The map by which the shard has the slots that it has, or a later one. */
+  #slotsVersion: number;
   /** The map was asked for another in-sync set: who was added counts until it is known what came of it. */
   #asked: readonly NodeId[] | undefined;
   #askNotBeforeMs = 0;
-  #waiting: { readonly isSo: () => boolean; readonly callback: (isSo: boolean) => void }[] = [];
+  readonly #waits = new Waits();
   #isFlushDue = false;
   #isTellDue = false;
   #isClosed = false;
@@ -123,6 +124,7 @@ export class ShardPrimary {
     this.#terms = terms;
     this.#committed = committed;
     this.#tickedAtMs = host.nowMs();
+    this.#slotsVersion = host.mapVersion();
     host.gate.setCommitted(committed);
     this.#openEpoch();
     this.#advance();
@@ -199,7 +201,7 @@ export class ShardPrimary {
   close(): void {
     this.#isClosed = true;
     this.#links.clear();
-    for (const { callback } of this.#waiting.splice(0)) callback(false);
+    this.#waits.close();
   }
 
   // --- what the node does ---
@@ -358,7 +360,7 @@ export class ShardPrimary {
 
   /** Calls once a member has all of the log, and all of it is committed; with `false` if this ends before. @returns Ends the wait. */
   whenHasAll(nodeId: NodeId, callback: (hasAll: boolean) => void): () => void {
-    return this.#when(() => {
+    return this.#waits.until(() => {
       const { last } = this.#host.log;
       return this.#committed >= last && (this.#members.get(nodeId)?.acknowledged ?? 0) >= last;
     }, callback);
@@ -375,28 +377,12 @@ export class ShardPrimary {
   whenAcknowledged(count: number, callback: (isSo: boolean) => void): () => void {
     this.flush();
     const { last } = this.#host.log;
-    return this.#when(() => this.acknowledgedBy(last) >= count, callback);
-  }
-
-  #when(isSo: () => boolean, callback: (isSo: boolean) => void): () => void {
-    const wait = { isSo, callback };
-    this.#waiting.push(wait);
-    this.#tellWaiting();
-    return () => {
-      this.#waiting = this.#waiting.filter((each) => each !== wait);
-    };
+    return this.#waits.until(() => this.acknowledgedBy(last) >= count, callback);
   }
 
   /** How many wait for replicas. */
   get waitingCount(): number {
-    return this.#waiting.length;
-  }
-
-  #tellWaiting(): void {
-    const ready = this.#waiting.filter(({ isSo }) => isSo());
-    if (ready.length === 0) return;
-    this.#waiting = this.#waiting.filter((each) => !ready.includes(each));
-    for (const { callback } of ready) callback(true);
+    return this.#waits.size;
   }
 
   // --- sending ---
@@ -536,7 +522,7 @@ export class ShardPrimary {
       this.#wasAlone = true;
       this.#committed = log.last;
       gate.setCommitted(Number.POSITIVE_INFINITY);
-      if (this.#waiting.length > 0) this.#tellWaiting();
+      if (this.#waits.size > 0) this.#waits.look();
       return;
     }
     if (this.#wasAlone) {
@@ -557,7 +543,7 @@ export class ShardPrimary {
     if (isMore) this.#committed = committed;
     if (gate.committed !== this.#committed) gate.setCommitted(this.#committed);
     if (isMore) this.#tellSoon();
-    if (this.#waiting.length > 0) this.#tellWaiting();
+    if (this.#waits.size > 0) this.#waits.look();
   }
 
   /** Replicas hold reads until they know that what they read is committed: the next entries tell it, or a frame of its own if none come. */
