@@ -51,7 +51,7 @@ export const raftSettings = Type.Object({
   }),
 });
 
-export type RaftSettings = Static<typeof raftSettings>;
+export type RaftSettings = Pick<Static<typeof raftSettings>, "tickMs" | "heartbeatMs" | "electionMs" | "maxVoters">;
 
 /**
  * @throws {StartError} If a leader that is well would be taken for lost, again and again; or if an even number is to vote, which can spare no more members than

@@ -43,9 +43,13 @@ export class TickPace {
     return this.#due(nowMs + GRAIN_MS);
   }
 
-  /** A message has come. @returns How many ticks to feed before it. */
+  /**
+   * A message has come.
+   *
+   * @returns How many ticks to feed before it: those that ended before it came must not count as time since then. A new leader waits for leases by that.
+   */
   message(nowMs: number): number {
-    return this.#atOnce > 1 ? this.#due(nowMs) : 0;
+    return this.#due(nowMs);
   }
 
   #due(nowMs: number): number {

@@ -145,6 +145,8 @@ export class PredecessorChecker {
   /** For each identity: when it last heard a leader of a term, or led in it itself. */
   readonly #heard = new Map<PeerId, Map<number, number>>();
   readonly #led = new Map<PeerId, number>();
+  /** How often each had heard a leader. */
+  readonly #words = new Map<PeerId, number>();
 
   look({ name, consensus }: NodeView, nowMs: number): void {
     const { machine, leadership } = consensus;
@@ -165,7 +167,10 @@ export class PredecessorChecker {
         );
       }
     }
-    if (role !== "leader" && (machine.leader === undefined || machine.leaderHeardTicksAgo !== 0)) return;
+    const { leadersHeard } = machine;
+    if (role !== "leader" && this.#words.get(id) === leadersHeard) return;
+    this.#words.set(id, leadersHeard);
+    if (role !== "leader" && leadersHeard === 0) return;
     let terms = this.#heard.get(id);
     if (terms === undefined) {
       terms = new Map();

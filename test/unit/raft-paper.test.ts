@@ -357,6 +357,23 @@ describe("elections", () => {
     expect(votes(withLog([1]), undefined, 30)).toBe(10);
   });
 
+  test("safety: a candidate does not add the tick in which it was told to what another counted, of which a part had passed", () => {
+    const script = withLog([1]);
+    script.hear("n1", "n3", heartbeat(1));
+    script.tick("n1", 12);
+    script.hear("n1", "n2", { ...vote(1, false, true), leaderHeardTicksAgo: 4 } as Message);
+    const ago = (): number | undefined => script.machine("n1").leaderHeardTicksAgo;
+    expect(ago()).toBe(4);
+    script.tick("n1");
+    expect(ago()).toBe(4);
+    script.tick("n1", 2);
+    expect(ago()).toBe(6);
+    // Its own count is not made less by one that is as large.
+    script.hear("n1", "n2", { ...vote(1, false, true), leaderHeardTicksAgo: 6 } as Message);
+    script.tick("n1");
+    expect(ago()).toBe(7);
+  });
+
   test("safety: who led itself until its majority was away was the last to be heard, and so it is for a group of one", () => {
     const script = withLog([]);
     leading(script);

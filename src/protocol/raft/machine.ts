@@ -49,6 +49,10 @@ export class Raft {
   #electionTimeout = 0;
   // Ticks since a leader was heard; undefined: no leader ever was. A member that has just started may have heard one just before it stopped.
   #leaderHeardTicksAgo: number | undefined;
+  // What it counts from was told by another: how much of the present tick had passed by then, nobody knows.
+  #isTickBegun = false;
+  /** How often it has heard a leader, for whoever watches it. */
+  leadersHeard = 0;
   // Answers of the present election.
   #votes = new Map<PeerId, boolean>();
   // What there is of a leader, while this member is one.
@@ -187,7 +191,9 @@ export class Raft {
     for (const id of this.#forwardedReads.tick(2 * this.#options.electionTicks)) {
       this.#effects.push({ type: "read-failed", id });
     }
-    if (this.#leaderHeardTicksAgo !== undefined) this.#leaderHeardTicksAgo += 1;
+    // Each count may be a tick too large. So that the sum of another's and its own is no more than that, the tick in which it was told does not count.
+    if (this.#leaderHeardTicksAgo !== undefined && !this.#isTickBegun) this.#leaderHeardTicksAgo += 1;
+    this.#isTickBegun = false;
     this.#electionElapsed += 1;
     this.fetching.tick();
     if (this.#leadership !== undefined) {
@@ -385,6 +391,8 @@ export class Raft {
   #heardLeader(from: PeerId): void {
     assert(this.role !== "leader", "a term has one leader at most");
     this.#leaderHeardTicksAgo = 0;
+    this.#isTickBegun = false;
+    this.leadersHeard += 1;
     if (this.role !== "follower" || this.leader !== from) this.#become("follower", this.term, from);
     this.#electionElapsed = 0;
   }
@@ -433,7 +441,10 @@ export class Raft {
     this.#votes.set(from, message.isGranted);
     // How long ago the old leader was heard by anybody who votes for the new one.
     const { leaderHeardTicksAgo: heard } = message;
-    if (heard !== undefined) this.#leaderHeardTicksAgo = Math.min(this.#leaderHeardTicksAgo ?? heard, heard);
+    if (heard !== undefined && heard < (this.#leaderHeardTicksAgo ?? Number.POSITIVE_INFINITY)) {
+      this.#leaderHeardTicksAgo = heard;
+      this.#isTickBegun = true;
+    }
     this.#countVotes();
   }
 
