@@ -295,6 +295,8 @@ function canForget(name: string, running: ReadonlyMap<string, NodeView>, leaving
   const alive = new Set(
     [...running.values()].filter((view) => view.name !== name).map((view) => view.consensus.status.peer),
   );
+  // Nobody can be asked who votes.
+  if (running.size === 0) return false;
   for (const view of running.values()) {
     const machine = view.consensus.machine;
     if (machine === undefined) return false;
