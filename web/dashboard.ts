@@ -2,13 +2,22 @@
  * The page for operators. It reads the cluster by REST, follows the event stream, and reads anew what an event says has changed: what is shown is what REST says, and
  * never put together from events that may have been missed.
  */
-import type { CheckView, Info, MigrationView, NodeStats, NodeView, ShardView, Stats } from "../src/rest/schemas.ts";
+import type {
+  CheckView,
+  HealthView,
+  Info,
+  MigrationView,
+  NodeStats,
+  NodeView,
+  ShardView,
+  Stats,
+} from "../src/rest/schemas.ts";
 import { Actions } from "./actions.ts";
 import { Api, Refusal, reasonOf } from "./api.ts";
 import { Charts } from "./charts.ts";
 import { find, say, textIn } from "./elements.ts";
 import type { ServerEvent } from "./event-reader.ts";
-import { type Act, type Cluster, type Health, type Level, isUnderWay, nameOf } from "./model.ts";
+import { type Act, type Cluster, type Level, isUnderWay, nameOf } from "./model.ts";
 import { ownersOf } from "./slot-colours.ts";
 import { SlotMap } from "./slot-map.ts";
 import { EventList, type Happening, HealthList, MoveList, NodeList, Overview, ShardList } from "./views.ts";
@@ -35,7 +44,7 @@ interface Caller {
 class Dashboard {
   readonly #api = new Api();
   readonly #overview = new Overview();
-  readonly #health = new HealthList();
+  readonly #checks = new HealthList();
   readonly #events = new EventList();
   readonly #charts = new Charts();
   readonly #actions: Actions;
@@ -47,6 +56,8 @@ class Dashboard {
   readonly #main = find("main", HTMLElement);
   readonly #signIn = find("sign-in", HTMLFormElement);
   #cluster: Cluster | undefined;
+  /** What the checks say; `undefined`: nobody judges health, or nothing was told yet. */
+  #health: HealthView | undefined;
   #byId: ReadonlyMap<string, NodeView> = new Map();
   #stats: ReadonlyMap<string, NodeStats> = new Map();
   #migrations: readonly MigrationView[] = [];
@@ -55,6 +66,8 @@ class Dashboard {
   #eventCount = 0;
   #isReading = false;
   #isStale = false;
+  #isAskingHealth = false;
+  #isHealthStale = false;
   #gathering = 0;
   /** Ends what is under way when another token is used. */
   #session = new AbortController();
@@ -126,6 +139,7 @@ class Dashboard {
       );
       await this.#read();
       this.#main.hidden = false;
+      void this.#readHealth();
       await this.#history();
     } catch (thrown) {
       this.#refused(thrown, signal);
@@ -165,6 +179,7 @@ class Dashboard {
     this.#gathering = window.setTimeout(() => {
       this.#gathering = 0;
       void this.#read().catch((thrown: unknown) => this.#refused(thrown, this.#session.signal));
+      void this.#readHealth();
     }, GATHER_MS);
   }
 
@@ -176,15 +191,20 @@ class Dashboard {
     }
     this.#isReading = true;
     try {
-      const [info, { nodes }, { shards }, health, { migrations }] = await Promise.all([
+      const [info, { nodes }, { shards }, { migrations }, own] = await Promise.all([
         this.#api.get<Info>("/cluster/info"),
         this.#api.get<{ nodes: NodeView[] }>("/cluster/nodes"),
         this.#api.get<{ shards: ShardView[] }>("/cluster/shards"),
-        this.#api.get<Health>("/cluster/health").catch(() => undefined),
         this.#api.get<{ migrations: MigrationView[] }>("/cluster/migrations"),
+        // Until all nodes have told, what this one says is more than nothing.
+        this.#health === undefined
+          ? this.#api.get<HealthView>("/cluster/health").catch(() => undefined)
+          : Promise.resolve(undefined),
       ]);
-      this.#announce({ info, nodes, shards, health });
-      this.#cluster = { info, nodes, shards, health };
+      this.#health ??= own;
+      const cluster = { info, nodes, shards, health: this.#health };
+      this.#announce(cluster);
+      this.#cluster = cluster;
       this.#byId = new Map(nodes.map((node) => [node.id, node]));
       this.#owners = ownersOf(shards);
       this.#migrations = migrations;
@@ -198,12 +218,35 @@ class Dashboard {
     }
   }
 
+  /** Asks what all nodes say of health. Not with the rest: those that do not answer are waited for. */
+  async #readHealth(): Promise<void> {
+    if (this.#isAskingHealth) {
+      this.#isHealthStale = true;
+      return;
+    }
+    this.#isAskingHealth = true;
+    try {
+      do {
+        this.#isHealthStale = false;
+        this.#health = await this.#api.get<HealthView>("/cluster/health?nodes=all");
+      } while (this.#isHealthStale);
+    } catch (thrown) {
+      // Nobody judges it. Of all else those tell who read the rest.
+      if (thrown instanceof Refusal && thrown.status === 503) this.#health = undefined;
+    } finally {
+      this.#isAskingHealth = false;
+    }
+    if (this.#cluster === undefined) return;
+    this.#cluster = { ...this.#cluster, health: this.#health };
+    this.#show();
+  }
+
   #show(): void {
     const cluster = this.#cluster;
     if (cluster === undefined) return;
     const { shards } = cluster;
     this.#overview.show(cluster, this.#byId);
-    this.#health.show(cluster, this.#byId);
+    this.#checks.show(cluster, this.#byId);
     this.#shards.show(shards, this.#byId, this.#stats);
     this.#nodes.show(this.#byId, this.#stats);
     this.#actions.show(cluster, this.#byId);

@@ -1,13 +1,7 @@
 /** The cluster as the page knows it: what REST has told, put together. */
-import type { CheckView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
+import { type Amiss, amissOf } from "../src/rest/amiss.ts";
+import type { HealthView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
 import { countOf } from "./words.ts";
-
-export interface Health {
-  readonly state: CheckView["state"];
-  readonly node_id: string;
-  readonly leader: string | null;
-  readonly checks: readonly CheckView[];
-}
 
 /** An act on the cluster map. */
 export interface Act {
@@ -22,7 +16,13 @@ export interface Cluster {
   readonly nodes: readonly NodeView[];
   readonly shards: readonly ShardView[];
   /** `undefined`: nobody judges it. */
-  readonly health: Health | undefined;
+  readonly health: HealthView | undefined;
+}
+
+/** What the checks say is amiss, the worst first. */
+export function amissIn({ health }: Pick<Cluster, "health">, nodes: ReadonlyMap<string, NodeView>): readonly Amiss[] {
+  if (health === undefined) return [];
+  return amissOf(health, { of: (id) => nameOf(nodes, id), inText: (text) => readable(text, nodes) });
 }
 
 /** How something is, from well to bad. */
@@ -136,10 +136,19 @@ export function slotsIn({ slots }: MigrationView): number {
   return countOf(slots);
 }
 
-/** What is to be looked at first, in one sentence. */
-export function verdictOf({ info, health, nodes }: Cluster): string {
-  const worst =
-    health?.checks.find(({ state }) => state === "critical") ?? health?.checks.find(({ state }) => state === "warn");
+/** How all of it is, in a word: how the cluster is, and where that is well, what the checks say. */
+export function badgeOf({ info, health }: Pick<Cluster, "info" | "health">): {
+  readonly level: Level;
+  readonly word: string;
+} {
+  const checked = health?.state ?? "ok";
+  if (info.state === "ok") return { level: checked, word: checked };
+  const level = info.state === "fail" || checked === "critical" ? "critical" : "warn";
+  return { level, word: info.state };
+}
+
+/** What is to be looked at first, in one sentence. @param worst Of what is amiss. */
+export function verdictOf({ info, nodes }: Pick<Cluster, "info" | "nodes">, worst: Amiss | undefined): string {
   const away = nodes.filter((node) => nodeLevel(node) === "critical").length;
   if (info.state === "ok" && worst === undefined)
     return "All is well: every slot is served, by as many copies as there should be.";

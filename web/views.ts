@@ -1,10 +1,13 @@
 /** The lists of the page: health, shards, nodes, moves and events. Each keeps its elements while what they show changes. */
-import type { CheckView, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
+import type { Amiss } from "../src/rest/amiss.ts";
+import type { MigrationView, NodeStats, NodeView, ShardView, ToldCheckView } from "../src/rest/schemas.ts";
 import { KeyedList, type Row, button, find, make, mark, say, textIn } from "./elements.ts";
 import {
   type Cluster,
   type Level,
   type ShardRow,
+  amissIn,
+  badgeOf,
   doneOf,
   isUnderWay,
   nameOf,
@@ -66,10 +69,10 @@ export class Overview {
 
   show(cluster: Cluster, nodes: ReadonlyMap<string, NodeView>): void {
     const { info, shards } = cluster;
-    const level = { ok: "ok", degraded: "warn", fail: "critical" }[info.state];
+    const { level, word } = badgeOf(cluster);
     mark(this.#badge, "data-level", level);
-    say(this.#badge, info.state);
-    say(this.#verdict, verdictOf(cluster));
+    say(this.#badge, word);
+    say(this.#verdict, verdictOf(cluster, amissIn(cluster, nodes)[0]));
     this.#reasons.show(info.reasons);
     const alive = cluster.nodes.filter((node) => nodeLevel(node) === "ok").length;
     const served = shards.filter(({ slot_count }) => slot_count > 0);
@@ -82,7 +85,7 @@ export class Overview {
     this.#fact("Leader", info.leader === null ? "nobody that this node knows" : nameOf(nodes, info.leader));
     this.#fact("Map", `version ${info.map_version}, term ${info.term}`);
     this.#fact("Seen from", nameOf(nodes, info.nodes.my_node_id));
-    document.title = `${info.state === "ok" ? "" : `${info.state}: `}bunch`;
+    document.title = `${word === "ok" ? "" : `${word}: `}bunch`;
   }
 
   #fact(name: string, value: string): void {
@@ -98,8 +101,12 @@ export class Overview {
 
 /** Checks: those that are amiss with what to do, the others folded away. */
 export class HealthList {
-  readonly #amiss = new KeyedList<CheckView>(find("checks", HTMLUListElement), ({ name }) => name, checkRow);
-  readonly #well = new KeyedList<CheckView>(
+  readonly #amiss = new KeyedList<Amiss>(
+    find("checks", HTMLUListElement),
+    ({ name, state }) => `${name} ${state}`,
+    amissRow,
+  );
+  readonly #well = new KeyedList<ToldCheckView>(
     find("well-checks", HTMLUListElement),
     ({ name }) => name,
     ({ name }) => {
@@ -109,16 +116,11 @@ export class HealthList {
     },
   );
 
-  show({ health }: Cluster, nodes: ReadonlyMap<string, NodeView>): void {
-    const checks = health?.checks ?? [];
-    const well = checks.filter(({ state }) => state === "ok");
-    const amiss = worstFirst(
-      checks.filter(({ state }) => state !== "ok"),
-      ({ state }) => state,
-    );
-    const view =
-      health === undefined ? "Nobody judges health at this node." : `As ${nameOf(nodes, health.node_id)} sees it.`;
-    say(find("health-view", HTMLParagraphElement), amiss.length === 0 ? `${view} Nothing is amiss.` : view);
+  show(cluster: Cluster, nodes: ReadonlyMap<string, NodeView>): void {
+    const { health } = cluster;
+    const amiss = amissIn(cluster, nodes);
+    const well = (health?.checks ?? []).filter(({ state }) => state === "ok");
+    say(find("health-view", HTMLParagraphElement), viewWord(health, amiss.length === 0));
     this.#amiss.show(amiss);
     this.#well.show(well);
     say(find("well-title", HTMLElement), `${plural(well.length, "check")} ${well.length === 1 ? "is" : "are"} well`);
@@ -126,31 +128,45 @@ export class HealthList {
   }
 }
 
-function checkRow({ name }: CheckView): Row<CheckView> {
+function viewWord(health: Cluster["health"], isWell: boolean): string {
+  if (health === undefined) return "Nobody judges health at this node.";
+  const { asked, silent } = health;
+  const told = `${asked - silent.length} of ${plural(asked, "node")} told how they are.`;
+  return isWell ? `${told} Nothing is amiss.` : told;
+}
+
+function amissRow({ name, state }: Amiss): Row<Amiss> {
   const level = new LevelWord();
-  const [summary, meaning, advice, since] = [
-    make("p"),
+  level.show(state, `${name}: ${state}`);
+  const [meaning, advice, since] = [
     make("p", { class: "quiet" }),
     make("p", { class: "advice" }),
     make("span", { class: "quiet" }),
   ];
-  const element = make(
-    "li",
-    { class: "card", "data-check": name },
-    make("h3", {}, level.element, " ", since),
-    summary,
-    meaning,
-    advice,
+  const list = make("ul", { class: "plain" });
+  const findings = new KeyedList<{ readonly key: string; readonly text: string }>(
+    list,
+    ({ key }) => key,
+    () => {
+      const line = make("li");
+      return { element: line, update: ({ text }) => say(line, text) };
+    },
   );
   return {
-    element,
-    update(check) {
-      level.show(check.state, `${check.name}: ${check.state}`);
-      mark(element, "data-level", check.state);
-      say(since, `since ${momentInWords(check.since, Date.now())}`);
-      say(summary, check.summary);
-      say(meaning, check.meaning);
-      say(advice, check.advice === "" ? "" : `What to do: ${check.advice}`);
+    element: make(
+      "li",
+      { class: "card", "data-check": name, "data-level": state },
+      make("h3", {}, level.element, " ", since),
+      list,
+      meaning,
+      advice,
+    ),
+    update(item) {
+      const from = item.from === "" ? "" : `, as seen by ${item.from}`;
+      say(since, `since ${momentInWords(item.since, Date.now())}${from}`);
+      findings.show(item.findings.map((text, at) => ({ key: String(at), text })));
+      say(meaning, item.meaning);
+      say(advice, item.advice === "" ? "" : `What to do: ${item.advice}`);
     },
   };
 }

@@ -4,8 +4,9 @@ import { Command } from "commander";
 import pc from "picocolors";
 import type { HealthState } from "../contracts/health.ts";
 import { StartError, messageOf } from "../errors.ts";
+import { type ClusterHealth, type HealthLine, linesOf, stateOf } from "../health/cluster-health.ts";
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
-import { type ClusterHealth, type HealthLine, askHealth, linesOf, stateOf } from "./health-view.ts";
+import { askHealth } from "./ask-health.ts";
 import { failStart } from "./report.ts";
 import { formatDuration } from "./units.ts";
 

@@ -51,6 +51,11 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       // A browser takes the processors for itself for a moment: no shard is to change hands for that.
       "--failover-lease-ms",
       "4000",
+      // Nor is it news that they are slow meanwhile.
+      "--health-loop-lag-warn-ms",
+      "60000",
+      "--health-loop-lag-critical-ms",
+      "60000",
     ];
     nodes = await SixNodes.start(FIRST_PORT, flags);
     browser = await startBrowser();
@@ -273,6 +278,14 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
         });
         await route.fulfill({ json: { shards: told, count: 100 } });
       });
+      // Half of their disks fill up.
+      await page.route("**/cluster/health?nodes=all", async (route) => {
+        const real = (await (await route.fetch()).json()) as { checks: { name: string }[] };
+        const [check] = real.checks;
+        const disk = { name: "disk", scope: "node", state: "warn", summary: "9 MB are free.", advice: "Make room." };
+        const disks = many([present(check, "there is a check")], 100, (at) => ({ ...disk, node_id: idOf(at) }));
+        await route.fulfill({ json: { ...real, state: "warn", checks: [...real.checks, ...disks], asked: 200 } });
+      });
       await page.goto(pageOf(FIRST_PORT));
       const rows = page.locator("#node-rows tr");
       await rows.nth(199).waitFor();
@@ -280,6 +293,11 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       expect(await rows.first().textContent()).toContain("many-150");
       // The shard whose replica is gone.
       expect(await page.locator("#shard-rows tr").first().textContent()).toContain("many-50");
+      // What is the same on many is said once.
+      const disk = page.locator("#checks > li", { hasText: "disk: warn" });
+      await disk.getByText("many-3: 9 MB are free.").waitFor();
+      expect(await disk.getByText("Make room.").count()).toBe(1);
+      expect(await disk.getByText(/^and 96 more: many-4, many-5, .*, many-99$/).count()).toBe(1);
       expect(await accessibilityFindings(page)).toEqual([]);
       await page.getByLabel("only what is amiss").check();
       await page.getByText("1 of 200 nodes").waitFor();

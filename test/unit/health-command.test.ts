@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { stripVTControlCharacters } from "node:util";
 import { describeHealth } from "../../src/cli/health-command.ts";
-import { type NodeHealth, linesOf, stateOf } from "../../src/cli/health-view.ts";
+import { type NodeHealth, linesOf, stateOf } from "../../src/health/cluster-health.ts";
 import type { HealthCheck, HealthCheckName, HealthState } from "../../src/contracts/health.ts";
 import { CHECKS, wordsOf } from "../../src/protocol/health/catalog.ts";
 import { worstOf } from "../../src/protocol/health/types.ts";
