@@ -127,12 +127,10 @@ class Dashboard {
       const caller = await this.#api.get<Caller>("/dashboard/caller");
       if (signal.aborted) return;
       if (caller.role === "none") {
-        this.#askForToken("This node tells nothing without a token.");
+        this.#end("This node tells nothing without a token.");
         return;
       }
-      const mayOperate = caller.role === "operate" || caller.role === "admin";
-      this.#actions.mayOperate = mayOperate;
-      find("rebalance", HTMLButtonElement).hidden = !mayOperate;
+      this.#mayOperate(caller.role === "operate" || caller.role === "admin");
       say(
         find("token", HTMLButtonElement),
         caller.has_token ? `Token: ${caller.role}` : `Without a token: ${caller.role}`,
@@ -143,9 +141,7 @@ class Dashboard {
       await this.#history();
     } catch (thrown) {
       this.#refused(thrown, signal);
-      if (!signal.aborted && !(thrown instanceof Refusal && thrown.status === 401)) {
-        setTimeout(() => !signal.aborted && void this.#open(signal), 2000);
-      }
+      if (!signal.aborted) setTimeout(() => !signal.aborted && void this.#open(signal), 2000);
       return;
     }
     void this.#follow(signal);
@@ -158,8 +154,28 @@ class Dashboard {
     if (signal.aborted) return;
     if (thrown instanceof Refusal && thrown.status === 401) {
       this.#api.token = undefined;
-      this.#askForToken(thrown.message);
+      this.#end(thrown.message);
     } else this.#tell("lost", `${reasonOf(thrown)} Trying again; what is shown may be old.`);
+  }
+
+  /** Asks for nothing more until there is another token: to be refused over and over helps nobody. */
+  #end(reason: string): void {
+    this.#session.abort();
+    clearTimeout(this.#gathering);
+    this.#gathering = 0;
+    this.#mayOperate(false);
+    say(find("token", HTMLButtonElement), "Signed out");
+    const isShown = !this.#main.hidden;
+    this.#tell(
+      "lost",
+      isShown ? "Nothing is asked any more: a token is needed. What is shown is old." : "Not signed in.",
+    );
+    this.#askForToken(reason);
+  }
+
+  #mayOperate(isAllowed: boolean): void {
+    this.#actions.mayOperate = isAllowed;
+    find("rebalance", HTMLButtonElement).hidden = !isAllowed;
   }
 
   #askForToken(reason: string): void {
@@ -175,10 +191,12 @@ class Dashboard {
 
   /** Reads the cluster, once for all events of a moment. */
   #soon(): void {
-    if (this.#gathering !== 0) return;
+    // What comes of an earlier session is no word on this one.
+    const { signal } = this.#session;
+    if (this.#gathering !== 0 || signal.aborted) return;
     this.#gathering = window.setTimeout(() => {
       this.#gathering = 0;
-      void this.#read().catch((thrown: unknown) => this.#refused(thrown, this.#session.signal));
+      void this.#read().catch((thrown: unknown) => this.#refused(thrown, signal));
       void this.#readHealth();
     }, GATHER_MS);
   }

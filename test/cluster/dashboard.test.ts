@@ -7,6 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { present } from "../../src/assert.ts";
 import { HTTP_PORT_OFFSET } from "../../src/config.ts";
 import { accessibilityFindings, needsBrowser, openPage, startBrowser } from "../support/browser.ts";
+import { ask } from "../support/ask-nodes.ts";
 import { endLeftovers } from "../support/bunch-server.ts";
 import { TOKENS } from "../support/http-door.ts";
 import { type Shard, SixNodes } from "../support/six-nodes.ts";
@@ -118,6 +119,40 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       await page.reload();
       await page.getByRole("button", { name: "Token: operate" }).waitFor();
       expect(await page.evaluate("localStorage.length")).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "asks for nothing more once its token is none any more, says so, and goes on with another one",
+    async () => {
+      const rotated = "rotated-0123456789";
+      ({ page, complaints } = await openPage(browser, {}));
+      page.setDefaultTimeout(PATIENCE_MS);
+      await page.clock.install();
+      await page.goto(pageOf(FIRST_PORT));
+      await page.evaluate(`sessionStorage.setItem("bunch-token", ${JSON.stringify(TOKENS.operateToken)})`);
+      await page.reload();
+      await page.getByRole("button", { name: "Token: operate" }).waitFor();
+      await page.locator("#connection[data-state=live]").waitFor();
+
+      expect(await ask(FIRST_PORT, `config set http-operate-token ${rotated}`)).toBe("+OK\r\n");
+      await page.getByText("none of this node's").waitFor();
+      await page.locator("#connection[data-state=lost]", { hasText: "a token is needed" }).waitFor();
+      expect(await page.getByRole("button", { name: "Rebalance" }).isVisible()).toBe(false);
+      // Not even when somebody comes back to the tab.
+      const asked: string[] = [];
+      page.on("request", (request) => void asked.push(request.url()));
+      await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+      await page.clock.runFor(60_000);
+      expect(asked).toEqual([]);
+
+      await page.getByLabel("Token", { exact: true }).fill(rotated);
+      await page.keyboard.press("Enter");
+      await page.getByRole("button", { name: "Token: operate" }).waitFor();
+      await page.locator("#connection[data-state=live]").waitFor();
+      expect(await page.getByRole("button", { name: "Rebalance" }).isVisible()).toBe(true);
+      expect(await ask(FIRST_PORT, `config set http-operate-token ${TOKENS.operateToken}`)).toBe("+OK\r\n");
     },
     LIMIT_MS,
   );
