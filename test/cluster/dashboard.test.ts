@@ -7,7 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { present } from "../../src/assert.ts";
 import { HTTP_PORT_OFFSET } from "../../src/config.ts";
 import { accessibilityFindings, needsBrowser, openPage, startBrowser } from "../support/browser.ts";
-import { ask } from "../support/ask-nodes.ts";
+import { ask, until } from "../support/ask-nodes.ts";
 import { endLeftovers } from "../support/bunch-server.ts";
 import { TOKENS } from "../support/http-door.ts";
 import { type Shard, SixNodes } from "../support/six-nodes.ts";
@@ -16,6 +16,8 @@ const FIRST_PORT = 15_860;
 const LIMIT_MS = 120_000;
 const PATIENCE_MS = 30_000;
 const BALLAST_KEYS = 3000;
+/** What is moved so that there is something to even out. */
+const UNEVEN_SLOTS = 3000;
 
 const pageOf = (port: number): string => `http://127.0.0.1:${port + HTTP_PORT_OFFSET}/dashboard`;
 
@@ -242,6 +244,55 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       await page.getByRole("button", { name: "Rebalance" }).click();
       await dialog.getByRole("button", { name: "Make the plan" }).click();
       await dialog.getByRole("button", { name: "Not now" }).click();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "makes a plan, applies it when that is confirmed, and shows its move to the end",
+    async () => {
+      // They were even.
+      const [away, home] = [present(shards[1], "there is a shard"), present(shards[2], "there is a third shard")];
+      const last = home.slot + UNEVEN_SLOTS - 1;
+      const ownerOf = async (slot: number): Promise<number | undefined> =>
+        (await nodes.shards(FIRST_PORT)).find(({ has }) => has(slot))?.primary;
+      const moved = await ask(home.primary, `cluster move ${nameOf(away.primary)} slotsrange ${home.slot} ${last}`);
+      expect(moved).toStartWith("*1\r\n");
+      await until(
+        () => ownerOf(last),
+        (owner) => owner === away.primary,
+        "the slots to be at another shard",
+      );
+
+      await openWhole(FIRST_PORT);
+      await page.getByRole("button", { name: "Rebalance" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("button", { name: "Make the plan" }).click();
+      const preview = dialog.getByRole("row", { name: `${nameOf(away.primary)} ${nameOf(home.primary)}` });
+      await preview.waitFor();
+      expect(await dialog.textContent()).toMatch(/1 move: 2,[0-9]{3} slots with/);
+      expect(await dialog.textContent()).toMatch(/is [0-9.]{4} % from it, and [0-2]\.[0-9] % after that/);
+      await dialog.getByRole("button", { name: "Go on" }).click();
+      await dialog.getByText("The plan is refused if the shards have changed meanwhile.").waitFor();
+      // Nothing has happened yet.
+      expect(await ownerOf(last)).toBe(away.primary);
+      await dialog.getByRole("button", { name: "Start 1 move" }).click();
+      await dialog.getByText("1 move under way").waitFor();
+      await page.keyboard.press("Escape");
+
+      const way = `from ${nameOf(away.primary)} to ${nameOf(home.primary)}: completed`;
+      const ended = page.locator("#move-list li[data-state=completed]", { hasText: way });
+      await ended.first().waitFor();
+      const bars = "[...document.querySelectorAll('#move-list li[data-state=completed] progress')]";
+      expect(await page.evaluate(`${bars}.every(({ value }) => value === 1)`)).toBe(true);
+      await page
+        .locator("#event-list")
+        .getByText(/POST \/cluster\/plans\/[^ ]+\/apply/)
+        .first()
+        .waitFor();
+      const even = page.locator("#shard-rows tr", { hasText: /(53|54|55)[0-9]{2}: / });
+      await even.nth(2).waitFor();
+      await page.getByText("None is under way.").waitFor();
     },
     LIMIT_MS,
   );
