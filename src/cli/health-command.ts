@@ -3,11 +3,12 @@ import Table from "cli-table3";
 import { Command } from "commander";
 import pc from "picocolors";
 import type { HealthState } from "../contracts/health.ts";
-import { StartError, messageOf } from "../errors.ts";
+import { StartError } from "../errors.ts";
 import { type ClusterHealth, type HealthLine, linesOf, stateOf } from "../health/cluster-health.ts";
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
 import { askHealth } from "./ask-health.ts";
-import { failStart } from "./report.ts";
+import { failStart, sayError } from "./report.ts";
+import { jsonText } from "./terminal.ts";
 import { formatDuration } from "./units.ts";
 
 /** As monitoring plugins have them. */
@@ -39,14 +40,14 @@ export function healthCommand(): Command {
         process.exitCode = EXIT_CODES[stateOf(health)];
       } catch (thrown) {
         if (!(thrown instanceof StartError)) failStart(thrown);
-        process.stderr.write(`${pc.red("error:")} ${messageOf(thrown)}\n`);
+        sayError(thrown);
         process.exitCode = EXIT_UNKNOWN;
       }
     });
 }
 
 function healthJson(health: ClusterHealth): string {
-  return JSON.stringify({ state: stateOf(health), nodes: health.told, silent: health.silent }, undefined, 2);
+  return jsonText({ state: stateOf(health), nodes: health.told, silent: health.silent }, 2);
 }
 
 /**

@@ -4,6 +4,7 @@ import { HTTP_PORT_OFFSET } from "../config.ts";
 import { StartError, messageOf } from "../errors.ts";
 import { PROBLEM_MEDIA_TYPE } from "../http/problem.ts";
 import { formatAddress, isEveryAddress, parseAddress } from "../net-address.ts";
+import { harmless, parseHarmless } from "./terminal.ts";
 
 export interface RestFlags {
   readonly http?: string;
@@ -37,16 +38,6 @@ export function withRest(command: Command): Command {
     .addOption(
       new Option("--token <token>", "a bearer token that may read; better in the environment").env("BUNCH_TOKEN"),
     );
-}
-
-/** A text of somebody's as a terminal may have it: what would move its cursor or change its colours is shown as `?`. */
-export function harmless(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, "?");
-}
-
-/** Reads JSON whose texts go to a terminal. */
-export function parseHarmless(text: string): unknown {
-  return JSON.parse(text, (_, value: unknown) => (typeof value === "string" ? harmless(value) : value)) as unknown;
 }
 
 /** A node that said no, or nothing. */

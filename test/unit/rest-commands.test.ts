@@ -276,7 +276,7 @@ describe("events", () => {
       `00:00:00.000  health  slots is warn and was ok: S.\n${" ".repeat(22)}do: D.`,
     );
     expect(said("state", { state: "ok", reasons: ["a \u001B[2J screen\r\nof another's"] })).toBe(
-      "00:00:00.000  state   ok; a ?[2J screen??of another's",
+      String.raw`00:00:00.000  state   ok; a \x1b[2J screen\x0d\x0aof another's`,
     );
     expect(said("unheard-of", { a: 1 })).toBe('00:00:00.000  unheard-of  {"a":1}');
     expect(eventJson({ event: "state", id: "4", data: '{"a":1}' })).toBe('{"event":"state","id":4,"data":{"a":1}}');
