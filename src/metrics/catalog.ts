@@ -143,6 +143,12 @@ export const FAMILIES = {
   // Health and this door.
   bunch_health_state: gauge("The worst of all checks: 0 ok, 1 warn, 2 critical."),
   bunch_health_check_state: gauge("A check of this node: 0 ok, 1 warn, 2 critical.", "check", "scope"),
+  bunch_health_webhook_posts_total: counter(
+    "Changes of checks that were to be posted to the webhook, and what became of them: sent, failed (given up), dropped (too many waited).",
+    "outcome",
+  ),
+  bunch_health_webhook_retries_total: counter("Posts to the webhook that came to nothing and are tried again."),
+  bunch_health_webhook_waiting_posts: gauge("Posts to the webhook that are not sent yet."),
   bunch_http_requests_total: counter("Requests of operators."),
   bunch_http_refused_requests_total: counter("Requests that were refused: token, rate, overload.", "reason"),
   bunch_http_failed_requests_total: counter("Requests that failed by a mistake of the program's."),
