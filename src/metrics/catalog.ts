@@ -34,7 +34,7 @@ export const FAMILIES = {
 
   // Commands and clients.
   bunch_commands_total: counter(
-    "Commands by name and what came of them: ok, failed (it ran, and answered with an error), rejected (it did not run).",
+    "Commands by name and what came of them: ok, failed (it ran, and answered with an error), rejected (it did not run). One that is answered later counts then.",
     "command",
     "outcome",
   ),

@@ -44,6 +44,8 @@ describe("GET /metrics", () => {
     await connection.execute("get");
     await connection.execute("set", "text", "x");
     expect(Bun.inspect(await connection.execute("incr", "text"))).toContain("not an integer");
+    // It is agreed on before it is answered.
+    expect(Bun.inspect(await connection.execute("cluster", "addslots", "5"))).toContain("busy");
     const answer = await door.ask("/metrics", { token });
     expect(answer.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
     const { text } = answer;
@@ -51,7 +53,9 @@ describe("GET /metrics", () => {
     expect(valueOf(text, "bunch_commands_total", { command: "incr", outcome: "ok" })).toBe(1);
     expect(valueOf(text, "bunch_commands_total", { command: "incr", outcome: "failed" })).toBe(1);
     expect(valueOf(text, "bunch_commands_total", { command: "get", outcome: "rejected" })).toBe(1);
-    expect(valueOf(text, "bunch_error_replies_total", { error: "ERR" })).toBe(2);
+    expect(valueOf(text, "bunch_commands_total", { command: "cluster|addslots", outcome: "ok" })).toBe(0);
+    expect(valueOf(text, "bunch_commands_total", { command: "cluster|addslots", outcome: "failed" })).toBe(1);
+    expect(valueOf(text, "bunch_error_replies_total", { error: "ERR" })).toBe(3);
     expect(valueOf(text, "bunch_keys")).toBe(2);
     expect(valueOf(text, "bunch_expiring_keys")).toBe(1);
     expect(valueOf(text, "bunch_slots")).toBe(16_384);
