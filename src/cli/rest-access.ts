@@ -29,12 +29,16 @@ const WHY_SILENT: Readonly<Record<string, string>> = {
 
 /** Adds the flags that say which node is asked, and who asks. */
 export function withRest(command: Command): Command {
+  return withOperatorsDoor(
+    command.option("--node <host:port>", "a node of the cluster, by the address of its clients", "127.0.0.1:6379"),
+    `default: the port of --node + ${HTTP_PORT_OFFSET}`,
+  );
+}
+
+/** The flags for the port for operators alone. @param more What its address means to the command. */
+export function withOperatorsDoor(command: Command, more: string): Command {
   return command
-    .option("--node <host:port>", "a node of the cluster, by the address of its clients", "127.0.0.1:6379")
-    .option(
-      "--http <address>",
-      `where it listens for operators, such as 127.0.0.1:15500 or https://proxy (default: the port of --node + ${HTTP_PORT_OFFSET})`,
-    )
+    .option("--http <address>", `where it listens for operators, such as 127.0.0.1:15500 or https://proxy (${more})`)
     .addOption(
       new Option("--token <token>", "a bearer token that may read; better in the environment").env("BUNCH_TOKEN"),
     );

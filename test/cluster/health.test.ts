@@ -144,6 +144,23 @@ test(
     expect(seen.said).toMatch(new RegExp(`^disk \\(critical\\) {2}node-${F}: .+\n {2}means: .+\n {2}do: {4}.+`, "m"));
     expect(seen.said).toContain(" (2 of 2 nodes told)");
     expect((await healthOf(E)).code).toBe(2);
+    // By the port for operators it is the same.
+    const door = ["--http", `127.0.0.1:${E + 9121}`];
+    const byRest = await until(
+      () => health(...door),
+      // What was told while they began is told for some seconds.
+      ({ said }) => said.startsWith("critical: 1 of "),
+      "nothing but the disk to be amiss",
+    );
+    expect(byRest.code).toBe(2);
+    expect(byRest.said).toMatch(new RegExp(`│ critical │ disk +│ node-${F} +│ `));
+    expect((await health(...door, "--one")).code).toBe(0);
+    expect(JSON.parse((await health(...door, "--json")).said)).toMatchObject({ state: "critical", asked: 2 });
+    const mistaken = await health("--token", "reading-0123456789");
+    expect([mistaken.code, mistaken.said]).toEqual([
+      3,
+      "error: --token is for the port for operators, which --http names; without that, --password is wanted.\n",
+    ]);
 
     // It hangs: what it said last is not told on and on.
     f.kill("SIGSTOP");

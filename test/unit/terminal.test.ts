@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from "node:util";
 import * as fc from "fast-check";
 import { ClusterAccess } from "../../src/cli/cluster-access.ts";
 import { askHealth } from "../../src/cli/ask-health.ts";
-import { describeHealth } from "../../src/cli/health-command.ts";
+import { describeHealth, pictureOf } from "../../src/cli/health-command.ts";
 import { RestAccess } from "../../src/cli/rest-access.ts";
 import { harmless, harmlessJson, harmlessLines, harmlessReply, jsonText } from "../../src/cli/terminal.ts";
 import { ReplyError } from "../../src/codec/resp-reader.ts";
@@ -73,7 +73,7 @@ describe("the command line", () => {
 
   test("shows health as nodes tell it, without orders; programs get it as it is", async () => {
     await saying(reply, async (node) => {
-      const shown = describeHealth(await askHealth(new ClusterAccess({ node }), true), 0);
+      const shown = describeHealth(pictureOf(await askHealth(new ClusterAccess({ node }), true)), 0);
       expect(stripVTControlCharacters(shown)).not.toMatch(ORDERS);
       expect(shown).toContain(`as ${SHOWN} sees it`);
       expect(shown).toContain(`means: ${SHOWN}\n  do:    ${SHOWN}`);
