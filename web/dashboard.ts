@@ -266,7 +266,7 @@ class Dashboard {
     this.#overview.show(cluster, this.#byId);
     this.#checks.show(cluster, this.#byId);
     this.#shards.show(shards, this.#byId, this.#stats);
-    this.#nodes.show(this.#byId, this.#stats);
+    this.#nodes.show(this.#byId, this.#stats, this.#health);
     this.#actions.show(cluster, this.#byId);
     this.#charts.choose(cluster.nodes);
     this.#showMoves();
@@ -374,7 +374,7 @@ class Dashboard {
           );
           this.#charts.add(this.#stats, Date.now());
           this.#shards.show(this.#cluster?.shards ?? [], this.#byId, this.#stats);
-          this.#nodes.show(this.#byId, this.#stats);
+          this.#nodes.show(this.#byId, this.#stats, this.#health);
         } catch (thrown) {
           this.#refused(thrown, signal);
         }

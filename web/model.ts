@@ -40,6 +40,29 @@ export function nodeLevel({ state }: NodeView): Level {
   return LEVELS[state];
 }
 
+/** How a node is, in words: its state, and what the checks on it say. */
+export interface NodeWord {
+  readonly level: Level;
+  readonly word: string;
+}
+
+export function nodeWord(node: NodeView, health: HealthView | undefined): NodeWord {
+  const level = nodeLevel(node);
+  // Of one that is gone nothing else is news.
+  if (level !== "ok") return { level, word: node.state };
+  const amiss = (health?.checks ?? []).filter(
+    ({ scope, state, node_id: id }) => scope === "node" && state !== "ok" && id === node.id,
+  );
+  if (health?.silent.some(({ node_id: id }) => id === node.id) === true)
+    return { level: "warn", word: `${node.state}, and does not tell how it is` };
+  if (amiss.length === 0) return { level, word: node.state };
+  const isCritical = amiss.some(({ state }) => state === "critical");
+  return {
+    level: isCritical ? "critical" : "warn",
+    word: `${node.state}, amiss: ${amiss.map(({ name }) => name).join(", ")}`,
+  };
+}
+
 /** By what a node is called. */
 export function nameOf(nodes: ReadonlyMap<string, NodeView>, id: string): string {
   return nodes.get(id)?.name || id.slice(0, 8);

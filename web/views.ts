@@ -5,6 +5,7 @@ import { KeyedList, type Row, button, find, make, mark, say, textIn } from "./el
 import {
   type Cluster,
   type Level,
+  type NodeWord,
   type ShardRow,
   amissIn,
   badgeOf,
@@ -12,6 +13,7 @@ import {
   isUnderWay,
   nameOf,
   nodeLevel,
+  nodeWord,
   readable,
   shardRow,
   slotsIn,
@@ -252,6 +254,7 @@ interface NodeItem {
   readonly node: NodeView;
   readonly role: string;
   readonly stats: NodeStats | undefined;
+  readonly word: NodeWord;
   readonly isAmiss: boolean;
 }
 
@@ -274,14 +277,16 @@ export class NodeList {
     this.#filter.addEventListener("submit", (event) => event.preventDefault());
   }
 
-  show(nodes: ReadonlyMap<string, NodeView>, stats: ReadonlyMap<string, NodeStats>): void {
+  show(nodes: ReadonlyMap<string, NodeView>, stats: ReadonlyMap<string, NodeStats>, health: Cluster["health"]): void {
     this.#items = [...nodes.values()].map((node) => {
       const own = nodeLevel(node) === "critical" ? undefined : stats.get(node.id);
+      const word = nodeWord(node, health);
       return {
         node,
         role: roleOf(node, nodes),
         stats: own,
-        isAmiss: nodeLevel(node) !== "ok" || (own?.loop_lag_ms ?? 0) >= LAG_WARN_MS,
+        word,
+        isAmiss: word.level !== "ok" || (own?.loop_lag_ms ?? 0) >= LAG_WARN_MS,
       };
     });
     this.#refilter();
@@ -290,16 +295,14 @@ export class NodeList {
   #refilter(): void {
     const text = textIn(this.#filter, "text").toLowerCase();
     const isAmissOnly = new FormData(this.#filter).has("amiss");
-    const shown = this.#items.filter(({ node, role, isAmiss }) => {
+    const shown = this.#items.filter(({ node, role, word, isAmiss }) => {
       if (isAmissOnly && !isAmiss) return false;
       return (
         text === "" ||
-        `${node.name} ${node.id} ${node.address} ${node.state} ${node.zone} ${role}`.toLowerCase().includes(text)
+        `${node.name} ${node.id} ${node.address} ${word.word} ${node.zone} ${role}`.toLowerCase().includes(text)
       );
     });
-    this.#rows.show(
-      worstFirst(shown, ({ node, isAmiss }) => (isAmiss && nodeLevel(node) === "ok" ? "warn" : nodeLevel(node))),
-    );
+    this.#rows.show(worstFirst(shown, ({ word, isAmiss }) => (isAmiss && word.level === "ok" ? "warn" : word.level)));
     const all = this.#items.length;
     say(
       find("node-count", HTMLSpanElement),
@@ -345,11 +348,11 @@ function nodeElements({ node }: NodeItem, chooser: Chooser): Row<NodeItem> {
     update(item) {
       const { stats } = item;
       const told = (value: string | undefined): string => value ?? "-";
-      mark(element, "data-level", nodeLevel(item.node));
+      mark(element, "data-level", item.word.level);
       mark(element, "data-state", item.node.state);
       mark(element, "data-name", item.node.name);
       say(name, `${item.node.name || item.node.id.slice(0, 8)}${item.node.is_myself ? " (this one)" : ""}`);
-      level.show(nodeLevel(item.node), item.node.state);
+      level.show(item.word.level, item.word.word);
       say(role, item.role);
       say(lag, told(stats && `${Math.round(stats.loop_lag_ms)} ms`));
       mark(lag, "data-level", (stats?.loop_lag_ms ?? 0) >= LAG_WARN_MS ? "warn" : "ok");

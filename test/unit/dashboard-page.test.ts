@@ -11,7 +11,17 @@ import type {
   ToldCheckView,
 } from "../../src/rest/schemas.ts";
 import { EventReader, type ServerEvent } from "../../web/event-reader.ts";
-import { amissIn, badgeOf, doneOf, readable, sampleOf, shardRow, verdictOf, worstFirst } from "../../web/model.ts";
+import {
+  amissIn,
+  badgeOf,
+  doneOf,
+  nodeWord,
+  readable,
+  sampleOf,
+  shardRow,
+  verdictOf,
+  worstFirst,
+} from "../../web/model.ts";
 import { SLOTS, cssOf, ownersOf, paint, shardColour } from "../../web/slot-colours.ts";
 import { bytesInWords, countOf, durationInWords, rangesInWords, readRanges } from "../../web/words.ts";
 
@@ -223,6 +233,22 @@ describe("what is so, in words", () => {
       expect(others).toEqual([]);
       expect(disk?.findings).toHaveLength(5);
       expect(disk?.findings.at(-1)).toStartWith("and 196 more: 00000004, 00000005, ");
+    });
+
+    test("marks the node that it is about, unless that one is gone", () => {
+      const checks = [check("members", "critical", A), check("disk", "critical", B), check("disk", "warn", C)];
+      const seen = healthOf(checks, { silent: [{ node_id: A, reason: "it is slow" }] });
+      const words = [...nodes.values()].map((node) => nodeWord(node, seen));
+      expect(words).toEqual([
+        { level: "warn", word: "alive, and does not tell how it is" },
+        { level: "critical", word: "alive, amiss: disk" },
+        { level: "critical", word: "down" },
+      ]);
+      expect(nodeWord(nodeView(A), healthOf([check("members", "critical", A)]))).toEqual({
+        level: "ok",
+        word: "alive",
+      });
+      expect(nodeWord(nodeView(A), undefined).level).toBe("ok");
     });
 
     test("colours the word for all of it, also where each slot is served", () => {
