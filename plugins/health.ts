@@ -342,6 +342,7 @@ export default definePlugin({
           : {
               health_webhook_sent: webhook.sent,
               health_webhook_waiting: webhook.waiting,
+              health_webhook_retried: webhook.retried,
               health_webhook_failed: webhook.failed,
               health_webhook_dropped: webhook.dropped,
             }),

@@ -43,6 +43,8 @@ export class Call {
   isNested = false;
   /** Who gets the deferred reply, if it is not the client's transport: EXEC, of its commands. */
   settle: ((write: (reply: ReplyWriter) => void) => void) | undefined;
+  /** Told of each deferred reply that was written, and where it begins. The dispatcher's. */
+  replied: ((command: Command, reply: ReplyWriter, mark: number) => void) | undefined;
   /** The deferred reply that the command took, if it did. */
   deferred: DeferredReply | undefined;
   /** What replicas and journals apply instead of the command itself; `undefined`: the command itself. See `effectIs`. */
@@ -174,12 +176,17 @@ export class Call {
     );
     const { transport } = this.client;
     const settle = this.settle ?? ((write) => transport.settle(write));
+    const { command, replied } = this;
     let isSettled = false;
     this.deferred = {
       resolve: (write) => {
         if (isSettled) return;
         isSettled = true;
-        settle(write);
+        settle((reply) => {
+          const mark = reply.length;
+          write(reply);
+          replied?.(command, reply, mark);
+        });
       },
     };
     return this.deferred;

@@ -63,6 +63,11 @@ export class Command {
   rejectedCount = 0;
   /** Times it ran and answered with an error. */
   failedCount = 0;
+  /**
+   * Times it ran, deferred its reply, and has not answered yet, or never will: the client is gone. Below 0 where the count began anew in between: a reply that comes
+   * after that belongs to a run that is counted no more.
+   */
+  unansweredCount = 0;
 
   constructor(specification: CommandSpecification, plugin: string, container?: Command) {
     this.specification = specification;
@@ -134,6 +139,7 @@ export class Command {
     this.latency?.reset();
     this.rejectedCount = 0;
     this.failedCount = 0;
+    this.unansweredCount = 0;
     for (const subcommand of this.subcommands ?? []) subcommand.resetStatistics();
   }
 }

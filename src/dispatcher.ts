@@ -233,7 +233,8 @@ export class Dispatcher {
     } else {
       this.#isClockStale = true;
     }
-    if (call.deferred === undefined && reply.bytes[mark] === MINUS && reply.length > mark) {
+    if (call.deferred !== undefined) command.unansweredCount += 1;
+    else if (reply.bytes[mark] === MINUS && reply.length > mark) {
       command.failedCount += 1;
       this.#countError(reply, mark);
     }
@@ -244,6 +245,14 @@ export class Dispatcher {
     this.guard(call);
     return call.deferred === undefined ? undefined : Verdict.deferred;
   }
+
+  /** A deferred reply was written: it is known what came of the command. */
+  readonly #replied = (command: Command, reply: ReplyWriter, mark: number): void => {
+    command.unansweredCount -= 1;
+    if (reply.bytes[mark] !== MINUS || reply.length === mark) return;
+    command.failedCount += 1;
+    this.#countError(reply, mark);
+  };
 
   /** One of the next sixteen runs. */
   #drawNext(): void {
@@ -300,6 +309,7 @@ export class Dispatcher {
     let call = this.#calls[this.#depth];
     if (call === undefined) {
       call = new Call(command, client, args, reply);
+      call.replied = this.#replied;
       this.#calls.push(call);
     } else {
       call.prepare(command, client, args, reply);

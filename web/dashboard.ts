@@ -2,13 +2,22 @@
  * The page for operators. It reads the cluster by REST, follows the event stream, and reads anew what an event says has changed: what is shown is what REST says, and
  * never put together from events that may have been missed.
  */
-import type { CheckView, Info, MigrationView, NodeStats, NodeView, ShardView, Stats } from "../src/rest/schemas.ts";
+import type {
+  CheckView,
+  HealthView,
+  Info,
+  MigrationView,
+  NodeStats,
+  NodeView,
+  ShardView,
+  Stats,
+} from "../src/rest/schemas.ts";
 import { Actions } from "./actions.ts";
 import { Api, Refusal, reasonOf } from "./api.ts";
 import { Charts } from "./charts.ts";
 import { find, say, textIn } from "./elements.ts";
 import type { ServerEvent } from "./event-reader.ts";
-import { type Act, type Cluster, type Health, type Level, isUnderWay, nameOf } from "./model.ts";
+import { type Act, type Cluster, type Level, isUnderWay, nameOf } from "./model.ts";
 import { ownersOf } from "./slot-colours.ts";
 import { SlotMap } from "./slot-map.ts";
 import { EventList, type Happening, HealthList, MoveList, NodeList, Overview, ShardList } from "./views.ts";
@@ -35,7 +44,7 @@ interface Caller {
 class Dashboard {
   readonly #api = new Api();
   readonly #overview = new Overview();
-  readonly #health = new HealthList();
+  readonly #checks = new HealthList();
   readonly #events = new EventList();
   readonly #charts = new Charts();
   readonly #actions: Actions;
@@ -47,6 +56,8 @@ class Dashboard {
   readonly #main = find("main", HTMLElement);
   readonly #signIn = find("sign-in", HTMLFormElement);
   #cluster: Cluster | undefined;
+  /** What the checks say; `undefined`: nobody judges health, or nothing was told yet. */
+  #health: HealthView | undefined;
   #byId: ReadonlyMap<string, NodeView> = new Map();
   #stats: ReadonlyMap<string, NodeStats> = new Map();
   #migrations: readonly MigrationView[] = [];
@@ -55,6 +66,8 @@ class Dashboard {
   #eventCount = 0;
   #isReading = false;
   #isStale = false;
+  #isAskingHealth = false;
+  #isHealthStale = false;
   #gathering = 0;
   /** Ends what is under way when another token is used. */
   #session = new AbortController();
@@ -114,24 +127,21 @@ class Dashboard {
       const caller = await this.#api.get<Caller>("/dashboard/caller");
       if (signal.aborted) return;
       if (caller.role === "none") {
-        this.#askForToken("This node tells nothing without a token.");
+        this.#end("This node tells nothing without a token.");
         return;
       }
-      const mayOperate = caller.role === "operate" || caller.role === "admin";
-      this.#actions.mayOperate = mayOperate;
-      find("rebalance", HTMLButtonElement).hidden = !mayOperate;
+      this.#mayOperate(caller.role === "operate" || caller.role === "admin");
       say(
         find("token", HTMLButtonElement),
         caller.has_token ? `Token: ${caller.role}` : `Without a token: ${caller.role}`,
       );
       await this.#read();
       this.#main.hidden = false;
+      void this.#readHealth();
       await this.#history();
     } catch (thrown) {
       this.#refused(thrown, signal);
-      if (!signal.aborted && !(thrown instanceof Refusal && thrown.status === 401)) {
-        setTimeout(() => !signal.aborted && void this.#open(signal), 2000);
-      }
+      if (!signal.aborted) setTimeout(() => !signal.aborted && void this.#open(signal), 2000);
       return;
     }
     void this.#follow(signal);
@@ -144,8 +154,28 @@ class Dashboard {
     if (signal.aborted) return;
     if (thrown instanceof Refusal && thrown.status === 401) {
       this.#api.token = undefined;
-      this.#askForToken(thrown.message);
+      this.#end(thrown.message);
     } else this.#tell("lost", `${reasonOf(thrown)} Trying again; what is shown may be old.`);
+  }
+
+  /** Asks for nothing more until there is another token: to be refused over and over helps nobody. */
+  #end(reason: string): void {
+    this.#session.abort();
+    clearTimeout(this.#gathering);
+    this.#gathering = 0;
+    this.#mayOperate(false);
+    say(find("token", HTMLButtonElement), "Signed out");
+    const isShown = !this.#main.hidden;
+    this.#tell(
+      "lost",
+      isShown ? "Nothing is asked any more: a token is needed. What is shown is old." : "Not signed in.",
+    );
+    this.#askForToken(reason);
+  }
+
+  #mayOperate(isAllowed: boolean): void {
+    this.#actions.mayOperate = isAllowed;
+    find("rebalance", HTMLButtonElement).hidden = !isAllowed;
   }
 
   #askForToken(reason: string): void {
@@ -161,10 +191,13 @@ class Dashboard {
 
   /** Reads the cluster, once for all events of a moment. */
   #soon(): void {
-    if (this.#gathering !== 0) return;
+    // What comes of an earlier session is no word on this one.
+    const { signal } = this.#session;
+    if (this.#gathering !== 0 || signal.aborted) return;
     this.#gathering = window.setTimeout(() => {
       this.#gathering = 0;
-      void this.#read().catch((thrown: unknown) => this.#refused(thrown, this.#session.signal));
+      void this.#read().catch((thrown: unknown) => this.#refused(thrown, signal));
+      void this.#readHealth();
     }, GATHER_MS);
   }
 
@@ -176,15 +209,20 @@ class Dashboard {
     }
     this.#isReading = true;
     try {
-      const [info, { nodes }, { shards }, health, { migrations }] = await Promise.all([
+      const [info, { nodes }, { shards }, { migrations }, own] = await Promise.all([
         this.#api.get<Info>("/cluster/info"),
         this.#api.get<{ nodes: NodeView[] }>("/cluster/nodes"),
         this.#api.get<{ shards: ShardView[] }>("/cluster/shards"),
-        this.#api.get<Health>("/cluster/health").catch(() => undefined),
         this.#api.get<{ migrations: MigrationView[] }>("/cluster/migrations"),
+        // Until all nodes have told, what this one says is more than nothing.
+        this.#health === undefined
+          ? this.#api.get<HealthView>("/cluster/health").catch(() => undefined)
+          : Promise.resolve(undefined),
       ]);
-      this.#announce({ info, nodes, shards, health });
-      this.#cluster = { info, nodes, shards, health };
+      this.#health ??= own;
+      const cluster = { info, nodes, shards, health: this.#health };
+      this.#announce(cluster);
+      this.#cluster = cluster;
       this.#byId = new Map(nodes.map((node) => [node.id, node]));
       this.#owners = ownersOf(shards);
       this.#migrations = migrations;
@@ -198,14 +236,37 @@ class Dashboard {
     }
   }
 
+  /** Asks what all nodes say of health. Not with the rest: those that do not answer are waited for. */
+  async #readHealth(): Promise<void> {
+    if (this.#isAskingHealth) {
+      this.#isHealthStale = true;
+      return;
+    }
+    this.#isAskingHealth = true;
+    try {
+      do {
+        this.#isHealthStale = false;
+        this.#health = await this.#api.get<HealthView>("/cluster/health?nodes=all");
+      } while (this.#isHealthStale);
+    } catch (thrown) {
+      // Nobody judges it. Of all else those tell who read the rest.
+      if (thrown instanceof Refusal && thrown.status === 503) this.#health = undefined;
+    } finally {
+      this.#isAskingHealth = false;
+    }
+    if (this.#cluster === undefined) return;
+    this.#cluster = { ...this.#cluster, health: this.#health };
+    this.#show();
+  }
+
   #show(): void {
     const cluster = this.#cluster;
     if (cluster === undefined) return;
     const { shards } = cluster;
     this.#overview.show(cluster, this.#byId);
-    this.#health.show(cluster, this.#byId);
+    this.#checks.show(cluster, this.#byId);
     this.#shards.show(shards, this.#byId, this.#stats);
-    this.#nodes.show(this.#byId, this.#stats);
+    this.#nodes.show(this.#byId, this.#stats, this.#health);
     this.#actions.show(cluster, this.#byId);
     this.#charts.choose(cluster.nodes);
     this.#showMoves();
@@ -313,7 +374,7 @@ class Dashboard {
           );
           this.#charts.add(this.#stats, Date.now());
           this.#shards.show(this.#cluster?.shards ?? [], this.#byId, this.#stats);
-          this.#nodes.show(this.#byId, this.#stats);
+          this.#nodes.show(this.#byId, this.#stats, this.#health);
         } catch (thrown) {
           this.#refused(thrown, signal);
         }

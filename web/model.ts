@@ -1,13 +1,7 @@
 /** The cluster as the page knows it: what REST has told, put together. */
-import type { CheckView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
+import { type Amiss, amissOf } from "../src/rest/amiss.ts";
+import type { HealthView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
 import { countOf } from "./words.ts";
-
-export interface Health {
-  readonly state: CheckView["state"];
-  readonly node_id: string;
-  readonly leader: string | null;
-  readonly checks: readonly CheckView[];
-}
 
 /** An act on the cluster map. */
 export interface Act {
@@ -22,7 +16,13 @@ export interface Cluster {
   readonly nodes: readonly NodeView[];
   readonly shards: readonly ShardView[];
   /** `undefined`: nobody judges it. */
-  readonly health: Health | undefined;
+  readonly health: HealthView | undefined;
+}
+
+/** What the checks say is amiss, the worst first. */
+export function amissIn({ health }: Pick<Cluster, "health">, nodes: ReadonlyMap<string, NodeView>): readonly Amiss[] {
+  if (health === undefined) return [];
+  return amissOf(health, { of: (id) => nameOf(nodes, id), inText: (text) => readable(text, nodes) });
 }
 
 /** How something is, from well to bad. */
@@ -38,6 +38,29 @@ const LEVELS: Readonly<Record<NodeView["state"], Level>> = {
 
 export function nodeLevel({ state }: NodeView): Level {
   return LEVELS[state];
+}
+
+/** How a node is, in words: its state, and what the checks on it say. */
+export interface NodeWord {
+  readonly level: Level;
+  readonly word: string;
+}
+
+export function nodeWord(node: NodeView, health: HealthView | undefined): NodeWord {
+  const level = nodeLevel(node);
+  // Of one that is gone nothing else is news.
+  if (level !== "ok") return { level, word: node.state };
+  const amiss = (health?.checks ?? []).filter(
+    ({ scope, state, node_id: id }) => scope === "node" && state !== "ok" && id === node.id,
+  );
+  if (health?.silent.some(({ node_id: id }) => id === node.id) === true)
+    return { level: "warn", word: `${node.state}, and does not tell how it is` };
+  if (amiss.length === 0) return { level, word: node.state };
+  const isCritical = amiss.some(({ state }) => state === "critical");
+  return {
+    level: isCritical ? "critical" : "warn",
+    word: `${node.state}, amiss: ${amiss.map(({ name }) => name).join(", ")}`,
+  };
 }
 
 /** By what a node is called. */
@@ -136,10 +159,19 @@ export function slotsIn({ slots }: MigrationView): number {
   return countOf(slots);
 }
 
-/** What is to be looked at first, in one sentence. */
-export function verdictOf({ info, health, nodes }: Cluster): string {
-  const worst =
-    health?.checks.find(({ state }) => state === "critical") ?? health?.checks.find(({ state }) => state === "warn");
+/** How all of it is, in a word: how the cluster is, and where that is well, what the checks say. */
+export function badgeOf({ info, health }: Pick<Cluster, "info" | "health">): {
+  readonly level: Level;
+  readonly word: string;
+} {
+  const checked = health?.state ?? "ok";
+  if (info.state === "ok") return { level: checked, word: checked };
+  const level = info.state === "fail" || checked === "critical" ? "critical" : "warn";
+  return { level, word: info.state };
+}
+
+/** What is to be looked at first, in one sentence. @param worst Of what is amiss. */
+export function verdictOf({ info, nodes }: Pick<Cluster, "info" | "nodes">, worst: Amiss | undefined): string {
   const away = nodes.filter((node) => nodeLevel(node) === "critical").length;
   if (info.state === "ok" && worst === undefined)
     return "All is well: every slot is served, by as many copies as there should be.";

@@ -1,14 +1,19 @@
 /** The lists of the page: health, shards, nodes, moves and events. Each keeps its elements while what they show changes. */
-import type { CheckView, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
+import type { Amiss } from "../src/rest/amiss.ts";
+import type { MigrationView, NodeStats, NodeView, ShardView, ToldCheckView } from "../src/rest/schemas.ts";
 import { KeyedList, type Row, button, find, make, mark, say, textIn } from "./elements.ts";
 import {
   type Cluster,
   type Level,
+  type NodeWord,
   type ShardRow,
+  amissIn,
+  badgeOf,
   doneOf,
   isUnderWay,
   nameOf,
   nodeLevel,
+  nodeWord,
   readable,
   shardRow,
   slotsIn,
@@ -66,10 +71,10 @@ export class Overview {
 
   show(cluster: Cluster, nodes: ReadonlyMap<string, NodeView>): void {
     const { info, shards } = cluster;
-    const level = { ok: "ok", degraded: "warn", fail: "critical" }[info.state];
+    const { level, word } = badgeOf(cluster);
     mark(this.#badge, "data-level", level);
-    say(this.#badge, info.state);
-    say(this.#verdict, verdictOf(cluster));
+    say(this.#badge, word);
+    say(this.#verdict, verdictOf(cluster, amissIn(cluster, nodes)[0]));
     this.#reasons.show(info.reasons);
     const alive = cluster.nodes.filter((node) => nodeLevel(node) === "ok").length;
     const served = shards.filter(({ slot_count }) => slot_count > 0);
@@ -82,7 +87,7 @@ export class Overview {
     this.#fact("Leader", info.leader === null ? "nobody that this node knows" : nameOf(nodes, info.leader));
     this.#fact("Map", `version ${info.map_version}, term ${info.term}`);
     this.#fact("Seen from", nameOf(nodes, info.nodes.my_node_id));
-    document.title = `${info.state === "ok" ? "" : `${info.state}: `}bunch`;
+    document.title = `${word === "ok" ? "" : `${word}: `}bunch`;
   }
 
   #fact(name: string, value: string): void {
@@ -98,8 +103,12 @@ export class Overview {
 
 /** Checks: those that are amiss with what to do, the others folded away. */
 export class HealthList {
-  readonly #amiss = new KeyedList<CheckView>(find("checks", HTMLUListElement), ({ name }) => name, checkRow);
-  readonly #well = new KeyedList<CheckView>(
+  readonly #amiss = new KeyedList<Amiss>(
+    find("checks", HTMLUListElement),
+    ({ name, state }) => `${name} ${state}`,
+    amissRow,
+  );
+  readonly #well = new KeyedList<ToldCheckView>(
     find("well-checks", HTMLUListElement),
     ({ name }) => name,
     ({ name }) => {
@@ -109,16 +118,11 @@ export class HealthList {
     },
   );
 
-  show({ health }: Cluster, nodes: ReadonlyMap<string, NodeView>): void {
-    const checks = health?.checks ?? [];
-    const well = checks.filter(({ state }) => state === "ok");
-    const amiss = worstFirst(
-      checks.filter(({ state }) => state !== "ok"),
-      ({ state }) => state,
-    );
-    const view =
-      health === undefined ? "Nobody judges health at this node." : `As ${nameOf(nodes, health.node_id)} sees it.`;
-    say(find("health-view", HTMLParagraphElement), amiss.length === 0 ? `${view} Nothing is amiss.` : view);
+  show(cluster: Cluster, nodes: ReadonlyMap<string, NodeView>): void {
+    const { health } = cluster;
+    const amiss = amissIn(cluster, nodes);
+    const well = (health?.checks ?? []).filter(({ state }) => state === "ok");
+    say(find("health-view", HTMLParagraphElement), viewWord(health, amiss.length === 0));
     this.#amiss.show(amiss);
     this.#well.show(well);
     say(find("well-title", HTMLElement), `${plural(well.length, "check")} ${well.length === 1 ? "is" : "are"} well`);
@@ -126,31 +130,45 @@ export class HealthList {
   }
 }
 
-function checkRow({ name }: CheckView): Row<CheckView> {
+function viewWord(health: Cluster["health"], isWell: boolean): string {
+  if (health === undefined) return "Nobody judges health at this node.";
+  const { asked, silent } = health;
+  const told = `${asked - silent.length} of ${plural(asked, "node")} told how they are.`;
+  return isWell ? `${told} Nothing is amiss.` : told;
+}
+
+function amissRow({ name, state }: Amiss): Row<Amiss> {
   const level = new LevelWord();
-  const [summary, meaning, advice, since] = [
-    make("p"),
+  level.show(state, `${name}: ${state}`);
+  const [meaning, advice, since] = [
     make("p", { class: "quiet" }),
     make("p", { class: "advice" }),
     make("span", { class: "quiet" }),
   ];
-  const element = make(
-    "li",
-    { class: "card", "data-check": name },
-    make("h3", {}, level.element, " ", since),
-    summary,
-    meaning,
-    advice,
+  const list = make("ul", { class: "plain" });
+  const findings = new KeyedList<{ readonly key: string; readonly text: string }>(
+    list,
+    ({ key }) => key,
+    () => {
+      const line = make("li");
+      return { element: line, update: ({ text }) => say(line, text) };
+    },
   );
   return {
-    element,
-    update(check) {
-      level.show(check.state, `${check.name}: ${check.state}`);
-      mark(element, "data-level", check.state);
-      say(since, `since ${momentInWords(check.since, Date.now())}`);
-      say(summary, check.summary);
-      say(meaning, check.meaning);
-      say(advice, check.advice === "" ? "" : `What to do: ${check.advice}`);
+    element: make(
+      "li",
+      { class: "card", "data-check": name, "data-level": state },
+      make("h3", {}, level.element, " ", since),
+      list,
+      meaning,
+      advice,
+    ),
+    update(item) {
+      const from = item.from === "" ? "" : `, as seen by ${item.from}`;
+      say(since, `since ${momentInWords(item.since, Date.now())}${from}`);
+      findings.show(item.findings.map((text, at) => ({ key: String(at), text })));
+      say(meaning, item.meaning);
+      say(advice, item.advice === "" ? "" : `What to do: ${item.advice}`);
     },
   };
 }
@@ -236,6 +254,7 @@ interface NodeItem {
   readonly node: NodeView;
   readonly role: string;
   readonly stats: NodeStats | undefined;
+  readonly word: NodeWord;
   readonly isAmiss: boolean;
 }
 
@@ -258,14 +277,16 @@ export class NodeList {
     this.#filter.addEventListener("submit", (event) => event.preventDefault());
   }
 
-  show(nodes: ReadonlyMap<string, NodeView>, stats: ReadonlyMap<string, NodeStats>): void {
+  show(nodes: ReadonlyMap<string, NodeView>, stats: ReadonlyMap<string, NodeStats>, health: Cluster["health"]): void {
     this.#items = [...nodes.values()].map((node) => {
       const own = nodeLevel(node) === "critical" ? undefined : stats.get(node.id);
+      const word = nodeWord(node, health);
       return {
         node,
         role: roleOf(node, nodes),
         stats: own,
-        isAmiss: nodeLevel(node) !== "ok" || (own?.loop_lag_ms ?? 0) >= LAG_WARN_MS,
+        word,
+        isAmiss: word.level !== "ok" || (own?.loop_lag_ms ?? 0) >= LAG_WARN_MS,
       };
     });
     this.#refilter();
@@ -274,16 +295,14 @@ export class NodeList {
   #refilter(): void {
     const text = textIn(this.#filter, "text").toLowerCase();
     const isAmissOnly = new FormData(this.#filter).has("amiss");
-    const shown = this.#items.filter(({ node, role, isAmiss }) => {
+    const shown = this.#items.filter(({ node, role, word, isAmiss }) => {
       if (isAmissOnly && !isAmiss) return false;
       return (
         text === "" ||
-        `${node.name} ${node.id} ${node.address} ${node.state} ${node.zone} ${role}`.toLowerCase().includes(text)
+        `${node.name} ${node.id} ${node.address} ${word.word} ${node.zone} ${role}`.toLowerCase().includes(text)
       );
     });
-    this.#rows.show(
-      worstFirst(shown, ({ node, isAmiss }) => (isAmiss && nodeLevel(node) === "ok" ? "warn" : nodeLevel(node))),
-    );
+    this.#rows.show(worstFirst(shown, ({ word, isAmiss }) => (isAmiss && word.level === "ok" ? "warn" : word.level)));
     const all = this.#items.length;
     say(
       find("node-count", HTMLSpanElement),
@@ -329,11 +348,11 @@ function nodeElements({ node }: NodeItem, chooser: Chooser): Row<NodeItem> {
     update(item) {
       const { stats } = item;
       const told = (value: string | undefined): string => value ?? "-";
-      mark(element, "data-level", nodeLevel(item.node));
+      mark(element, "data-level", item.word.level);
       mark(element, "data-state", item.node.state);
       mark(element, "data-name", item.node.name);
       say(name, `${item.node.name || item.node.id.slice(0, 8)}${item.node.is_myself ? " (this one)" : ""}`);
-      level.show(nodeLevel(item.node), item.node.state);
+      level.show(item.word.level, item.word.word);
       say(role, item.role);
       say(lag, told(stats && `${Math.round(stats.loop_lag_ms)} ms`));
       mark(lag, "data-level", (stats?.loop_lag_ms ?? 0) >= LAG_WARN_MS ? "warn" : "ok");

@@ -1,6 +1,7 @@
 /** One command to a node that runs, as a client gives it. */
 import { ReplyError, ReplyFormatError, ReplyReader, type ReplyValue, encodeCommand } from "../codec/resp-reader.ts";
 import { StartError, messageOf } from "../errors.ts";
+import { harmless } from "./terminal.ts";
 
 /** A map of some thousand nodes is a few megabytes. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
@@ -47,7 +48,7 @@ export async function askNodeAnything(
     throw new StartError(`Cannot ask the node at ${address}: ${messageOf(thrown)}.`);
   });
   const refused = replies.find((reply) => reply instanceof ReplyError);
-  if (refused instanceof ReplyError) throw new StartError(`The node at ${address} says: ${refused.message}`);
+  if (refused instanceof ReplyError) throw new StartError(`The node at ${address} says: ${harmless(refused.message)}`);
   return replies.at(-1) ?? null;
 }
 

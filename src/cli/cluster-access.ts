@@ -10,10 +10,13 @@ import { isEveryAddress } from "../net-address.ts";
 import { imageOf } from "../protocol/topology/state.ts";
 import { askNode, askNodeAnything } from "./ask-node.ts";
 import { readMapFile } from "./map-file.ts";
+import { harmlessReply, parseHarmless } from "./terminal.ts";
 
 export interface AccessFlags {
   readonly node: string;
   readonly password?: string;
+  /** What is told goes to a program, as it is; else to a terminal. */
+  readonly json?: boolean;
 }
 
 /** Adds the flags that say which cluster is meant. */
@@ -26,20 +29,27 @@ export function withAccess(command: Command): Command {
 export class ClusterAccess {
   readonly address: string;
   readonly #password: string | undefined;
+  readonly #isForPrograms: boolean;
 
-  constructor({ node, password }: AccessFlags) {
+  constructor({ node, password, json }: AccessFlags) {
     this.address = node;
+    this.#isForPrograms = json === true;
     this.#password = password ?? process.env["BUNCH_PASSWORD"];
   }
 
   /** Asks the node that was named. @throws {StartError} Why there is no answer, or what it said instead. */
   ask(...command: readonly string[]): Promise<ReplyValue> {
-    return askNodeAnything(this.address, this.#password, ...command);
+    return this.#ask(this.address, command);
+  }
+
+  async #ask(address: string, command: readonly string[]): Promise<ReplyValue> {
+    const reply = await askNodeAnything(address, this.#password, ...command);
+    return this.#isForPrograms ? reply : harmlessReply(reply);
   }
 
   async map(): Promise<ClusterMap> {
     const text = await askNode(this.address, this.#password, "CLUSTER", "MAP");
-    return imageOf(readMapFile(text, this.address), undefined);
+    return imageOf(readMapFile(this.#isForPrograms ? text : withHarmlessTexts(text), this.address), undefined);
   }
 
   /** Asks every primary what its slots hold and cost. */
@@ -75,6 +85,17 @@ export class ClusterAccess {
     // Who listens everywhere is reached where the others are.
     const host = isEveryAddress(node.host) ? this.address.replace(/:[0-9]+$/, "") : node.host;
     const address = `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${node.port}`;
-    return await askNodeAnything(address, this.#password, ...command);
+    return await this.#ask(address, command);
   }
+}
+
+/** JSON with harmless texts; what is none stays as it is, for who reads it to refuse. */
+function withHarmlessTexts(json: string): string {
+  let parsed: unknown;
+  try {
+    parsed = parseHarmless(json);
+  } catch {
+    return json;
+  }
+  return JSON.stringify(parsed);
 }

@@ -5,9 +5,10 @@ import type { HealthState } from "../contracts/health.ts";
 import { StartError } from "../errors.ts";
 import type { CheckView, Info, NodeView } from "../rest/schemas.ts";
 import { type ServerEvent, followEvents } from "./event-source.ts";
-import { RestAccess, harmless, parseHarmless, withRest } from "./rest-access.ts";
+import { RestAccess, withRest } from "./rest-access.ts";
 import { type JsonFlags, sayUnknown, untilInterrupted } from "./rest-command.ts";
 import { CLUSTER_PAINT, HEALTH_PAINT, nameIn, paintState, withNodeNames } from "./rest-tables.ts";
+import { harmless, jsonText, parseHarmless } from "./terminal.ts";
 
 interface ChangeEvent {
   readonly version: number;
@@ -60,7 +61,7 @@ export function describeEvent({ event, data }: ServerEvent, nodes: readonly Node
 
 /** An event for programs: one line of JSON. */
 export function eventJson({ event, id, data }: ServerEvent): string {
-  return JSON.stringify({ event, id: id === undefined ? null : Number(id), data: JSON.parse(data) as unknown });
+  return jsonText({ event, id: id === undefined ? null : Number(id), data: JSON.parse(data) as unknown });
 }
 
 async function follow(

@@ -8,6 +8,7 @@ import { readDataDirectory } from "./data-directory.ts";
 import { FileDirectories } from "./file-directories.ts";
 import { readMapFile } from "./map-file.ts";
 import { failStart } from "./report.ts";
+import { harmlessJson } from "./terminal.ts";
 
 interface ExportFlags {
   readonly from?: string;
@@ -40,7 +41,7 @@ export function exportCommand(): Command {
       try {
         const text = await mapOf(flags);
         const state = readMapFile(text, flags.node ?? flags.from ?? "");
-        if (flags.to === undefined) process.stdout.write(text);
+        if (flags.to === undefined) process.stdout.write(harmlessJson(text));
         else {
           await writeFile(flags.to, text);
           process.stderr.write(

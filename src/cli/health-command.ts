@@ -2,11 +2,16 @@
 import Table from "cli-table3";
 import { Command } from "commander";
 import pc from "picocolors";
-import type { HealthState } from "../contracts/health.ts";
-import { StartError, messageOf } from "../errors.ts";
+import type { HealthCheckName, HealthState } from "../contracts/health.ts";
+import { StartError } from "../errors.ts";
+import { type ClusterHealth, type HealthLine, linesOf, stateOf } from "../health/cluster-health.ts";
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
-import { type ClusterHealth, type HealthLine, askHealth, linesOf, stateOf } from "./health-view.ts";
-import { failStart } from "./report.ts";
+import { askHealth } from "./ask-health.ts";
+import type { HealthView, NodeView } from "../rest/schemas.ts";
+import { failStart, sayError } from "./report.ts";
+import { RestAccess, withOperatorsDoor } from "./rest-access.ts";
+import { nameIn } from "./rest-tables.ts";
+import { jsonText } from "./terminal.ts";
 import { formatDuration } from "./units.ts";
 
 /** As monitoring plugins have them. */
@@ -23,29 +28,101 @@ const PAINT: Readonly<Record<HealthState, (text: string) => string>> = {
   critical: pc.red,
 };
 
+/** What is shown of what nodes have told, whichever way they were asked. */
+export interface HealthPicture {
+  readonly state: HealthState;
+  readonly lines: readonly HealthLine[];
+  /** Those that did not tell: by name, and why. */
+  readonly silent: readonly { readonly name: string; readonly reason: string }[];
+  readonly asked: number;
+  /** The name of who leads the log of the cluster map, if one of them does. */
+  readonly leader: string | undefined;
+}
+
+interface HealthFlags extends AccessFlags {
+  readonly http?: string;
+  readonly token?: string;
+  readonly json: boolean;
+  readonly one: boolean;
+}
+
 /** Makes the subcommand. */
 export function healthCommand(): Command {
-  return withAccess(new Command("health"))
+  return withOperatorsDoor(withAccess(new Command("health")), "asks there instead, with a token and no password")
     .description(
       "Tells what is right and wrong with a cluster, what it means and what to do. Exit code: 0 ok, 1 warn, 2 critical, 3 the node does not answer.",
     )
-    .option("--json", "prints what all nodes have said as JSON", false)
+    .option("--json", "prints what was told as JSON", false)
     .option("--one", "asks only the node that was named, and not the others of its map", false)
-    .action(async (flags: AccessFlags & { readonly json: boolean; readonly one: boolean }) => {
+    .action(async (flags: HealthFlags, command: Command) => {
       try {
-        const health = await askHealth(new ClusterAccess(flags), flags.one);
-        process.stdout.write(`${flags.json ? healthJson(health) : describeHealth(health, Date.now())}\n`);
-        process.exitCode = EXIT_CODES[stateOf(health)];
+        if (flags.http === undefined && command.getOptionValueSource("token") === "cli")
+          throw new StartError(
+            "--token is for the port for operators, which --http names; without that, --password is wanted.",
+          );
+        const { picture, json } = flags.http === undefined ? await askClients(flags) : await askOperators(flags);
+        process.stdout.write(`${flags.json ? jsonText(json, 2) : describeHealth(picture, Date.now())}\n`);
+        process.exitCode = EXIT_CODES[picture.state];
       } catch (thrown) {
         if (!(thrown instanceof StartError)) failStart(thrown);
-        process.stderr.write(`${pc.red("error:")} ${messageOf(thrown)}\n`);
+        sayError(thrown);
         process.exitCode = EXIT_UNKNOWN;
       }
     });
 }
 
-function healthJson(health: ClusterHealth): string {
-  return JSON.stringify({ state: stateOf(health), nodes: health.told, silent: health.silent }, undefined, 2);
+/** What came of asking, and what programs get of it. */
+interface Told {
+  readonly picture: HealthPicture;
+  readonly json: unknown;
+}
+
+/** Asks each node at its port for clients. */
+async function askClients(flags: HealthFlags): Promise<Told> {
+  const health = await askHealth(new ClusterAccess(flags), flags.one);
+  return {
+    picture: pictureOf(health),
+    json: { state: stateOf(health), nodes: health.told, silent: health.silent },
+  };
+}
+
+/** Asks one node at its port for operators, and by it all others. */
+async function askOperators(flags: HealthFlags): Promise<Told> {
+  const access = new RestAccess(flags);
+  const [view, { nodes }] = await Promise.all([
+    access.get<HealthView>(`/cluster/health?nodes=${flags.one ? "one" : "all"}`),
+    access.get<{ readonly nodes: readonly NodeView[] }>("/cluster/nodes"),
+  ]);
+  return { picture: pictureOfView(view, nodes), json: view };
+}
+
+export function pictureOf(health: ClusterHealth): HealthPicture {
+  const { told, silent } = health;
+  const leader = told.find(({ isLeader }) => isLeader);
+  return {
+    state: stateOf(health),
+    lines: linesOf(health),
+    silent: silent.map(({ nodeId, nodeName, reason }) => ({ name: nodeName || nodeId, reason })),
+    asked: told.length + silent.length,
+    leader: leader === undefined ? undefined : leader.nodeName || leader.nodeId,
+  };
+}
+
+export function pictureOfView(view: HealthView, nodes: readonly NodeView[]): HealthPicture {
+  const { state, checks, silent, asked, leader } = view;
+  return {
+    state,
+    lines: checks.map(({ node_id: id, others, since, name, ...check }) => ({
+      // A node of another version may have others: they are shown like the rest.
+      check: { ...check, name: name as HealthCheckName, sinceMs: since },
+      from: nameIn(nodes, id),
+      fromId: id,
+      others,
+    })),
+    silent: silent.map(({ node_id: id, reason }) => ({ name: nameIn(nodes, id), reason })),
+    asked,
+    leader: leader === null ? undefined : nameIn(nodes, leader),
+  };
 }
 
 /**
@@ -53,8 +130,7 @@ function healthJson(health: ClusterHealth): string {
  *
  * @param nowMs Wall time in milliseconds.
  */
-export function describeHealth(health: ClusterHealth, nowMs: number): string {
-  const lines = linesOf(health);
+export function describeHealth({ state, lines, silent, asked, leader }: HealthPicture, nowMs: number): string {
   const bad = lines.filter(({ check }) => check.state !== "ok");
   const table = new Table({
     head: ["state", "check", "node", "since", "what"],
@@ -64,21 +140,17 @@ export function describeHealth(health: ClusterHealth, nowMs: number): string {
   });
   // What is wrong comes first.
   for (const line of [...bad, ...lines.filter(({ check }) => check.state === "ok")]) table.push(rowOf(line, nowMs));
-  for (const { nodeId, nodeName, reason } of health.silent) {
-    table.push([PAINT.warn("warn"), "answer", nodeName || nodeId, "", reason]);
-  }
-  const leader = health.told.find(({ isLeader }) => isLeader);
-  const state = stateOf(health);
+  for (const { name, reason } of silent) table.push([PAINT.warn("warn"), "answer", name, "", reason]);
   const count = bad.length === 0 ? "" : `: ${bad.length} of ${lines.length} checks`;
-  const asked = `${health.told.length} of ${health.told.length + health.silent.length} nodes answered`;
-  const led = leader === undefined ? "none of them leads" : `${leader.nodeName || leader.nodeId} leads`;
+  const answered = `${asked - silent.length} of ${asked} nodes answered`;
+  const led = leader === undefined ? "none of them leads" : `${leader} leads`;
   return [
-    `${PAINT[state](state)}${count} (${asked}, ${led})`,
+    `${PAINT[state](state)}${count} (${answered}, ${led})`,
     table.toString(),
     ...bad.map((line) => {
-      const { name, state, meaning, advice } = line.check;
+      const { name, state: worst, meaning, advice } = line.check;
       const sees = line.others > 0 ? "see" : "sees";
-      return `\n${PAINT[state](`${name} (${state})`)}, as ${whoOf(line)} ${sees} it\n  means: ${meaning}\n  do:    ${advice}`;
+      return `\n${PAINT[worst](`${name} (${worst})`)}, as ${whoOf(line)} ${sees} it\n  means: ${meaning}\n  do:    ${advice}`;
     }),
   ].join("\n");
 }

@@ -4,6 +4,7 @@ import pc from "picocolors";
 import type { ClusterMap, ShardId } from "../contracts/topology.ts";
 import type { Plan, PlannedMove } from "../protocol/plan/plan.ts";
 import { formatSlotRange } from "../protocol/slot-ranges.ts";
+import { harmless } from "./terminal.ts";
 import { formatBytes, formatCount, formatDuration } from "./units.ts";
 
 /**
@@ -120,7 +121,7 @@ export function describePlan(map: ClusterMap, plan: Plan): string {
   if (plan.moves.length > 0) lines.push(movesTable(map, plan.moves), "");
   lines.push(
     `Plan ${plan.id.slice(0, 12)}, for map version ${plan.mapVersion}. The shard farthest from its part is ${percent(plan.before.worst)} off now, and ${percent(plan.after.worst)} after.`,
-    ...plan.warnings.map((warning) => `${pc.yellow("warning:")} ${withNames(map, warning)}`),
+    ...plan.warnings.map((warning) => `${pc.yellow("warning:")} ${withNames(map, harmless(warning))}`),
   );
   return lines.join("\n");
 }

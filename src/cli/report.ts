@@ -1,6 +1,12 @@
 /** How the command line says no: one sentence, exit code 2; and what to do with an error that nobody foresaw. */
 import pc from "picocolors";
 import { StartError, messageOf } from "../errors.ts";
+import { harmlessLines } from "./terminal.ts";
+
+/** Prints what was thrown for the person who typed the command; it may name what others have said. */
+export function sayError(thrown: StartError): void {
+  process.stderr.write(`${pc.red("error:")} ${harmlessLines(messageOf(thrown))}\n`);
+}
 
 /**
  * Prints why it cannot go on, and exits.
@@ -9,7 +15,7 @@ import { StartError, messageOf } from "../errors.ts";
  */
 export function failStart(thrown: unknown): never {
   if (thrown instanceof StartError) {
-    process.stderr.write(`${pc.red("error:")} ${messageOf(thrown)}\n`);
+    sayError(thrown);
     process.exit(2);
   }
   process.stderr.write(

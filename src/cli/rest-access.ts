@@ -4,6 +4,7 @@ import { HTTP_PORT_OFFSET } from "../config.ts";
 import { StartError, messageOf } from "../errors.ts";
 import { PROBLEM_MEDIA_TYPE } from "../http/problem.ts";
 import { formatAddress, isEveryAddress, parseAddress } from "../net-address.ts";
+import { harmless, parseHarmless } from "./terminal.ts";
 
 export interface RestFlags {
   readonly http?: string;
@@ -28,25 +29,19 @@ const WHY_SILENT: Readonly<Record<string, string>> = {
 
 /** Adds the flags that say which node is asked, and who asks. */
 export function withRest(command: Command): Command {
+  return withOperatorsDoor(
+    command.option("--node <host:port>", "a node of the cluster, by the address of its clients", "127.0.0.1:6379"),
+    `default: the port of --node + ${HTTP_PORT_OFFSET}`,
+  );
+}
+
+/** The flags for the port for operators alone. @param more What its address means to the command. */
+export function withOperatorsDoor(command: Command, more: string): Command {
   return command
-    .option("--node <host:port>", "a node of the cluster, by the address of its clients", "127.0.0.1:6379")
-    .option(
-      "--http <address>",
-      `where it listens for operators, such as 127.0.0.1:15500 or https://proxy (default: the port of --node + ${HTTP_PORT_OFFSET})`,
-    )
+    .option("--http <address>", `where it listens for operators, such as 127.0.0.1:15500 or https://proxy (${more})`)
     .addOption(
       new Option("--token <token>", "a bearer token that may read; better in the environment").env("BUNCH_TOKEN"),
     );
-}
-
-/** A text of somebody's as a terminal may have it: what would move its cursor or change its colours is shown as `?`. */
-export function harmless(text: string): string {
-  return text.replaceAll(/\p{Cc}/gu, "?");
-}
-
-/** Reads JSON whose texts go to a terminal. */
-export function parseHarmless(text: string): unknown {
-  return JSON.parse(text, (_, value: unknown) => (typeof value === "string" ? harmless(value) : value)) as unknown;
 }
 
 /** A node that said no, or nothing. */

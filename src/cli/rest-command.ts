@@ -1,16 +1,16 @@
 /** What the commands that ask by REST have in common: they print what was told, for people or for programs, or say why nothing was. */
-import pc from "picocolors";
-import { StartError, messageOf } from "../errors.ts";
+import { StartError } from "../errors.ts";
 import { EXIT_UNKNOWN } from "./health-command.ts";
-import { failStart } from "./report.ts";
+import { failStart, sayError } from "./report.ts";
 import { RestAccess, type RestFlags } from "./rest-access.ts";
+import { jsonText } from "./terminal.ts";
 
 export type JsonFlags = RestFlags & { readonly json: boolean };
 
 /** Says why a command could not be done. The exit code says that nobody can tell. */
 export function sayUnknown(thrown: unknown): void {
   if (!(thrown instanceof StartError)) failStart(thrown);
-  process.stderr.write(`${pc.red("error:")} ${messageOf(thrown)}\n`);
+  sayError(thrown);
   process.exitCode = EXIT_UNKNOWN;
 }
 
@@ -47,7 +47,7 @@ export async function tell<Told>(
 ): Promise<Told | undefined> {
   try {
     const told = await ask(new RestAccess(flags));
-    process.stdout.write(`${flags.json ? JSON.stringify(told, undefined, 2) : describe(told)}\n`);
+    process.stdout.write(`${flags.json ? jsonText(told, 2) : describe(told)}\n`);
     return told;
   } catch (thrown) {
     sayUnknown(thrown);

@@ -2,8 +2,8 @@
 import { Command } from "commander";
 import pc from "picocolors";
 import { SLOT_COUNT } from "../codec/slot.ts";
-import type { HealthState } from "../contracts/health.ts";
-import type { CheckView, Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
+import { amissOf } from "../rest/amiss.ts";
+import type { HealthView, Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
 import { type RestAccess, RestError, withRest } from "./rest-access.ts";
 import { type JsonFlags, tell } from "./rest-command.ts";
 import {
@@ -22,11 +22,6 @@ import {
 /** As those of `bunch health`. */
 const EXIT_CODES = { ok: 0, warn: 1, degraded: 1, critical: 2, fail: 2 } as const;
 
-interface HealthView {
-  readonly state: HealthState;
-  readonly checks: readonly CheckView[];
-}
-
 /** What `bunch status` is made of. */
 export interface Status {
   readonly info: Info;
@@ -34,7 +29,7 @@ export interface Status {
   readonly shards: readonly ShardView[];
   /** Tasks that go on. */
   readonly migrations: readonly MigrationView[];
-  /** `null`: no plugin of the node judges it. */
+  /** What all nodes say of it. `null`: no plugin of the node judges it. */
   readonly health: HealthView | null;
 }
 
@@ -45,7 +40,7 @@ async function askStatus(access: RestAccess): Promise<Status> {
     access.get<{ readonly nodes: readonly NodeView[] }>("/cluster/nodes"),
     access.get<{ readonly shards: readonly ShardView[] }>("/cluster/shards"),
     access.get<{ readonly migrations: readonly MigrationView[] }>("/cluster/migrations"),
-    access.get<HealthView>("/cluster/health").catch((thrown: unknown) => {
+    access.get<HealthView>("/cluster/health?nodes=all").catch((thrown: unknown) => {
       // Without its plugin the rest is still true.
       if (thrown instanceof RestError && thrown.status === 503) return null;
       throw thrown;
@@ -55,7 +50,13 @@ async function askStatus(access: RestAccess): Promise<Status> {
 }
 
 /** The worse of how the cluster is and what the checks say. */
-export function exitCodeOf({ info, health }: Pick<Status, "info" | "health">): number {
+export function exitCodeOf({
+  info,
+  health,
+}: {
+  readonly info: Pick<Info, "state">;
+  readonly health: Pick<HealthView, "state"> | null;
+}): number {
   return Math.max(EXIT_CODES[info.state], EXIT_CODES[health?.state ?? "ok"]);
 }
 
@@ -65,10 +66,18 @@ export function describeStatus({ info, nodes, shards, migrations, health }: Stat
   const leader = info.leader === null ? pc.red("nobody leads it") : `${nameIn(nodes, info.leader)} leads it`;
   const { assigned, total } = info.slots;
   const owners = info.shards.with_slots;
+  const checked = health?.state ?? "ok";
+  // Who reads one line reads this one.
+  const first =
+    info.state === "ok" && checked !== "ok"
+      ? HEALTH_PAINT[checked](`ok: every slot is served, but checks are ${checked}, see below`)
+      : CLUSTER_PAINT[info.state](
+          { ok: "ok: every slot is served", degraded: "degraded: every slot is served, but", fail: "fail:" }[
+            info.state
+          ],
+        );
   const lines = [
-    CLUSTER_PAINT[info.state](
-      { ok: "ok: every slot is served", degraded: "degraded: every slot is served, but", fail: "fail:" }[info.state],
-    ),
+    first,
     ...info.reasons.map((reason) => `  ${withNodeNames(nodes, reason)}`),
     "",
     `slots    ${assigned} of ${total} are assigned, to ${owners} ${owners === 1 ? "shard" : "shards"}`,
@@ -79,11 +88,15 @@ export function describeStatus({ info, nodes, shards, migrations, health }: Stat
     ...migrations.map((move) => `moving   ${moveWords(nodes, move)}`),
   ];
   if (health === null) return [...lines, "health   no plugin of this node judges it"].join("\n");
-  const bad = health.checks.filter(({ state }) => state !== "ok");
-  if (bad.length === 0) lines.push(`health   ${pc.green("ok")}, ${health.checks.length} checks`);
-  for (const { name, state, summary, meaning, advice } of bad) {
+  const { state, asked, silent } = health;
+  const amiss = amissOf(health, { of: (id) => nameIn(nodes, id), inText: (text) => withNodeNames(nodes, text) });
+  const what = amiss.length === 0 ? "" : `: ${[...new Set(amiss.map(({ name }) => name))].join(", ")}`;
+  lines.push(`health   ${HEALTH_PAINT[state](state)}${what} (${asked - silent.length} of ${asked} nodes told)`);
+  for (const { name, state: worst, findings, meaning, advice } of amiss) {
+    const [first = "", ...more] = findings;
     lines.push(
-      `${HEALTH_PAINT[state](`${name} (${state})`)}  ${withNodeNames(nodes, summary)}`,
+      `${HEALTH_PAINT[worst](`${name} (${worst})`)}  ${first}`,
+      ...more.map((finding) => `  ${finding}`),
       `  means: ${meaning}`,
       `  do:    ${advice}`,
     );

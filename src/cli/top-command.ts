@@ -6,6 +6,7 @@ import { type JsonFlags, sayUnknown, untilInterrupted } from "./rest-command.ts"
 import { cut } from "./task-board.ts";
 import { type Snapshot, TOP_ORDERS, type TopOrder, describeTop, takeSnapshot, topLines } from "./top-view.ts";
 import { pause } from "./pause.ts";
+import { jsonText } from "./terminal.ts";
 
 interface TopFlags extends JsonFlags {
   readonly interval: string;
@@ -122,7 +123,7 @@ export function topCommand(): Command {
               if (!isLive) {
                 const { info } = told.now;
                 const json = { at: Date.now(), state: info.state, map_version: info.map_version, nodes: lines };
-                stdout.write(`${flags.json ? JSON.stringify(json) : picture}\n`);
+                stdout.write(`${flags.json ? jsonText(json) : picture}\n`);
               }
             }
             if (isLive) redraw();

@@ -34,6 +34,8 @@ export class Webhook {
   sent = 0;
   failed = 0;
   dropped = 0;
+  /** Tries that came to nothing and are followed by another one. */
+  retried = 0;
 
   /** @param authorization Of the header of that name. */
   constructor(doors: WebhookDoors, url: string, authorization: string | undefined) {
@@ -82,6 +84,7 @@ export class Webhook {
       void this.#send();
       return;
     }
+    this.retried += 1;
     const pauseMs = Math.min(FIRST_PAUSE_MS * 2 ** (this.#tries - 1), LONGEST_PAUSE_MS);
     this.#pause = this.#doors.clock.after(pauseMs, () => {
       this.#pause = undefined;

@@ -34,7 +34,7 @@ export const FAMILIES = {
 
   // Commands and clients.
   bunch_commands_total: counter(
-    "Commands by name and what came of them: ok, failed (it ran, and answered with an error), rejected (it did not run).",
+    "Commands by name and what came of them: ok, failed (it ran, and answered with an error), rejected (it did not run). One that is answered later counts then.",
     "command",
     "outcome",
   ),
@@ -143,6 +143,12 @@ export const FAMILIES = {
   // Health and this door.
   bunch_health_state: gauge("The worst of all checks: 0 ok, 1 warn, 2 critical."),
   bunch_health_check_state: gauge("A check of this node: 0 ok, 1 warn, 2 critical.", "check", "scope"),
+  bunch_health_webhook_posts_total: counter(
+    "Changes of checks that were to be posted to the webhook, and what became of them: sent, failed (given up), dropped (too many waited).",
+    "outcome",
+  ),
+  bunch_health_webhook_retries_total: counter("Posts to the webhook that came to nothing and are tried again."),
+  bunch_health_webhook_waiting_posts: gauge("Posts to the webhook that are not sent yet."),
   bunch_http_requests_total: counter("Requests of operators."),
   bunch_http_refused_requests_total: counter("Requests that were refused: token, rate, overload.", "reason"),
   bunch_http_failed_requests_total: counter("Requests that failed by a mistake of the program's."),

@@ -40,6 +40,13 @@ export const INFO_METRICS: readonly InfoMetric[] = [
   ]),
   { field: "bus_dropped_frames", name: "bunch_bus_dropped_frames_total" },
   { field: "bus_refused_links", name: "bunch_bus_refused_links_total" },
+  ...(["sent", "failed", "dropped"] as const).map((outcome): InfoMetric => ({
+    field: `health_webhook_${outcome}`,
+    name: "bunch_health_webhook_posts_total",
+    labels: { outcome },
+  })),
+  { field: "health_webhook_retried", name: "bunch_health_webhook_retries_total" },
+  { field: "health_webhook_waiting", name: "bunch_health_webhook_waiting_posts" },
   { field: "http_requests", name: "bunch_http_requests_total" },
   { field: "http_refused_wrong_token", name: "bunch_http_refused_requests_total", labels: { reason: "token" } },
   { field: "http_refused_rate", name: "bunch_http_refused_requests_total", labels: { reason: "rate" } },

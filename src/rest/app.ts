@@ -16,6 +16,7 @@ import { nodeChanges } from "./node-changes.ts";
 import { eventStream } from "./event-stream.ts";
 import type { EventStreams } from "./events.ts";
 import { explanations } from "./explanations.ts";
+import { healthReads } from "./health.ts";
 import { keyOperations } from "./keys.ts";
 import { openApiOf } from "./openapi.ts";
 import { planOperations } from "./plans.ts";
@@ -53,6 +54,7 @@ export function createApp(
         return new Response(null, { status: 500 });
       })
       .use(clusterReads(sources, callers))
+      .use(healthReads(sources, callers))
       .use(statsReads(sources, callers))
       .use(nodeChanges(sources, callers))
       .use(slotChanges(sources, callers))

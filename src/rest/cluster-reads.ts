@@ -6,7 +6,6 @@ import type { NodeRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { type Callers, needs, readWhole, shown } from "./api.ts";
 import {
-  healthSchema,
   infoSchema,
   migrationsSchema,
   noQuery,
@@ -24,7 +23,6 @@ import {
 import type { RestSources } from "./sources.ts";
 import { tasksOf } from "./tasks.ts";
 import {
-  checkView,
   infoOf,
   migrationOfSlot,
   migrationView,
@@ -95,26 +93,6 @@ export function clusterReads(sources: RestSources, callers: Callers) {
       }),
       response: { 200: Type.Union([slotsSchema, slotRangesSchema]) },
     })
-    .get(
-      "/health",
-      () => {
-        const { health } = sources;
-        if (health === undefined) throw new Problem("unavailable", "No plugin of this node judges health.");
-        const { nodeId, leader = null } = health.view;
-        return {
-          state: health.state,
-          checked_at: health.checkedAtMs,
-          node_id: nodeId,
-          leader,
-          checks: health.checks.map(checkView),
-        };
-      },
-      {
-        ...needs(callers, "read", "What is right and wrong, what it means, and what to do, as this node sees it"),
-        query: noQuery,
-        response: { 200: healthSchema },
-      },
-    )
     .get(
       "/plugins",
       () => {

@@ -269,7 +269,7 @@ const healthWord = oneOf(
   ["ok", "warn", "critical"],
   "`warn`: it works, and would not with one more failure, or not much longer. `critical`: something does not work.",
 );
-export const checkSchema = record({
+const checkFields = {
   name: words,
   scope: oneOf(["cluster", "node"], "What it is about: all of the cluster, or the node that tells it."),
   state: healthWord,
@@ -280,15 +280,31 @@ export const checkSchema = record({
   values: Type.Record(Type.String(), Type.Union([Type.Number(), Type.String()]), {
     description: "What it was judged by. Times in milliseconds, sizes in bytes, as the names say.",
   }),
-});
+};
+const checkSchema = record(checkFields);
 export type CheckView = Static<typeof checkSchema>;
+/** A check, and whose word it is. */
+const toldCheckSchema = record({
+  ...checkFields,
+  node_id: Type.String({ description: "The node whose words these are." }),
+  others: Type.Integer({ minimum: 0, description: "How many more nodes tell the same state of it." }),
+});
+export type ToldCheckView = Static<typeof toldCheckSchema>;
 export const healthSchema = record({
   state: healthWord,
   checked_at: moment,
-  node_id: Type.String({ description: "Whose view it is." }),
+  node_id: Type.String({ description: "The node that was asked." }),
   leader: orNull(Type.String()),
-  checks: Type.Array(checkSchema),
+  checks: Type.Array(toldCheckSchema, {
+    description:
+      "Of checks on the cluster one each, by the node that sees the worst, the leader if it is among those. Of checks on nodes one for each node that is not well, or one for all.",
+  }),
+  asked: Type.Integer({ minimum: 1, description: "Nodes whose word was wanted: this one, or all of the map." }),
+  silent: Type.Array(record({ node_id: nodeId, reason: words }), {
+    description: "Those of them that did not tell, and why. Each is worth a warning.",
+  }),
 });
+export type HealthView = Static<typeof healthSchema>;
 
 export const pluginsSchema = record({
   plugins: Type.Array(

@@ -1,22 +1,14 @@
-/**
- * The operation of REST that tells what each node has to do, as each says of itself: any node asks all others, as a client would.
- *
- * However many callers there are, the nodes are asked once in `FRESH_MS`, some at a time, so that to watch a cluster costs it the same whoever watches.
- */
+/** The operation of REST that tells what each node has to do, as each says of itself: any node asks all others, as a client would. */
 import { Elysia } from "elysia";
 import { textOf } from "../codec/reply-fields.ts";
 import type { NodeRecord } from "../contracts/topology.ts";
-import { isGone } from "../shard-serving.ts";
 import { type Callers, needs } from "./api.ts";
+import { Round } from "./round.ts";
 import { LEASES, type NodeStats, type Stats, noQuery, statsSchema } from "./schemas.ts";
 import type { RestSources } from "./sources.ts";
 
 /** What was heard so lately is told again. */
 const FRESH_MS = 1000;
-/** How long a node may take to tell. Without its word the rest is told. */
-const PATIENCE_MS = 1000;
-/** Nodes that are asked at the same time: each is a connection. */
-const AT_A_TIME = 16;
 
 /** What INFO calls how a replica is. */
 const REPLICA_STATES = { wait_bgsave: "absent", send_bulk: "filling", online: "following" } as const;
@@ -103,53 +95,21 @@ export function statsOf(text: string, askedAtMs: number, nodes: readonly NodeRec
   };
 }
 
-/** Asks all nodes, once for all callers. */
-class StatsReader {
-  readonly #sources: RestSources;
-  #told: Promise<Stats> | undefined;
-  #toldAtMs = 0;
-
-  constructor(sources: RestSources) {
-    this.#sources = sources;
-  }
-
-  async read(): Promise<Stats> {
-    const nowMs = this.#sources.clock.monotonicMs();
-    if (this.#told === undefined || nowMs - this.#toldAtMs >= FRESH_MS) {
-      this.#toldAtMs = nowMs;
-      this.#told = this.#askAll();
-    }
-    return await this.#told;
-  }
-
-  async #askAll(): Promise<Stats> {
-    const { map } = this.#sources.topology;
-    const told = new Map<string, NodeStats | null>();
-    const waiting = map.nodes.values();
-    const askSome = async (): Promise<void> => {
-      for (const node of waiting) told.set(node.id, await this.#ask(node));
-    };
-    await Promise.all(Array.from({ length: AT_A_TIME }, askSome));
-    const nodes = map.nodes.map(({ id }) => ({ node_id: id, stats: told.get(id) ?? null }));
-    return { nodes, count: nodes.length };
-  }
-
-  async #ask(node: NodeRecord): Promise<NodeStats | null> {
-    const { topology, view, nodes, clock } = this.#sources;
-    // Who is gone would be waited for in vain.
-    if (node.id !== topology.self.id && isGone(view.healthOf(node.id))) return null;
-    const askedAtMs = clock.wallMs();
-    const reply = await nodes.ask(node, INFO, PATIENCE_MS);
-    const text = textOf(reply);
-    return text === "" ? null : statsOf(text, askedAtMs, topology.map.nodes);
-  }
-}
-
 const INFO = "INFO server clients memory stats replication cluster keyspace failover commandstats".split(" ");
 
 export function statsReads(sources: RestSources, callers: Callers) {
-  const reader = new StatsReader(sources);
-  return new Elysia({ prefix: "/cluster", normalize: false }).get("/stats", () => reader.read(), {
+  const round = new Round(sources, INFO, FRESH_MS, true);
+  const read = async (): Promise<Stats> => {
+    const words = await round.words();
+    const listed = sources.topology.map.nodes;
+    const nodes = listed.map(({ id }) => {
+      const word = words.get(id);
+      const isTold = word !== undefined && "reply" in word && textOf(word.reply) !== "";
+      return { node_id: id, stats: isTold ? statsOf(textOf(word.reply), word.askedAtMs, listed) : null };
+    });
+    return { nodes, count: nodes.length };
+  };
+  return new Elysia({ prefix: "/cluster", normalize: false }).get("/stats", read, {
     ...needs(callers, "read", "What each node has to do, and how it is, as it says itself", {
       description: `Nodes are asked at most once in ${FRESH_MS} ms, whoever asks.`,
     }),

@@ -7,6 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { present } from "../../src/assert.ts";
 import { HTTP_PORT_OFFSET } from "../../src/config.ts";
 import { accessibilityFindings, needsBrowser, openPage, startBrowser } from "../support/browser.ts";
+import { ask, until } from "../support/ask-nodes.ts";
 import { endLeftovers } from "../support/bunch-server.ts";
 import { TOKENS } from "../support/http-door.ts";
 import { type Shard, SixNodes } from "../support/six-nodes.ts";
@@ -15,6 +16,8 @@ const FIRST_PORT = 15_860;
 const LIMIT_MS = 120_000;
 const PATIENCE_MS = 30_000;
 const BALLAST_KEYS = 3000;
+/** What is moved so that there is something to even out. */
+const UNEVEN_SLOTS = 3000;
 
 const pageOf = (port: number): string => `http://127.0.0.1:${port + HTTP_PORT_OFFSET}/dashboard`;
 
@@ -51,6 +54,11 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       // A browser takes the processors for itself for a moment: no shard is to change hands for that.
       "--failover-lease-ms",
       "4000",
+      // Nor is it news that they are slow meanwhile.
+      "--health-loop-lag-warn-ms",
+      "60000",
+      "--health-loop-lag-critical-ms",
+      "60000",
     ];
     nodes = await SixNodes.start(FIRST_PORT, flags);
     browser = await startBrowser();
@@ -113,6 +121,40 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       await page.reload();
       await page.getByRole("button", { name: "Token: operate" }).waitFor();
       expect(await page.evaluate("localStorage.length")).toBe(0);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "asks for nothing more once its token is none any more, says so, and goes on with another one",
+    async () => {
+      const rotated = "rotated-0123456789";
+      ({ page, complaints } = await openPage(browser, {}));
+      page.setDefaultTimeout(PATIENCE_MS);
+      await page.clock.install();
+      await page.goto(pageOf(FIRST_PORT));
+      await page.evaluate(`sessionStorage.setItem("bunch-token", ${JSON.stringify(TOKENS.operateToken)})`);
+      await page.reload();
+      await page.getByRole("button", { name: "Token: operate" }).waitFor();
+      await page.locator("#connection[data-state=live]").waitFor();
+
+      expect(await ask(FIRST_PORT, `config set http-operate-token ${rotated}`)).toBe("+OK\r\n");
+      await page.getByText("none of this node's").waitFor();
+      await page.locator("#connection[data-state=lost]", { hasText: "a token is needed" }).waitFor();
+      expect(await page.getByRole("button", { name: "Rebalance" }).isVisible()).toBe(false);
+      // Not even when somebody comes back to the tab.
+      const asked: string[] = [];
+      page.on("request", (request) => void asked.push(request.url()));
+      await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+      await page.clock.runFor(60_000);
+      expect(asked).toEqual([]);
+
+      await page.getByLabel("Token", { exact: true }).fill(rotated);
+      await page.keyboard.press("Enter");
+      await page.getByRole("button", { name: "Token: operate" }).waitFor();
+      await page.locator("#connection[data-state=live]").waitFor();
+      expect(await page.getByRole("button", { name: "Rebalance" }).isVisible()).toBe(true);
+      expect(await ask(FIRST_PORT, `config set http-operate-token ${TOKENS.operateToken}`)).toBe("+OK\r\n");
     },
     LIMIT_MS,
   );
@@ -207,6 +249,55 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
   );
 
   test(
+    "makes a plan, applies it when that is confirmed, and shows its move to the end",
+    async () => {
+      // They were even.
+      const [away, home] = [present(shards[1], "there is a shard"), present(shards[2], "there is a third shard")];
+      const last = home.slot + UNEVEN_SLOTS - 1;
+      const ownerOf = async (slot: number): Promise<number | undefined> =>
+        (await nodes.shards(FIRST_PORT)).find(({ has }) => has(slot))?.primary;
+      const moved = await ask(home.primary, `cluster move ${nameOf(away.primary)} slotsrange ${home.slot} ${last}`);
+      expect(moved).toStartWith("*1\r\n");
+      await until(
+        () => ownerOf(last),
+        (owner) => owner === away.primary,
+        "the slots to be at another shard",
+      );
+
+      await openWhole(FIRST_PORT);
+      await page.getByRole("button", { name: "Rebalance" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("button", { name: "Make the plan" }).click();
+      const preview = dialog.getByRole("row", { name: `${nameOf(away.primary)} ${nameOf(home.primary)}` });
+      await preview.waitFor();
+      expect(await dialog.textContent()).toMatch(/1 move: 2,[0-9]{3} slots with/);
+      expect(await dialog.textContent()).toMatch(/is [0-9.]{4} % from it, and [0-2]\.[0-9] % after that/);
+      await dialog.getByRole("button", { name: "Go on" }).click();
+      await dialog.getByText("The plan is refused if the shards have changed meanwhile.").waitFor();
+      // Nothing has happened yet.
+      expect(await ownerOf(last)).toBe(away.primary);
+      await dialog.getByRole("button", { name: "Start 1 move" }).click();
+      await dialog.getByText("1 move under way").waitFor();
+      await page.keyboard.press("Escape");
+
+      const way = `from ${nameOf(away.primary)} to ${nameOf(home.primary)}: completed`;
+      const ended = page.locator("#move-list li[data-state=completed]", { hasText: way });
+      await ended.first().waitFor();
+      const bars = "[...document.querySelectorAll('#move-list li[data-state=completed] progress')]";
+      expect(await page.evaluate(`${bars}.every(({ value }) => value === 1)`)).toBe(true);
+      await page
+        .locator("#event-list")
+        .getByText(/POST \/cluster\/plans\/[^ ]+\/apply/)
+        .first()
+        .waitFor();
+      const even = page.locator("#shard-rows tr", { hasText: /(53|54|55)[0-9]{2}: / });
+      await even.nth(2).waitFor();
+      await page.getByText("None is under way.").waitFor();
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "is for everybody: axe-core finds nothing, in light and dark, wide and narrow, with a dialog and without",
     async () => {
       for (const options of [{}, { colorScheme: "dark" as const }, { width: 390, height: 800 }]) {
@@ -273,16 +364,30 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
         });
         await route.fulfill({ json: { shards: told, count: 100 } });
       });
+      // Half of their disks fill up.
+      await page.route("**/cluster/health?nodes=all", async (route) => {
+        const real = (await (await route.fetch()).json()) as { checks: { name: string }[] };
+        const [check] = real.checks;
+        const disk = { name: "disk", scope: "node", state: "warn", summary: "9 MB are free.", advice: "Make room." };
+        const disks = many([present(check, "there is a check")], 100, (at) => ({ ...disk, node_id: idOf(at) }));
+        await route.fulfill({ json: { ...real, state: "warn", checks: [...real.checks, ...disks], asked: 200 } });
+      });
       await page.goto(pageOf(FIRST_PORT));
       const rows = page.locator("#node-rows tr");
       await rows.nth(199).waitFor();
       expect(await page.locator("#shard-rows tr").count()).toBe(100);
-      expect(await rows.first().textContent()).toContain("many-150");
+      await rows.first().getByText("many-150").waitFor();
+      await rows.nth(1).getByText("alive, amiss: disk").waitFor();
       // The shard whose replica is gone.
       expect(await page.locator("#shard-rows tr").first().textContent()).toContain("many-50");
+      // What is the same on many is said once.
+      const disk = page.locator("#checks > li", { hasText: "disk: warn" });
+      await disk.getByText("many-3: 9 MB are free.").waitFor();
+      expect(await disk.getByText("Make room.").count()).toBe(1);
+      expect(await disk.getByText(/^and 96 more: many-4, many-5, .*, many-99$/).count()).toBe(1);
       expect(await accessibilityFindings(page)).toEqual([]);
       await page.getByLabel("only what is amiss").check();
-      await page.getByText("1 of 200 nodes").waitFor();
+      await page.getByText("101 of 200 nodes").waitFor();
       await page.getByLabel("only what is amiss").uncheck();
       await page.locator("#filter").getByRole("searchbox").fill("many-19");
       await page.getByText("11 of 200 nodes").waitFor();

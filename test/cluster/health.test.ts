@@ -1,5 +1,8 @@
 /** `bunch health` on real nodes: its exit code, what it prints, and what it does when they die one by one. */
 import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ask, askUntil, until } from "../support/ask-nodes.ts";
 import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { busAddresses, runNode } from "../support/node-processes.ts";
@@ -7,6 +10,8 @@ import { busAddresses, runNode } from "../support/node-processes.ts";
 const [A, B, C] = [24_610, 24_611, 24_612] as const;
 /** It comes later, and owns no slots. */
 const D = 24_613;
+/** Two more, of a cluster of their own. */
+const [E, F] = [24_614, 24_615] as const;
 const LIMIT_MS = 120_000;
 /** A machine with much else to do is no news here. */
 const PATIENT = [
@@ -116,6 +121,56 @@ test(
     a.kill("SIGKILL");
     await a.exited;
     expect((await healthOf(A)).code).toBe(3);
+  },
+  LIMIT_MS,
+);
+
+test(
+  "bunch status tells of a disk that fills up at another node, by that one's name, and of a node that is silent",
+  async () => {
+    const dataDir = mkdtempSync(join(tmpdir(), "bunch-health-"));
+    const founding = ["--join", busAddresses(E, F), "--bootstrap-expect", "2", ...PATIENT];
+    const full = ["--data-dir", dataDir, "--health-disk-warn-bytes", "4000000gb", "--health-disk-critical-bytes"];
+    runNode(E, ...founding);
+    const f = runNode(F, ...founding, ...full, "4000000gb");
+    for (const port of [E, F]) await askUntil(port, "cluster info", "cluster_state:ok");
+    const status = async (): Promise<{ readonly code: number; readonly said: string }> => {
+      const child = runBunch(["status", "--node", `127.0.0.1:${E}`]);
+      return { code: await child.exited, said: child.output() };
+    };
+    const seen = await until(status, ({ said }) => said.includes("disk (critical)"), "the disk of the other node");
+    expect(seen.code).toBe(2);
+    expect(seen.said).toStartWith("ok: every slot is served, but checks are critical, see below\n");
+    expect(seen.said).toMatch(new RegExp(`^disk \\(critical\\) {2}node-${F}: .+\n {2}means: .+\n {2}do: {4}.+`, "m"));
+    expect(seen.said).toContain(" (2 of 2 nodes told)");
+    expect((await healthOf(E)).code).toBe(2);
+    // By the port for operators it is the same.
+    const door = ["--http", `127.0.0.1:${E + 9121}`];
+    const byRest = await until(
+      () => health(...door),
+      // What was told while they began is told for some seconds.
+      ({ said }) => said.startsWith("critical: 1 of "),
+      "nothing but the disk to be amiss",
+    );
+    expect(byRest.code).toBe(2);
+    expect(byRest.said).toMatch(new RegExp(`│ critical │ disk +│ node-${F} +│ `));
+    expect((await health(...door, "--one")).code).toBe(0);
+    expect(JSON.parse((await health(...door, "--json")).said)).toMatchObject({ state: "critical", asked: 2 });
+    const mistaken = await health("--token", "reading-0123456789");
+    expect([mistaken.code, mistaken.said]).toEqual([
+      3,
+      "error: --token is for the port for operators, which --http names; without that, --password is wanted.\n",
+    ]);
+
+    // It hangs: what it said last is not told on and on.
+    f.kill("SIGSTOP");
+    const silent = await until(status, ({ said }) => said.includes("answer (warn)"), "the other node to be silent");
+    expect(silent.said).toMatch(new RegExp(`^answer \\(warn\\) {2}node node-${F} (does not answer|is down)`, "m"));
+    expect(silent.said).toContain(" (1 of 2 nodes told)");
+    expect(silent.said).not.toContain("disk (critical)");
+    f.kill("SIGKILL");
+    await f.exited;
+    rmSync(dataDir, { recursive: true });
   },
   LIMIT_MS,
 );

@@ -1,9 +1,27 @@
 /** What the dashboard's page makes of what REST tells it. */
 import { describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
-import type { CheckView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../../src/rest/schemas.ts";
+import type {
+  HealthView,
+  Info,
+  MigrationView,
+  NodeStats,
+  NodeView,
+  ShardView,
+  ToldCheckView,
+} from "../../src/rest/schemas.ts";
 import { EventReader, type ServerEvent } from "../../web/event-reader.ts";
-import { doneOf, readable, sampleOf, shardRow, verdictOf, worstFirst } from "../../web/model.ts";
+import {
+  amissIn,
+  badgeOf,
+  doneOf,
+  nodeWord,
+  readable,
+  sampleOf,
+  shardRow,
+  verdictOf,
+  worstFirst,
+} from "../../web/model.ts";
 import { SLOTS, cssOf, ownersOf, paint, shardColour } from "../../web/slot-colours.ts";
 import { bytesInWords, countOf, durationInWords, rangesInWords, readRanges } from "../../web/words.ts";
 
@@ -155,19 +173,100 @@ describe("what is so, in words", () => {
     });
   });
 
-  test("the verdict says what to do first, by the worst check", () => {
-    const check = (name: string, state: CheckView["state"], advice: string): CheckView =>
-      ({ name, state, advice }) as CheckView;
-    const cluster = (state: Info["state"], checks: CheckView[]) => ({
+  describe("health", () => {
+    const check = (name: string, state: ToldCheckView["state"], node: string, advice = ""): ToldCheckView => ({
+      name,
+      scope: name === "disk" ? "node" : "cluster",
+      state,
+      since: node === A ? 5 : 3,
+      summary: `${name} of ${B}`,
+      meaning: "It fills up.",
+      advice,
+      values: {},
+      node_id: node,
+      others: 0,
+    });
+    const healthOf = (checks: readonly ToldCheckView[], more: Partial<HealthView> = {}): HealthView => ({
+      state: "critical",
+      checked_at: 9,
+      node_id: A,
+      leader: A,
+      checks: [...checks],
+      asked: 3,
+      silent: [],
+      ...more,
+    });
+    const cluster = (state: Info["state"], health: HealthView) => ({
       info: { state } as Info,
       nodes: [...nodes.values()],
       shards: [],
-      health: { state: "ok", node_id: A, leader: A, checks } as const,
+      health,
     });
-    expect(verdictOf(cluster("ok", []))).toStartWith("All is well");
-    expect(verdictOf(cluster("fail", [check("lag", "warn", "Wait."), check("quorum", "critical", "Start it.")]))).toBe(
-      "Something is not served. One node is gone. What to do first (quorum): Start it.",
-    );
+    const verdict = (state: Info["state"], health: HealthView): string => {
+      const seen = cluster(state, health);
+      return verdictOf(seen, amissIn(seen, nodes)[0]);
+    };
+
+    test("the verdict says what to do first, by the worst check", () => {
+      expect(verdict("ok", healthOf([check("disk", "ok", A)]))).toStartWith("All is well");
+      const two = [check("members", "warn", A, "Wait."), check("quorum", "critical", A, "Start it.")];
+      expect(verdict("fail", healthOf(two))).toBe(
+        "Something is not served. One node is gone. What to do first (quorum): Start it.",
+      );
+    });
+
+    test("is told by what is amiss, with the nodes that it is about, and those that do not tell", () => {
+      const disks = [check("disk", "critical", C), check("disk", "warn", A), check("disk", "warn", B)];
+      const silent = [{ node_id: C, reason: `node ${C} does not answer` }];
+      const amiss = amissIn({ health: healthOf([check("members", "warn", A), ...disks], { silent }) }, nodes);
+      expect(amiss.map(({ name, state, since, findings, from }) => [name, state, since, findings, from])).toEqual([
+        ["disk", "critical", 3, ["node-c: disk of node-b"], ""],
+        ["members", "warn", 5, ["members of node-b"], "node-a"],
+        ["disk", "warn", 3, ["node-a: disk of node-b", "node-b: disk of node-b"], ""],
+        ["answer", "warn", 9, ["node node-c does not answer"], ""],
+      ]);
+    });
+
+    test("the same of 200 nodes is one thing, with the first of them and the names of the others", () => {
+      const many = Array.from({ length: 200 }, (_, at) => check("disk", "warn", at.toString(16).padStart(8, "0")));
+      const [disk, ...others] = amissIn({ health: healthOf(many) }, nodes);
+      expect(others).toEqual([]);
+      expect(disk?.findings).toHaveLength(5);
+      expect(disk?.findings.at(-1)).toStartWith("and 196 more: 00000004, 00000005, ");
+    });
+
+    test("marks the node that it is about, unless that one is gone", () => {
+      const checks = [check("members", "critical", A), check("disk", "critical", B), check("disk", "warn", C)];
+      const seen = healthOf(checks, { silent: [{ node_id: A, reason: "it is slow" }] });
+      const words = [...nodes.values()].map((node) => nodeWord(node, seen));
+      expect(words).toEqual([
+        { level: "warn", word: "alive, and does not tell how it is" },
+        { level: "critical", word: "alive, amiss: disk" },
+        { level: "critical", word: "down" },
+      ]);
+      expect(nodeWord(nodeView(A), healthOf([check("members", "critical", A)]))).toEqual({
+        level: "ok",
+        word: "alive",
+      });
+      expect(nodeWord(nodeView(A), undefined).level).toBe("ok");
+    });
+
+    test("colours the word for all of it, also where each slot is served", () => {
+      const badge = (state: Info["state"], checked: HealthView["state"]): string => {
+        const { level, word } = badgeOf(cluster(state, healthOf([], { state: checked })));
+        return `${level} ${word}`;
+      };
+      expect([
+        badge("ok", "ok"),
+        badge("ok", "critical"),
+        badge("degraded", "ok"),
+        badge("degraded", "critical"),
+      ]).toEqual(["ok ok", "critical critical", "warn degraded", "critical degraded"]);
+      expect([badge("fail", "ok"), badgeOf({ info: { state: "ok" } as Info, health: undefined }).word]).toEqual([
+        "critical fail",
+        "ok",
+      ]);
+    });
   });
 
   test("ids become names, as far as they are known", () => {

@@ -260,6 +260,27 @@ describe("statistics", () => {
     expect([dispatcher.commandCount, dispatcher.errorCount, dispatcher.errorCounts.size]).toStrictEqual([0, 0, 0]);
   });
 
+  test("tell of a command that is answered later what it was answered", () => {
+    const taken: NonNullable<Call["deferred"]>[] = [];
+    const later = add({ name: "later", run: (call) => void taken.push(call.defer()) });
+    const counts = (): readonly number[] => [later.callCount, later.failedCount, later.unansweredCount];
+    for (let run = 0; run < 3; run += 1) send("later");
+    expect(counts()).toStrictEqual([3, 0, 3]);
+    taken[0]?.resolve((target) => target.error("CLUSTERDOWN nobody leads"));
+    taken[1]?.resolve((target) => target.ok());
+    // What is given to a client counts once it is written.
+    expect(counts()).toStrictEqual([3, 0, 3]);
+    // Whatever was written before it is no part of it.
+    const written = new ReplyWriter();
+    written.error("ERR of somebody else's");
+    for (const write of transport.settled) write(written);
+    expect(counts()).toStrictEqual([3, 1, 1]);
+    expect([...dispatcher.errorCounts]).toStrictEqual([["CLUSTERDOWN", 1]]);
+    // The third client is gone: nobody is answered.
+    dispatcher.resetStatistics();
+    expect(counts()).toStrictEqual([0, 0, 0]);
+  });
+
   test("count errors by their first word, a bounded number of words of bounded length", () => {
     add({ name: "say", arity: 2, run: (call) => call.reply.error(`${call.text(1)} is what it is`) });
     for (let index = 0; index < 200; index += 1) send(`say WORD${index}`);

@@ -1,11 +1,13 @@
 /** `bunch health`: what several nodes say, put together, and how it is shown. */
 import { describe, expect, test } from "bun:test";
 import { stripVTControlCharacters } from "node:util";
-import { describeHealth } from "../../src/cli/health-command.ts";
-import { type NodeHealth, linesOf, stateOf } from "../../src/cli/health-view.ts";
+import { describeHealth, pictureOf, pictureOfView } from "../../src/cli/health-command.ts";
+import { type NodeHealth, linesOf, stateOf } from "../../src/health/cluster-health.ts";
 import type { HealthCheck, HealthCheckName, HealthState } from "../../src/contracts/health.ts";
 import { CHECKS, wordsOf } from "../../src/protocol/health/catalog.ts";
 import { worstOf } from "../../src/protocol/health/types.ts";
+import type { HealthView, NodeView } from "../../src/rest/schemas.ts";
+import { checkView } from "../../src/rest/views.ts";
 
 const NOW_MS = 1_800_000_000_000;
 
@@ -64,10 +66,10 @@ describe("what nodes say together", () => {
 test("it is shown with what is wrong first, and what that means and what to do below", () => {
   const text = stripVTControlCharacters(
     describeHealth(
-      {
+      pictureOf({
         told: [node("a", true, check("quorum", "ok"), check("members", "warn", "1 of 2 nodes: b is down."))],
         silent: [{ nodeId: "b".repeat(40), nodeName: "b", reason: "Cannot ask the node at 10.0.0.2:6379: refused." }],
-      },
+      }),
       NOW_MS,
     ),
   );
@@ -88,4 +90,25 @@ test("it is shown with what is wrong first, and what that means and what to do b
   expect(text).toStartWith("warn: 1 of 2 checks (1 of 2 nodes answered, a leads)\n");
   const { meaning, advice } = wordsOf("members", "warn");
   expect(text).toEndWith(`\nmembers (warn), as a sees it\n  means: ${meaning}\n  do:    ${advice}`);
+});
+
+test("what REST tells is shown the same way", () => {
+  const told = [
+    node("a", true, check("members", "ok"), check("disk", "ok")),
+    node("b", false, check("members", "warn"), check("disk", "critical")),
+  ];
+  const silent = [{ nodeId: "c".repeat(40), nodeName: "c", reason: "node c is down" }];
+  const view: HealthView = {
+    state: "critical",
+    checked_at: NOW_MS,
+    node_id: "a".repeat(40),
+    leader: "a".repeat(40),
+    checks: linesOf({ told, silent }).map(({ check: each, fromId, others }) =>
+      Object.assign(checkView(each), { node_id: fromId, others }),
+    ),
+    asked: 3,
+    silent: [{ node_id: "c".repeat(40), reason: "node c is down" }],
+  };
+  const nodes = ["a", "b", "c"].map((name) => ({ id: name.repeat(40), name }) as NodeView);
+  expect(describeHealth(pictureOfView(view, nodes), NOW_MS)).toBe(describeHealth(pictureOf({ told, silent }), NOW_MS));
 });

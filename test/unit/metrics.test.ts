@@ -44,6 +44,8 @@ describe("GET /metrics", () => {
     await connection.execute("get");
     await connection.execute("set", "text", "x");
     expect(Bun.inspect(await connection.execute("incr", "text"))).toContain("not an integer");
+    // It is agreed on before it is answered.
+    expect(Bun.inspect(await connection.execute("cluster", "addslots", "5"))).toContain("busy");
     const answer = await door.ask("/metrics", { token });
     expect(answer.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
     const { text } = answer;
@@ -51,7 +53,9 @@ describe("GET /metrics", () => {
     expect(valueOf(text, "bunch_commands_total", { command: "incr", outcome: "ok" })).toBe(1);
     expect(valueOf(text, "bunch_commands_total", { command: "incr", outcome: "failed" })).toBe(1);
     expect(valueOf(text, "bunch_commands_total", { command: "get", outcome: "rejected" })).toBe(1);
-    expect(valueOf(text, "bunch_error_replies_total", { error: "ERR" })).toBe(2);
+    expect(valueOf(text, "bunch_commands_total", { command: "cluster|addslots", outcome: "ok" })).toBe(0);
+    expect(valueOf(text, "bunch_commands_total", { command: "cluster|addslots", outcome: "failed" })).toBe(1);
+    expect(valueOf(text, "bunch_error_replies_total", { error: "ERR" })).toBe(3);
     expect(valueOf(text, "bunch_keys")).toBe(2);
     expect(valueOf(text, "bunch_expiring_keys")).toBe(1);
     expect(valueOf(text, "bunch_slots")).toBe(16_384);
@@ -109,6 +113,21 @@ describe("GET /metrics", () => {
     await own.stop();
   });
 
+  test("what became of posts to the webhook is counted, where there is one", async () => {
+    const http = { post: () => Promise.resolve(204) };
+    const plugins = { health: { webhook: "http://hooks.example/" } };
+    const { node: own, door: at } = await startHttpNode({ plugins }, { http });
+    const told = await scrape(at);
+    expect(lintMetrics(told)).toEqual([]);
+    for (const outcome of ["failed", "dropped"])
+      expect(valueOf(told, "bunch_health_webhook_posts_total", { outcome })).toBe(0);
+    expect(valueOf(told, "bunch_health_webhook_posts_total", { outcome: "sent" })).toBeGreaterThanOrEqual(0);
+    expect(valueOf(told, "bunch_health_webhook_retries_total")).toBe(0);
+    expect(valueOf(told, "bunch_health_webhook_waiting_posts")).toBeGreaterThanOrEqual(0);
+    await own.stop();
+    expect(await scrape()).not.toContain("webhook");
+  });
+
   test("needs a token from elsewhere, takes GET and HEAD, and nothing below", async () => {
     expect((await door.ask("/metrics")).status).toBe(200);
     const refused = await door.ask("/metrics", { from: "10.0.0.9:1" });
@@ -150,7 +169,8 @@ describe("without", () => {
 });
 
 test("every field of INFO that is told here is there", async () => {
-  const own = await createNode({ world: createBunWorld({ logLevel: "silent" }), config: { port: 0 } });
+  const config = { port: 0, plugins: { health: { webhook: "http://127.0.0.1:1/" } } };
+  const own = await createNode({ world: createBunWorld({ logLevel: "silent" }), config });
   await own.start();
   const text = Bun.inspect(await own.connect().execute("info", "everything"));
   await own.stop();

@@ -180,4 +180,14 @@ describe("a cluster of two, of which one has everything", () => {
     expect(await watched.exited).toBe(0);
     expect((await bunch("cancel", "abcd1")).output).toContain("Task abcd1 has ended already: it is completed.");
   }, 60_000);
+
+  test("migrations shows causes as they are, and has no terminal act on them", async () => {
+    const cause = "\u001B[2Jdrain\r\nNo slots are being moved.\u009B";
+    fake.tasks = [
+      fakeTask({ id: "abcd1", source: shardIdAt(0), target: shardIdAt(1), phase: "aborted", cause, endedAtMs: 1 }),
+    ];
+    const { output } = await bunch("migrations");
+    expect(output).toContain(String.raw`\x1b[2Jdrain\x0d\x0aNo slots are being moved.\x9b`);
+    expect(output).not.toContain("\u001B[2J");
+  }, 60_000);
 });

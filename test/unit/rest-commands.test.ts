@@ -9,7 +9,7 @@ import { describeSlots, describeStatus, exitCodeOf } from "../../src/cli/status-
 import { draw } from "../../src/cli/top-command.ts";
 import { type Snapshot, describeTop, quantileOf, topLines } from "../../src/cli/top-view.ts";
 import { present } from "../../src/assert.ts";
-import type { Info, NodeView, ShardView } from "../../src/rest/schemas.ts";
+import type { HealthView, Info, NodeView, ShardView, ToldCheckView } from "../../src/rest/schemas.ts";
 
 const A = "a".repeat(40);
 const B = "b".repeat(40);
@@ -70,32 +70,83 @@ const shard: ShardView = {
 const plain = (text: string): string => text.replaceAll(/\u001B\[[0-9;]*m/g, "");
 
 describe("bunch status", () => {
-  const check = {
+  const check: ToldCheckView = {
     name: "members",
-    scope: "cluster" as const,
-    state: "warn" as const,
+    scope: "cluster",
+    state: "warn",
     since: 0,
     summary: `1 of 2 nodes is not there: ${B}.`,
     meaning: "It does not answer.",
     advice: "Start it.",
     values: {},
+    node_id: A,
+    others: 0,
   };
+  const healthOf = (more: Partial<HealthView>): HealthView => ({
+    state: "warn",
+    checked_at: 0,
+    node_id: A,
+    leader: A,
+    checks: [],
+    asked: 2,
+    silent: [],
+    ...more,
+  });
+  const saidOf = (health: HealthView, known = nodes): string =>
+    plain(describeStatus({ info, nodes: known, shards: [shard], migrations: [], health }));
 
   test("says what is so, why, what it means and what to do, with names for ids", () => {
-    const health = { state: "warn" as const, checks: [check] };
-    const said = plain(describeStatus({ info, nodes, shards: [shard], migrations: [], health }));
+    const said = saidOf(healthOf({ checks: [check] }));
     expect(said).toStartWith("degraded: every slot is served, but\n  replica b is not in sync\n");
     expect(said).toContain("nodes    2, of which b is down");
     expect(said).toContain("map      version 12, term 3: a leads it");
     expect(said).toMatch(/│ a +│ 16384 │ 0-16383 +│ b \(not in sync\) +│ yes +│/);
+    expect(said).toContain("health   warn: members (2 of 2 nodes told)\n");
     expect(said).toContain(
       "members (warn)  1 of 2 nodes is not there: b.\n  means: It does not answer.\n  do:    Start it.",
     );
   });
 
+  test("names the nodes on which something is amiss, those that do not tell, and says once what is the same of many", () => {
+    const idOf = (at: number): string => at.toString(16).padStart(40, "0");
+    const many = Array.from({ length: 9 }, (_, at) => nodeView(idOf(at), `n${at}`));
+    const disk = (at: number, state: "warn" | "critical"): ToldCheckView => ({
+      ...check,
+      name: "disk",
+      scope: "node",
+      state,
+      summary: `${at} MB are free.`,
+      node_id: idOf(at),
+    });
+    const disks = [disk(1, "critical"), ...[2, 3, 4, 5, 6, 7].map((at) => disk(at, "warn"))];
+    const silent = [{ node_id: idOf(8), reason: "node n8 does not answer" }];
+    const said = saidOf(healthOf({ state: "critical", checks: [check, ...disks], asked: 9, silent }), many);
+    expect(said.slice(said.indexOf("health   "))).toBe(
+      [
+        "health   critical: disk, members, answer (8 of 9 nodes told)",
+        "disk (critical)  n1: 1 MB are free.",
+        "  means: It does not answer.",
+        "  do:    Start it.",
+        `members (warn)  1 of 2 nodes is not there: ${B}.`,
+        "  means: It does not answer.",
+        "  do:    Start it.",
+        "disk (warn)  n2: 2 MB are free.",
+        "  n3: 3 MB are free.",
+        "  n4: 4 MB are free.",
+        "  n5: 5 MB are free.",
+        "  and 2 more: n6, n7",
+        "  means: It does not answer.",
+        "  do:    Start it.",
+        "answer (warn)  node n8 does not answer",
+        "  means: Nobody knows how these nodes are: the node that was asked has asked them, and was not told.",
+        "  do:    See whether their processes run, what their logs say, and whether the node that was asked reaches the port of their clients.",
+      ].join("\n"),
+    );
+  });
+
   test("its exit code is the worse of the cluster's state and of what the checks say", () => {
     const code = (state: Info["state"], health: "ok" | "warn" | "critical" | undefined): number =>
-      exitCodeOf({ info: { ...info, state }, health: health === undefined ? null : { state: health, checks: [] } });
+      exitCodeOf({ info: { state }, health: health === undefined ? null : { state: health } });
     expect([code("ok", "ok"), code("ok", undefined), code("degraded", "ok"), code("ok", "warn")]).toEqual([0, 0, 1, 1]);
     expect([code("fail", "ok"), code("ok", "critical"), code("degraded", "critical")]).toEqual([2, 2, 2]);
   });
@@ -225,7 +276,7 @@ describe("events", () => {
       `00:00:00.000  health  slots is warn and was ok: S.\n${" ".repeat(22)}do: D.`,
     );
     expect(said("state", { state: "ok", reasons: ["a \u001B[2J screen\r\nof another's"] })).toBe(
-      "00:00:00.000  state   ok; a ?[2J screen??of another's",
+      String.raw`00:00:00.000  state   ok; a \x1b[2J screen\x0d\x0aof another's`,
     );
     expect(said("unheard-of", { a: 1 })).toBe('00:00:00.000  unheard-of  {"a":1}');
     expect(eventJson({ event: "state", id: "4", data: '{"a":1}' })).toBe('{"event":"state","id":4,"data":{"a":1}}');

@@ -52,6 +52,7 @@ describe("a webhook", () => {
     posts.answer = () => ({ status: 200, afterMs: 0 });
     await posts.simulation.runUntil("both to be sent", () => posts.webhook.sent === 2, 60_000);
     expect(posts.bodies).toEqual(["1", "1", "1", "1", "1", "1", "2"]);
+    expect(posts.webhook.retried).toBe(5);
     expect(posts.webhook.failed).toBe(0);
   });
 
@@ -76,6 +77,8 @@ describe("a webhook", () => {
     await posts.simulation.runUntil("the good one to be sent", () => posts.webhook.sent === 1, 1_000_000);
     expect(posts.bodies).toEqual(["bad", ...Array.from({ length: 15 }, () => "busy"), "good"]);
     expect(posts.webhook.failed).toBe(2);
+    // Fourteen after the first of "busy"; what is not wanted is not tried again.
+    expect(posts.webhook.retried).toBe(14);
     expect(posts.simulation.nowMs).toBeWithin(500_000, 700_000);
   });
 

@@ -1,11 +1,8 @@
-/** What nodes say of their cluster's health, read from their replies and put together. */
+/** What nodes say of their cluster's health, read from their replies and put together: the same for `bunch health` and for REST. */
+import { pairsOf, textOf } from "../codec/reply-fields.ts";
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { Health, HealthCheck, HealthCheckName, HealthState } from "../contracts/health.ts";
-import type { ClusterMap } from "../contracts/topology.ts";
-import { StartError, messageOf } from "../errors.ts";
 import { STATES, worstOf } from "../protocol/health/types.ts";
-import { pairsOf, textOf } from "../codec/reply-fields.ts";
-import type { ClusterAccess } from "./cluster-access.ts";
 
 /** One node's word. */
 export type NodeHealth = Pick<Health, "state" | "checks" | "checkedAtMs"> & Health["view"];
@@ -20,39 +17,15 @@ export interface ClusterHealth {
 /** A line of what is told: a check, and whose word it is. */
 export interface HealthLine {
   readonly check: HealthCheck;
-  /** The name of the node whose words they are. */
+  /** The node whose words they are: its name, and its id. */
   readonly from: string;
+  readonly fromId: string;
   /** How many more nodes tell the same state. */
   readonly others: number;
 }
 
-const COMMAND = ["CLUSTER", "HEALTH"] as const;
-
-/**
- * Asks a node, and by its map all others.
- *
- * @param isOne Only the node that was named.
- * @throws {StartError} If that one does not answer.
- */
-export async function askHealth(access: ClusterAccess, isOne: boolean): Promise<ClusterHealth> {
-  const first = readHealth(await access.ask(...COMMAND), access.address);
-  if (isOne) return { told: [first], silent: [] };
-  const map: ClusterMap = await access.map();
-  const others = map.nodes.filter(({ id }) => id !== first.nodeId);
-  const answers = await Promise.all(
-    others.map(async ({ id, name }) => {
-      try {
-        return readHealth(await access.askAt(map, id, ...COMMAND), name || id);
-      } catch (thrown) {
-        return { nodeId: id, nodeName: name, reason: messageOf(thrown) };
-      }
-    }),
-  );
-  return {
-    told: [first, ...answers.filter((each): each is NodeHealth => "checks" in each)],
-    silent: answers.filter((each): each is ClusterHealth["silent"][number] => "reason" in each),
-  };
-}
+/** What nodes are asked. */
+export const HEALTH_COMMAND = ["CLUSTER", "HEALTH"] as const;
 
 /** The worst of what is told; a node that is not heard is worth a warning. */
 export function stateOf({ told, silent }: ClusterHealth): HealthState {
@@ -71,7 +44,12 @@ export function linesOf({ told }: ClusterHealth): readonly HealthLine[] {
     const words = ordered.flatMap((node) =>
       node.checks
         .filter((check) => check.name === name)
-        .map((check): HealthLine => ({ check, from: node.nodeName || node.nodeId, others: 0 })),
+        .map((check): HealthLine => ({
+          check,
+          from: node.nodeName || node.nodeId,
+          fromId: node.nodeId,
+          others: 0,
+        })),
     );
     const worst = words.reduce<HealthLine | undefined>(
       (found, each) => (found === undefined || rank(each.check) > rank(found.check) ? each : found),
@@ -89,18 +67,18 @@ function rank({ state }: HealthCheck): number {
   return STATES.indexOf(state);
 }
 
-/** The reply to CLUSTER HEALTH, in RESP2. */
-function readHealth(reply: ReplyValue, who: string): NodeHealth {
+/** Reads the reply to HEALTH_COMMAND, in RESP2. @returns `undefined` if it makes no sense. */
+export function readHealth(reply: ReplyValue): NodeHealth | undefined {
   const fields = pairsOf(reply);
   const checks = fields.get("checks");
-  if (!Array.isArray(checks)) throw new StartError(`The node at ${who} tells nothing of its health that makes sense.`);
+  if (!Array.isArray(checks)) return undefined;
   return {
     state: readState(fields.get("state")),
     nodeId: textOf(fields.get("node-id")),
     nodeName: textOf(fields.get("node-name")),
     isLeader: fields.get("is-leader") === 1,
     leader: textOf(fields.get("leader-id")) || undefined,
-    checkedAtMs: Number(fields.get("checked-at") ?? 0),
+    checkedAtMs: momentOf(fields.get("checked-at")),
     checks: (checks as readonly ReplyValue[]).map(readCheck),
   };
 }
@@ -113,12 +91,16 @@ function readCheck(reply: ReplyValue): HealthCheck {
     name: text("name") as HealthCheckName,
     scope: text("scope") === "node" ? "node" : "cluster",
     state: readState(fields.get("state")),
-    sinceMs: Number(fields.get("since") ?? 0),
+    sinceMs: momentOf(fields.get("since")),
     summary: text("summary"),
     meaning: text("meaning"),
     advice: text("advice"),
     values: Object.fromEntries([...pairsOf(fields.get("values"))].map(([name, value]) => [name, readValue(value)])),
   };
+}
+
+function momentOf(value: ReplyValue | undefined): number {
+  return typeof value === "number" && Number.isSafeInteger(value) ? value : 0;
 }
 
 /** Numbers with a fraction are text in RESP2. */
