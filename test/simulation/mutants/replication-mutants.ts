@@ -59,7 +59,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "    return sequence < end;",
     replace: "    return sequence < end || sequence <= this.last;",
     run: "replication",
-    seed: 18,
+    seed: 79,
     withinSeeds: 60,
   },
   {
@@ -157,7 +157,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: '(client.acks ?? this.#gate.acks) === "primary"',
     replace: 'this.#gate.acks === "primary"',
     run: "replication",
-    seed: 6,
+    seed: 37,
     withinSeeds: 30,
   },
   {
