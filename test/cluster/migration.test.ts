@@ -11,9 +11,14 @@ import { ClusterLoad, complaintsOf, ioredisClient, type LoadClient, nodeRedisCli
 import { type Shard, SixNodes } from "../support/six-nodes.ts";
 
 const FIRST_PORT = 21_950;
-const LIMIT_MS = 180_000;
 /** Keys that nobody writes meanwhile: a migration takes a while. */
-const BALLAST_KEYS = 20_000;
+const BALLAST_KEYS = Number(process.env["BUNCH_KEYS"] ?? 20_000);
+const BALLAST_BYTES = Number(process.env["BUNCH_VALUE_BYTES"] ?? 64);
+/** How often each of source, target and leader is killed. */
+const KILL_ROUNDS = Number(process.env["BUNCH_RUNS"] ?? 1);
+const LIMIT_MS = 180_000 + BALLAST_KEYS * KILL_ROUNDS;
+/** Sent at once. */
+const BATCH_KEYS = 1000;
 
 let nodes: SixNodes;
 let clients: readonly LoadClient[] = [];
@@ -82,6 +87,35 @@ async function ended(id: string, asked: number): Promise<void> {
   expect(phase).toBe("completed");
 }
 
+function ballastOf(at: number): string {
+  return `${at}`.padEnd(BALLAST_BYTES, ".");
+}
+
+/** Calls for each key of the ballast, a batch at a time. */
+async function forBallast(each: (at: number) => Promise<unknown>): Promise<void> {
+  for (let first = 0; first < BALLAST_KEYS; first += BATCH_KEYS) {
+    const count = Math.min(BATCH_KEYS, BALLAST_KEYS - first);
+    await Promise.all(Array.from({ length: count }, (_, at) => each(first + at)));
+  }
+}
+
+async function writeBallast(): Promise<void> {
+  const client = ioredisClient(nodes.ports);
+  await forBallast((at) => client.set(`ballast-${at}`, ballastOf(at)));
+  client.close();
+}
+
+/** How many keys of the ballast are not what they were. */
+async function wrongBallast(): Promise<number> {
+  const client = ioredisClient(nodes.ports);
+  let wrong = 0;
+  await forBallast(async (at) => {
+    if ((await client.get(`ballast-${at}`)) !== ballastOf(at)) wrong += 1;
+  });
+  client.close();
+  return wrong;
+}
+
 beforeAll(async () => {
   const flags = ["--replication-lag-ms", "5000", "--failover-lease-ms", "3000", "--raft-max-voters", "5"];
   nodes = await SixNodes.start(FIRST_PORT, flags);
@@ -99,9 +133,7 @@ describe("slots that move", () => {
     "take their keys along, and no client sees an error",
     async () => {
       await begin();
-      const ballast = ioredisClient(nodes.ports);
-      await Promise.all(Array.from({ length: BALLAST_KEYS }, (_, at) => ballast.set(`ballast-${at}`, `value-${at}`)));
-      ballast.close();
+      await writeBallast();
       const before = await keyCount();
       const [one, two] = await nodes.whole();
       if (one === undefined || two === undefined) throw new Error("there are three shards");
@@ -113,7 +145,7 @@ describe("slots that move", () => {
       expect(await slotsOf(one.primary)).toEqual([first, first]);
       await ended(await move(two, one, moving), one.primary);
       await endLoad();
-      expect(await keyCount()).toBe(before);
+      expect([await keyCount(), await wrongBallast()]).toEqual([before, 0]);
     },
     LIMIT_MS,
   );
@@ -139,7 +171,9 @@ describe("slots that move", () => {
     "go on under whoever is promoted, when the source, the target or the leader is killed in the midst of it",
     async () => {
       await begin();
-      for (const killed of ["source", "target", "leader"] as const) {
+      const before = await keyCount();
+      const kills = Array.from({ length: KILL_ROUNDS }, () => ["source", "target", "leader"] as const).flat();
+      for (const killed of kills) {
         const [one, two] = await nodes.whole();
         if (one === undefined || two === undefined) throw new Error("there are three shards");
         const slots = await slotsOf(one.primary);
@@ -166,6 +200,7 @@ describe("slots that move", () => {
         await load.goesOn();
       }
       await endLoad();
+      expect([await keyCount(), await wrongBallast()]).toEqual([before, 0]);
     },
     LIMIT_MS,
   );
