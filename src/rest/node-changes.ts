@@ -85,14 +85,14 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
       async ({ params, query, request, status }) => {
         const caller = callers.allow(request, "admin");
         const cause = causeOf(request, caller);
+        const waitMs =
+          query.wait_ms === undefined ? DRAIN_MS : readWhole(query.wait_ms, "query", "/wait_ms", 0, MAX_DRAIN_MS);
         const node = nodeCalled(sources, params.node_id);
         const { id } = node;
         const self = sources.topology.self.id;
         if (id === self) {
           throw new Problem("conflict", "A node does not take itself out: ask another one, or send it CLUSTER RESET.");
         }
-        const waitMs =
-          query.wait_ms === undefined ? DRAIN_MS : readWhole(query.wait_ms, "query", "/wait_ms", 0, MAX_DRAIN_MS);
         const shard = sources.topology.map.shards.find(({ primary }) => primary === id);
         if (query.drain === "true" && shard !== undefined && shard.slots.length > 0) {
           // Nothing goes over the connection meanwhile.

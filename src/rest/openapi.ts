@@ -6,7 +6,7 @@
  */
 import type { HttpRole } from "../contracts/http.ts";
 import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemKind, typeOf } from "../http/problem.ts";
-import type { Detail } from "./api.ts";
+import type { Detail, HeaderAnswer } from "./api.ts";
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 type JsonObject = { readonly [name: string]: Json };
@@ -30,6 +30,13 @@ const ALWAYS: readonly ProblemKind[] = ["unauthorized", "invalid", "rate-limited
 const WITH_BODY: readonly ProblemKind[] = ["too-large"];
 /** And if the body is JSON. */
 const WITH_JSON: readonly ProblemKind[] = ["bad-request", "unsupported-media-type"];
+
+/** Headers that problems have, by status. */
+const PROBLEM_HEADERS: Readonly<Record<string, Readonly<Record<string, HeaderAnswer>>>> = {
+  401: { "WWW-Authenticate": "What is wanted: a bearer token." },
+  429: { "Retry-After": "When to ask again, in seconds." },
+  503: { "Retry-After": { description: "When to ask again, in seconds.", isOptional: true } },
+};
 
 /** What successful answers mean. */
 const MEANINGS: Readonly<Record<string, string>> = {
@@ -82,6 +89,8 @@ export function openApiOf(routes: readonly DescribedRoute[], version: string): J
             title: { type: "string" },
             status: { type: "integer" },
             detail: { type: "string", description: "For people." },
+            code: { type: "string", description: "The word that a Redis client would have been given." },
+            slot: { type: "integer", description: "The hash slot that it is about." },
             errors: {
               type: "array",
               description: "What is wrong with which part of the request.",
@@ -130,8 +139,10 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
     };
   }
   for (const [status, kinds] of Map.groupBy(new Set(problems), (kind) => String(PROBLEMS[kind].status))) {
+    const headers = PROBLEM_HEADERS[status];
     responses[status] = {
       description: kinds.map((kind) => PROBLEMS[kind].title).join("; ") + ".",
+      ...(headers === undefined ? {} : { headers: headersOf(headers) }),
       content: {
         [PROBLEM_MEDIA_TYPE]: {
           schema: {
@@ -163,9 +174,13 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   };
 }
 
-function headersOf(headers: Readonly<Record<string, string>>): JsonObject {
+function headersOf(headers: Readonly<Record<string, HeaderAnswer>>): JsonObject {
   return Object.fromEntries(
-    Object.entries(headers).map(([name, description]) => [name, { description, schema: { type: "string" } }]),
+    Object.entries(headers).map(([name, header]) => {
+      const isOptional = typeof header !== "string";
+      const description = isOptional ? header.description : header;
+      return [name, { description, required: !isOptional, schema: { type: "string" } }];
+    }),
   );
 }
 

@@ -170,6 +170,15 @@ describe("several operations at once", () => {
     expect(results.map((result) => result["status"])).toEqual([200, 204, 412, 404, 412, 200]);
     expect(results[0]).toMatchObject({ value: "one", encoding: "utf8", ttl_ms: null });
     expect(results[3]).toMatchObject({ type: "urn:bunch:problem:not-found" });
+    // What strings are made of is no part of the body's shape.
+    const odd = '\\"[{,'.repeat(100_000);
+    const told = (
+      await batch([
+        { op: "put", key: "odd", value: odd },
+        { op: "get", key: "odd" },
+      ])
+    ).json() as { results: { value?: string }[] };
+    expect(told.results[1]?.value === odd).toBe(true);
     const many = await batch(
       Array.from({ length: 1000 }, (_, at) => ({ op: "put", key: `many-${at}`, value: String(at) })),
     );

@@ -5,11 +5,11 @@ import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
-import type { Clock } from "../../src/world.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { ALL_SLOTS } from "../../src/protocol/topology/founding-map.ts";
 import { FakeMigrations, FixedTopology, fakeTask } from "../support/fake-migrations.ts";
 import { FakeTopology } from "../support/fake-topology.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
 
@@ -23,17 +23,6 @@ const WITHOUT = Object.fromEntries(
     .map((name) => [name, false]),
 );
 const token = TOKENS.adminToken;
-
-/** A clock by which a second is twenty milliseconds. */
-function hasty(clock: Clock): Clock {
-  return {
-    monotonicMs: () => clock.monotonicMs() * 50,
-    wallMs: () => clock.wallMs(),
-    after: (delayMs, callback) => clock.after(delayMs / 50, callback),
-    every: (periodMs, callback) => clock.every(periodMs, callback),
-    soon: (callback) => clock.soon(callback),
-  };
-}
 
 const OUTCOMES: readonly (readonly [RequestOutcome<readonly string[]>, number, string])[] = [
   [{ type: "done", index: 5, outcome: ["OK"] }, 200, ""],
