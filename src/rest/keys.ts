@@ -115,7 +115,9 @@ const batchSchema = record({
 const resultsSchema = record({
   results: Type.Array(
     record({
-      status: Type.Integer({ description: "As the operation by itself would have it." }),
+      status: Type.Integer({
+        description: "As the operation by itself would have it. 413: the answer has no room for the value.",
+      }),
       value: Type.Optional(Type.String()),
       encoding: Type.Optional(encoding),
       ttl_ms: Type.Optional(orNull(Type.Number({ minimum: 0 }))),
@@ -265,16 +267,24 @@ export function keyOperations(sources: RestSources, callers: Callers) {
         if (body.operations.some(({ op }) => op !== "get")) callers.allow(request, "operate");
         const operations = body.operations.map(readOperation);
         const results: BatchResult[] = [];
+        let room = sources.maxBatchBytes;
+        const admits = (bytes: number): boolean => {
+          if (bytes > room) return false;
+          room -= bytes;
+          return true;
+        };
         for (let at = 0; at < operations.length; at += BATCH_AT_ONCE) {
           const part = operations.slice(at, at + BATCH_AT_ONCE);
-          results.push(...(await Promise.all(part.map((each) => resultOf(sources, each, query.route === "proxy")))));
+          results.push(
+            ...(await Promise.all(part.map((each) => resultOf(sources, each, query.route === "proxy", admits)))),
+          );
         }
         return { results };
       },
       {
         ...needs(callers, "read", "Does several operations on keys, each for itself", {
           description:
-            "Gets need the role `read`, all else `operate`. Each result has the status that the operation by itself would have.",
+            "Gets need the role `read`, all else `operate`. Each result has the status that the operation by itself would have; 413: there was no room in the answer for the value, which is there to be asked for again.",
           problems: ["forbidden"],
         }),
         query: record({ route: Type.Optional(ROUTE) }),
@@ -394,10 +404,16 @@ function readOperation(operation: BatchOperation, index: number): KeyOperation {
   };
 }
 
-/** What came of one operation of several. */
-async function resultOf(sources: RestSources, operation: KeyOperation, isProxied: boolean): Promise<BatchResult> {
+/** What came of one operation of several. @param admits Whether a value has room in the answer. */
+async function resultOf(
+  sources: RestSources,
+  operation: KeyOperation,
+  isProxied: boolean,
+  admits: (bytes: number) => boolean,
+): Promise<BatchResult> {
   try {
-    const outcome = await routeKey(sources, operation, isProxied, false);
+    const asked = operation.type === "get" ? { ...operation, admits } : operation;
+    const outcome = await routeKey(sources, asked, isProxied, false);
     switch (outcome.type) {
       case "elsewhere":
         return { status: 307, location: locationOf(outcome, operation.key, "") };
@@ -411,6 +427,11 @@ async function resultOf(sources: RestSources, operation: KeyOperation, isProxied
         return { status: 204 };
       case "none":
         throw noKey();
+      case "long":
+        throw new Problem(
+          "too-large",
+          `The values of one answer may have ${sources.maxBatchBytes} bytes here (rest.maxBatchBytes): ask for this one again, by itself if need be.`,
+        );
       case "failed":
         throw unmet();
       default:

@@ -185,6 +185,42 @@ describe("several operations at once", () => {
     expect((many.json() as { results: { status: number }[] }).results.every(({ status }) => status === 204)).toBe(true);
   });
 
+  test("have an answer of so many bytes: what finds no room is told so, and is not read", async () => {
+    const { node: small, door: other } = await startHttpNode({
+      plugins: { http: { ...TOKENS, requestsPerSecond: 0 }, rest: { maxBatchBytes: "100kb" } },
+    });
+    const options = { token: TOKENS.operateToken };
+    for (const key of ["one", "two", "three"])
+      await other.ask(`/kv/${key}`, { ...options, method: "PUT", body: "x".repeat(40 * 1024) });
+    await other.ask("/kv/huge", { ...options, method: "PUT", body: "x".repeat(200 * 1024) });
+    const client = localClient(small);
+    const calls = async (): Promise<number> =>
+      Number(/cmdstat_get:calls=([0-9]+)/.exec(await client.run("info commandstats"))?.[1] ?? 0);
+    const before = await calls();
+    const operations = ["one", "huge", "two", "none", "three"].map((key) => ({ op: "get", key }));
+    const answer = await other.ask("/kv/batch", { ...options, method: "POST", json: { operations } });
+    const { results } = answer.json() as { results: { status: number; type?: string; detail?: string }[] };
+    expect(results.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 200, 404, 413, 413]);
+    expect(results[1]).toEqual({
+      status: 413,
+      type: "urn:bunch:problem:too-large",
+      detail:
+        "The values of one answer may have 102400 bytes here (rest.maxBatchBytes): ask for this one again, by itself if need be.",
+    });
+    expect(answer.text.length).toBeLessThan(100 * 1024);
+    expect((await calls()) - before).toBe(3);
+    // By itself each is there.
+    expect((await other.ask("/kv/huge", options)).text).toHaveLength(200 * 1024);
+    // What is written takes none of the room.
+    const writes = Array.from({ length: 4 }, (_, at) => ({ op: "put", key: `w${at}`, value: "y".repeat(60 * 1024) }));
+    const written = await other.ask("/kv/batch", { ...options, method: "POST", json: { operations: writes } });
+    expect((written.json() as { results: { status: number }[] }).results.map(({ status }) => status)).toEqual([
+      204, 204, 204, 204,
+    ]);
+    client.close();
+    await small.stop();
+  });
+
   test("are refused whole if one of them makes no sense, or is not allowed", async () => {
     for (const operation of [
       { op: "put", key: "c1" },
