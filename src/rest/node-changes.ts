@@ -5,11 +5,12 @@ import { countSlots } from "../cluster-view.ts";
 import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
 import { BUS_PORT_OFFSET } from "../config.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
-import type { NodeRecord } from "../contracts/topology.ts";
+import type { NodeRecord, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { ADDRESS_PATTERN, type NetAddress, parseAddress } from "../net-address.ts";
+import { subtractRanges } from "../protocol/slot-ranges.ts";
 import { type Callers, invalidField, needs, readWhole } from "./api.ts";
-import { causeOf, change, until } from "./change.ts";
+import { MAX_ATTEMPTS, causeOf, change, until } from "./change.ts";
 import { nodeCalled, nodePath } from "./cluster-reads.ts";
 import { makeDrainPlan, startMoves } from "./planning.ts";
 import { problemOf } from "./resp-problem.ts";
@@ -186,21 +187,61 @@ async function runAt({ nodes }: RestSources, node: NodeRecord, command: readonly
 }
 
 /**
- * Moves all slots of a shard to others, unless that is under way, and waits for it.
+ * Moves all slots of a shard to others, and waits for it.
  *
- * @returns The tasks that do it.
- * @throws {Problem} If they have ended, and slots are left.
+ * Others may move some of them meanwhile: these go on, and what nobody moves is planned and started. When a task ends there may be slots again that nobody moves (it was
+ * cancelled, or others came to the shard), and so on, until there are none.
+ *
+ * @returns The tasks that go on, if the time is over.
+ * @throws {Problem} If a task that was started here has ended without moving anything, or nothing can be moved.
  */
 async function drain(sources: RestSources, shard: string, cause: string, waitMs: number): Promise<string[]> {
+  const { clock, view } = sources;
+  const own = new Set<string>();
+  const slots = (): readonly SlotRange[] => view.shard(shard)?.slots ?? [];
+  const tasks = (): readonly MigrationStatus[] => sources.migrations?.tasks ?? [];
   const underWay = (): readonly MigrationStatus[] =>
-    (sources.migrations?.tasks ?? []).filter(({ source, endedAtMs }) => source === shard && endedAtMs === undefined);
-  const going = underWay().map(({ id }) => id);
-  const tasks = going.length > 0 ? going : await startMoves(sources, await makeDrainPlan(sources, shard), cause);
-  const isEmpty = (): boolean => (sources.view.shard(shard)?.slots ?? []).length === 0;
-  if (!(await until(sources.clock, waitMs, () => isEmpty() || underWay().length === 0)) || isEmpty()) return tasks;
-  const failed = sources.migrations?.tasks.findLast(({ id, phase }) => tasks.includes(id) && phase === "aborted");
-  throw new Problem(
+    tasks().filter(({ source, endedAtMs }) => source === shard && endedAtMs === undefined);
+  const aborted = (): MigrationStatus | undefined =>
+    tasks().find(({ id, phase }) => own.has(id) && phase === "aborted");
+  const endsAtMs = clock.monotonicMs() + waitMs;
+  let attempts = 0;
+  for (;;) {
+    const failed = aborted();
+    if (failed !== undefined) throw notEmptied(failed.cause);
+    if (slots().length === 0) return [];
+    const going = underWay();
+    const idle = subtractRanges(
+      slots(),
+      going.flatMap((task) => task.slots),
+    );
+    if (idle.length > 0) {
+      try {
+        const plan = await makeDrainPlan(sources, shard);
+        if (plan.moves.length > 0) for (const id of await startMoves(sources, plan, cause)) own.add(id);
+        else if (going.length === 0) throw notEmptied(plan.warnings.join("; "));
+      } catch (thrown) {
+        attempts += 1;
+        if (!(thrown instanceof Problem) || thrown.kind !== "stale" || attempts >= MAX_ATTEMPTS) throw thrown;
+        // What it was planned on has changed meanwhile.
+        continue;
+      }
+    }
+    const before = new Set(underWay().map(({ id }) => id));
+    const hasMoved = (): boolean => slots().length === 0 || aborted() !== undefined || hasEnded(before, underWay());
+    if (!(await until(clock, endsAtMs - clock.monotonicMs(), hasMoved))) return underWay().map(({ id }) => id);
+    attempts = 0;
+  }
+}
+
+/** Whether one of some tasks does not go on. */
+function hasEnded(before: ReadonlySet<string>, present: readonly MigrationStatus[]): boolean {
+  return present.filter(({ id }) => before.has(id)).length < before.size;
+}
+
+function notEmptied(reason: string): Problem {
+  return new Problem(
     "conflict",
-    `Its slots could not all be moved${failed === undefined ? "" : `: ${failed.cause}`}; those that are left are served as before.`,
+    `Its slots could not all be moved${reason === "" ? "" : `: ${reason}`}; those that are left are served as before.`,
   );
 }

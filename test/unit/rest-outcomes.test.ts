@@ -9,6 +9,8 @@ import { createBunWorld } from "../../src/world-bun.ts";
 import { ALL_SLOTS } from "../../src/protocol/topology/founding-map.ts";
 import { FakeMigrations, FixedTopology, fakeTask } from "../support/fake-migrations.ts";
 import { FakeTopology } from "../support/fake-topology.ts";
+import type { MigrationStatus } from "../../src/contracts/migration.ts";
+import type { ClusterMap, SlotRange } from "../../src/contracts/topology.ts";
 import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
@@ -278,5 +280,134 @@ describe("a move of slots, and a change of who leads", () => {
     ]);
     expect(begun.map(({ status }) => status)).toEqual([202, 202]);
     topology.map = map;
+  });
+});
+
+describe("a node that is drained", () => {
+  const other = { first: 8192, last: 16_383 };
+  const shards = [{ slots: [{ first: 0, last: 8191 }] }, { slots: [other] }];
+  const made = planMap(shards);
+  const [a = "", b = ""] = made.nodes.map(({ id }) => id);
+  /** The map with what is moved at this moment, and what the second shard has left. */
+  const mapWith = (tasks: readonly MigrationStatus[], slots: readonly SlotRange[] = [other]): ClusterMap => {
+    const moving = tasks
+      .filter(({ endedAtMs }) => endedAtMs === undefined)
+      .map(({ id, source, target, slots: each }) => ({
+        id,
+        source,
+        target,
+        slots: each,
+        isPaused: false,
+        cause: "a test",
+        startedAtMs: 0,
+      }));
+    return { ...planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots }], moving), nodes: topology.map.nodes };
+  };
+  const topology = new FixedTopology(made);
+  const migrations = new FakeMigrations();
+  let peer: Bun.TCPSocketListener<undefined>;
+  let node: Node;
+  let door: FakeHttpDoor;
+  beforeAll(async () => {
+    // Another node, which says of its slots that they hold nothing.
+    peer = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 31_010,
+      socket: { data: (socket) => void socket.write("*0\r\n") },
+    });
+    const nodes = made.nodes.map((each) => (each.id === b ? { ...each, host: "127.0.0.1", port: 31_010 } : each));
+    topology.map = { ...made, nodes };
+    const use = [topology.plugin, migrations.plugin];
+    ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
+  });
+  afterAll(async () => {
+    await node.stop();
+    peer.stop(true);
+  });
+  beforeEach(() => {
+    migrations.tasks = [];
+    migrations.asked.length = 0;
+    topology.map = mapWith([]);
+  });
+  const moving = (id: string, ...slots: readonly SlotRange[]): MigrationStatus =>
+    fakeTask({ id, source: shardIdAt(1), target: shardIdAt(0), sourceNode: b, targetNode: a, slots });
+  /** What is moved from here on. */
+  const set = (...tasks: readonly MigrationStatus[]): void => {
+    migrations.tasks = [...tasks];
+    topology.map = mapWith(tasks);
+  };
+  /** How a task ends that was started here: the last of those that were asked for. */
+  const ended = (task: MigrationStatus, phase: "completed" | "aborted", why = ""): MigrationStatus => ({
+    ...task,
+    phase,
+    endedAtMs: 1,
+    cause: why,
+  });
+  const drain = (query = ""): Promise<Answer> =>
+    door.ask(`/cluster/nodes/${b}?drain=true${query}`, { method: "DELETE", token });
+  const asked = async (count: number): Promise<readonly string[]> => {
+    while (migrations.asked.length < count) await new Promise((resolve) => setImmediate(resolve));
+    return migrations.asked.map((line) => line.replace(/ at [0-9]+: .*$/, ""));
+  };
+
+  test("has what nobody moves be moved, and what others leave, and is taken out then", async () => {
+    const others = moving("others", { first: 8192, last: 9000 });
+    set(others);
+    migrations.onAsked = () =>
+      set(...migrations.tasks, moving(`id-${migrations.started}`, { first: 9001, last: 16_383 }));
+    const answer = drain();
+    expect(await asked(1)).toEqual(["start 9001-16383 to 50"]);
+    // Theirs is cancelled: its slots stay, and it was none of those that were begun here.
+    migrations.onAsked = () =>
+      set(...migrations.tasks, moving(`id-${migrations.started}`, { first: 8192, last: 9000 }));
+    const [, own] = migrations.tasks;
+    set(ended(others, "aborted", "cancelled"), own ?? others);
+    expect(await asked(2)).toEqual(["start 9001-16383 to 50", "start 8192-9000 to 50"]);
+    migrations.tasks = migrations.tasks.map((task) => (task.id === "others" ? task : ended(task, "completed")));
+    topology.map = mapWith([], []);
+    // It got as far as to be taken out, which nobody does here.
+    expect((await answer).json()).toMatchObject({
+      status: 503,
+      detail: "The change was not made: nothing changes here.",
+    });
+  });
+
+  test("is told as going on when the time is over, and is left alone where a move of its own was ended", async () => {
+    migrations.onAsked = () => set(moving(`id-${migrations.started}`, other));
+    const begun = await drain("&wait_ms=0");
+    const { started } = migrations;
+    expect([begun.status, begun.json()]).toEqual([
+      202,
+      { node_id: b, state: "draining", slots_left: 8192, migrations: [`id-${started}`] },
+    ]);
+    // Asked again, there is nothing to begin.
+    const again = await drain("&wait_ms=0");
+    expect([again.status, migrations.started]).toEqual([202, started]);
+    set();
+    migrations.onAsked = () => {
+      set(moving(`id-${migrations.started}`, other));
+      setImmediate(() => set(ended(moving(`id-${migrations.started}`, other), "aborted", "CLUSTER CANCELMIGRATION")));
+    };
+    expect((await drain()).json()).toMatchObject({
+      status: 409,
+      detail: "Its slots could not all be moved: CLUSTER CANCELMIGRATION; those that are left are served as before.",
+    });
+  });
+
+  test("is planned anew where the shards have changed, some times", async () => {
+    migrations.onAsked = () => undefined;
+    const stale = { type: "refused", reason: "ERR stale: shard 5 has changed since map version 7" } as const;
+    migrations.outcomes.push(...Array.from({ length: 10 }, () => stale));
+    expect((await drain()).json()).toMatchObject({ status: 409, type: "urn:bunch:problem:stale" });
+    expect(migrations.asked).toHaveLength(10);
+    migrations.asked.length = 0;
+    migrations.outcomes.push(stale);
+    let calls = 0;
+    migrations.onAsked = () => {
+      calls += 1;
+      if (calls === 2) set(moving(`id-${migrations.started}`, other));
+    };
+    expect((await drain("&wait_ms=0")).status).toBe(202);
+    expect(migrations.asked).toHaveLength(2);
   });
 });
