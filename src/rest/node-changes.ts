@@ -123,7 +123,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
     )
     .post(
       "/replicate",
-      async ({ body, request }) => {
+      async ({ body, request, status }) => {
         callers.allow(request, "admin");
         const node = nodeCalled(sources, body.node_id);
         const master = nodeCalled(sources, body.master_id);
@@ -133,17 +133,19 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
           sources.topology.map.shards.some(
             ({ primary, replicas }) => primary === master.id && replicas.includes(node.id),
           );
-        await until(sources.clock, PEER_MS, isThere);
-        return nodeDetail(sources, node);
+        const isSeen = await until(sources.clock, PEER_MS, isThere);
+        const seen = nodeDetail(sources, node);
+        return isSeen ? status(200, seen) : status(202, seen);
       },
       {
         ...needs(callers, "admin", "Makes a node the replica of another one", {
-          description: "A node without slots and keys, or the replica of another node, whose copy it drops.",
+          description:
+            "A node without slots and keys, or the replica of another node, whose copy it drops. 200: it is the replica. 202: that was agreed, and this node has not seen it yet.",
           problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
         }),
         query: noQuery,
         body: record({ node_id: nodeId, master_id: nodeId }),
-        response: { 200: nodeDetailSchema },
+        response: { 200: nodeDetailSchema, 202: nodeDetailSchema },
       },
     );
 }

@@ -283,7 +283,7 @@ describe("a move of slots, and a change of who leads", () => {
   });
 });
 
-describe("a node that is drained", () => {
+describe("another node that is drained", () => {
   const other = { first: 8192, last: 16_383 };
   const shards = [{ slots: [{ first: 0, last: 8191 }] }, { slots: [other] }];
   const made = planMap(shards);
@@ -305,15 +305,16 @@ describe("a node that is drained", () => {
   };
   const topology = new FixedTopology(made);
   const migrations = new FakeMigrations();
+  /** What another node says: that its slots hold nothing, if nothing else is said. */
+  let told = "*0\r\n";
   let peer: Bun.TCPSocketListener<undefined>;
   let node: Node;
   let door: FakeHttpDoor;
   beforeAll(async () => {
-    // Another node, which says of its slots that they hold nothing.
     peer = Bun.listen({
       hostname: "127.0.0.1",
       port: 31_010,
-      socket: { data: (socket) => void socket.write("*0\r\n") },
+      socket: { data: (socket) => void socket.write(told) },
     });
     const nodes = made.nodes.map((each) => (each.id === b ? { ...each, host: "127.0.0.1", port: 31_010 } : each));
     topology.map = { ...made, nodes };
@@ -409,5 +410,28 @@ describe("a node that is drained", () => {
     };
     expect((await drain("&wait_ms=0")).status).toBe(202);
     expect(migrations.asked).toHaveLength(2);
+  });
+
+  test("is told to be the replica of another one once that is seen here, and before as agreed", async () => {
+    const replicate = (): Promise<Answer> =>
+      door.ask("/cluster/replicate", { method: "POST", token, json: { node_id: b, master_id: a } });
+    for (const [reply, status] of [
+      ["-ERR To set a master the node must be empty and without assigned slots.", 409],
+      ["+OK", 202],
+    ] as const) {
+      told = `${reply}\r\n`;
+      const answer = await replicate();
+      expect([answer.status, answer.json()], reply).toMatchObject([status, status === 202 ? { master_id: null } : {}]);
+    }
+    const seen = replicate();
+    const [shard, ...others] = topology.map.shards;
+    if (shard === undefined) throw new Error("there is a shard");
+    topology.map = {
+      ...topology.map,
+      shards: [{ ...shard, replicas: [b] }, ...others.filter(({ primary }) => primary !== b)],
+    };
+    const answer = await seen;
+    expect([answer.status, answer.json()]).toMatchObject([200, { id: b, master_id: a }]);
+    told = "*0\r\n";
   });
 });
