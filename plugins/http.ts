@@ -94,6 +94,13 @@ const settingsSchema = Type.Object({
     description: "The longest body of a request. A value that is set over HTTP is no longer than this.",
     default: "16mb",
   }),
+  bodyTimeoutS: Type.Integer({
+    description:
+      "A request whose body is not there as a whole within so many seconds is given up (408), and its connection closed. Until then it is one of maxRequests, however slowly it comes: raise it for long values over slow lines.",
+    default: 30,
+    minimum: 1,
+    maximum: 3600,
+  }),
   maxRequests: Type.Integer({
     description:
       "Requests that are answered at the same time; one more is told to come again (503). Streams that have begun count by themselves.",
@@ -133,6 +140,7 @@ export default definePlugin({
     const host = settings.host ?? core.host;
     const derived = core.port === 0 || core.port + HTTP_PORT_OFFSET > 65535 ? 0 : core.port + HTTP_PORT_OFFSET;
     const maxBodyBytes = parseByteSize(settings.maxBodyBytes) ?? 0;
+    const bodyBounds = { maxBytes: maxBodyBytes, limitMs: settings.bodyTimeoutS * 1000, clock };
     const origins = new Set(settings.corsOrigins?.split(","));
     const limit = new RateLimit(settings.requestsPerSecond);
     const mounts = new Map<string, HttpMount>();
@@ -238,7 +246,7 @@ export default definePlugin({
       if (mount === undefined) throw new Problem("not-found", "Nothing is served at this path.");
       // Whoever may do nothing costs no memory: its body is not read.
       if (request.body !== null) mustInclude(caller, "read");
-      return mount.handle(await boundedBody(request, maxBodyBytes), caller);
+      return mount.handle(await boundedBody(request, bodyBounds), caller);
     };
     /** What a caller is told when something was thrown. */
     const responseOf = (thrown: unknown): Response => {

@@ -26,14 +26,15 @@ export interface DescribedRoute {
 
 /** What any operation may answer. */
 const ALWAYS: readonly ProblemKind[] = ["unauthorized", "invalid", "rate-limited", "internal", "unavailable"];
-/** What one that takes a body may answer as well. */
-const WITH_BODY: readonly ProblemKind[] = ["too-large"];
+/** What one that may come with a body may answer as well. */
+const WITH_BODY: readonly ProblemKind[] = ["too-large", "request-timeout"];
 /** And if the body is JSON. */
 const WITH_JSON: readonly ProblemKind[] = ["bad-request", "unsupported-media-type"];
 
 /** Headers that problems have, by status. */
 const PROBLEM_HEADERS: Readonly<Record<string, Readonly<Record<string, HeaderAnswer>>>> = {
   401: { "WWW-Authenticate": "What is wanted: a bearer token." },
+  408: { Connection: "`close`: what is left of the body is not read." },
   429: { "Retry-After": "When to ask again, in seconds." },
   503: { "Retry-After": { description: "When to ask again, in seconds.", isOptional: true } },
 };
@@ -119,7 +120,7 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   const problems = [
     ...ALWAYS,
     ...(role === "read" || role === "none" ? [] : (["forbidden"] as const)),
-    ...(hasBody ? WITH_BODY : []),
+    ...(method === "GET" ? [] : WITH_BODY),
     ...(hooks.body === undefined ? [] : WITH_JSON),
     ...detail.problems,
   ];

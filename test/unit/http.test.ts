@@ -11,6 +11,7 @@ import { type Node, createNode } from "../../src/node.ts";
 import type { LogFields, World } from "../../src/world.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { localClient } from "../support/local-node.ts";
 
 const BUS_PORT = 21_970;
@@ -209,6 +210,36 @@ describe("bounds", () => {
       expect(answer.status).toBe(status);
       if (status === 413) expect(answer.json()).toMatchObject({ type: "urn:bunch:problem:too-large", status });
     }
+  });
+
+  test("a body is there in time, or is given up, and so is its place", async () => {
+    const settings = { ...TOKENS, bodyTimeoutS: 1, maxRequests: 1 };
+    const { door, http } = await start({ plugins: { http: settings } }, { clock: hasty(createBunWorld().clock) });
+    http.mount({ prefix: "/length", handle: async (request) => Response.json((await request.text()).length) });
+    let isLetGo = false;
+    const body = new ReadableStream({
+      start: (controller) => controller.enqueue(Uint8Array.of(1)),
+      cancel: () => void (isLetGo = true),
+    });
+    for (const headers of [{}, { "content-length": "100" }] as Record<string, string>[]) {
+      const stream = isLetGo ? new ReadableStream() : body;
+      const answer = await door.ask("/length", { method: "POST", body: stream, headers });
+      expect([answer.status, answer.json()]).toMatchObject([
+        408,
+        {
+          type: "urn:bunch:problem:request-timeout",
+          detail: "The body of a request has to be here within 1 seconds (http.bodyTimeoutS).",
+        },
+      ]);
+      expect(answer.headers.get("connection")).toBe("close");
+    }
+    expect(isLetGo).toBe(true);
+    const broken = new ReadableStream({ start: (controller) => controller.error(new Error("cut off")) });
+    expect((await door.ask("/length", { method: "POST", body: broken })).json()).toMatchObject({
+      status: 400,
+      detail: "The body ended before its end.",
+    });
+    expect((await door.ask("/length", { method: "POST", body: "four" })).text).toBe("4");
   });
 
   test("one address may ask so often a second, others go on; a wrong token counts as many requests", async () => {

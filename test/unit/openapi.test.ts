@@ -37,7 +37,10 @@ let operations: readonly { readonly path: string; readonly method: string; reado
 
 beforeAll(async () => {
   ({ node, door } = await startHttpNode(
-    { name: "a", plugins: { http: { ...TOKENS, requestsPerSecond: 0, maxBodyBytes: MAX_BODY_BYTES } } },
+    {
+      name: "a",
+      plugins: { http: { ...TOKENS, requestsPerSecond: 0, maxBodyBytes: MAX_BODY_BYTES, bodyTimeoutS: 1 } },
+    },
     // Who meets nobody is told so after ten seconds.
     { clock: hasty(createBunWorld().clock) },
   ));
@@ -413,7 +416,8 @@ describe("the document", () => {
     expect(await keysOf()).toBe(keys);
   });
 
-  test("says what is told of a token that is none, a body of another type, none, one that is no JSON, or too long", async () => {
+  test("says what is told of a token that is none, a body of another type, none, one that is no JSON, too long, or does not come", async () => {
+    const drop = (): ReadableStream => new ReadableStream({ start: (stream) => stream.enqueue(Uint8Array.of(0x7b)) });
     for (const { path, method, operation } of operations) {
       const [asked] = fc.sample(goodRequests(operation), 1);
       const tried: [status: number, kind: string, options: AskOptions][] = [];
@@ -421,6 +425,7 @@ describe("the document", () => {
         tried.push([401, "unauthorized", { headers: { authorization } }]);
       const body = bodyOf(operation);
       const token = TOKENS.adminToken;
+      if (method !== "GET") tried.push([408, "request-timeout", { token, body: drop() }]);
       if (body !== undefined)
         tried.push([
           413,
