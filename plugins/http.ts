@@ -268,7 +268,7 @@ export default definePlugin({
             : await answer(request, peer).catch(responseOf);
         if (isAllowed) {
           response.headers.set("access-control-allow-origin", origin);
-          response.headers.set("access-control-expose-headers", "etag, location, retry-after");
+          response.headers.set("access-control-expose-headers", EXPOSED_HEADERS);
         }
         if (origins.size > 0) response.headers.append("vary", "origin");
         response.headers.set("x-content-type-options", "nosniff");
@@ -356,10 +356,13 @@ export default definePlugin({
   },
 });
 
+/** Headers of answers that a page of a named origin may read, beside those that any may. */
+const EXPOSED_HEADERS = "allow, etag, location, retry-after, www-authenticate, x-ttl-ms";
+
 /** For an hour. */
 const PREFLIGHT_HEADERS = {
   "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE",
-  "access-control-allow-headers": "authorization, content-type, if-match, if-none-match",
+  "access-control-allow-headers": "authorization, content-type, if-match, if-none-match, last-event-id",
   "access-control-max-age": "3600",
 };
 

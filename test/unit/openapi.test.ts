@@ -39,7 +39,9 @@ beforeAll(async () => {
   ({ node, door } = await startHttpNode(
     {
       name: "a",
-      plugins: { http: { ...TOKENS, requestsPerSecond: 0, maxBodyBytes: MAX_BODY_BYTES, bodyTimeoutS: 1 } },
+      plugins: {
+        http: { ...TOKENS, requestsPerSecond: 0, maxBodyBytes: MAX_BODY_BYTES, bodyTimeoutS: 1, corsOrigins: ORIGIN },
+      },
     },
     // Who meets nobody is told so after ten seconds.
     { clock: hasty(createBunWorld().clock) },
@@ -290,6 +292,8 @@ async function keysOf(): Promise<unknown> {
 /** Good requests to each operation, and bad ones of each kind. */
 const RUNS = 25;
 const BAD_RUNS = 3;
+/** Its pages are let in. */
+const ORIGIN = "https://ops.example";
 const MAX_BODY_BYTES = 2 * 1024 * 1024;
 
 describe("the document", () => {
@@ -469,6 +473,30 @@ describe("the document", () => {
         if (status === 422) expect(fieldsOf(answer), what).toContain("body ");
       }
     }
+  });
+
+  test("is what pages of an origin that is let in can use: each header that is looked at, and each that is told", async () => {
+    const headers = { origin: ORIGIN };
+    const listed = (answer: Answer, name: string): readonly string[] =>
+      (answer.headers.get(`access-control-${name}`) ?? "").split(", ");
+    const sent = operations.flatMap(({ operation }) =>
+      operation.parameters.filter((each) => each.in === "header").map((each) => each.name.toLowerCase()),
+    );
+    const preflight = await door.ask("/cluster/events", { method: "OPTIONS", headers });
+    expect(sent).toContain("last-event-id");
+    const mayBeSent = listed(preflight, "allow-headers");
+    expect([...sent, "authorization", "content-type"].filter((name) => !mayBeSent.includes(name))).toEqual([]);
+    const mayBeUsed = listed(preflight, "allow-methods");
+    expect(operations.filter(({ method }) => !mayBeUsed.includes(method))).toEqual([]);
+    // These are for those between a page and the node.
+    const forOthers = new Set(["connection", "content-security-policy", "x-accel-buffering"]);
+    const told = operations
+      .flatMap(({ operation }) => Object.values(operation.responses).flatMap((each) => Object.keys(each.headers ?? {})))
+      .map((name) => name.toLowerCase())
+      .filter((name) => !forOthers.has(name));
+    expect(told).toContain("x-ttl-ms");
+    const mayBeRead = listed(await door.ask("/cluster/info", { headers }), "expose-headers");
+    expect([...told, "allow"].filter((name) => !mayBeRead.includes(name))).toEqual([]);
   });
 
   test("is a page, too, that needs nothing from elsewhere", async () => {
