@@ -154,6 +154,78 @@ describe("who may do what", () => {
     connection.close();
   });
 
+  test("tokens in a file are changed by writing it; what makes no sense changes nothing, and is told", async () => {
+    const { machine, clock } = createBunWorld();
+    const [old, next, reading] = ["old-0123456789abcdef", "next-0123456789abcdef", "reading-0123456789"];
+    let text = `admin ${old}`;
+    let look = (): void => undefined;
+    const lines: string[] = [];
+    const note = (event: string, fields: LogFields = {}): void => void lines.push(`${event} ${JSON.stringify(fields)}`);
+    const readOperatorFile = (): Promise<string> =>
+      text === "" ? Promise.reject(new Error("there is no such file")) : Promise.resolve(text);
+    const { door, node } = await start(
+      { plugins: { http: { tokenFile: "tokens", operateToken: TOKENS.operateToken, requestsPerSecond: 0 } } },
+      {
+        machine: Object.assign(Object.create(machine) as World["machine"], { readOperatorFile }),
+        log: { debug: note, info: note, warn: note, error: note },
+        clock: {
+          monotonicMs: () => clock.monotonicMs(),
+          wallMs: () => clock.wallMs(),
+          after: (delayMs, callback) => clock.after(delayMs, callback),
+          every: (periodMs, callback) => {
+            if (periodMs === 5000) look = callback;
+            return clock.every(periodMs, callback);
+          },
+          soon: (callback) => clock.soon(callback),
+        },
+      },
+    );
+    const role = (token: string): Promise<unknown> => roleOf(door, { token });
+    const looked = async (times: number): Promise<void> => {
+      for (let time = 0; time < times; time += 1) {
+        look();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    expect(await role(old)).toBe("admin");
+    for (const [wrong, reason] of [
+      ["", "there is no such file"],
+      ["root of-0123456789abcdef", "begins with none of"],
+      ["admin brief", "a token is 16 to 256"],
+      [`admin ${TOKENS.operateToken}`, "a token is that of another role already"],
+    ] as const) {
+      text = wrong;
+      await looked(3);
+      expect([await role(old), await role(TOKENS.operateToken)], reason).toEqual(["admin", "operate"]);
+      expect(
+        lines.filter((line) => line.startsWith("http tokens not changed") && line.includes(reason)),
+        reason,
+      ).toHaveLength(1);
+    }
+    // It is being written: one look is not enough.
+    text = `admin ${next}`;
+    await looked(1);
+    text = `admin ${next} ${old}\nread ${reading}`;
+    await looked(1);
+    expect(await role(next)).toBe(401);
+    await looked(1);
+    expect([await role(old), await role(next), await role(reading)]).toEqual(["admin", "admin", "read"]);
+    // What was set since is over where the file says something else, and only there.
+    const client = localClient(node);
+    expect(await client.run("config set http-operate-token set-0123456789abcdef")).toBe("OK");
+    text = `read ${next}`;
+    await looked(2);
+    expect([await role(old), await role(reading), await role(next), await role("set-0123456789abcdef")]).toEqual([
+      401,
+      401,
+      "read",
+      "operate",
+    ]);
+    expect(lines.filter((line) => line.startsWith("http tokens not changed"))).toHaveLength(4);
+    expect(lines.join("\n")).not.toContain("0123456789");
+    client.close();
+  });
+
   test("tokens come from a file, and one that makes no sense stops the start without telling it", async () => {
     const machineOf = (text: string): World["machine"] => {
       const { machine } = createBunWorld();
