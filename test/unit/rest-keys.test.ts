@@ -1,5 +1,8 @@
 /** Keys over HTTP at one node: values as bytes and as JSON, expiry, conditions, and what is told where something is in the way. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { LocalConnection } from "../../src/local-connection.ts";
+import { LocalCommands } from "../../src/rest/local-commands.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
 import { readKey, writeKey } from "../../src/rest/key-text.ts";
 import type { Node } from "../../src/node.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
@@ -270,6 +273,42 @@ describe("who may", () => {
     expect((await other.door.ask("/kv/d", { token: TOKENS.readToken })).text).toBe("1");
     await other.node.stop();
   });
+});
+
+test("a connection that was closed while nobody needed it is not used again", async () => {
+  const opened: LocalConnection[] = [];
+  const connect = (): LocalConnection => {
+    const connection = node.connect();
+    opened.push(connection);
+    return connection;
+  };
+  const local = new LocalCommands(connect, createBunWorld().clock);
+  const ping = (): Promise<unknown> => local.with(1000, (run) => run(["PING"]));
+  expect([await ping(), await ping(), opened.length]).toEqual([["PONG"], ["PONG"], 1]);
+  opened[0]?.kill();
+  expect([await ping(), opened.length]).toEqual([["PONG"], 2]);
+  // In between of two commands: of the second one nothing was done. While one waits nobody knows.
+  const [unsent, sent] = await Promise.all([
+    local
+      .with(1000, async (run) => {
+        await run(["PING"]);
+        opened[1]?.kill();
+        return await run(["PING"]);
+      })
+      .catch((thrown: unknown) => thrown),
+    local
+      .with(1000, async (run) => {
+        const waiting = run(["WAIT", "9", "0"]);
+        opened[2]?.kill();
+        return await waiting;
+      })
+      .catch((thrown: unknown) => thrown),
+  ]);
+  expect([unsent, sent]).toMatchObject([
+    { message: "this node's connection was closed", isUnsent: true },
+    { message: "this node's connection was closed", isUnsent: false },
+  ]);
+  local.close();
 });
 
 test("a slot that nobody serves is told so, and when to ask again", async () => {
