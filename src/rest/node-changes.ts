@@ -7,7 +7,7 @@ import { BUS_PORT_OFFSET } from "../config.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { NodeRecord, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
-import { ADDRESS_PATTERN, type NetAddress, parseAddress } from "../net-address.ts";
+import { ADDRESS_PATTERN, type NetAddress, formatAddress, parseAddress } from "../net-address.ts";
 import { subtractRanges } from "../protocol/slot-ranges.ts";
 import { type Callers, invalidField, needs, readWhole } from "./api.ts";
 import { MAX_ATTEMPTS, causeOf, change, until } from "./change.ts";
@@ -161,10 +161,13 @@ async function refuseKnown(sources: RestSources, address: NetAddress, id: string
   const known = nodeAt(sources, address) ?? (id === undefined ? undefined : sources.topology.node(id));
   if (known !== undefined) throw new Problem("conflict", `Node ${known.name || known.id} is in this cluster already.`);
   if (id === undefined) return;
-  const reply = await sources.nodes.ask({ ...address, name: "", id }, ["CLUSTER", "MYID"], PEER_MS);
-  if (reply === undefined) {
-    throw new Problem("unavailable", `Nobody answers at ${address.host}, port ${address.port}.`, { retryAfterS: 1 });
-  }
+  const there = { ...address, name: formatAddress(address), id };
+  const [reply] = await sources.nodes
+    .with(there, PEER_MS, (run) => run(["CLUSTER", "MYID"]))
+    .catch((thrown: unknown): never => {
+      if (!(thrown instanceof SessionLost)) throw thrown;
+      throw new Problem("unavailable", `Nothing was done: ${thrown.message}.`, { retryAfterS: 1 });
+    });
   const found = reply instanceof Uint8Array ? new TextDecoder().decode(reply) : "";
   if (found !== id) throw new Problem("conflict", "Another node than that is at this address.");
 }

@@ -307,6 +307,9 @@ describe("another node that is drained", () => {
   const migrations = new FakeMigrations();
   /** What another node says: that its slots hold nothing, if nothing else is said. */
   let told = "*0\r\n";
+  /** What it says, and then closes, to who comes. */
+  let greeting = "";
+  let withPeer: ClusterMap["nodes"] = [];
   let peer: Bun.TCPSocketListener<undefined>;
   let node: Node;
   let door: FakeHttpDoor;
@@ -314,10 +317,15 @@ describe("another node that is drained", () => {
     peer = Bun.listen({
       hostname: "127.0.0.1",
       port: 31_010,
-      socket: { data: (socket) => void socket.write(told) },
+      socket: {
+        open(socket) {
+          if (greeting !== "") socket.end(greeting);
+        },
+        data: (socket) => void socket.write(told),
+      },
     });
-    const nodes = made.nodes.map((each) => (each.id === b ? { ...each, host: "127.0.0.1", port: 31_010 } : each));
-    topology.map = { ...made, nodes };
+    withPeer = made.nodes.map((each) => (each.id === b ? { ...each, host: "127.0.0.1", port: 31_010 } : each));
+    topology.map = { ...made, nodes: withPeer };
     const use = [topology.plugin, migrations.plugin];
     ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
   });
@@ -433,5 +441,36 @@ describe("another node that is drained", () => {
     const answer = await seen;
     expect([answer.status, answer.json()]).toMatchObject([200, { id: b, master_id: a }]);
     told = "*0\r\n";
+  });
+
+  test("that lets this node in to nothing is told so, with what to do: it was not done", async () => {
+    const replicate = (): Promise<Answer> =>
+      door.ask("/cluster/replicate", { method: "POST", token, json: { node_id: b, master_id: a } });
+    const meet = (): Promise<Answer> =>
+      door.ask("/cluster/nodes", {
+        method: "POST",
+        token,
+        json: { node_id: "0".repeat(40), address: "127.0.0.1:31010" },
+      });
+    const full = "-ERR max number of clients reached\r\n";
+    for (const [atDoor, reply, reason] of [
+      [full, "", "takes no more clients: CONFIG SET maxclients there, or close some"],
+      ["", full, "takes no more clients: CONFIG SET maxclients there, or close some"],
+      ["", "-NOAUTH Authentication required.\r\n", "has another password for clients than this node, or none"],
+    ] as const) {
+      [greeting, told] = [atDoor, reply];
+      const answer = await replicate();
+      expect([answer.status, answer.json()], reason).toMatchObject([503, { type: "urn:bunch:problem:unavailable" }]);
+      expect((answer.json() as { detail: string }).detail).toStartWith(`It was not done: node n1 ${reason}`);
+      expect(answer.headers.get("retry-after")).toBe("1");
+      topology.map = { ...topology.map, nodes: topology.map.nodes.filter(({ id }) => id !== b) };
+      const met = await meet();
+      expect([met.status, (met.json() as { detail: string }).detail.slice(0, 60)]).toEqual([
+        503,
+        `Nothing was done: node 127.0.0.1:31010 ${reason}`.slice(0, 60),
+      ]);
+      topology.map = { ...topology.map, nodes: withPeer };
+    }
+    [greeting, told] = ["", "*0\r\n"];
   });
 });
