@@ -4,7 +4,7 @@ import { Elysia } from "elysia";
 import type { MigrationOutcome, MigrationStatus, Migrations } from "../contracts/migration.ts";
 import type { DecidedOn, ShardRecord, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
-import { canonicalRanges } from "../protocol/slot-ranges.ts";
+import { canonicalRanges, findRepeatedSlot } from "../protocol/slot-ranges.ts";
 import { type Callers, invalidField, needs } from "./api.ts";
 import { causeOf, change, until } from "./change.ts";
 import { nodeCalled } from "./cluster-reads.ts";
@@ -211,12 +211,11 @@ function shardLed(sources: RestSources, id: string): ShardRecord {
 /** @throws {Problem} If a range is none, or a slot is named twice. */
 function readRanges(given: readonly { readonly start: number; readonly end: number }[]): readonly SlotRange[] {
   const ranges = given.map(({ start, end }) => ({ first: start, last: end }));
-  for (const [index, { first, last }] of ranges.entries()) {
-    if (first > last) throw invalidField("body", `/slots/${index}/end`, "must not be below start");
-    const before = ranges.slice(0, index).find((range) => range.first <= last && first <= range.last);
-    if (before === undefined) continue;
-    throw invalidField("body", `/slots/${index}`, `names slot ${Math.max(first, before.first)} again`);
-  }
+  const reversed = ranges.findIndex(({ first, last }) => first > last);
+  if (reversed !== -1) throw invalidField("body", `/slots/${reversed}/end`, "must not be below start");
+  const repeated = findRepeatedSlot(ranges);
+  if (repeated !== undefined)
+    throw invalidField("body", `/slots/${repeated.index}`, `names slot ${repeated.slot} again`);
   return canonicalRanges(ranges);
 }
 
