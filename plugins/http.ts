@@ -119,7 +119,7 @@ const settingsSchema = Type.Object({
   }),
   requestsPerSecond: Type.Integer({
     description:
-      "Requests a second from one address, of which a second's worth may come at once; 0: without limit. One more is told to come later (429).",
+      "Requests a second from one address, of which a second's worth may come at once; 0: without limit. One more is told to come later (429). What is much work counts as several: the OpenAPI document says as how many.",
     default: 1000,
     minimum: 0,
   }),
@@ -209,7 +209,12 @@ export default definePlugin({
 
     /** Who asks. @throws {Problem} If it shows a token that is none. */
     const callerOf = (request: Request, peer: HttpPeer, from: string): HttpCaller => {
-      const caller = { remoteAddress: peer.remoteAddress, keepOpen: () => peer.keepOpen(), isStillAllowed: () => true };
+      const caller = {
+        remoteAddress: peer.remoteAddress,
+        keepOpen: () => peer.keepOpen(),
+        isStillAllowed: () => true,
+        charge: (requests: number) => limit.charge(from, clock.monotonicMs(), requests - 1),
+      };
       const shown = request.headers.get("authorization");
       if (shown !== null) {
         const token = /^bearer +([^ ]+)$/i.exec(shown)?.[1];

@@ -45,6 +45,8 @@ export interface Detail {
   readonly description?: string;
   /** The least role that may use it. */
   readonly role: HttpRole;
+  /** As how many requests it counts, where an address may ask so often a second: as long as it takes beside `GET /cluster/nodes`, roughly. Default: 1. */
+  readonly cost?: number;
   /** Problems that it may answer with, beside those that any route may. */
   readonly problems: readonly ProblemKind[];
   /** Of a body that is not JSON. */

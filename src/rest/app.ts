@@ -80,6 +80,7 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
       method,
       pattern: patternOf(path),
       role: detail.role,
+      cost: detail.cost ?? 1,
       takesBody: hooks.body !== undefined || detail.bodyType !== undefined,
     };
   });
@@ -122,6 +123,7 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
       const route = routes.find(({ method, pattern }) => method === asked.method && pattern.test(pathname));
       if (route !== undefined) {
         callers.allow(asked, route.role);
+        if (route.cost > 1) caller.charge(route.cost);
         refuseTwice(asked);
         if (!route.takesBody && asked.body !== null) asked = await withoutBody(asked);
         callers.set(asked, caller);
@@ -143,6 +145,7 @@ interface KnownRoute {
   readonly method: string;
   readonly pattern: RegExp;
   readonly role: HttpRole;
+  readonly cost: number;
   readonly takesBody: boolean;
 }
 

@@ -84,7 +84,7 @@ export function clusterReads(sources: RestSources, callers: Callers) {
       },
     )
     .get("/slots", ({ query }) => (query.format === "ranges" ? slotRangesOf(topology) : slotsOf(topology)), {
-      ...needs(callers, "read", "Who owns the slots"),
+      ...needs(callers, "read", "Who owns the slots", { cost: 20 }),
       query: record({
         format: Type.Optional(
           oneOf(
@@ -130,7 +130,9 @@ export function clusterReads(sources: RestSources, callers: Callers) {
         return { plugins, count: plugins.length };
       },
       {
-        ...needs(callers, "read", "The plugins of this node: what they provide and need, their hooks and commands"),
+        ...needs(callers, "read", "The plugins of this node: what they provide and need, their hooks and commands", {
+          cost: 50,
+        }),
         query: noQuery,
         response: { 200: pluginsSchema },
       },
@@ -142,7 +144,7 @@ export function clusterReads(sources: RestSources, callers: Callers) {
         return { migrations, count: migrations.length };
       },
       {
-        ...needs(callers, "read", "The tasks that move slots, and those that ended of late"),
+        ...needs(callers, "read", "The tasks that move slots, and those that ended of late", { cost: 5 }),
         query: noQuery,
         response: { 200: migrationsSchema },
       },
@@ -159,7 +161,7 @@ export function clusterReads(sources: RestSources, callers: Callers) {
         return { slot, ...migrationView(task) };
       },
       {
-        ...needs(callers, "read", "How far the move of a slot is"),
+        ...needs(callers, "read", "How far the move of a slot is", { cost: 5 }),
         params: record({ slot: slotText }),
         query: noQuery,
         response: { 200: slotMigrationSchema },

@@ -13,6 +13,8 @@ import type { RestSources } from "./sources.ts";
 /** A hundred years, in milliseconds: beyond, nobody means it. */
 const MAX_TTL_MS = 3_153_600_000_000;
 const MAX_BATCH = 1000;
+/** So many operations of a batch are as much work as one that comes by itself. */
+const OPERATIONS_A_REQUEST = 10;
 /** Each has a connection for itself. */
 const BATCH_AT_ONCE = 16;
 
@@ -265,6 +267,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       async ({ body, query, request }) => {
         allow(request);
         if (body.operations.some(({ op }) => op !== "get")) callers.allow(request, "operate");
+        callers.of(request).charge(Math.ceil(body.operations.length / OPERATIONS_A_REQUEST));
         const operations = body.operations.map(readOperation);
         const results: BatchResult[] = [];
         let room = sources.maxBatchBytes;
@@ -283,8 +286,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "read", "Does several operations on keys, each for itself", {
-          description:
-            "Gets need the role `read`, all else `operate`. Each result has the status that the operation by itself would have; 413: there was no room in the answer for the value, which is there to be asked for again.",
+          description: `Gets need the role \`read\`, all else \`operate\`. Each result has the status that the operation by itself would have; 413: there was no room in the answer for the value, which is there to be asked for again. Counts as a request for each ${OPERATIONS_A_REQUEST} operations.`,
           problems: ["forbidden"],
         }),
         query: record({ route: Type.Optional(ROUTE) }),

@@ -111,6 +111,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
         ...needs(callers, "admin", "Takes a node out of the cluster", {
           description:
             "Refused, with the reason, while it owns slots. With `drain=true` these are moved to other nodes first; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
+          cost: 50,
           problems: ["not-found", "conflict", "stale", "outcome-unknown"],
         }),
         params: nodePath,

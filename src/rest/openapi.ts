@@ -156,7 +156,11 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   return {
     operationId: `${method.toLowerCase()}${path.replaceAll(/[/:_-]+([A-Za-z])/g, (_, letter: string) => letter.toUpperCase())}`,
     summary,
-    description: [...(detail.description === undefined ? [] : [detail.description]), ROLE_WORDS[role]].join(" "),
+    description: [
+      ...(detail.description === undefined ? [] : [detail.description]),
+      ROLE_WORDS[role],
+      ...(detail.cost === undefined ? [] : [`Counts as ${detail.cost} requests.`]),
+    ].join(" "),
     security: role === "none" ? [] : role === "read" ? [{ token: [] }, {}] : [{ token: [] }],
     parameters: [
       ...parametersOf(hooks.params, "path"),

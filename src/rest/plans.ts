@@ -135,6 +135,7 @@ export function planOperations(sources: RestSources, callers: Callers) {
           "Makes a plan of moves: what would move, and what that weighs. Nothing moves yet",
           {
             description: "It is kept at this node, which has to be the one that is asked to apply it.",
+            cost: 50,
             problems: ["conflict"],
           },
         ),

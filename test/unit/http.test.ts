@@ -340,6 +340,52 @@ describe("bounds", () => {
     expect((await door.ask("/who")).status).toBe(429);
   });
 
+  test("what is much work counts as several requests: as many as the OpenAPI document says", async () => {
+    const { clock } = createBunWorld();
+    let isFrozen = false;
+    const world = {
+      clock: {
+        monotonicMs: () => (isFrozen ? 1e9 : clock.monotonicMs()),
+        wallMs: () => clock.wallMs(),
+        after: (delayMs: number, callback: () => void) => clock.after(delayMs, callback),
+        every: (periodMs: number, callback: () => void) => clock.every(periodMs, callback),
+        soon: (callback: () => void) => clock.soon(callback),
+      },
+    };
+    const { door } = await start({ plugins: { http: { ...TOKENS, requestsPerSecond: 100 } } }, world);
+    const { paths } = (await door.ask("/openapi/json")).json() as {
+      paths: Record<string, Record<string, { description: string }>>;
+    };
+    isFrozen = true;
+    const operations = Array.from({ length: 250 }, (_, at) => ({ op: "get", key: `k${at}` }));
+    for (const [at, [method, path, query, json]] of (
+      [
+        ["get", "/cluster/info", ""],
+        ["get", "/cluster/explain", "?slot=7"],
+        ["get", "/cluster/slots", ""],
+        ["get", "/cluster/stats", ""],
+        ["get", "/cluster/plugins", ""],
+        ["post", "/cluster/plans", "", { kind: "rebalance" }],
+        ["post", "/kv/batch", "", { operations }],
+      ] as const
+    ).entries()) {
+      const told = /Counts as ([0-9]+) requests/.exec(paths[path]?.[method]?.description ?? "")?.[1];
+      const cost = path === "/kv/batch" ? 25 : Number(told ?? 1);
+      expect(cost > 1, path).toBe(path !== "/cluster/info");
+      const ask = (): Promise<number> =>
+        door
+          .ask(`${path}${query}`, {
+            method: method.toUpperCase(),
+            token: TOKENS.adminToken,
+            from: `10.0.0.${at}:1`,
+            json,
+          })
+          .then(({ status }) => status);
+      for (let count = 0; count < 100 / cost; count += 1) expect(await ask(), path).not.toBe(429);
+      expect(await ask(), path).toBe(429);
+    }
+  });
+
   test("so many requests are answered at a time, and one more is told to come again", async () => {
     const { door, http } = await start({ plugins: { http: { maxRequests: 2 } } });
     const gate = Promise.withResolvers<void>();
