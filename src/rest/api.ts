@@ -39,6 +39,15 @@ export class Callers {
   }
 }
 
+/** What may be told of a change that others decide on, beside its being made. */
+export const DECIDED = [
+  "conflict",
+  "stale",
+  "unavailable",
+  "cluster-down",
+  "outcome-unknown",
+] as const satisfies readonly ProblemKind[];
+
 /** What a route says of itself beside its schemas. */
 export interface Detail {
   readonly summary: string;

@@ -9,7 +9,7 @@ import type { NodeRecord, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { ADDRESS_PATTERN, type NetAddress, formatAddress, parseAddress } from "../net-address.ts";
 import { subtractRanges } from "../protocol/slot-ranges.ts";
-import { type Callers, invalidField, needs, readWhole } from "./api.ts";
+import { type Callers, DECIDED, invalidField, needs, readWhole } from "./api.ts";
 import { MAX_ATTEMPTS, causeOf, change, until } from "./change.ts";
 import { nodeCalled, nodePath } from "./cluster-reads.ts";
 import { makeDrainPlan, startMoves } from "./planning.ts";
@@ -60,7 +60,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "admin", "Makes one cluster of this node's and another node's", {
-          problems: ["conflict", "unavailable"],
+          problems: [...DECIDED],
         }),
         query: noQuery,
         body: record({
@@ -112,7 +112,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
           description:
             "Refused, with the reason, while it owns slots. With `drain=true` these are moved to other nodes first; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
           cost: 50,
-          problems: ["not-found", "conflict", "stale", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         params: nodePath,
         query: record({
@@ -142,7 +142,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
         ...needs(callers, "admin", "Makes a node the replica of another one", {
           description:
             "A node without slots and keys, or the replica of another node, whose copy it drops. 200: it is the replica. 202: that was agreed, and this node has not seen it yet.",
-          problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({ node_id: nodeId, master_id: nodeId }),

@@ -5,7 +5,7 @@ import type { MigrationOutcome, MigrationStatus, Migrations } from "../contracts
 import type { DecidedOn, ShardRecord, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { canonicalRanges, findRepeatedSlot } from "../protocol/slot-ranges.ts";
-import { type Callers, invalidField, needs } from "./api.ts";
+import { type Callers, DECIDED, invalidField, needs } from "./api.ts";
 import { causeOf, change, until } from "./change.ts";
 import { nodeCalled } from "./cluster-reads.ts";
 import { problemOf } from "./resp-problem.ts";
@@ -55,7 +55,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "admin", "Gives slots that nobody owns to a node", {
-          problems: ["not-found", "conflict", "stale", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({ node_id: nodeId, slots: slotRanges }),
@@ -88,7 +88,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "operate", "Moves slots from one node to another, while clients go on", {
           description: "The move goes on by itself: `GET /cluster/migration/{slot}` tells how far it is.",
-          problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({
@@ -127,7 +127,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "operate", "Has a move be completed, and waits until it has been", {
           description: "200: it has ended, `state` says how. 202: it goes on.",
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({
@@ -148,7 +148,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Ends a move: the slots stay where they are", {
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record(ofTask),
@@ -164,7 +164,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Has a move send nothing until it is resumed: what was sent stays", {
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record(ofTask),
@@ -180,7 +180,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Has a move that was paused go on", {
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record(ofTask),

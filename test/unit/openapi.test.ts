@@ -2,38 +2,21 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { present } from "../../src/assert.ts";
+import { httpService } from "../../src/contracts/http.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import type { Node } from "../../src/node.ts";
+import { tagOf } from "../../src/rest/key-operations.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { type Described, OpenApiDocument, type Operation, bodyOf } from "../support/openapi-document.ts";
 import { type Json, type Schema, KINDS, findMisfits, fitting, spoiled } from "../support/json-schema.ts";
-
-type Content = Readonly<Record<string, { readonly schema?: Schema }>>;
-
-interface Operation {
-  readonly operationId: string;
-  readonly security: readonly unknown[];
-  readonly parameters: readonly { name: string; in: string; required: boolean; schema: Schema }[];
-  readonly requestBody?: { readonly content: Content };
-  readonly responses: Readonly<
-    Record<
-      string,
-      { readonly content?: Content; readonly headers?: Readonly<Record<string, { readonly required?: boolean }>> }
-    >
-  >;
-}
-
-/** The body that an operation takes, and its type. */
-function bodyOf({ requestBody }: Operation): { readonly type: string; readonly schema?: Schema } | undefined {
-  const [first] = Object.entries(requestBody?.content ?? {});
-  return first === undefined ? undefined : { type: first[0], ...first[1] };
-}
 
 let node: Node;
 let door: FakeHttpDoor;
+let openApi: OpenApiDocument;
 let document: Schema;
-let operations: readonly { readonly path: string; readonly method: string; readonly operation: Operation }[];
+let operations: readonly Described[];
 
 beforeAll(async () => {
   ({ node, door } = await startHttpNode(
@@ -46,47 +29,12 @@ beforeAll(async () => {
     // Who meets nobody is told so after ten seconds.
     { clock: hasty(createBunWorld().clock) },
   ));
-  document = (await door.ask("/openapi/json")).json() as Schema;
-  operations = Object.entries(document["paths"] as Record<string, Record<string, unknown>>).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, operation]) => ({
-      path,
-      method: method.toUpperCase(),
-      operation: operation as Operation,
-    })),
-  );
+  openApi = await OpenApiDocument.of(door);
+  ({ document, operations } = openApi);
 });
 afterAll(async () => {
   await node.stop();
 });
-
-/** Headers that any answer may have. */
-const GENERAL_HEADERS = new Set(["content-type", "content-length", "cache-control", "vary", "x-content-type-options"]);
-
-/** What is wrong with an answer, by the document. */
-function misfitsOf(operation: Operation, { status, headers, text }: Answer): readonly string[] {
-  const told = operation.responses[String(status)];
-  if (told === undefined) return [`status ${status} is not in the document: ${text.slice(0, 300)}`];
-  const misfits: string[] = [];
-  const named = new Map(Object.entries(told.headers ?? {}).map(([name, header]) => [name.toLowerCase(), header]));
-  for (const [name, { required }] of named) {
-    if (required === true && !headers.has(name)) misfits.push(`${status} lacks the header ${name}`);
-  }
-  for (const name of headers.keys()) {
-    if (!GENERAL_HEADERS.has(name) && !named.has(name))
-      misfits.push(`${status} has the header ${name}, which is not in the document`);
-  }
-  const type = (headers.get("content-type") ?? "").split(";")[0] ?? "";
-  const content = told.content?.[type];
-  if (content === undefined) {
-    const isNothing = text === "" && Object.keys(told.content ?? {}).length === 0;
-    return isNothing ? misfits : [...misfits, `${status} answers with ${type}, which is not in the document`];
-  }
-  if (content.schema === undefined || !type.endsWith("json")) return misfits;
-  return [
-    ...misfits,
-    ...findMisfits(content.schema, JSON.parse(text) as Json, document).map((misfit) => `${status} ${misfit}`),
-  ];
-}
 
 /** What is asked of an operation, part by part. */
 interface Asked {
@@ -117,6 +65,8 @@ const KNOWN: Readonly<Record<string, Json | undefined>> = {
   to_node: undefined,
   node: undefined,
   key: "b",
+  "If-Match": tagOf(new TextEncoder().encode("c")),
+  "If-None-Match": tagOf(new TextEncoder().encode("c")),
   drains: "a",
   weights: { a: 1 },
   operations: [
@@ -374,8 +324,10 @@ describe("the document", () => {
       const isForAll = operation.security.length === 0;
       expect(stranger.status === 401, `${method} ${path}`).toBe(!isForAll);
       const isForReaders = isForAll || operation.security.length === 2;
-      const reader = await door.send(filled, { method, token: TOKENS.readToken });
-      await reader.body?.cancel();
+      const nothing = { path: {}, query: {}, header: {}, body: undefined };
+      const { answer: reader } = await send(filled, method, operation, nothing, { token: TOKENS.readToken });
+      for (const answer of [stranger, reader])
+        expect(openApi.misfitsOf(operation, answer), `${method} ${path}`).toEqual([]);
       expect(reader.status === 403, `${method} ${path}`).toBe(!isForReaders);
     }
   });
@@ -386,7 +338,7 @@ describe("the document", () => {
       await fc.assert(
         fc.asyncProperty(goodRequests(operation), async (asked) => {
           const { answer, what } = await send(path, method, operation, asked);
-          expect(misfitsOf(operation, answer), what).toEqual([]);
+          expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
           expect(answer.status, `${what}: ${answer.text}`).not.toBe(500);
           if (answer.status === 422) expect(fieldsOf(answer), what).not.toEqual([]);
           else taken += 1;
@@ -408,7 +360,7 @@ describe("the document", () => {
         await fc.assert(
           fc.asyncProperty(requests, async (asked) => {
             const { answer, what: said } = await send(path, method, operation, asked);
-            expect(misfitsOf(operation, answer), said).toEqual([]);
+            expect(openApi.misfitsOf(operation, answer), said).toEqual([]);
             expect(answer.status, `${what}: ${said}: ${answer.text}`).toBe(422);
             expect(fieldsOf(answer), `${what}: ${said}: ${answer.text}`).toContain(`${where} ${field}`);
           }),
@@ -460,12 +412,12 @@ describe("the document", () => {
       if (body === undefined && method !== "GET") {
         const options = { token, body: "{}", headers: { "content-type": "text/plain" } };
         const { answer, what } = await send(path, method, operation, present(asked, "there is one"), options);
-        expect(misfitsOf(operation, answer), what).toEqual([]);
+        expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
         expect(answer.status, what).not.toBe(422);
       }
       for (const [status, kind, options] of tried) {
         const { answer, what } = await send(path, method, operation, present(asked, "there is one"), options);
-        expect(misfitsOf(operation, answer), what).toEqual([]);
+        expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
         expect(
           [answer.status, (answer.json() as { type: string }).type],
           `${what} ${JSON.stringify(options.headers)}`,
@@ -473,6 +425,33 @@ describe("the document", () => {
         if (status === 422) expect(fieldsOf(answer), what).toContain("body ");
       }
     }
+  });
+
+  test("says what is told of too many requests, of an address and at a time", async () => {
+    const { node: busy, door: other } = await startHttpNode({
+      plugins: { http: { ...TOKENS, requestsPerSecond: 1, maxRequests: 1 } },
+    });
+    const gate = Promise.withResolvers<void>();
+    const http = present(busy.service(httpService), "there is HTTP");
+    http.mount({ prefix: "/wait", handle: () => gate.promise.then(() => new Response()) });
+    const tried = async (from: (at: number) => string, status: number): Promise<void> => {
+      for (const [at, { path, method, operation }] of operations.entries()) {
+        const filled = path.replaceAll(/\{[^}]+\}/g, "0");
+        const answer = await other.ask(filled, { method, token: TOKENS.adminToken, from: from(at) });
+        expect(openApi.misfitsOf(operation, answer), `${method} ${path}`).toEqual([]);
+        expect(answer.status, `${method} ${path}`).toBe(status);
+        expect(answer.headers.has("retry-after"), `${method} ${path}`).toBe(true);
+      }
+    };
+    const waiting = other.ask("/wait", { token: TOKENS.adminToken, from: "10.0.1.1:1" });
+    await tried((at) => `10.0.2.${at}:1`, 503);
+    gate.resolve();
+    await waiting;
+    // Some guesses, and this address has asked for as much as it may in a long while.
+    for (let guess = 0; guess < 100; guess += 1)
+      await other.ask("/cluster/info", { token: "wrong-0123456789abcdef", from: "10.0.3.1:1" });
+    await tried(() => "10.0.3.1:1", 429);
+    await busy.stop();
   });
 
   test("is what pages of an origin that is let in can use: each header that is looked at, and each that is told", async () => {

@@ -6,12 +6,14 @@ import { createBunWorld } from "../../src/world-bun.ts";
 import { readKey, writeKey } from "../../src/rest/key-text.ts";
 import type { Node } from "../../src/node.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { holdToDocument } from "../support/openapi-document.ts";
 import { localClient } from "../support/local-node.ts";
 
 let node: Node;
 let door: FakeHttpDoor;
 beforeAll(async () => {
   ({ node, door } = await startHttpNode({ name: "a", plugins: { http: { ...TOKENS, requestsPerSecond: 0 } } }));
+  await holdToDocument(door);
 });
 afterAll(async () => {
   await node.stop();
@@ -192,6 +194,7 @@ describe("several operations at once", () => {
     const { node: small, door: other } = await startHttpNode({
       plugins: { http: { ...TOKENS, requestsPerSecond: 0 }, rest: { maxBatchBytes: "100kb" } },
     });
+    await holdToDocument(other);
     const options = { token: TOKENS.operateToken };
     for (const key of ["one", "two", "three"])
       await other.ask(`/kv/${key}`, { ...options, method: "PUT", body: "x".repeat(40 * 1024) });
@@ -266,6 +269,7 @@ describe("who may", () => {
 
   test("where clients need a password nobody sees a key without a token, on the same machine either", async () => {
     const other = await startHttpNode({ password: "a password" });
+    await holdToDocument(other.door);
     const write = { method: "PUT", body: "1", token: TOKENS.adminToken };
     expect((await other.door.ask("/kv/d", write)).status).toBe(204);
     expect((await other.door.ask("/kv/d")).status).toBe(401);
@@ -313,6 +317,7 @@ test("a connection that was closed while nobody needed it is not used again", as
 
 test("a slot that nobody serves is told so, and when to ask again", async () => {
   const { node: empty, door: other } = await startHttpNode({ empty: true });
+  await holdToDocument(other);
   const answer = await other.ask("/kv/x", { token: TOKENS.readToken });
   expect(answer.status).toBe(503);
   expect(answer.headers.get("retry-after")).toBe("1");
@@ -326,6 +331,7 @@ test("a slot that nobody serves is told so, and when to ask again", async () => 
 
 test("without the plugins that bring the commands there is no answer, and it is said why", async () => {
   const { node: bare, door: other } = await startHttpNode({ plugins: { strings: false, http: TOKENS } });
+  await holdToDocument(other);
   expect((await other.ask("/kv/x", { token: TOKENS.readToken })).json()).toMatchObject({
     status: 503,
     detail: "No plugin of this node does that.",

@@ -13,6 +13,7 @@ import type { MigrationStatus } from "../../src/contracts/migration.ts";
 import type { ClusterMap, SlotRange } from "../../src/contracts/topology.ts";
 import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { holdToDocument } from "../support/openapi-document.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
 
 /** What would decide really, or stand in the way of what a test says. */
@@ -39,6 +40,7 @@ describe("a change of the map", () => {
   let door: FakeHttpDoor;
   beforeAll(async () => {
     ({ node, door } = await startHttpNode({ use: [topology.plugin], plugins: WITHOUT }));
+    await holdToDocument(door);
   });
   afterAll(() => node.stop());
 
@@ -183,6 +185,7 @@ describe("a move of slots, and a change of who leads", () => {
   beforeAll(async () => {
     const use = [topology.plugin, migrations.plugin, plugin];
     ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
+    await holdToDocument(door);
   });
   afterAll(() => node.stop());
   beforeEach(() => {
@@ -328,6 +331,7 @@ describe("another node that is drained", () => {
     topology.map = { ...made, nodes: withPeer };
     const use = [topology.plugin, migrations.plugin];
     ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
+    await holdToDocument(door);
   });
   afterAll(async () => {
     await node.stop();
