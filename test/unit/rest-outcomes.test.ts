@@ -27,6 +27,7 @@ const WITHOUT = Object.fromEntries(
 );
 const token = TOKENS.adminToken;
 
+const UNKNOWN = "nobody knows what came of it: look, and ask again (no word)";
 const OUTCOMES: readonly (readonly [RequestOutcome<readonly string[]>, number, string])[] = [
   [{ type: "done", index: 5, outcome: ["OK"] }, 200, ""],
   [{ type: "rejected", reason: "ERR Slot 7 is already busy" }, 409, "urn:bunch:problem:conflict"],
@@ -248,6 +249,13 @@ describe("a move of slots, and a change of who leads", () => {
     migrations.tasks = [{ ...task, awaitsWord: true }];
     expect((await post("/cluster/migration/complete", { slot: 5, wait_ms: 0 })).status).toBe(202);
     expect(migrations.asked.join("\n")).toMatch(/^allow id-9: POST \/cluster\/migration\/complete from \S+$/);
+    for (const [reason, status] of [
+      ["ERR it has just been cancelled", 409],
+      [UNKNOWN, 504],
+    ] as const) {
+      migrations.outcomes.push({ type: "refused", reason });
+      expect((await post("/cluster/migration/complete", { slot: 5 })).status).toBe(status);
+    }
     migrations.tasks = [{ ...task, phase: "completed", endedAtMs: 1_800_000_001_000 }];
     const done = await post("/cluster/migration/complete", { id: "id-9" });
     expect([done.status, done.json()]).toMatchObject([200, { state: "completed", completed_at: 1_800_000_001_000 }]);
@@ -255,8 +263,12 @@ describe("a move of slots, and a change of who leads", () => {
     for (const word of ["pause", "resume", "cancel"]) {
       expect((await post(`/cluster/migration/${word}`, { id: "id-9" })).status).toBe(200);
       expect(migrations.asked.at(-1)).toStartWith(`${word} id-9: POST /cluster/migration/${word} from `);
-      migrations.outcomes.push({ type: "refused", reason: "ERR it has just been completed" });
+      migrations.outcomes.push(
+        { type: "refused", reason: "ERR it has just been completed" },
+        { type: "refused", reason: UNKNOWN },
+      );
       expect((await post(`/cluster/migration/${word}`, { slot: 5 })).status).toBe(409);
+      expect((await post(`/cluster/migration/${word}`, { slot: 5 })).status).toBe(504);
       expect((await post(`/cluster/migration/${word}`, { slot: 5, id: "id-9" })).status).toBe(422);
       expect((await post(`/cluster/migration/${word}`, { id: "id-8" })).status).toBe(404);
     }
@@ -269,6 +281,7 @@ describe("a move of slots, and a change of who leads", () => {
       ["TRYAGAIN the node that was asked does not lead", 503],
       ["CLUSTERDOWN no leader is known", 503],
       ["ERR node b is not in sync", 409],
+      [UNKNOWN, 504],
     ] as const) {
       problem = reason;
       expect((await post("/cluster/failover", { node_id: b, mode: "force" })).status, reason).toBe(status);
@@ -282,6 +295,10 @@ describe("a move of slots, and a change of who leads", () => {
       post("/cluster/accept-loss", { shard_id: shard?.id }),
     ]);
     expect(begun.map(({ status }) => status)).toEqual([202, 202]);
+    const accepted = post("/cluster/accept-loss", { shard_id: shard?.id });
+    while (asked.length < 11) await new Promise((resolve) => setImmediate(resolve));
+    topology.map = { ...topology.map, shards: topology.map.shards.map((each) => ({ ...each, primaryEpoch: 2 })) };
+    expect(await accepted.then((answer) => [answer.status, answer.json()])).toMatchObject([200, { primary_epoch: 2 }]);
     topology.map = map;
   });
 });
@@ -308,6 +325,24 @@ describe("another node that is drained", () => {
   };
   const topology = new FixedTopology(made);
   const migrations = new FakeMigrations();
+  /** A meeting of which nothing is ever heard. */
+  const silentMeet = definePlugin({
+    name: "silent-meet",
+    summary: "Answers nothing.",
+    setup(context) {
+      context.subcommand("cluster", {
+        name: "meet",
+        syntax: "ip port",
+        arity: 4,
+        flags: ["admin"],
+        group: "cluster",
+        summary: "Meets nobody.",
+        complexity: "O(1)",
+        since: "bunch 0.1.0",
+        run: (call) => void call.defer(),
+      });
+    },
+  });
   /** What another node says: that its slots hold nothing, if nothing else is said. */
   let told = "*0\r\n";
   /** What it says, and then closes, to who comes. */
@@ -324,12 +359,12 @@ describe("another node that is drained", () => {
         open(socket) {
           if (greeting !== "") socket.end(greeting);
         },
-        data: (socket) => void socket.write(told),
+        data: (socket) => void (told === "" ? socket.end() : socket.write(told)),
       },
     });
     withPeer = made.nodes.map((each) => (each.id === b ? { ...each, host: "127.0.0.1", port: 31_010 } : each));
     topology.map = { ...made, nodes: withPeer };
-    const use = [topology.plugin, migrations.plugin];
+    const use = [topology.plugin, migrations.plugin, silentMeet];
     ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
     await holdToDocument(door);
   });
@@ -476,5 +511,80 @@ describe("another node that is drained", () => {
       topology.map = { ...topology.map, nodes: withPeer };
     }
     [greeting, told] = ["", "*0\r\n"];
+  });
+
+  test("that nobody has heard of the end of is told as that", async () => {
+    const unknown = "urn:bunch:problem:outcome-unknown";
+    // It gets what it is asked, and is gone.
+    told = "";
+    const replicated = await door.ask("/cluster/replicate", {
+      method: "POST",
+      token,
+      json: { node_id: b, master_id: a },
+    });
+    expect([replicated.status, replicated.json()]).toMatchObject([504, { type: unknown }]);
+    told = "*0\r\n";
+    const met = await door.ask("/cluster/nodes", { method: "POST", token, json: { address: "127.0.0.1:31011" } });
+    expect([met.status, met.json()]).toMatchObject([504, { type: unknown }]);
+    topology.outcome = { type: "unknown", reason: "no word came back" };
+    const removed = await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token });
+    expect([removed.status, removed.json()]).toMatchObject([504, { type: unknown }]);
+    topology.outcome = { type: "done", index: 1, outcome: [] };
+    expect((await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token })).status).toBe(200);
+    const plan = await door.ask("/cluster/plans", { method: "POST", token, json: { kind: "drain", drains: "n1" } });
+    expect(plan.status).toBe(201);
+    migrations.outcomes.push({ type: "refused", reason: UNKNOWN });
+    const { id } = plan.json() as { id: string };
+    const applied = await door.ask(`/cluster/plans/${id}/apply`, { method: "POST", token });
+    expect([applied.status, applied.json()]).toMatchObject([504, { type: unknown }]);
+  });
+});
+
+describe("a key that another node has", () => {
+  const made = planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots: [{ first: 8192, last: 16_383 }] }]);
+  const nodes = made.nodes.map((each, at) =>
+    at === 0 ? each : { ...each, host: "127.0.0.1", port: 31_012, httpHost: "127.0.0.1", httpPort: 31_013 },
+  );
+  const topology = new FixedTopology({ ...made, nodes });
+  let told = "";
+  let peer: Bun.TCPSocketListener<undefined>;
+  let node: Node;
+  let door: FakeHttpDoor;
+  beforeAll(async () => {
+    peer = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 31_012,
+      socket: { data: (socket) => void (told === "" ? socket.end() : socket.write(told)) },
+    });
+    const plugins = { ...WITHOUT, "hash-slot-router": true };
+    ({ node, door } = await startHttpNode({ use: [topology.plugin], plugins }));
+    await holdToDocument(door);
+  });
+  afterAll(async () => {
+    await node.stop();
+    peer.stop(true);
+  });
+
+  test("is asked for there, or by this one: what that node says is told, and what nobody knows as that", async () => {
+    // foo is in slot 12182.
+    for (const [method, unknown] of [
+      ["GET", 503],
+      ["PUT", 504],
+      ["DELETE", 504],
+    ] as const) {
+      const ask = (query: string): Promise<Answer> =>
+        door.ask(`/kv/foo${query}`, { method, token, ...(method === "PUT" ? { body: "x" } : {}) });
+      const moved = await ask("");
+      expect([moved.status, moved.headers.get("location"), moved.json()], method).toMatchObject([
+        307,
+        "http://127.0.0.1:31013/kv/foo",
+        { code: "MOVED", slot: 12_182, node: "127.0.0.1:31012" },
+      ]);
+      told = "";
+      expect((await ask("?route=proxy")).status, method).toBe(unknown);
+      told = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+      const wrong = await ask("?route=proxy");
+      expect([wrong.status, wrong.json()], method).toMatchObject([409, { code: "WRONGTYPE" }]);
+    }
   });
 });
