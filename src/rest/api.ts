@@ -131,9 +131,9 @@ async function jsonOf(request: Request): Promise<unknown> {
 }
 
 /** How deep a body's values may lie in each other. No schema has more than a handful of levels. */
-const MAX_DEPTH = 32;
+export const MAX_DEPTH = 32;
 /** Values that a body may have: a hundred thousand are read within a moment, and the longest list of ranges of slots has half as many. */
-const MAX_VALUES = 100_000;
+export const MAX_VALUES = 100_000;
 
 /**
  * Refuses a body that would keep this node busy for long before it is known that it fits no schema: in a few megabytes there is room for millions of values, or for as many

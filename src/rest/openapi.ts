@@ -6,7 +6,7 @@
  */
 import type { HttpRole } from "../contracts/http.ts";
 import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemKind, typeOf } from "../http/problem.ts";
-import type { Detail, HeaderAnswer } from "./api.ts";
+import { type Detail, type HeaderAnswer, MAX_DEPTH, MAX_VALUES } from "./api.ts";
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 type JsonObject = { readonly [name: string]: Json };
@@ -72,8 +72,7 @@ export function openApiOf(routes: readonly DescribedRoute[], version: string): J
     info: {
       title: "bunch",
       version,
-      description:
-        "The operator's side of a bunch cluster. Any node may be asked. An answer that is no success is a problem document (RFC 9457), of a `type` that never changes. Moments are milliseconds since 1970.",
+      description: `The operator's side of a bunch cluster. Any node may be asked. An answer that is no success is a problem document (RFC 9457), of a \`type\` that never changes. Moments are milliseconds since 1970. A body of JSON has at most ${MAX_DEPTH} levels and ${MAX_VALUES} values.`,
     },
     servers: [{ url: "/" }],
     paths,
