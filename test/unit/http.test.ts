@@ -285,7 +285,7 @@ describe("bounds", () => {
   });
 
   test("a body is there in time, or is given up, and so is its place", async () => {
-    const settings = { ...TOKENS, bodyTimeoutS: 1, maxRequests: 1 };
+    const settings = { ...TOKENS, bodyTimeoutS: 10, maxRequests: 1 };
     const { door, http } = await start({ plugins: { http: settings } }, { clock: hasty(createBunWorld().clock) });
     http.mount({ prefix: "/length", handle: async (request) => Response.json((await request.text()).length) });
     let isLetGo = false;
@@ -300,7 +300,7 @@ describe("bounds", () => {
         408,
         {
           type: "urn:bunch:problem:request-timeout",
-          detail: "The body of a request has to be here within 1 seconds (http.bodyTimeoutS).",
+          detail: "The body of a request has to be here within 10 seconds (http.bodyTimeoutS).",
         },
       ]);
       expect(answer.headers.get("connection")).toBe("close");
