@@ -131,7 +131,7 @@ export function clusterReads(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "read", "The plugins of this node: what they provide and need, their hooks and commands", {
-          cost: 50,
+          cost: 20,
         }),
         query: noQuery,
         response: { 200: pluginsSchema },
