@@ -12,7 +12,8 @@
  * 4. Anybody else may ask for `/health/live` and `/health/ready`, and nothing more.
  *
  * To change a token while the node runs: `CONFIG SET http-admin-token "new old"`, have everybody use the new one, then `CONFIG SET http-admin-token new`; empty is none.
- * `http-operate-token` and `http-read-token` go the same way. What was set so is over with the process.
+ * `http-operate-token` and `http-read-token` go the same way. What was set so is over with the process, or when the file with tokens (`tokenFile`) says something else of that
+ * role. Tokens in the file are changed by writing the file.
  *
  * The runtime counts no connections: one that never sends a request is closed after about twelve seconds, one that has sent some when it was silent for `idleTimeoutS`.
  */
@@ -26,8 +27,15 @@ import { boundedBody } from "../src/http/bounded-body.ts";
 import { originSigns } from "../src/http/origin.ts";
 import { Problem } from "../src/http/problem.ts";
 import { RateLimit } from "../src/http/rate-limit.ts";
-import { TOKENS_PATTERN, TOKENS_WANTS, TOKEN_ROLES, TokenTable, mustInclude } from "../src/http/roles.ts";
-import { readTokenFile } from "../src/http/token-file.ts";
+import {
+  TOKENS_PATTERN,
+  TOKENS_WANTS,
+  TOKEN_ROLES,
+  type TokenRole,
+  TokenTable,
+  mustInclude,
+} from "../src/http/roles.ts";
+import { type FileTokens, TokenFile } from "../src/http/token-file.ts";
 import { isLoopback } from "../src/loopback.ts";
 import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -40,6 +48,9 @@ const RETRY_S = 1;
 /** How long requests that are being answered may go on when the node stops, in milliseconds. */
 const FINISH_MS = 1000;
 const FINISH_STEP_MS = 5;
+
+/** How often the file with tokens is looked at, in seconds. A small file is read in less than a millisecond, beside the event loop. */
+const LOOK_S = 5;
 
 function tokenSetting(what: string): ReturnType<typeof Type.String> {
   return Type.String({
@@ -85,14 +96,20 @@ const settingsSchema = Type.Object({
   adminToken: Type.Optional(tokenSetting("one may do everything")),
   tokenFile: Type.Optional(
     Type.String({
-      description:
-        "A file with tokens beside those of the other settings: a line for each role, such as `admin TOKEN`, with a blank between several tokens.",
+      description: `A file with tokens beside those of the other settings: a line for each role, such as \`admin TOKEN\`, with a blank between several tokens. It is looked at every ${LOOK_S} seconds: what is changed there counts within ${2 * LOOK_S}, once it has been the same at two looks. What makes no sense, or cannot be read, changes nothing, and is told to the log.`,
       minLength: 1,
     }),
   ),
   maxBodyBytes: byteSize({
     description: "The longest body of a request. A value that is set over HTTP is no longer than this.",
     default: "16mb",
+  }),
+  bodyTimeoutS: Type.Integer({
+    description:
+      "A request whose body is not there as a whole within so many seconds is given up (408), and its connection closed. Until then it is one of maxRequests, however slowly it comes: raise it for long values over slow lines.",
+    default: 30,
+    minimum: 1,
+    maximum: 3600,
   }),
   maxRequests: Type.Integer({
     description:
@@ -102,7 +119,7 @@ const settingsSchema = Type.Object({
   }),
   requestsPerSecond: Type.Integer({
     description:
-      "Requests a second from one address, of which a second's worth may come at once; 0: without limit. One more is told to come later (429).",
+      "Requests a second from one address, of which a second's worth may come at once; 0: without limit. One more is told to come later (429). What is much work counts as several: the OpenAPI document says as how many.",
     default: 1000,
     minimum: 0,
   }),
@@ -133,6 +150,7 @@ export default definePlugin({
     const host = settings.host ?? core.host;
     const derived = core.port === 0 || core.port + HTTP_PORT_OFFSET > 65535 ? 0 : core.port + HTTP_PORT_OFFSET;
     const maxBodyBytes = parseByteSize(settings.maxBodyBytes) ?? 0;
+    const bodyBounds = { maxBytes: maxBodyBytes, limitMs: settings.bodyTimeoutS * 1000, clock };
     const origins = new Set(settings.corsOrigins?.split(","));
     const limit = new RateLimit(settings.requestsPerSecond);
     const mounts = new Map<string, HttpMount>();
@@ -145,9 +163,14 @@ export default definePlugin({
     // --- tokens ---
 
     const tokens = new TokenTable();
-    const fromFile = settings.tokenFile === undefined ? {} : await readTokenFile(settings.tokenFile, world.machine);
+    const tokenFile =
+      settings.tokenFile === undefined ? undefined : await TokenFile.open(settings.tokenFile, world.machine);
+    let fromFile: FileTokens = tokenFile?.tokens ?? {};
+    /** What the settings and the file give a role. */
+    const givenTo = (role: TokenRole): string =>
+      [settings[`${role}Token`], fromFile[role]].filter((text) => text !== undefined).join(" ");
     for (const role of TOKEN_ROLES) {
-      const given = [settings[`${role}Token`], fromFile[role]].filter((text) => text !== undefined).join(" ");
+      const given = givenTo(role);
       const problem = tokens.replace(role, given);
       if (problem !== undefined) throw new StartError(`Cannot use the tokens for role "${role}": ${problem}.`);
       const name = `http-${role}-token`;
@@ -164,9 +187,34 @@ export default definePlugin({
       });
     }
 
+    /** Roles of which the file says something else than it did have what it says, beside what the settings say. */
+    const lookAtFile = async (file: TokenFile): Promise<void> => {
+      const before = fromFile;
+      const news = await file.look();
+      if (news === undefined) return;
+      let reason = news.type === "wrong" ? news.reason : undefined;
+      if (news.type === "changed") {
+        fromFile = news.tokens;
+        const changed = TOKEN_ROLES.filter((role) => fromFile[role] !== before[role]);
+        const problem = tokens.replaceAll(new Map(changed.map((role) => [role, givenTo(role)])));
+        if (problem === undefined) {
+          for (const role of changed) log.info("http tokens changed", { role, present: tokens.describe(role) });
+        } else {
+          fromFile = before;
+          reason = `Cannot use the tokens in "${settings.tokenFile ?? ""}": ${problem}.`;
+        }
+      }
+      if (reason !== undefined) log.warn("http tokens not changed", { reason });
+    };
+
     /** Who asks. @throws {Problem} If it shows a token that is none. */
     const callerOf = (request: Request, peer: HttpPeer, from: string): HttpCaller => {
-      const caller = { remoteAddress: peer.remoteAddress, keepOpen: () => peer.keepOpen(), isStillAllowed: () => true };
+      const caller = {
+        remoteAddress: peer.remoteAddress,
+        keepOpen: () => peer.keepOpen(),
+        isStillAllowed: () => true,
+        charge: (requests: number) => limit.charge(from, clock.monotonicMs(), requests - 1),
+      };
       const shown = request.headers.get("authorization");
       if (shown !== null) {
         const token = /^bearer +([^ ]+)$/i.exec(shown)?.[1];
@@ -238,7 +286,7 @@ export default definePlugin({
       if (mount === undefined) throw new Problem("not-found", "Nothing is served at this path.");
       // Whoever may do nothing costs no memory: its body is not read.
       if (request.body !== null) mustInclude(caller, "read");
-      return mount.handle(await boundedBody(request, maxBodyBytes), caller);
+      return mount.handle(await boundedBody(request, bodyBounds), caller);
     };
     /** What a caller is told when something was thrown. */
     const responseOf = (thrown: unknown): Response => {
@@ -260,7 +308,7 @@ export default definePlugin({
             : await answer(request, peer).catch(responseOf);
         if (isAllowed) {
           response.headers.set("access-control-allow-origin", origin);
-          response.headers.set("access-control-expose-headers", "etag, location, retry-after");
+          response.headers.set("access-control-expose-headers", EXPOSED_HEADERS);
         }
         if (origins.size > 0) response.headers.append("vary", "origin");
         response.headers.set("x-content-type-options", "nosniff");
@@ -292,6 +340,9 @@ export default definePlugin({
       if (core.insecure && !tokens.hasTokens && !isLoopback(host))
         log.warn("http: without a token anybody may change everything here (--insecure)", { host });
     };
+    if (tokenFile !== undefined) {
+      context.on(context.hooks.start, () => void context.every(LOOK_S * 1000, () => void lookAtFile(tokenFile)));
+    }
     // Before the map tells where this node is reached.
     context.on(context.hooks.start, listen, { order: "pre" });
     context.on(context.hooks.ready, () => void (phase = "ready"), { order: "post" });
@@ -348,10 +399,13 @@ export default definePlugin({
   },
 });
 
+/** Headers of answers that a page of a named origin may read, beside those that any may. */
+const EXPOSED_HEADERS = "allow, etag, location, retry-after, www-authenticate, x-ttl-ms";
+
 /** For an hour. */
 const PREFLIGHT_HEADERS = {
   "access-control-allow-methods": "GET, HEAD, POST, PUT, DELETE",
-  "access-control-allow-headers": "authorization, content-type, if-match, if-none-match",
+  "access-control-allow-headers": "authorization, content-type, if-match, if-none-match, last-event-id",
   "access-control-max-age": "3600",
 };
 

@@ -30,7 +30,7 @@ import {
 import { type ShardId, type ShardRecord, type SlotRange, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { findShard } from "../src/protocol/plan/plan.ts";
-import { canonicalRanges, formatSlotRange } from "../src/protocol/slot-ranges.ts";
+import { canonicalRanges, findRepeatedSlot, formatSlotRange } from "../src/protocol/slot-ranges.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 
 /** What came of a command: what to answer, or the error. */
@@ -115,10 +115,10 @@ function readRanges(call: Call, start: number, end: number): readonly SlotRange[
       return { error: "ERR Invalid or out of range slot" };
     }
     if (first > last) return { error: `ERR start slot number ${first} is greater than end slot number ${last}` };
-    const twice = ranges.find((range) => range.first <= last && first <= range.last);
-    if (twice !== undefined) return { error: `ERR Slot ${Math.max(first, twice.first)} specified multiple times` };
     ranges.push({ first, last });
   }
+  const repeated = findRepeatedSlot(ranges);
+  if (repeated !== undefined) return { error: `ERR Slot ${repeated.slot} specified multiple times` };
   return canonicalRanges(ranges);
 }
 

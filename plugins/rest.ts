@@ -8,7 +8,9 @@
  * How: the operations are routes of Elysia (`src/rest/`), mounted at the plugin `http`, which knows who asks. Elysia takes a tenth of a second to load: where there are
  * tokens that is done when the node has started, else when the first request comes. Without `http` nobody comes.
  */
+import { Type } from "@sinclair/typebox";
 import { ClusterView } from "../src/cluster-view.ts";
+import { byteSize, parseByteSize } from "../src/config.ts";
 import { consensusService } from "../src/contracts/consensus.ts";
 import { failoverService } from "../src/contracts/failover.ts";
 import { healthService } from "../src/contracts/health.ts";
@@ -26,9 +28,18 @@ import { LocalCommands } from "../src/rest/local-commands.ts";
 import { Nodes } from "../src/rest/nodes.ts";
 import { Peers } from "../src/rest/peers.ts";
 
+const settingsSchema = Type.Object({
+  maxBatchBytes: byteSize({
+    description:
+      "What the values in the answer to one `POST /kv/batch` may have together, in bytes as they are stored. A value for which there is no room is not read, and told as 413. Each of the requests that are answered at a time may need as much memory.",
+    default: "16mb",
+  }),
+});
+
 export default definePlugin({
   name: "rest",
   summary: "Tells about the cluster and changes it, over HTTP.",
+  settings: settingsSchema,
   requires: { topology: topologyService },
   uses: {
     http: httpService,
@@ -61,6 +72,7 @@ export default definePlugin({
       nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.passwords)),
       passwords: context.passwords,
       isCluster: router !== undefined,
+      maxBatchBytes: parseByteSize(context.settings.maxBatchBytes) ?? 0,
     };
     const events = new EventStreams(sources);
     let rest: Promise<RestHandler> | undefined;

@@ -71,6 +71,11 @@ export class LocalConnection implements ClientTransport, ReplyWaiter {
     });
   }
 
+  /** Nothing more runs: it was closed here, or by `CLIENT KILL`. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   close(): void {
     this.kill();
   }

@@ -28,6 +28,8 @@ export interface HttpCaller {
   readonly remoteAddress: string;
   /** Whether it may still do what it may: its token has not been replaced. For what goes on after the request was let pass. */
   isStillAllowed(): boolean;
+  /** What is asked is as much work as so many requests, of which one was counted already: the caller's next ones wait for it. */
+  charge(requests: number): void;
   /** The connection is one that is silent for long, and is not closed for that. */
   keepOpen(): void;
 }

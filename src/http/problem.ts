@@ -12,6 +12,7 @@ export const PROBLEMS = {
   forbidden: { status: 403, title: "The token does not allow this" },
   "not-found": { status: 404, title: "There is no such thing" },
   "method-not-allowed": { status: 405, title: "This cannot be done with it" },
+  "request-timeout": { status: 408, title: "The request did not come in time" },
   conflict: { status: 409, title: "The present state does not allow this" },
   stale: { status: 409, title: "What was decided on has changed" },
   "precondition-failed": { status: 412, title: "A condition of the request does not hold" },

@@ -65,6 +65,23 @@ export class TokenTable {
     return undefined;
   }
 
+  /**
+   * From here on some roles have these tokens and no others: all of them, or nothing changes. A token may go from one to another.
+   *
+   * @returns As of `replace`.
+   */
+  replaceAll(texts: ReadonlyMap<TokenRole, string>): string | undefined {
+    const setBack = [...texts.keys()].map((role) => this.keep(role));
+    for (const role of texts.keys()) this.#digests.delete(role);
+    for (const [role, text] of texts) {
+      const problem = this.replace(role, text);
+      if (problem === undefined) continue;
+      for (const each of setBack) each();
+      return `of role "${role}", ${problem}`;
+    }
+    return undefined;
+  }
+
   /** What sets a role's tokens back to what they are at this moment. */
   keep(role: TokenRole): () => void {
     const digests = this.#digests.get(role) ?? [];

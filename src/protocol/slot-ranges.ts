@@ -38,6 +38,27 @@ export function canonicalRanges(ranges: readonly SlotRange[]): readonly SlotRang
 }
 
 /**
+ * Finds a slot that is in two ranges. Each slot is looked at once, however many ranges there are.
+ *
+ * @param ranges In any order, each with `first` not above `last`.
+ * @returns The place of the first range that has a slot of those before it, and the lowest of these slots.
+ */
+export function findRepeatedSlot(
+  ranges: Iterable<SlotRange>,
+): { readonly index: number; readonly slot: number } | undefined {
+  const isNamed = new Uint8Array(SLOT_COUNT);
+  let index = 0;
+  for (const { first, last } of ranges) {
+    for (let slot = first; slot <= last; slot += 1) {
+      if (isNamed[slot] === 1) return { index, slot };
+      isNamed[slot] = 1;
+    }
+    index += 1;
+  }
+  return undefined;
+}
+
+/**
  * Divides all slots evenly, the first shards getting one more where it does not come out even (as `redis-cli --cluster create` does).
  *
  * @param count Shards, 1 to 16384.

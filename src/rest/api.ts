@@ -39,12 +39,23 @@ export class Callers {
   }
 }
 
+/** What may be told of a change that others decide on, beside its being made. */
+export const DECIDED = [
+  "conflict",
+  "stale",
+  "unavailable",
+  "cluster-down",
+  "outcome-unknown",
+] as const satisfies readonly ProblemKind[];
+
 /** What a route says of itself beside its schemas. */
 export interface Detail {
   readonly summary: string;
   readonly description?: string;
   /** The least role that may use it. */
   readonly role: HttpRole;
+  /** As how many requests it counts, where an address may ask so often a second: as long as it takes beside `GET /cluster/nodes`, roughly. Default: 1. */
+  readonly cost?: number;
   /** Problems that it may answer with, beside those that any route may. */
   readonly problems: readonly ProblemKind[];
   /** Of a body that is not JSON. */
@@ -59,16 +70,19 @@ export interface AnswerDetail {
   readonly description?: string;
   /** What it is, by media type, with the schema where there is one. */
   readonly content?: Readonly<Record<string, TSchema | undefined>>;
-  /** What its headers say, by name. */
-  readonly headers?: Readonly<Record<string, string>>;
+  /** Headers that it has, by name. */
+  readonly headers?: Readonly<Record<string, HeaderAnswer>>;
 }
+
+/** What a header says; one that is optional is not always there. */
+export type HeaderAnswer = string | { readonly description: string; readonly isOptional: true };
 
 export type HeaderDetail = {
   readonly name: string;
   readonly in: "header";
   readonly required: boolean;
   readonly description: string;
-  readonly schema: { readonly type: "string" };
+  readonly schema: { readonly type: "string"; readonly pattern: string };
 };
 
 /** The part of an Elysia route that says who may use it. */
@@ -108,12 +122,64 @@ async function jsonOf(request: Request): Promise<unknown> {
   if (!/^application\/json *(;|$)/i.test(type)) {
     throw new Problem("unsupported-media-type", "The body must be application/json.");
   }
+  refuseIntricate(text);
   try {
     return JSON.parse(text) as unknown;
   } catch {
     throw new Problem("bad-request", "The body is no JSON.");
   }
 }
+
+/** How deep a body's values may lie in each other. No schema has more than a handful of levels. */
+export const MAX_DEPTH = 32;
+/** Values that a body may have: a hundred thousand are read within a moment, and the longest list of ranges of slots has half as many. */
+export const MAX_VALUES = 100_000;
+
+/**
+ * Refuses a body that would keep this node busy for long before it is known that it fits no schema: in a few megabytes there is room for millions of values, or for as many
+ * levels, and meanwhile nobody else is served.
+ *
+ * @throws {Problem}
+ */
+function refuseIntricate(text: string): void {
+  let depth = 0;
+  let values = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    switch (text.charCodeAt(at)) {
+      case QUOTE:
+        at = endOfString(text, at);
+        break;
+      case OPEN_BRACKET:
+      case OPEN_BRACE:
+        depth += 1;
+        values += 1;
+        break;
+      case CLOSE_BRACKET:
+      case CLOSE_BRACE:
+        depth -= 1;
+        break;
+      case COMMA:
+        values += 1;
+        break;
+      default:
+    }
+    if (depth > MAX_DEPTH) throw invalidField("body", "", `must have no more than ${MAX_DEPTH} levels`);
+    if (values > MAX_VALUES) throw invalidField("body", "", `must have no more than ${MAX_VALUES} values`);
+  }
+}
+
+/** Where a string ends that begins at a quotation mark; if it does not, the text is no JSON, and ends. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    let escapes = 0;
+    while (text.charCodeAt(end - 1 - escapes) === BACKSLASH) escapes += 1;
+    if (escapes % 2 === 0) return end;
+  }
+  return text.length;
+}
+
+const [QUOTE, COMMA, BACKSLASH] = [0x22, 0x2c, 0x5c];
+const [OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE] = [0x5b, 0x5d, 0x7b, 0x7d];
 
 /** One thing that a schema finds wrong, as TypeBox tells it. */
 interface SchemaError {
@@ -148,7 +214,8 @@ const MAX_FIELD_ERRORS = 20;
 
 /** One thing that is wrong with a request that fits its schemas. */
 export function invalidField(where: FieldError["in"], field: string, detail: string): Problem {
-  return new Problem("invalid", `${field} of the ${where}: ${detail}.`, { errors: [{ in: where, field, detail }] });
+  const name = field === "" ? `The ${where}` : `${field} of the ${where}`;
+  return new Problem("invalid", `${name}: ${detail}.`, { errors: [{ in: where, field, detail }] });
 }
 
 /** A text of a caller's, as an answer may repeat it. */

@@ -6,10 +6,10 @@
  * is not for callers: it leaves through `failed`.
  */
 import { Elysia, ParseError, ValidationError } from "elysia";
-import type { HttpCaller } from "../contracts/http.ts";
+import type { HttpCaller, HttpRole } from "../contracts/http.ts";
 import { Problem } from "../http/problem.ts";
 import { includes } from "../http/roles.ts";
-import { Callers, invalid } from "./api.ts";
+import { Callers, type Detail, invalid, invalidField, shown } from "./api.ts";
 import { clusterReads } from "./cluster-reads.ts";
 import { documentation } from "./documentation.ts";
 import { nodeChanges } from "./node-changes.ts";
@@ -18,7 +18,7 @@ import type { EventStreams } from "./events.ts";
 import { explanations } from "./explanations.ts";
 import { healthReads } from "./health.ts";
 import { keyOperations } from "./keys.ts";
-import { openApiOf } from "./openapi.ts";
+import { type DescribedRoute, openApiOf } from "./openapi.ts";
 import { planOperations } from "./plans.ts";
 import { shardChanges } from "./shard-changes.ts";
 import { slotChanges } from "./slot-changes.ts";
@@ -73,16 +73,25 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
   const failures = new WeakMap<Request, unknown>();
   let document = "";
   const app = createApp(sources, events, callers, failures, () => document);
-  document = JSON.stringify(openApiOf(app.routes, version));
-  const methodsAt = new Map<string, string[]>();
-  for (const { method, path } of app.routes) methodsAt.set(path, [...(methodsAt.get(path) ?? []), method]);
-  const patterns = [...methodsAt].map(([path, methods]) => ({ pattern: patternOf(path), methods }));
+  const described: readonly DescribedRoute[] = app.routes;
+  document = JSON.stringify(openApiOf(described, version));
+  const routes = described.map(({ method, path, hooks }): KnownRoute => {
+    // Each route has it: `needs` makes it.
+    const detail = hooks.detail as Detail;
+    return {
+      method,
+      pattern: patternOf(path),
+      role: detail.role,
+      cost: detail.cost ?? 1,
+      takesBody: hooks.body !== undefined || detail.bodyType !== undefined,
+    };
+  });
 
   /** What is said of a path and method that no route has. */
   const unknownRoute = (request: Request): Problem => {
     const { pathname } = new URL(request.url);
-    const methods = patterns.find(({ pattern }) => pattern.test(pathname))?.methods;
-    if (methods === undefined) return new Problem("not-found", "There is no such path.");
+    const methods = routes.filter(({ pattern }) => pattern.test(pathname)).map(({ method }) => method);
+    if (methods.length === 0) return new Problem("not-found", "There is no such path.");
     return new Problem("method-not-allowed", `This path takes ${methods.join(", ")}.`, {
       headers: { allow: methods.join(", ") },
     });
@@ -106,13 +115,21 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
       const isPlain = host.length >= SHORTEST_HOST && !request.url.includes("#");
       const url = isPlain ? request.url : `http://localhost${pathname}${search}`;
       // Of a HEAD the runtime leaves the body out by itself.
-      const asked =
+      let asked =
         request.method === "HEAD"
           ? new Request(url, { headers: request.headers })
           : isPlain
             ? request
             : new Request(url, request);
       callers.set(asked, caller);
+      const route = routes.find(({ method, pattern }) => method === asked.method && pattern.test(pathname));
+      if (route !== undefined) {
+        callers.allow(asked, route.role);
+        if (route.cost > 1) caller.charge(route.cost);
+        refuseTwice(asked);
+        if (!route.takesBody && asked.body !== null) asked = await withoutBody(asked);
+        callers.set(asked, caller);
+      }
       const isChange = asked.method !== "GET" && pathname.startsWith("/cluster/");
       // Somebody may have been told by another node what this one has not applied yet, and act on it here.
       if (isChange && includes(caller.role, "operate")) await sources.consensus?.barrier(FRESH_MS);
@@ -124,6 +141,30 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
       return new Response(null, { status: response.status, headers: response.headers });
     },
   };
+}
+
+interface KnownRoute {
+  readonly method: string;
+  readonly pattern: RegExp;
+  readonly role: HttpRole;
+  readonly cost: number;
+  readonly takesBody: boolean;
+}
+
+/** Refuses a parameter that is there twice: one of them would be left out. @throws {Problem} */
+function refuseTwice({ url }: Request): void {
+  const seen = new Set<string>();
+  for (const name of new URL(url).searchParams.keys()) {
+    if (seen.has(name)) throw invalidField("query", `/${shown(name)}`, "must not be there twice");
+    seen.add(name);
+  }
+}
+
+/** A request whose body says nothing, without it: some programs send an object without fields where none is taken. @throws {Problem} If it says something. */
+async function withoutBody(request: Request): Promise<Request> {
+  const text = (await request.text()).trim();
+  if (text !== "" && text !== "{}") throw invalidField("body", "", "must not be there");
+  return new Request(request.url, { method: request.method, headers: request.headers });
 }
 
 /** `/cluster/nodes/:node_id` -> what such paths look like. */

@@ -8,7 +8,7 @@ import { problemOf } from "./resp-problem.ts";
 import type { RestSources } from "./sources.ts";
 
 /** How often a change is decided anew when shards change faster than it is asked for. */
-const MAX_ATTEMPTS = 10;
+export const MAX_ATTEMPTS = 10;
 /** How often it is looked whether something has come about, in milliseconds. */
 const LOOK_MS = 20;
 

@@ -82,7 +82,7 @@ export function clusterReads(sources: RestSources, callers: Callers) {
       },
     )
     .get("/slots", ({ query }) => (query.format === "ranges" ? slotRangesOf(topology) : slotsOf(topology)), {
-      ...needs(callers, "read", "Who owns the slots"),
+      ...needs(callers, "read", "Who owns the slots", { cost: 20 }),
       query: record({
         format: Type.Optional(
           oneOf(
@@ -108,7 +108,9 @@ export function clusterReads(sources: RestSources, callers: Callers) {
         return { plugins, count: plugins.length };
       },
       {
-        ...needs(callers, "read", "The plugins of this node: what they provide and need, their hooks and commands"),
+        ...needs(callers, "read", "The plugins of this node: what they provide and need, their hooks and commands", {
+          cost: 20,
+        }),
         query: noQuery,
         response: { 200: pluginsSchema },
       },
@@ -120,7 +122,7 @@ export function clusterReads(sources: RestSources, callers: Callers) {
         return { migrations, count: migrations.length };
       },
       {
-        ...needs(callers, "read", "The tasks that move slots, and those that ended of late"),
+        ...needs(callers, "read", "The tasks that move slots, and those that ended of late", { cost: 5 }),
         query: noQuery,
         response: { 200: migrationsSchema },
       },
@@ -137,7 +139,7 @@ export function clusterReads(sources: RestSources, callers: Callers) {
         return { slot, ...migrationView(task) };
       },
       {
-        ...needs(callers, "read", "How far the move of a slot is"),
+        ...needs(callers, "read", "How far the move of a slot is", { cost: 5 }),
         params: record({ slot: slotText }),
         query: noQuery,
         response: { 200: slotMigrationSchema },

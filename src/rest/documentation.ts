@@ -26,7 +26,11 @@ export function documentation(callers: Callers, document: () => string) {
       {
         ...needs(callers, "none", "This document as a page", {
           answers: {
-            200: { content: { "text/html": undefined }, description: "A page that needs nothing from elsewhere." },
+            200: {
+              content: { "text/html": undefined },
+              description: "A page that needs nothing from elsewhere.",
+              headers: { "Content-Security-Policy": "It loads nothing, and asks nobody but this node." },
+            },
           },
         }),
         query: noQuery,

@@ -5,13 +5,16 @@ import { type Callers, invalidField, needs, readWhole } from "./api.ts";
 import type { EventStreams } from "./events.ts";
 import { record, wholeNumber } from "./schemas.ts";
 
+/** Versions of the map. */
+const EVENT_ID = "^[0-9]{1,15}$";
+
 export function eventStream(events: EventStreams, callers: Callers) {
   return new Elysia({ prefix: "/cluster", normalize: false }).get(
     "/events",
     ({ request, query }) => {
       const caller = callers.of(request);
       const last = request.headers.get("last-event-id");
-      if (last !== null && !/^[0-9]{1,15}$/.test(last)) {
+      if (last !== null && !new RegExp(EVENT_ID).test(last)) {
         throw invalidField("header", "/last-event-id", "must be the id of an event");
       }
       const asked = last ?? query.since;
@@ -28,14 +31,20 @@ export function eventStream(events: EventStreams, callers: Callers) {
         {
           description:
             "Server-sent events. `start`: which cluster, and from which version of its map; read the cluster anew if it comes again. `change`: an act on the map, with its version as its id. `member`: a node is held for alive, suspect, down or gone. `state`: how the cluster is. `health`: a check has another state.",
-          answers: { 200: { description: "A stream that does not end.", content: { "text/event-stream": undefined } } },
+          answers: {
+            200: {
+              description: "A stream that does not end.",
+              content: { "text/event-stream": undefined },
+              headers: { "X-Accel-Buffering": "`no`: a proxy passes each event on as it comes." },
+            },
+          },
           headerParameters: [
             {
               name: "Last-Event-ID",
               in: "header",
               required: false,
               description: "The stream goes on after this event.",
-              schema: { type: "string" },
+              schema: { type: "string", pattern: EVENT_ID },
             },
           ],
         },

@@ -128,6 +128,7 @@ export function explanations(sources: RestSources, callers: Callers) {
           {
             description:
               "About one of key, slot, node and shard. The last ten thousand acts on the map are remembered.",
+            cost: 20,
             problems: ["not-found"],
           },
         ),
@@ -151,7 +152,7 @@ export function explanations(sources: RestSources, callers: Callers) {
         return { map_version: topology.map.version, history: acts.slice(-most).toReversed().map(actView) };
       },
       {
-        ...needs(callers, "read", "The last acts on the cluster map, with their causes"),
+        ...needs(callers, "read", "The last acts on the cluster map, with their causes", { cost: 5 }),
         query: record({
           since: Type.Optional(wholeNumber(0, Number.MAX_SAFE_INTEGER, "Only those after this version of the map.")),
           limit: Type.Optional(limitText),

@@ -19,7 +19,12 @@ export type Condition =
   | { readonly type: "tags"; readonly tags: readonly string[] };
 
 export type KeyOperation =
-  | { readonly type: "get"; readonly key: Uint8Array }
+  | {
+      readonly type: "get";
+      readonly key: Uint8Array;
+      /** Whether there is room for a value, or for more of one: asked before it is read. By default there is for any. */
+      readonly admits?: (bytes: number) => boolean;
+    }
   | {
       readonly type: "put";
       readonly key: Uint8Array;
@@ -35,6 +40,8 @@ export type KeyOutcome =
   | { readonly type: "value"; readonly value: Uint8Array; readonly ttlMs: number | null }
   /** There is no such key. */
   | { readonly type: "none" }
+  /** There is no room for the value. */
+  | { readonly type: "long" }
   | { readonly type: "stored"; readonly tag: string }
   | { readonly type: "deleted" }
   /** The condition does not hold. */
@@ -86,7 +93,13 @@ export async function operate(run: Run, operation: KeyOperation, isAsking: boole
   const { key } = operation;
   switch (operation.type) {
     case "get": {
+      const { admits } = operation;
+      const bytes = admits === undefined ? 0 : Number(await ask("STRLEN", key));
+      if (admits?.(bytes) === false) return { type: "long" };
       const value = await ask("GET", key);
+      // It may have been written in between.
+      if (value instanceof Uint8Array && value.length > bytes && admits?.(value.length - bytes) === false)
+        return { type: "long" };
       if (!(value instanceof Uint8Array)) return { type: "none" };
       const ttl = Number(await ask("PTTL", key));
       return { type: "value", value, ttlMs: ttl >= 0 ? ttl : null };

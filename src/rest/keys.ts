@@ -13,6 +13,8 @@ import type { RestSources } from "./sources.ts";
 /** A hundred years, in milliseconds: beyond, nobody means it. */
 const MAX_TTL_MS = 3_153_600_000_000;
 const MAX_BATCH = 1000;
+/** So many operations of a batch are as much work as one that comes by itself. */
+const OPERATIONS_A_REQUEST = 10;
 /** Each has a connection for itself. */
 const BATCH_AT_ONCE = 16;
 
@@ -52,7 +54,10 @@ const ANSWERS = {
   304: {
     description: "The value has a tag that the caller has named.",
     content: {},
-    headers: { ETag: "The value's tag." },
+    headers: {
+      ETag: "The value's tag.",
+      "X-TTL-MS": { description: "Milliseconds until it expires; missing: it stays for good.", isOptional: true },
+    },
   },
   stored: { 204: { description: "It is stored.", content: {}, headers: { ETag: "The value's tag." } } },
   deleted: { 204: { description: "It is gone.", content: {} } },
@@ -60,20 +65,30 @@ const ANSWERS = {
     307: { content: { "application/json": elsewhereSchema }, headers: { Location: "Where to ask instead." } },
   },
 } as const;
+/** A tag, as RFC 9110 has it, without a comma in it. */
+const TAG = '(W/)?"[!#-+\\x2d-~]*"';
+const TAGS = `${TAG}( *, *${TAG})*`;
 const CONDITIONS = {
   match: {
     name: "If-Match",
     in: "header",
     required: false,
     description: "Only if the value has one of these tags (compare-and-set); `*`: only if there is a value.",
-    schema: { type: "string" },
+    schema: { type: "string", pattern: `^(\\*|${TAGS})$` },
   },
-  noneMatch: {
+  known: {
     name: "If-None-Match",
     in: "header",
     required: false,
-    description: "Of GET, tags of values that the caller has; of PUT `*`: only if there is no such key.",
-    schema: { type: "string" },
+    description: "Tags of values that the caller has, or `*` for any: of these there is no need to tell (304).",
+    schema: { type: "string", pattern: `^(\\*|${TAGS})$` },
+  },
+  absent: {
+    name: "If-None-Match",
+    in: "header",
+    required: false,
+    description: "Only if there is no such key.",
+    schema: { type: "string", pattern: "^\\*$" },
   },
 } as const satisfies Readonly<Record<string, HeaderDetail>>;
 
@@ -87,7 +102,14 @@ const batchSchema = record({
       encoding: Type.Optional(encoding),
       ttl_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TTL_MS })),
       condition: Type.Optional(CONDITION),
-      if_match: Type.Optional(Type.String({ maxLength: 100, description: "Only if the value has this tag." })),
+      if_match: Type.Optional(
+        Type.String({
+          maxLength: 100,
+          pattern: `^${TAGS}$`,
+          description: "Only if the value has this tag.",
+          wants: "a tag in quotation marks",
+        }),
+      ),
     }),
     { minItems: 1, maxItems: MAX_BATCH },
   ),
@@ -95,7 +117,9 @@ const batchSchema = record({
 const resultsSchema = record({
   results: Type.Array(
     record({
-      status: Type.Integer({ description: "As the operation by itself would have it." }),
+      status: Type.Integer({
+        description: "As the operation by itself would have it. 413: the answer has no room for the value.",
+      }),
       value: Type.Optional(Type.String()),
       encoding: Type.Optional(encoding),
       ttl_ms: Type.Optional(orNull(Type.Number({ minimum: 0 }))),
@@ -144,7 +168,10 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       async ({ request, query }) => {
         allow(request);
         const key = readKey(lastOfPath(request));
-        return await done(request, { type: "get", key }, query, (outcome) => valueResponse(request, key, outcome));
+        const known = tagsIn(request, "if-none-match");
+        return await done(request, { type: "get", key }, query, (outcome) =>
+          valueResponse(request, key, known, outcome),
+        );
       },
       {
         ...needs(callers, "read", "The value of a key", {
@@ -156,13 +183,16 @@ export function keyOperations(sources: RestSources, callers: Callers) {
               content: { "application/octet-stream": undefined, "application/json": valueSchema },
               headers: {
                 ETag: "The value's tag.",
-                "X-TTL-MS": "Milliseconds until it expires; missing: it stays for good.",
+                "X-TTL-MS": {
+                  description: "Milliseconds until it expires; missing: it stays for good.",
+                  isOptional: true,
+                },
               },
             },
             304: ANSWERS[304],
             ...ANSWERS.elsewhere,
           },
-          headerParameters: [CONDITIONS.noneMatch],
+          headerParameters: [CONDITIONS.known],
         }),
         params,
         query: record(routing),
@@ -195,7 +225,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
           bodyType: "application/octet-stream",
           problems: ["precondition-failed", ...WRITES],
           answers: { ...ANSWERS.stored, ...ANSWERS.elsewhere },
-          headerParameters: [CONDITIONS.match, CONDITIONS.noneMatch],
+          headerParameters: [CONDITIONS.match, CONDITIONS.absent],
         }),
         // The body is the value itself.
         parse: "none",
@@ -215,7 +245,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       async ({ request, query }) => {
         allow(request);
         const condition = conditionOf(request, undefined);
-        if (condition.type === "absent") throw badCondition("If-None-Match is no condition of a removal");
+        if (condition.type === "absent") throw invalidField("header", "/if-none-match", "is no condition of a removal");
         const operation: KeyOperation = { type: "delete", key: readKey(lastOfPath(request)), condition };
         return await done(request, operation, query, (outcome) => {
           if (outcome.type === "deleted") return new Response(null, { status: 204 });
@@ -237,18 +267,26 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       async ({ body, query, request }) => {
         allow(request);
         if (body.operations.some(({ op }) => op !== "get")) callers.allow(request, "operate");
+        callers.of(request).charge(Math.ceil(body.operations.length / OPERATIONS_A_REQUEST));
         const operations = body.operations.map(readOperation);
         const results: BatchResult[] = [];
+        let room = sources.maxBatchBytes;
+        const admits = (bytes: number): boolean => {
+          if (bytes > room) return false;
+          room -= bytes;
+          return true;
+        };
         for (let at = 0; at < operations.length; at += BATCH_AT_ONCE) {
           const part = operations.slice(at, at + BATCH_AT_ONCE);
-          results.push(...(await Promise.all(part.map((each) => resultOf(sources, each, query.route === "proxy")))));
+          results.push(
+            ...(await Promise.all(part.map((each) => resultOf(sources, each, query.route === "proxy", admits)))),
+          );
         }
         return { results };
       },
       {
         ...needs(callers, "read", "Does several operations on keys, each for itself", {
-          description:
-            "Gets need the role `read`, all else `operate`. Each result has the status that the operation by itself would have.",
+          description: `Gets need the role \`read\`, all else \`operate\`. Each result has the status that the operation by itself would have; 413: there was no room in the answer for the value, which is there to be asked for again. Counts as a request for each ${OPERATIONS_A_REQUEST} operations.`,
           problems: ["forbidden"],
         }),
         query: record({ route: Type.Optional(ROUTE) }),
@@ -269,10 +307,6 @@ function unmet(): Problem {
   );
 }
 
-function badCondition(what: string): Problem {
-  return new Problem("invalid", `In the headers ${what}.`, { errors: [{ in: "header", field: "", detail: what }] });
-}
-
 function elsewhereView({ kind, slot: at, node }: Elsewhere, location: string): Static<typeof elsewhereSchema> {
   // Where there is a location there is a node.
   const { id = "", host = "", port = 0 } = node ?? {};
@@ -291,13 +325,17 @@ function valueView(key: Uint8Array, value: Uint8Array, ttlMs: number | null): St
   };
 }
 
-function valueResponse({ headers: asked }: Request, key: Uint8Array, outcome: KeyOutcome): Response {
+function valueResponse(
+  { headers: asked }: Request,
+  key: Uint8Array,
+  known: Tags | undefined,
+  outcome: KeyOutcome,
+): Response {
   if (outcome.type !== "value") throw noKey();
   const { value, ttlMs } = outcome;
   const etag = tagOf(value);
   const headers = { etag, vary: "accept", ...(ttlMs === null ? {} : { "x-ttl-ms": String(ttlMs) }) };
-  const known = asked.get("if-none-match");
-  if (known !== null && (known.trim() === "*" || tagsOf(known).includes(etag))) {
+  if (known === "any" || known?.includes(etag) === true) {
     return new Response(null, { status: 304, headers });
   }
   if (/^application\/json *(;|,|$)/i.test(asked.get("accept") ?? "")) {
@@ -306,27 +344,37 @@ function valueResponse({ headers: asked }: Request, key: Uint8Array, outcome: Ke
   return new Response(new Uint8Array(value), { headers: { ...headers, "content-type": "application/octet-stream" } });
 }
 
+/** Tags of values, or of any. */
+type Tags = readonly string[] | "any";
+
 /** The tags that a header names. @throws {Problem} If it has something else in it. */
-function tagsOf(header: string): readonly string[] {
-  const parts = header.split(",").map((part) => part.trim().replace(/^W\//, ""));
-  if (parts.every((part) => /^"[^"]*"$/.test(part))) return parts;
-  throw badCondition("a condition is `*`, or tags in quotation marks with commas between them");
+function tagsIn({ headers }: Request, name: "if-match" | "if-none-match"): Tags | undefined {
+  const text = headers.get(name);
+  if (text === null) return undefined;
+  if (text === "*") return "any";
+  if (new RegExp(`^${TAGS}$`).test(text)) return tagsOf(text);
+  throw invalidField("header", `/${name}`, "must be `*`, or tags in quotation marks with commas between them");
+}
+
+/** @param list Tags with commas between them. */
+function tagsOf(list: string): readonly string[] {
+  return list.split(",").map((part) => part.trim().replace(/^W\//, ""));
 }
 
 /** On what a write depends, by its headers and by its query. @throws {Problem} If that is more than one thing. */
-function conditionOf({ headers }: Request, named: "absent" | "present" | undefined): Condition {
-  const match = headers.get("if-match");
-  const noneMatch = headers.get("if-none-match");
-  if ([match ?? undefined, noneMatch ?? undefined, named].filter((each) => each !== undefined).length > 1) {
-    throw badCondition("a write depends on one condition at most");
-  }
+function conditionOf(request: Request, named: "absent" | "present" | undefined): Condition {
+  const match = tagsIn(request, "if-match");
+  const noneMatch = tagsIn(request, "if-none-match");
+  if (noneMatch !== undefined && noneMatch !== "any")
+    throw invalidField("header", "/if-none-match", "must be `*` where something is written");
+  if (match !== undefined && noneMatch !== undefined)
+    throw invalidField("header", "/if-none-match", "must not be there with If-Match");
+  if (named !== undefined && (match ?? noneMatch) !== undefined)
+    throw invalidField("query", "/condition", "must not be there with If-Match or If-None-Match");
   if (named !== undefined) return { type: named };
-  if (noneMatch !== null) {
-    if (noneMatch.trim() === "*") return { type: "absent" };
-    throw badCondition("If-None-Match of a write is `*`");
-  }
-  if (match === null) return { type: "none" };
-  return match.trim() === "*" ? { type: "present" } : { type: "tags", tags: tagsOf(match) };
+  if (noneMatch !== undefined) return { type: "absent" };
+  if (match === undefined) return { type: "none" };
+  return match === "any" ? { type: "present" } : { type: "tags", tags: match };
 }
 
 /** @throws {Problem} If it lacks something, or has too much. */
@@ -358,10 +406,16 @@ function readOperation(operation: BatchOperation, index: number): KeyOperation {
   };
 }
 
-/** What came of one operation of several. */
-async function resultOf(sources: RestSources, operation: KeyOperation, isProxied: boolean): Promise<BatchResult> {
+/** What came of one operation of several. @param admits Whether a value has room in the answer. */
+async function resultOf(
+  sources: RestSources,
+  operation: KeyOperation,
+  isProxied: boolean,
+  admits: (bytes: number) => boolean,
+): Promise<BatchResult> {
   try {
-    const outcome = await routeKey(sources, operation, isProxied, false);
+    const asked = operation.type === "get" ? { ...operation, admits } : operation;
+    const outcome = await routeKey(sources, asked, isProxied, false);
     switch (outcome.type) {
       case "elsewhere":
         return { status: 307, location: locationOf(outcome, operation.key, "") };
@@ -375,6 +429,11 @@ async function resultOf(sources: RestSources, operation: KeyOperation, isProxied
         return { status: 204 };
       case "none":
         throw noKey();
+      case "long":
+        throw new Problem(
+          "too-large",
+          `The values of one answer may have ${sources.maxBatchBytes} bytes here (rest.maxBatchBytes): ask for this one again, by itself if need be.`,
+        );
       case "failed":
         throw unmet();
       default:

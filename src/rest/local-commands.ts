@@ -31,15 +31,21 @@ export class LocalCommands {
    */
   async with<Result>(limitMs: number, work: (run: Run) => Promise<Result>): Promise<Result> {
     if (this.#isClosed) throw new SessionLost("this node stops", true);
-    const connection = this.#idle.pop() ?? this.#connect();
+    const connection = this.#take();
     // Closed, it lets go of what waits; what was logged is.
-    const timer = this.#clock.after(limitMs, () => connection.close());
+    let isLate = false;
+    const timer = this.#clock.after(limitMs, () => {
+      isLate = true;
+      connection.close();
+    });
     let isClean = false;
+    const reason = (): string => (isLate ? "this node has not answered in time" : "this node's connection was closed");
     try {
       const result = await work(async (...commands) => {
+        if (connection.isClosed) throw new SessionLost(reason(), true);
         const replies = commands.map((command) => connection.execute(...command));
         return await Promise.all(replies).catch(() => {
-          throw new SessionLost("this node has not answered in time", false);
+          throw new SessionLost(reason(), false);
         });
       });
       isClean = true;
@@ -49,6 +55,12 @@ export class LocalCommands {
       if (isClean && this.#idle.length < MAX_IDLE && !this.#isClosed) this.#idle.push(connection);
       else connection.close();
     }
+  }
+
+  /** One that is kept, if it was not closed while nobody needed it, or a new one. */
+  #take(): LocalConnection {
+    for (let kept = this.#idle.pop(); kept !== undefined; kept = this.#idle.pop()) if (!kept.isClosed) return kept;
+    return this.#connect();
   }
 
   /** Closes what is kept. */

@@ -5,11 +5,12 @@ import { countSlots } from "../cluster-view.ts";
 import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
 import { BUS_PORT_OFFSET } from "../config.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
-import type { NodeRecord } from "../contracts/topology.ts";
+import type { NodeRecord, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
-import { ADDRESS_PATTERN, type NetAddress, parseAddress } from "../net-address.ts";
-import { type Callers, invalidField, needs, readWhole } from "./api.ts";
-import { causeOf, change, until } from "./change.ts";
+import { ADDRESS_PATTERN, type NetAddress, formatAddress, parseAddress } from "../net-address.ts";
+import { subtractRanges } from "../protocol/slot-ranges.ts";
+import { type Callers, DECIDED, invalidField, needs, readWhole } from "./api.ts";
+import { MAX_ATTEMPTS, causeOf, change, until } from "./change.ts";
 import { nodeCalled, nodePath } from "./cluster-reads.ts";
 import { makeDrainPlan, startMoves } from "./planning.ts";
 import { problemOf } from "./resp-problem.ts";
@@ -59,7 +60,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "admin", "Makes one cluster of this node's and another node's", {
-          problems: ["conflict", "unavailable"],
+          problems: [...DECIDED],
         }),
         query: noQuery,
         body: record({
@@ -85,14 +86,14 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
       async ({ params, query, request, status }) => {
         const caller = callers.allow(request, "admin");
         const cause = causeOf(request, caller);
+        const waitMs =
+          query.wait_ms === undefined ? DRAIN_MS : readWhole(query.wait_ms, "query", "/wait_ms", 0, MAX_DRAIN_MS);
         const node = nodeCalled(sources, params.node_id);
         const { id } = node;
         const self = sources.topology.self.id;
         if (id === self) {
           throw new Problem("conflict", "A node does not take itself out: ask another one, or send it CLUSTER RESET.");
         }
-        const waitMs =
-          query.wait_ms === undefined ? DRAIN_MS : readWhole(query.wait_ms, "query", "/wait_ms", 0, MAX_DRAIN_MS);
         const shard = sources.topology.map.shards.find(({ primary }) => primary === id);
         if (query.drain === "true" && shard !== undefined && shard.slots.length > 0) {
           // Nothing goes over the connection meanwhile.
@@ -110,7 +111,8 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
         ...needs(callers, "admin", "Takes a node out of the cluster", {
           description:
             "Refused, with the reason, while it owns slots. With `drain=true` these are moved to other nodes first; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
-          problems: ["not-found", "conflict", "stale", "outcome-unknown"],
+          cost: 50,
+          problems: ["not-found", ...DECIDED],
         }),
         params: nodePath,
         query: record({
@@ -122,7 +124,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
     )
     .post(
       "/replicate",
-      async ({ body, request }) => {
+      async ({ body, request, status }) => {
         callers.allow(request, "admin");
         const node = nodeCalled(sources, body.node_id);
         const master = nodeCalled(sources, body.master_id);
@@ -132,17 +134,19 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
           sources.topology.map.shards.some(
             ({ primary, replicas }) => primary === master.id && replicas.includes(node.id),
           );
-        await until(sources.clock, PEER_MS, isThere);
-        return nodeDetail(sources, node);
+        const isSeen = await until(sources.clock, PEER_MS, isThere);
+        const seen = nodeDetail(sources, node);
+        return isSeen ? status(200, seen) : status(202, seen);
       },
       {
         ...needs(callers, "admin", "Makes a node the replica of another one", {
-          description: "A node without slots and keys, or the replica of another node, whose copy it drops.",
-          problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
+          description:
+            "A node without slots and keys, or the replica of another node, whose copy it drops. 200: it is the replica. 202: that was agreed, and this node has not seen it yet.",
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({ node_id: nodeId, master_id: nodeId }),
-        response: { 200: nodeDetailSchema },
+        response: { 200: nodeDetailSchema, 202: nodeDetailSchema },
       },
     );
 }
@@ -158,10 +162,13 @@ async function refuseKnown(sources: RestSources, address: NetAddress, id: string
   const known = nodeAt(sources, address) ?? (id === undefined ? undefined : sources.topology.node(id));
   if (known !== undefined) throw new Problem("conflict", `Node ${known.name || known.id} is in this cluster already.`);
   if (id === undefined) return;
-  const reply = await sources.nodes.ask({ ...address, name: "", id }, ["CLUSTER", "MYID"], PEER_MS);
-  if (reply === undefined) {
-    throw new Problem("unavailable", `Nobody answers at ${address.host}, port ${address.port}.`, { retryAfterS: 1 });
-  }
+  const there = { ...address, name: formatAddress(address), id };
+  const [reply] = await sources.nodes
+    .with(there, PEER_MS, (run) => run(["CLUSTER", "MYID"]))
+    .catch((thrown: unknown): never => {
+      if (!(thrown instanceof SessionLost)) throw thrown;
+      throw new Problem("unavailable", `Nothing was done: ${thrown.message}.`, { retryAfterS: 1 });
+    });
   const found = reply instanceof Uint8Array ? new TextDecoder().decode(reply) : "";
   if (found !== id) throw new Problem("conflict", "Another node than that is at this address.");
 }
@@ -186,21 +193,61 @@ async function runAt({ nodes }: RestSources, node: NodeRecord, command: readonly
 }
 
 /**
- * Moves all slots of a shard to others, unless that is under way, and waits for it.
+ * Moves all slots of a shard to others, and waits for it.
  *
- * @returns The tasks that do it.
- * @throws {Problem} If they have ended, and slots are left.
+ * Others may move some of them meanwhile: these go on, and what nobody moves is planned and started. When a task ends there may be slots again that nobody moves (it was
+ * cancelled, or others came to the shard), and so on, until there are none.
+ *
+ * @returns The tasks that go on, if the time is over.
+ * @throws {Problem} If a task that was started here has ended without moving anything, or nothing can be moved.
  */
 async function drain(sources: RestSources, shard: string, cause: string, waitMs: number): Promise<string[]> {
+  const { clock, view } = sources;
+  const own = new Set<string>();
+  const slots = (): readonly SlotRange[] => view.shard(shard)?.slots ?? [];
+  const tasks = (): readonly MigrationStatus[] => sources.migrations?.tasks ?? [];
   const underWay = (): readonly MigrationStatus[] =>
-    (sources.migrations?.tasks ?? []).filter(({ source, endedAtMs }) => source === shard && endedAtMs === undefined);
-  const going = underWay().map(({ id }) => id);
-  const tasks = going.length > 0 ? going : await startMoves(sources, await makeDrainPlan(sources, shard), cause);
-  const isEmpty = (): boolean => (sources.view.shard(shard)?.slots ?? []).length === 0;
-  if (!(await until(sources.clock, waitMs, () => isEmpty() || underWay().length === 0)) || isEmpty()) return tasks;
-  const failed = sources.migrations?.tasks.findLast(({ id, phase }) => tasks.includes(id) && phase === "aborted");
-  throw new Problem(
+    tasks().filter(({ source, endedAtMs }) => source === shard && endedAtMs === undefined);
+  const aborted = (): MigrationStatus | undefined =>
+    tasks().find(({ id, phase }) => own.has(id) && phase === "aborted");
+  const endsAtMs = clock.monotonicMs() + waitMs;
+  let attempts = 0;
+  for (;;) {
+    const failed = aborted();
+    if (failed !== undefined) throw notEmptied(failed.cause);
+    if (slots().length === 0) return [];
+    const going = underWay();
+    const idle = subtractRanges(
+      slots(),
+      going.flatMap((task) => task.slots),
+    );
+    if (idle.length > 0) {
+      try {
+        const plan = await makeDrainPlan(sources, shard);
+        if (plan.moves.length > 0) for (const id of await startMoves(sources, plan, cause)) own.add(id);
+        else if (going.length === 0) throw notEmptied(plan.warnings.join("; "));
+      } catch (thrown) {
+        attempts += 1;
+        if (!(thrown instanceof Problem) || thrown.kind !== "stale" || attempts >= MAX_ATTEMPTS) throw thrown;
+        // What it was planned on has changed meanwhile.
+        continue;
+      }
+    }
+    const before = new Set(underWay().map(({ id }) => id));
+    const hasMoved = (): boolean => slots().length === 0 || aborted() !== undefined || hasEnded(before, underWay());
+    if (!(await until(clock, endsAtMs - clock.monotonicMs(), hasMoved))) return underWay().map(({ id }) => id);
+    attempts = 0;
+  }
+}
+
+/** Whether one of some tasks does not go on. */
+function hasEnded(before: ReadonlySet<string>, present: readonly MigrationStatus[]): boolean {
+  return present.filter(({ id }) => before.has(id)).length < before.size;
+}
+
+function notEmptied(reason: string): Problem {
+  return new Problem(
     "conflict",
-    `Its slots could not all be moved${failed === undefined ? "" : `: ${failed.cause}`}; those that are left are served as before.`,
+    `Its slots could not all be moved${reason === "" ? "" : `: ${reason}`}; those that are left are served as before.`,
   );
 }

@@ -6,7 +6,7 @@
  */
 import type { HttpRole } from "../contracts/http.ts";
 import { PROBLEMS, PROBLEM_MEDIA_TYPE, type ProblemKind, typeOf } from "../http/problem.ts";
-import type { Detail } from "./api.ts";
+import { type Detail, type HeaderAnswer, MAX_DEPTH, MAX_VALUES } from "./api.ts";
 
 type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 type JsonObject = { readonly [name: string]: Json };
@@ -26,10 +26,18 @@ export interface DescribedRoute {
 
 /** What any operation may answer. */
 const ALWAYS: readonly ProblemKind[] = ["unauthorized", "invalid", "rate-limited", "internal", "unavailable"];
-/** What one that takes a body may answer as well. */
-const WITH_BODY: readonly ProblemKind[] = ["too-large"];
+/** What one that may come with a body may answer as well. */
+const WITH_BODY: readonly ProblemKind[] = ["too-large", "request-timeout"];
 /** And if the body is JSON. */
 const WITH_JSON: readonly ProblemKind[] = ["bad-request", "unsupported-media-type"];
+
+/** Headers that problems have, by status. */
+const PROBLEM_HEADERS: Readonly<Record<string, Readonly<Record<string, HeaderAnswer>>>> = {
+  401: { "WWW-Authenticate": "What is wanted: a bearer token." },
+  408: { Connection: "`close`: what is left of the body is not read." },
+  429: { "Retry-After": "When to ask again, in seconds." },
+  503: { "Retry-After": { description: "When to ask again, in seconds.", isOptional: true } },
+};
 
 /** What successful answers mean. */
 const MEANINGS: Readonly<Record<string, string>> = {
@@ -64,8 +72,7 @@ export function openApiOf(routes: readonly DescribedRoute[], version: string): J
     info: {
       title: "bunch",
       version,
-      description:
-        "The operator's side of a bunch cluster. Any node may be asked. An answer that is no success is a problem document (RFC 9457), of a `type` that never changes. Moments are milliseconds since 1970.",
+      description: `The operator's side of a bunch cluster. Any node may be asked. An answer that is no success is a problem document (RFC 9457), of a \`type\` that never changes. Moments are milliseconds since 1970. A body of JSON has at most ${MAX_DEPTH} levels and ${MAX_VALUES} values.`,
     },
     servers: [{ url: "/" }],
     paths,
@@ -82,6 +89,8 @@ export function openApiOf(routes: readonly DescribedRoute[], version: string): J
             title: { type: "string" },
             status: { type: "integer" },
             detail: { type: "string", description: "For people." },
+            code: { type: "string", description: "The word that a Redis client would have been given." },
+            slot: { type: "integer", description: "The hash slot that it is about." },
             errors: {
               type: "array",
               description: "What is wrong with which part of the request.",
@@ -110,7 +119,7 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   const problems = [
     ...ALWAYS,
     ...(role === "read" || role === "none" ? [] : (["forbidden"] as const)),
-    ...(hasBody ? WITH_BODY : []),
+    ...(method === "GET" ? [] : WITH_BODY),
     ...(hooks.body === undefined ? [] : WITH_JSON),
     ...detail.problems,
   ];
@@ -130,8 +139,10 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
     };
   }
   for (const [status, kinds] of Map.groupBy(new Set(problems), (kind) => String(PROBLEMS[kind].status))) {
+    const headers = PROBLEM_HEADERS[status];
     responses[status] = {
       description: kinds.map((kind) => PROBLEMS[kind].title).join("; ") + ".",
+      ...(headers === undefined ? {} : { headers: headersOf(headers) }),
       content: {
         [PROBLEM_MEDIA_TYPE]: {
           schema: {
@@ -144,7 +155,11 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   return {
     operationId: `${method.toLowerCase()}${path.replaceAll(/[/:_-]+([A-Za-z])/g, (_, letter: string) => letter.toUpperCase())}`,
     summary,
-    description: [...(detail.description === undefined ? [] : [detail.description]), ROLE_WORDS[role]].join(" "),
+    description: [
+      ...(detail.description === undefined ? [] : [detail.description]),
+      ROLE_WORDS[role],
+      ...(detail.cost === undefined ? [] : [`Counts as ${detail.cost} requests.`]),
+    ].join(" "),
     security: role === "none" ? [] : role === "read" ? [{ token: [] }, {}] : [{ token: [] }],
     parameters: [
       ...parametersOf(hooks.params, "path"),
@@ -163,9 +178,13 @@ function operationOf({ method, path, hooks }: DescribedRoute): JsonObject {
   };
 }
 
-function headersOf(headers: Readonly<Record<string, string>>): JsonObject {
+function headersOf(headers: Readonly<Record<string, HeaderAnswer>>): JsonObject {
   return Object.fromEntries(
-    Object.entries(headers).map(([name, description]) => [name, { description, schema: { type: "string" } }]),
+    Object.entries(headers).map(([name, header]) => {
+      const isOptional = typeof header !== "string";
+      const description = isOptional ? header.description : header;
+      return [name, { description, required: !isOptional, schema: { type: "string" } }];
+    }),
   );
 }
 

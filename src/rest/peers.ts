@@ -38,16 +38,28 @@ export class Peers {
     try {
       const { current } = this.#passwords;
       if (current !== undefined) {
-        const [reply] = await exchange(link, node, [["AUTH", current]], idleMs).catch(() => {
-          throw new SessionLost(`${node} does not answer`, true);
+        const [reply] = await exchange(link, node, [["AUTH", current]], idleMs).catch((thrown: unknown) => {
+          // Nothing but the password has been sent.
+          throw thrown instanceof SessionLost ? new SessionLost(thrown.message, true) : thrown;
         });
-        if (reply instanceof ReplyError) throw new SessionLost(`${node} has another password`, true);
+        if (reply instanceof ReplyError) throw new SessionLost(`${node} ${OTHER_PASSWORD}`, true);
       }
       return await work((...commands) => exchange(link, node, commands, idleMs));
     } finally {
       link.close();
     }
   }
+}
+
+const OTHER_PASSWORD =
+  "has another password for clients than this node, or none: all nodes of a cluster have the same one (CONFIG SET requirepass)";
+
+/** What an error says of whoever asks, and not of what was asked: nothing was done. */
+function refusalIn(error: string): string | undefined {
+  if (/^(NOAUTH|WRONGPASS)\b/.test(error)) return OTHER_PASSWORD;
+  if (error.startsWith("ERR max number of clients reached"))
+    return "takes no more clients: CONFIG SET maxclients there, or close some";
+  return undefined;
 }
 
 async function exchange(
@@ -67,6 +79,10 @@ async function exchange(
     (reply) => void replies.push(reply),
     idleMs,
   );
+  // Who is refused at the door hears nothing else, and may find that the link is closed behind it.
+  const [first] = replies;
+  const refusal = first instanceof ReplyError ? refusalIn(first.message) : undefined;
+  if (refusal !== undefined) throw new SessionLost(`${node} ${refusal}`, true);
   if (failure === undefined) return replies;
   throw new SessionLost(`${node} does not answer`, failure === "connecting");
 }

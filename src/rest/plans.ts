@@ -3,7 +3,7 @@ import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import { Problem } from "../http/problem.ts";
 import { PLAN_MEASURES, type Plan, findShard, whyStale } from "../protocol/plan/plan.ts";
-import { type Callers, invalidField, needs, shown } from "./api.ts";
+import { type Callers, DECIDED, invalidField, needs, shown } from "./api.ts";
 import { causeOf } from "./change.ts";
 import { makeDrainPlan, makeRebalancePlan, startMoves } from "./planning.ts";
 import { count, noQuery, nodeId, oneOf, orNull, record, shardId, slotRange } from "./schemas.ts";
@@ -135,6 +135,7 @@ export function planOperations(sources: RestSources, callers: Callers) {
           "Makes a plan of moves: what would move, and what that weighs. Nothing moves yet",
           {
             description: "It is kept at this node, which has to be the one that is asked to apply it.",
+            cost: 50,
             problems: ["conflict"],
           },
         ),
@@ -186,7 +187,7 @@ export function planOperations(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Applies a plan, if the shards are still the ones that it was made for", {
-          problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         params: planPath,
         query: noQuery,

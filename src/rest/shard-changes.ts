@@ -5,7 +5,7 @@ import type { Failover } from "../contracts/failover.ts";
 import type { ShardRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { SETTING_DEFAULTS } from "../protocol/topology/decide.ts";
-import { type Callers, needs, shown } from "./api.ts";
+import { type Callers, DECIDED, needs, shown } from "./api.ts";
 import { causeOf, change, until } from "./change.ts";
 import { nodeCalled } from "./cluster-reads.ts";
 import { problemOf } from "./resp-problem.ts";
@@ -53,7 +53,7 @@ export function shardChanges(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "operate", "Has a replica take over from its primary", {
           description: "200: it leads the shard. 202: it was begun, and has not come about yet.",
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({
@@ -87,7 +87,7 @@ export function shardChanges(sources: RestSources, callers: Callers) {
         ...needs(callers, "admin", "Has a shard go on without acknowledged writes that nobody holds any more", {
           description:
             "The survivor with the best position leads it; it starts empty only where there is none. What the others held is lost.",
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({ shard_id: shardId }),
@@ -111,7 +111,7 @@ export function shardChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "admin", "Changes settings of the whole cluster, all or none", {
-          problems: ["conflict", "outcome-unknown"],
+          problems: [...DECIDED],
         }),
         query: noQuery,
         body: Type.Record(Type.String({ pattern: "^[a-z][a-z-]{0,63}$" }), Type.String({ maxLength: 64 }), {

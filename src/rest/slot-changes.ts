@@ -4,8 +4,8 @@ import { Elysia } from "elysia";
 import type { MigrationOutcome, MigrationStatus, Migrations } from "../contracts/migration.ts";
 import type { DecidedOn, ShardRecord, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
-import { canonicalRanges } from "../protocol/slot-ranges.ts";
-import { type Callers, invalidField, needs } from "./api.ts";
+import { canonicalRanges, findRepeatedSlot } from "../protocol/slot-ranges.ts";
+import { type Callers, DECIDED, invalidField, needs } from "./api.ts";
 import { causeOf, change, until } from "./change.ts";
 import { nodeCalled } from "./cluster-reads.ts";
 import { problemOf } from "./resp-problem.ts";
@@ -55,7 +55,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "admin", "Gives slots that nobody owns to a node", {
-          problems: ["not-found", "conflict", "stale", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({ node_id: nodeId, slots: slotRanges }),
@@ -88,7 +88,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "operate", "Moves slots from one node to another, while clients go on", {
           description: "The move goes on by itself: `GET /cluster/migration/{slot}` tells how far it is.",
-          problems: ["not-found", "conflict", "stale", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({
@@ -127,7 +127,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "operate", "Has a move be completed, and waits until it has been", {
           description: "200: it has ended, `state` says how. 202: it goes on.",
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record({
@@ -148,7 +148,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Ends a move: the slots stay where they are", {
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record(ofTask),
@@ -164,7 +164,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Has a move send nothing until it is resumed: what was sent stays", {
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record(ofTask),
@@ -180,7 +180,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       },
       {
         ...needs(callers, "operate", "Has a move that was paused go on", {
-          problems: ["not-found", "conflict", "unavailable", "outcome-unknown"],
+          problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
         body: record(ofTask),
@@ -211,12 +211,11 @@ function shardLed(sources: RestSources, id: string): ShardRecord {
 /** @throws {Problem} If a range is none, or a slot is named twice. */
 function readRanges(given: readonly { readonly start: number; readonly end: number }[]): readonly SlotRange[] {
   const ranges = given.map(({ start, end }) => ({ first: start, last: end }));
-  for (const [index, { first, last }] of ranges.entries()) {
-    if (first > last) throw invalidField("body", `/slots/${index}/end`, "must not be below start");
-    const before = ranges.slice(0, index).find((range) => range.first <= last && first <= range.last);
-    if (before === undefined) continue;
-    throw invalidField("body", `/slots/${index}`, `names slot ${Math.max(first, before.first)} again`);
-  }
+  const reversed = ranges.findIndex(({ first, last }) => first > last);
+  if (reversed !== -1) throw invalidField("body", `/slots/${reversed}/end`, "must not be below start");
+  const repeated = findRepeatedSlot(ranges);
+  if (repeated !== undefined)
+    throw invalidField("body", `/slots/${repeated.index}`, `names slot ${repeated.slot} again`);
   return canonicalRanges(ranges);
 }
 

@@ -17,4 +17,6 @@ export interface RestSources extends ViewSources {
   readonly clock: Clock;
   /** Clients need a password: keys are nobody's to see without a token. */
   readonly passwords: Pick<ClientPasswords, "isNeeded">;
+  /** Bytes that the values in one answer may have together. */
+  readonly maxBatchBytes: number;
 }

@@ -112,6 +112,7 @@ export function statsReads(sources: RestSources, callers: Callers) {
   return new Elysia({ prefix: "/cluster", normalize: false }).get("/stats", read, {
     ...needs(callers, "read", "What each node has to do, and how it is, as it says itself", {
       description: `Nodes are asked at most once in ${FRESH_MS} ms, whoever asks.`,
+      cost: 5,
     }),
     query: noQuery,
     response: { 200: statsSchema },

@@ -6,10 +6,14 @@ import { topologyService } from "../../src/contracts/topology.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { TOKENS } from "../support/http-door.ts";
+import type { Schema } from "../support/json-schema.ts";
+import { OpenApiDocument } from "../support/openapi-document.ts";
 
 const PORTS = [21_980, 21_981, 21_982, 21_983] as const;
 const HTTP_PORT = 24_980;
 const nodes: Node[] = [];
+/** What all answers are held to. */
+let openApi: OpenApiDocument | undefined;
 
 interface Reply<Body> {
   readonly status: number;
@@ -30,7 +34,11 @@ async function ask<Body = Record<string, unknown>>(
     headers: { authorization: `Bearer ${TOKENS.adminToken}`, "content-type": "application/json" },
     ...(json === undefined ? {} : { body: JSON.stringify(json) }),
   });
-  return { status: response.status, body: (await response.json()) as Body, headers: response.headers };
+  const { status, headers } = response;
+  const text = await response.text();
+  openApi ??= new OpenApiDocument((await (await fetch(`http://127.0.0.1:${HTTP_PORT}/openapi/json`)).json()) as Schema);
+  expect(openApi.misfitsAt(method, path, { status, headers, text }), `${method} ${path}`).toEqual([]);
+  return { status, body: JSON.parse(text) as Body, headers };
 }
 
 async function until(what: string, isSo: () => Promise<boolean> | boolean, withinMs = 20_000): Promise<void> {

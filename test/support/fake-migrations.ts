@@ -1,4 +1,5 @@
 /** A provider of `migration` that notes what it is asked, and whose tasks are what a test says. */
+import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import {
   type MigrationOutcome,
   type MigrationProgress,
@@ -116,11 +117,14 @@ function stateOf({ clusterId, version, nodes, shards, migrations }: ClusterMap):
 /** A provider of `topology` with a map that changes only when a test says so, as its first node sees it. */
 export class FixedTopology {
   map: ClusterMap;
+  /** What comes of each request. */
+  outcome: RequestOutcome<readonly string[]> = { type: "refused", reason: "nothing changes here" };
   readonly plugin: Plugin;
 
   constructor(map: ClusterMap) {
     this.map = map;
     const present = (): ClusterMap => this.map;
+    const settled = (): RequestOutcome<readonly string[]> => this.outcome;
     this.plugin = definePlugin({
       name: "fixed-topology",
       summary: "A map that a test makes.",
@@ -140,7 +144,7 @@ export class FixedTopology {
               );
             },
             node: (id) => present().nodes.find((each) => each.id === id),
-            request: () => Promise.resolve({ type: "refused" as const, reason: "nothing changes here" }),
+            request: () => Promise.resolve(settled()),
             isMember: true,
             beginAlone: () => Promise.resolve(undefined),
             moveTo: () => Promise.resolve(undefined),

@@ -29,6 +29,8 @@ export interface Answer {
 
 export class FakeHttpDoor implements HttpDoor {
   #options: HttpListenOptions | undefined;
+  /** Told of each answer that is read to its end. */
+  onAnswer: (method: string, path: string, answer: Answer) => void = () => undefined;
   /** Requests whose connection is kept open. */
   kept = 0;
 
@@ -66,7 +68,10 @@ export class FakeHttpDoor implements HttpDoor {
   async ask(path: string, options: AskOptions = {}): Promise<Answer> {
     const response = await this.send(path, options);
     const text = await response.text();
-    return { status: response.status, headers: response.headers, text, json: () => JSON.parse(text) as unknown };
+    const { status, headers } = response;
+    const answer = { status, headers, text, json: () => JSON.parse(text) as unknown };
+    this.onAnswer(options.method ?? "GET", path, answer);
+    return answer;
   }
 }
 

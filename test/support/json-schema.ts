@@ -1,4 +1,4 @@
-/** JSON schemas, as far as the OpenAPI document uses them: whether a value fits one, and values that do, or nearly do. */
+/** JSON schemas, as far as the OpenAPI document uses them: whether a value fits one, values that do, and such as do not, each in one known place. */
 import * as fc from "fast-check";
 
 export type Json = string | number | boolean | null | Json[] | { [name: string]: Json };
@@ -52,10 +52,15 @@ export function findMisfits(schema: Schema, value: Json, document: Schema, place
   if (Array.isArray(own["enum"]) && !own["enum"].includes(value)) wrong(`not one of ${JSON.stringify(own["enum"])}`);
   if (typeof value === "string" && typeof own["pattern"] === "string" && !new RegExp(own["pattern"]).test(value))
     wrong(`"${value}" is not like ${own["pattern"]}`);
-  if (typeof value === "number") {
-    if (typeof own["minimum"] === "number" && value < own["minimum"]) wrong(`below ${own["minimum"]}`);
-    if (typeof own["maximum"] === "number" && value > own["maximum"]) wrong(`above ${own["maximum"]}`);
-  }
+  const within = (size: number, least: string, most: string): void => {
+    const [from, to] = [own[least], own[most]];
+    if (typeof from === "number" && size < from) wrong(`below ${from} (${least})`);
+    if (typeof to === "number" && size > to) wrong(`above ${to} (${most})`);
+  };
+  if (typeof value === "number") within(value, "minimum", "maximum");
+  if (typeof value === "string") within(value.length, "minLength", "maxLength");
+  if (Array.isArray(value)) within(value.length, "minItems", "maxItems");
+  if (isObject(value)) within(Object.keys(value).length, "minProperties", "maxProperties");
   if (Array.isArray(value) && isObject(own["items"] ?? null)) {
     for (const [index, each] of value.entries())
       misfits.push(...findMisfits(own["items"] as Schema, each, document, `${place}/${index}`));
@@ -64,13 +69,18 @@ export function findMisfits(schema: Schema, value: Json, document: Schema, place
     const properties = (own["properties"] ?? {}) as Readonly<Record<string, Schema>>;
     for (const name of (own["required"] ?? []) as readonly string[]) if (!(name in value)) wrong(`lacks ${name}`);
     for (const [name, each] of Object.entries(value)) {
-      const property = properties[name];
+      const property = Object.hasOwn(properties, name) ? properties[name] : matching(own, name);
       if (property !== undefined) misfits.push(...findMisfits(property, each, document, `${place}/${name}`));
-      else if (own["additionalProperties"] === false && own["patternProperties"] === undefined)
-        wrong(`has ${name}, which nobody knows`);
+      else if (own["additionalProperties"] === false) wrong(`has ${name}, which nobody knows`);
     }
   }
   return misfits;
+}
+
+/** The schema of a field that has no name of its own. */
+function matching(own: Schema, name: string): Schema | undefined {
+  const patterns = (own["patternProperties"] ?? {}) as Readonly<Record<string, Schema>>;
+  return Object.entries(patterns).find(([pattern]) => new RegExp(pattern).test(name))?.[1];
 }
 
 /** Values that fit a schema. */
@@ -118,18 +128,111 @@ export function fitting(schema: Schema, document: Schema): fc.Arbitrary<Json> {
   }
 }
 
-/** Values of any kind, among them such as nearly fit: with a field more, a field less, or one of another kind. */
-export function misfitting(schema: Schema, document: Schema): fc.Arbitrary<Json> {
-  const any = fc.jsonValue() as fc.Arbitrary<Json>;
-  const nearly = fc
-    .tuple(fitting(schema, document), fc.nat(), any, fc.constantFrom("more", "less", "other"))
-    .map(([value, at, other, how]): Json => {
-      if (!isObject(value)) return other;
-      if (how === "more") return Object.assign({}, value, { unknown_field: other });
-      const names = Object.keys(value);
-      const name = names[at % Math.max(1, names.length)] ?? "";
-      if (how === "other") return Object.assign({}, value, { [name]: other });
-      return Object.fromEntries(Object.entries(value).filter(([each]) => each !== name));
-    });
-  return fc.oneof({ weight: 3, arbitrary: nearly }, any);
+/** Values that do not fit a schema, in one place. */
+export interface Spoiled {
+  /** What is wrong, for people. */
+  readonly what: string;
+  /** Where, as a JSON pointer. */
+  readonly field: string;
+  readonly values: fc.Arbitrary<Json>;
+}
+
+/** Values of every kind. */
+export const KINDS: readonly Json[] = [null, true, -1, 0.5, "", "text", [], [null], {}, { a: 1 }];
+/** Names that no schema has; some mean something to the language. */
+const UNKNOWN = ["unknown_field", "__proto__", "constructor", "a/b~c"];
+
+/** Every way in which a value can miss a schema by one thing: of another kind, out of range, with a field too few or too many, and so on within. */
+export function spoiled(schema: Schema, document: Schema): readonly Spoiled[] {
+  const own = resolved(schema, document);
+  const found: Spoiled[] = [];
+  const add = (what: string, values: fc.Arbitrary<Json>, field = ""): void => void found.push({ what, field, values });
+  const bound = (name: string): number | undefined => (typeof own[name] === "number" ? own[name] : undefined);
+  const good = fitting(own, document);
+  const kinds = KINDS.filter((value) =>
+    Array.isArray(own["enum"]) ? !own["enum"].includes(value) : !isOfType(own["type"], value),
+  );
+  if (kinds.length > 0) add("another kind", fc.constantFrom(...kinds));
+  if (typeof own["pattern"] === "string") {
+    const pattern = new RegExp(own["pattern"]);
+    add(
+      "another pattern",
+      fc
+        .oneof(
+          fc.string(),
+          good.map((value) => `${value as string}\n`),
+          good.map((value) => ` ${value as string}`),
+        )
+        .filter((text) => !pattern.test(text)),
+    );
+  }
+  const [minimum, maximum] = [bound("minimum"), bound("maximum")];
+  if (minimum !== undefined) add("too small", fc.constantFrom(minimum - 1, minimum - 1e9));
+  if (maximum !== undefined) add("too great", fc.constantFrom(maximum + 1, maximum * 16 + 7));
+  const [shortest, longest] = [bound("minLength"), bound("maxLength")];
+  if (shortest !== undefined && shortest > 0) add("too short", fc.constant("x".repeat(shortest - 1)));
+  if (longest !== undefined) add("too long", fc.constant("x".repeat(longest + 1)));
+  if (own["type"] === "array") {
+    const items = (own["items"] ?? {}) as Schema;
+    const one = fitting(items, document);
+    const [fewest, most] = [bound("minItems") ?? 0, bound("maxItems")];
+    if (fewest > 0) add("too few", fc.constant([]));
+    if (most !== undefined)
+      add(
+        "too many",
+        one.map((item) => Array.from({ length: most + 1 }, () => item)),
+      );
+    for (const { what, field, values } of spoiled(items, document)) {
+      add(
+        `an item of ${what}`,
+        values.map((item) => [item]),
+        `/0${field}`,
+      );
+    }
+  }
+  if (own["type"] === "object") {
+    const properties = Object.entries((own["properties"] ?? {}) as Readonly<Record<string, Schema>>);
+    const required = (own["required"] ?? []) as readonly string[];
+    const withField = (name: string, values: fc.Arbitrary<Json>): fc.Arbitrary<Json> =>
+      fc.tuple(good, values).map(([value, each]) => {
+        const more = Object.assign({}, value);
+        // Not assigned: `__proto__` is to be a field.
+        Object.defineProperty(more, name, { value: each, enumerable: true });
+        return more;
+      });
+    for (const name of required) {
+      const without = good.map((value) =>
+        Object.fromEntries(Object.entries(value ?? {}).filter(([each]) => each !== name)),
+      );
+      add(`without ${name}`, without, `/${name}`);
+    }
+    for (const [name, each] of properties) {
+      for (const { what, field, values } of spoiled(each, document))
+        add(`${name} of ${what}`, withField(name, values), `/${name}${field}`);
+    }
+    const [pattern] = Object.entries((own["patternProperties"] ?? {}) as Readonly<Record<string, Schema>>);
+    if (pattern !== undefined) {
+      for (const { what, field, values } of spoiled(pattern[1], document))
+        add(`a field of ${what}`, withField("abc", values), `/abc${field}`);
+    }
+    const [fewest, most] = [bound("minProperties") ?? 0, bound("maxProperties")];
+    if (fewest > 0) add("too few fields", fc.constant({}));
+    if (most !== undefined && pattern !== undefined) {
+      const names = Array.from(
+        { length: most + 1 },
+        (_, at) => `a${String.fromCodePoint(97 + (at % 26)).repeat(1 + Math.floor(at / 26))}`,
+      );
+      add(
+        "too many fields",
+        fitting(pattern[1], document).map((value) => Object.fromEntries(names.map((name) => [name, value]))),
+      );
+    }
+    if (own["additionalProperties"] === false) {
+      const names =
+        pattern === undefined ? UNKNOWN : ["", "UPPER\n"].filter((name) => !new RegExp(pattern[0]).test(name));
+      for (const name of names)
+        add(`with ${name}`, withField(name, fc.constant(1)), `/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`);
+    }
+  }
+  return found;
 }

@@ -11,7 +11,10 @@ let port: number;
 let url: string;
 beforeAll(async () => {
   ({ node } = await startNode({
-    plugins: { resp: false, http: { ...TOKENS, port: 0, maxBodyBytes: MAX_BODY, requestsPerSecond: 0 } },
+    plugins: {
+      resp: false,
+      http: { ...TOKENS, port: 0, maxBodyBytes: MAX_BODY, bodyTimeoutS: 1, requestsPerSecond: 0 },
+    },
   }));
   port = Number(node.parameters.get("http-port")?.get());
   url = `http://127.0.0.1:${port}`;
@@ -59,6 +62,16 @@ test("a body that is too long is refused, in whichever way it comes", async () =
   // So long that nobody wants to hear of it.
   expect(await raw(`PUT /kv/key HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n`, "413")).toContain("413");
   expect((await fetch(`${url}/kv/key`)).status).toBe(200);
+});
+
+test("a body that does not come is given up, with its connection", async () => {
+  const begun = `PUT /kv/late HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: ${authorization}\r\n`;
+  for (const rest of ["Content-Length: 100\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"]) {
+    const answer = await raw(`${begun}${rest}`, "a text that does not come");
+    expect(answer, rest).toStartWith("HTTP/1.1 408");
+    expect(answer).toContain("urn:bunch:problem:request-timeout");
+  }
+  expect((await fetch(`${url}/kv/late`)).status).toBe(404);
 });
 
 test("what is no HTTP, and headers without end, are refused by the runtime", async () => {

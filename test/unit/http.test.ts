@@ -11,6 +11,7 @@ import { type Node, createNode } from "../../src/node.ts";
 import type { LogFields, World } from "../../src/world.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { localClient } from "../support/local-node.ts";
 
 const BUS_PORT = 21_970;
@@ -153,6 +154,78 @@ describe("who may do what", () => {
     connection.close();
   });
 
+  test("tokens in a file are changed by writing it; what makes no sense changes nothing, and is told", async () => {
+    const { machine, clock } = createBunWorld();
+    const [old, next, reading] = ["old-0123456789abcdef", "next-0123456789abcdef", "reading-0123456789"];
+    let text = `admin ${old}`;
+    let look = (): void => undefined;
+    const lines: string[] = [];
+    const note = (event: string, fields: LogFields = {}): void => void lines.push(`${event} ${JSON.stringify(fields)}`);
+    const readOperatorFile = (): Promise<string> =>
+      text === "" ? Promise.reject(new Error("there is no such file")) : Promise.resolve(text);
+    const { door, node } = await start(
+      { plugins: { http: { tokenFile: "tokens", operateToken: TOKENS.operateToken, requestsPerSecond: 0 } } },
+      {
+        machine: Object.assign(Object.create(machine) as World["machine"], { readOperatorFile }),
+        log: { debug: note, info: note, warn: note, error: note },
+        clock: {
+          monotonicMs: () => clock.monotonicMs(),
+          wallMs: () => clock.wallMs(),
+          after: (delayMs, callback) => clock.after(delayMs, callback),
+          every: (periodMs, callback) => {
+            if (periodMs === 5000) look = callback;
+            return clock.every(periodMs, callback);
+          },
+          soon: (callback) => clock.soon(callback),
+        },
+      },
+    );
+    const role = (token: string): Promise<unknown> => roleOf(door, { token });
+    const looked = async (times: number): Promise<void> => {
+      for (let time = 0; time < times; time += 1) {
+        look();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    expect(await role(old)).toBe("admin");
+    for (const [wrong, reason] of [
+      ["", "there is no such file"],
+      ["root of-0123456789abcdef", "begins with none of"],
+      ["admin brief", "a token is 16 to 256"],
+      [`admin ${TOKENS.operateToken}`, "a token is that of another role already"],
+    ] as const) {
+      text = wrong;
+      await looked(3);
+      expect([await role(old), await role(TOKENS.operateToken)], reason).toEqual(["admin", "operate"]);
+      expect(
+        lines.filter((line) => line.startsWith("http tokens not changed") && line.includes(reason)),
+        reason,
+      ).toHaveLength(1);
+    }
+    // It is being written: one look is not enough.
+    text = `admin ${next}`;
+    await looked(1);
+    text = `admin ${next} ${old}\nread ${reading}`;
+    await looked(1);
+    expect(await role(next)).toBe(401);
+    await looked(1);
+    expect([await role(old), await role(next), await role(reading)]).toEqual(["admin", "admin", "read"]);
+    // What was set since is over where the file says something else, and only there.
+    const client = localClient(node);
+    expect(await client.run("config set http-operate-token set-0123456789abcdef")).toBe("OK");
+    text = `read ${next}`;
+    await looked(2);
+    expect([await role(old), await role(reading), await role(next), await role("set-0123456789abcdef")]).toEqual([
+      401,
+      401,
+      "read",
+      "operate",
+    ]);
+    expect(lines.filter((line) => line.startsWith("http tokens not changed"))).toHaveLength(4);
+    expect(lines.join("\n")).not.toContain("0123456789");
+    client.close();
+  });
+
   test("tokens come from a file, and one that makes no sense stops the start without telling it", async () => {
     const machineOf = (text: string): World["machine"] => {
       const { machine } = createBunWorld();
@@ -211,6 +284,36 @@ describe("bounds", () => {
     }
   });
 
+  test("a body is there in time, or is given up, and so is its place", async () => {
+    const settings = { ...TOKENS, bodyTimeoutS: 10, maxRequests: 1 };
+    const { door, http } = await start({ plugins: { http: settings } }, { clock: hasty(createBunWorld().clock) });
+    http.mount({ prefix: "/length", handle: async (request) => Response.json((await request.text()).length) });
+    let isLetGo = false;
+    const body = new ReadableStream({
+      start: (controller) => controller.enqueue(Uint8Array.of(1)),
+      cancel: () => void (isLetGo = true),
+    });
+    for (const headers of [{}, { "content-length": "100" }] as Record<string, string>[]) {
+      const stream = isLetGo ? new ReadableStream() : body;
+      const answer = await door.ask("/length", { method: "POST", body: stream, headers });
+      expect([answer.status, answer.json()]).toMatchObject([
+        408,
+        {
+          type: "urn:bunch:problem:request-timeout",
+          detail: "The body of a request has to be here within 10 seconds (http.bodyTimeoutS).",
+        },
+      ]);
+      expect(answer.headers.get("connection")).toBe("close");
+    }
+    expect(isLetGo).toBe(true);
+    const broken = new ReadableStream({ start: (controller) => controller.error(new Error("cut off")) });
+    expect((await door.ask("/length", { method: "POST", body: broken })).json()).toMatchObject({
+      status: 400,
+      detail: "The body ended before its end.",
+    });
+    expect((await door.ask("/length", { method: "POST", body: "four" })).text).toBe("4");
+  });
+
   test("one address may ask so often a second, others go on; a wrong token counts as many requests", async () => {
     let nowMs = 1000;
     const { clock } = createBunWorld();
@@ -235,6 +338,52 @@ describe("bounds", () => {
     expect((await door.ask("/who", { token: "wrong-0123456789abc" })).status).toBe(401);
     for (let count = 0; count < 9; count += 1) expect((await door.ask("/who")).status).toBe(200);
     expect((await door.ask("/who")).status).toBe(429);
+  });
+
+  test("what is much work counts as several requests: as many as the OpenAPI document says", async () => {
+    const { clock } = createBunWorld();
+    let isFrozen = false;
+    const world = {
+      clock: {
+        monotonicMs: () => (isFrozen ? 1e9 : clock.monotonicMs()),
+        wallMs: () => clock.wallMs(),
+        after: (delayMs: number, callback: () => void) => clock.after(delayMs, callback),
+        every: (periodMs: number, callback: () => void) => clock.every(periodMs, callback),
+        soon: (callback: () => void) => clock.soon(callback),
+      },
+    };
+    const { door } = await start({ plugins: { http: { ...TOKENS, requestsPerSecond: 100 } } }, world);
+    const { paths } = (await door.ask("/openapi/json")).json() as {
+      paths: Record<string, Record<string, { description: string }>>;
+    };
+    isFrozen = true;
+    const operations = Array.from({ length: 250 }, (_, at) => ({ op: "get", key: `k${at}` }));
+    for (const [at, [method, path, query, json]] of (
+      [
+        ["get", "/cluster/info", ""],
+        ["get", "/cluster/explain", "?slot=7"],
+        ["get", "/cluster/slots", ""],
+        ["get", "/cluster/stats", ""],
+        ["get", "/cluster/plugins", ""],
+        ["post", "/cluster/plans", "", { kind: "rebalance" }],
+        ["post", "/kv/batch", "", { operations }],
+      ] as const
+    ).entries()) {
+      const told = /Counts as ([0-9]+) requests/.exec(paths[path]?.[method]?.description ?? "")?.[1];
+      const cost = path === "/kv/batch" ? 25 : Number(told ?? 1);
+      expect(cost > 1, path).toBe(path !== "/cluster/info");
+      const ask = (): Promise<number> =>
+        door
+          .ask(`${path}${query}`, {
+            method: method.toUpperCase(),
+            token: TOKENS.adminToken,
+            from: `10.0.0.${at}:1`,
+            json,
+          })
+          .then(({ status }) => status);
+      for (let count = 0; count < 100 / cost; count += 1) expect(await ask(), path).not.toBe(429);
+      expect(await ask(), path).toBe(429);
+    }
   });
 
   test("so many requests are answered at a time, and one more is told to come again", async () => {

@@ -2,102 +2,60 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as fc from "fast-check";
 import { present } from "../../src/assert.ts";
+import { httpService } from "../../src/contracts/http.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import type { Node } from "../../src/node.ts";
+import { tagOf } from "../../src/rest/key-operations.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
-import { type Json, type Schema, findMisfits, fitting, misfitting } from "../support/json-schema.ts";
-
-interface Operation {
-  readonly operationId: string;
-  readonly security: readonly unknown[];
-  readonly parameters: readonly { name: string; in: string; required: boolean; schema: Schema }[];
-  readonly requestBody?: { readonly content: Readonly<Record<string, { readonly schema?: Schema }>> };
-  readonly responses: Readonly<
-    Record<string, { readonly content?: Readonly<Record<string, { readonly schema?: Schema }>> }>
-  >;
-}
+import { type Described, OpenApiDocument, type Operation, bodyOf } from "../support/openapi-document.ts";
+import { type Json, type Schema, KINDS, findMisfits, fitting, spoiled } from "../support/json-schema.ts";
 
 let node: Node;
 let door: FakeHttpDoor;
+let openApi: OpenApiDocument;
 let document: Schema;
-let operations: readonly { readonly path: string; readonly method: string; readonly operation: Operation }[];
+let operations: readonly Described[];
 
 beforeAll(async () => {
-  ({ node, door } = await startHttpNode({ name: "a", plugins: { http: { ...TOKENS, requestsPerSecond: 0 } } }));
-  document = (await door.ask("/openapi/json")).json() as Schema;
-  operations = Object.entries(document["paths"] as Record<string, Record<string, unknown>>).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, operation]) => ({
-      path,
-      method: method.toUpperCase(),
-      operation: operation as Operation,
-    })),
-  );
+  ({ node, door } = await startHttpNode(
+    {
+      name: "a",
+      plugins: {
+        http: { ...TOKENS, requestsPerSecond: 0, maxBodyBytes: MAX_BODY_BYTES, bodyTimeoutS: 20, corsOrigins: ORIGIN },
+      },
+    },
+    // Who meets nobody is told so after ten seconds.
+    { clock: hasty(createBunWorld().clock) },
+  ));
+  openApi = await OpenApiDocument.of(door);
+  ({ document, operations } = openApi);
 });
 afterAll(async () => {
   await node.stop();
 });
 
-/** What is wrong with an answer, by the document. */
-function misfitsOf(operation: Operation, { status, headers, text }: Answer): readonly string[] {
-  const told = operation.responses[String(status)];
-  if (told === undefined) return [`status ${status} is not in the document: ${text.slice(0, 300)}`];
-  const type = (headers.get("content-type") ?? "").split(";")[0] ?? "";
-  const content = told.content?.[type];
-  if (content === undefined) return text === "" ? [] : [`${status} answers with ${type}, which is not in the document`];
-  if (content.schema === undefined || !type.endsWith("json")) return [];
-  return findMisfits(content.schema, JSON.parse(text) as Json, document).map((misfit) => `${status} ${misfit}`);
+/** What is asked of an operation, part by part. */
+interface Asked {
+  readonly path: Readonly<Record<string, string>>;
+  readonly query: Readonly<Record<string, string>>;
+  readonly header: Readonly<Record<string, string>>;
+  readonly body: Json | undefined;
+  /** What else is behind the query. */
+  readonly more?: string;
 }
 
-/** A request that an operation takes, as far as the document tells; or one in which something is wrong. */
-function requestsTo(
-  path: string,
-  method: string,
-  operation: Operation,
-  isGood: boolean,
-): fc.Arbitrary<{ path: string; options: AskOptions }> {
-  const self = node.facts.id;
-  const valueOf = (name: string, schema: Schema): fc.Arbitrary<Json> => {
-    const good = fitting(schema, document);
-    return name in KNOWN ? fc.oneof(fc.constant(self), good) : good;
-  };
-  const parts = operation.parameters.map(({ name, in: where, required, schema }) => {
-    const value = isGood ? valueOf(name, schema) : fc.oneof(valueOf(name, schema), fc.string());
-    return fc.tuple(fc.constant({ name, where }), required ? value : fc.option(value, { freq: 2 }));
-  });
-  const [body] = Object.values(operation.requestBody?.content ?? {});
-  const bodies: fc.Arbitrary<Json | undefined> =
-    body?.schema === undefined
-      ? fc.constant(undefined)
-      : (isGood ? fitting(body.schema, document) : misfitting(body.schema, document)).map((value) => {
-          if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-          return Object.fromEntries(
-            Object.entries(value).map(([name, each]) => [name, isGood && name in KNOWN ? (KNOWN[name] ?? self) : each]),
-          );
-        });
-  const extra = isGood ? fc.constant(false) : fc.boolean();
-  return fc.tuple(fc.tuple(...parts), bodies, extra).map(([values, json, hasExtra]) => {
-    let filled = path;
-    const query = new URLSearchParams();
-    for (const [{ name, where }, value] of values) {
-      const text = typeof value === "string" ? value : JSON.stringify(value);
-      // What means nothing in a path, or another path, is no part of one.
-      const part = ["", ".", ".."].includes(text) ? "-" : encodeURIComponent(text);
-      if (where === "path") filled = filled.replace(`{${name}}`, () => part);
-      else if (where === "query" && value !== null) query.set(name, text);
-    }
-    if (hasExtra) query.set("unknown", "1");
-    const search = query.toString();
-    return {
-      path: search === "" ? filled : `${filled}?${search}`,
-      options: {
-        method,
-        token: TOKENS.adminToken,
-        ...(json === undefined ? {} : { json }),
-        ...(body !== undefined && body.schema === undefined ? { body: "some bytes" } : {}),
-      },
-    };
-  });
+/** Whether a text of a path, a query or a header says what a schema wants. */
+function isGoodText(schema: Schema, text: string): boolean {
+  const isNumber = schema["type"] === "integer" && /^(0|[1-9][0-9]*)$/.test(text);
+  return findMisfits(schema, isNumber ? Number(text) : text, document).length === 0;
 }
+
+/** A value as a path, a query or a header has it. */
+const textOf = (value: Json): string => (typeof value === "string" ? value : JSON.stringify(value));
+/** What means nothing in a path, or another path, is no part of one. */
+const isPart = (text: string): boolean => !["", ".", ".."].includes(text);
 
 /** Names and ids that are there, so that more than the look for them is tried: the node's id, where nothing else is said. */
 const KNOWN: Readonly<Record<string, Json | undefined>> = {
@@ -105,16 +63,188 @@ const KNOWN: Readonly<Record<string, Json | undefined>> = {
   master_id: undefined,
   from_node: undefined,
   to_node: undefined,
+  node: undefined,
+  key: "b",
+  "If-Match": tagOf(new TextEncoder().encode("c")),
+  "If-None-Match": tagOf(new TextEncoder().encode("c")),
   drains: "a",
   weights: { a: 1 },
   operations: [
     { op: "get", key: "b" },
     { op: "put", key: "b", value: "c" },
   ],
+  // Nobody else is to be met: nothing listens here.
+  address: "127.0.0.1:31999",
+  bus_port: 31_998,
 };
-/** What takes long, or does not end: tried by tests of their own. */
-const LEFT_OUT = new Set(["postClusterNodes", "getClusterEvents"]);
+/** What is never drawn: the machine at such an address is somebody's. */
+const FIXED = new Set(["address", "bus_port"]);
+
+function knownOr(name: string, good: fc.Arbitrary<Json>): fc.Arbitrary<Json> {
+  if (!(name in KNOWN)) return good;
+  const known = fc.constant(KNOWN[name] ?? node.facts.id);
+  return FIXED.has(name) ? known : fc.oneof(known, good);
+}
+
+/** Requests that an operation takes, as far as the document tells. @param isBare Without parameters that need not be there: two of them may exclude each other. */
+function goodRequests(operation: Operation, isBare = false): fc.Arbitrary<Asked> {
+  const partsIn = (where: string): fc.Arbitrary<Record<string, string>> => {
+    const own = operation.parameters.filter((each) => each.in === where);
+    const texts = own.map(({ name, schema }): [string, fc.Arbitrary<string>] => [
+      name,
+      knownOr(name, fitting(schema, document))
+        .map(textOf)
+        .filter((text) => where !== "path" || isPart(text)),
+    ]);
+    const optional = isBare ? [] : own.filter(({ required }) => !required).map(({ name }) => name);
+    return fc
+      .tuple(fc.record(Object.fromEntries(texts)), fc.subarray(optional))
+      .map(([all, chosen]) =>
+        Object.fromEntries(
+          own
+            .filter(({ name, required }) => required || chosen.includes(name))
+            .map(({ name }) => [name, (all as Record<string, string>)[name] ?? ""]),
+        ),
+      );
+  };
+  const { schema } = bodyOf(operation) ?? {};
+  const body: fc.Arbitrary<Json | undefined> =
+    schema === undefined
+      ? fc.constant(undefined)
+      : fitting(schema, document).chain((value) =>
+          fc.record(
+            Object.fromEntries(
+              Object.entries(value ?? {}).map(([name, each]) => [name, knownOr(name, fc.constant(each as Json))]),
+            ),
+          ),
+        );
+  return fc.record({ path: partsIn("path"), query: partsIn("query"), header: partsIn("header"), body });
+}
+
+/** A way to spoil a request, and where the problem has to say it is. */
+interface Spoiling {
+  readonly what: string;
+  readonly in: "path" | "query" | "header" | "body";
+  readonly field: string;
+  readonly requests: fc.Arbitrary<Asked>;
+}
+
+/** Every way in which a request misses what the document says by one thing. */
+function spoilings(operation: Operation): readonly Spoiling[] {
+  const good = goodRequests(operation, true);
+  const found: Spoiling[] = [];
+  for (const { name, in: where, schema } of operation.parameters) {
+    if (where !== "path" && where !== "query" && where !== "header")
+      throw new Error(`nothing is known of a part in ${where}`);
+    const add = (what: string, texts: fc.Arbitrary<string>): void =>
+      void found.push({
+        what: `${name} of ${what}`,
+        in: where,
+        field: `/${where === "header" ? name.toLowerCase() : name}`,
+        requests: fc
+          .tuple(good, texts)
+          .map(([asked, text]) => Object.assign({}, asked, { [where]: { ...asked[where], [name]: text } })),
+      });
+    const isSent = (text: string): boolean =>
+      where === "path" ? isPart(text) : where !== "header" || /^[!-~]([ -~]*[!-~])?$/.test(text);
+    // All is text here: another kind may be none.
+    const kinds = KINDS.map(textOf).filter((text) => isSent(text) && !isGoodText(schema, text));
+    if (kinds.length > 0) add("another kind", fc.constantFrom(...kinds));
+    for (const { what, values } of spoiled(schema, document)) {
+      if (what !== "another kind") add(what, values.map(textOf).filter(isSent));
+    }
+  }
+  found.push({
+    what: "unknown parameter",
+    in: "query",
+    field: "/unknown",
+    requests: good.map((asked) => ({ ...asked, query: { ...asked.query, unknown: "1" } })),
+  });
+  for (const name of operation.parameters.filter((each) => each.in === "query").map((each) => each.name))
+    found.push({
+      what: `${name} twice`,
+      in: "query",
+      field: `/${name}`,
+      requests: goodRequests(operation)
+        .filter(({ query }) => name in query)
+        .map((asked) => Object.assign({}, asked, { more: `&${name}=${encodeURIComponent(asked.query[name] ?? "")}` })),
+    });
+  const { schema } = bodyOf(operation) ?? {};
+  for (const { what, field, values } of schema === undefined ? [] : spoiled(schema, document))
+    found.push({
+      what,
+      in: "body",
+      field,
+      requests: fc.tuple(good, values).map(([asked, body]) => Object.assign({}, asked, { body })),
+    });
+  return found;
+}
+
+/** The parts of a request that a problem names. */
+function fieldsOf(answer: Answer): readonly string[] {
+  const { errors = [] } = answer.json() as {
+    readonly errors?: readonly { in: string; field: string; detail: string }[];
+  };
+  return errors.map((error) => `${error.in} ${error.field}`);
+}
+
+/** Asks, as an administrator if nothing else is said. What does not end is read as far as it says that it has begun. */
+async function send(
+  path: string,
+  method: string,
+  operation: Operation,
+  asked: Asked,
+  options: AskOptions = { token: TOKENS.adminToken },
+): Promise<{ readonly answer: Answer; readonly what: string }> {
+  const filled = path.replaceAll(/\{([^}]+)\}/g, (_, name: string) => encodeURIComponent(asked.path[name] ?? ""));
+  const search = new URLSearchParams(asked.query).toString();
+  const target = search === "" ? filled : `${filled}?${search}${asked.more ?? ""}`;
+  const body = bodyOf(operation);
+  const isOwnBody = options.body !== undefined || options.headers?.["content-type"] !== undefined;
+  const response = await door.send(target, {
+    method,
+    ...(body === undefined || isOwnBody
+      ? {}
+      : body.schema === undefined
+        ? { body: "some bytes" }
+        : { body: JSON.stringify(asked.body) }),
+    ...options,
+    headers: {
+      ...(body === undefined || isOwnBody || options.body !== undefined ? {} : { "content-type": body.type }),
+      ...asked.header,
+      ...options.headers,
+    },
+  });
+  const isEndless = response.headers.get("content-type") === "text/event-stream";
+  const text = isEndless ? await beginningOf(response) : await response.text();
+  const { status, headers } = response;
+  const what = `${method} ${target} ${JSON.stringify(asked.header)} ${(JSON.stringify(asked.body) ?? "").slice(0, 500)}`;
+  return { answer: { status, headers, text, json: () => JSON.parse(text) as unknown }, what };
+}
+
+/** The first event of a stream, which is let go. */
+async function beginningOf(response: Response): Promise<string> {
+  const reader = present(response.body, "a stream has a body").getReader();
+  const first: { readonly value?: unknown } = await reader.read();
+  await reader.cancel();
+  const text = new TextDecoder().decode(first.value as Uint8Array);
+  expect(text).toStartWith("event: start\n");
+  return text;
+}
+
+async function keysOf(): Promise<unknown> {
+  const connection = node.connect();
+  const count = await connection.execute("DBSIZE");
+  connection.close();
+  return count;
+}
+
+/** Good requests to each operation, and bad ones of each kind. */
 const RUNS = 25;
+const BAD_RUNS = 3;
+/** Its pages are let in. */
+const ORIGIN = "https://ops.example";
+const MAX_BODY_BYTES = 2 * 1024 * 1024;
 
 describe("the document", () => {
   test("has every operation once, with a summary, a role and what it answers", () => {
@@ -194,32 +324,182 @@ describe("the document", () => {
       const isForAll = operation.security.length === 0;
       expect(stranger.status === 401, `${method} ${path}`).toBe(!isForAll);
       const isForReaders = isForAll || operation.security.length === 2;
-      if (LEFT_OUT.has(operation.operationId)) continue;
-      const reader = await door.ask(filled, { method, token: TOKENS.readToken });
+      const nothing = { path: {}, query: {}, header: {}, body: undefined };
+      const { answer: reader } = await send(filled, method, operation, nothing, { token: TOKENS.readToken });
+      for (const answer of [stranger, reader])
+        expect(openApi.misfitsOf(operation, answer), `${method} ${path}`).toEqual([]);
       expect(reader.status === 403, `${method} ${path}`).toBe(!isForReaders);
     }
   });
 
-  for (const isGood of [true, false]) {
-    test(`names every answer to ${isGood ? "good" : "bad"} input`, async () => {
-      const tried = operations.filter(({ operation: { operationId } }) => !LEFT_OUT.has(operationId));
-      for (const { path, method, operation } of tried) {
-        let taken = 0;
+  test("names every answer to good input", async () => {
+    for (const { path, method, operation } of operations) {
+      let taken = 0;
+      await fc.assert(
+        fc.asyncProperty(goodRequests(operation), async (asked) => {
+          const { answer, what } = await send(path, method, operation, asked);
+          expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
+          expect(answer.status, `${what}: ${answer.text}`).not.toBe(500);
+          if (answer.status === 422) expect(fieldsOf(answer), what).not.toEqual([]);
+          else taken += 1;
+        }),
+        { numRuns: RUNS },
+      );
+      // What no schema says, such as that of two fields one must be there, is found by the operation itself.
+      expect(taken, `${method} ${path} takes what the document says`).toBeGreaterThan(0);
+    }
+    expect(present(node.service(topologyService), "there is a map").isMember).toBe(true);
+  });
+
+  test("says what input is bad: that is refused, by the name of what is wrong with it, and changes nothing", async () => {
+    const { map } = present(node.service(topologyService), "there is a map");
+    const { version } = map;
+    const keys = await keysOf();
+    for (const { path, method, operation } of operations) {
+      for (const { what, in: where, field, requests } of spoilings(operation)) {
         await fc.assert(
-          fc.asyncProperty(requestsTo(path, method, operation, isGood), async (request) => {
-            const answer = await door.ask(request.path, request.options);
-            expect(misfitsOf(operation, answer), `${method} ${request.path}`).toEqual([]);
-            expect(answer.status, `${method} ${request.path}: ${answer.text}`).not.toBe(500);
-            if (answer.status !== 422) taken += 1;
+          fc.asyncProperty(requests, async (asked) => {
+            const { answer, what: said } = await send(path, method, operation, asked);
+            expect(openApi.misfitsOf(operation, answer), said).toEqual([]);
+            expect(answer.status, `${what}: ${said}: ${answer.text}`).toBe(422);
+            expect(fieldsOf(answer), `${what}: ${said}: ${answer.text}`).toContain(`${where} ${field}`);
           }),
-          { numRuns: RUNS },
+          { numRuns: BAD_RUNS },
         );
-        // What no schema says, such as that of two fields one must be there, is found by the operation itself.
-        if (isGood) expect(taken, `${method} ${path} takes what the document says`).toBeGreaterThan(0);
       }
-      expect(present(node.service(topologyService), "there is a map").isMember).toBe(true);
+    }
+    expect(present(node.service(topologyService), "there is a map").map.version).toBe(version);
+    expect(await keysOf()).toBe(keys);
+  });
+
+  test("says what is told of a token that is none, a body of another type, none, one that is no JSON, or too long", async () => {
+    for (const { path, method, operation } of operations) {
+      const [asked] = fc.sample(goodRequests(operation), 1);
+      if (path === "/kv/{key}")
+        expect(
+          openApi.misfitsOf(
+            operation,
+            await door.ask("/kv/%2", { method, token: TOKENS.adminToken, ...(method === "PUT" ? { body: "" } : {}) }),
+          ),
+        ).toEqual([]);
+      const tried: [status: number, kind: string, options: AskOptions][] = [];
+      for (const authorization of ["Bearer wrong-0123456789abcdef", "Bearer", "Basic YTpi"])
+        tried.push([401, "unauthorized", { headers: { authorization } }]);
+      const body = bodyOf(operation);
+      const token = TOKENS.adminToken;
+      if (method !== "GET")
+        tried.push([
+          413,
+          "too-large",
+          {
+            token,
+            body: new Uint8Array(MAX_BODY_BYTES + 1),
+            headers: { "content-type": body?.type ?? "text/plain" },
+          },
+        ]);
+      if (body?.schema !== undefined) {
+        const text = JSON.stringify(asked?.body);
+        for (const type of ["text/plain", "application/jsonx", "application/x-www-form-urlencoded", ""])
+          tried.push([
+            415,
+            "unsupported-media-type",
+            { token, body: text, headers: type === "" ? {} : { "content-type": type } },
+          ]);
+        for (const broken of ["{", `${text}}`, "nothing"])
+          tried.push([400, "bad-request", { token, body: broken, headers: { "content-type": "application/json" } }]);
+        const deep = `{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`;
+        const long = `{"a":[0${",0".repeat(100_000)}]}`;
+        for (const odd of [undefined, deep, long])
+          tried.push([
+            422,
+            "invalid",
+            { token, ...(odd === undefined ? {} : { body: odd }), headers: { "content-type": "application/json" } },
+          ]);
+      }
+      // Where none is taken there must be none; nothing of any type is none.
+      if (body === undefined && method !== "GET") tried.push([422, "invalid", { token, body: '{"a":1}' }]);
+      if (body === undefined && method !== "GET") {
+        const options = { token, body: "{}", headers: { "content-type": "text/plain" } };
+        const { answer, what } = await send(path, method, operation, present(asked, "there is one"), options);
+        expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
+        expect(answer.status, what).not.toBe(422);
+      }
+      for (const [status, kind, options] of tried) {
+        const { answer, what } = await send(path, method, operation, present(asked, "there is one"), options);
+        expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
+        expect(
+          [answer.status, (answer.json() as { type: string }).type],
+          `${what} ${JSON.stringify(options.headers)}`,
+        ).toEqual([status, `urn:bunch:problem:${kind}`]);
+        if (status === 422) expect(fieldsOf(answer), what).toContain("body ");
+      }
+    }
+  });
+
+  test("says what is told of a body that does not come", async () => {
+    const drop = (): ReadableStream => new ReadableStream({ start: (stream) => stream.enqueue(Uint8Array.of(0x7b)) });
+    const taking = operations.filter(({ method }) => method !== "GET");
+    expect(taking.length).toBeGreaterThan(0);
+    await Promise.all(
+      taking.map(async ({ path, method, operation }) => {
+        const filled = path.replaceAll(/\{[^}]+\}/g, "0");
+        const answer = await door.ask(filled, { method, token: TOKENS.adminToken, body: drop() });
+        expect(openApi.misfitsOf(operation, answer), `${method} ${path}`).toEqual([]);
+        expect(answer.status, `${method} ${path}`).toBe(408);
+      }),
+    );
+  });
+
+  test("says what is told of too many requests, of an address and at a time", async () => {
+    const { node: busy, door: other } = await startHttpNode({
+      plugins: { http: { ...TOKENS, requestsPerSecond: 1, maxRequests: 1 } },
     });
-  }
+    const gate = Promise.withResolvers<void>();
+    const http = present(busy.service(httpService), "there is HTTP");
+    http.mount({ prefix: "/wait", handle: () => gate.promise.then(() => new Response()) });
+    const tried = async (from: (at: number) => string, status: number): Promise<void> => {
+      for (const [at, { path, method, operation }] of operations.entries()) {
+        const filled = path.replaceAll(/\{[^}]+\}/g, "0");
+        const answer = await other.ask(filled, { method, token: TOKENS.adminToken, from: from(at) });
+        expect(openApi.misfitsOf(operation, answer), `${method} ${path}`).toEqual([]);
+        expect(answer.status, `${method} ${path}`).toBe(status);
+        expect(answer.headers.has("retry-after"), `${method} ${path}`).toBe(true);
+      }
+    };
+    const waiting = other.ask("/wait", { token: TOKENS.adminToken, from: "10.0.1.1:1" });
+    await tried((at) => `10.0.2.${at}:1`, 503);
+    gate.resolve();
+    await waiting;
+    // Some guesses, and this address has asked for as much as it may in a long while.
+    for (let guess = 0; guess < 100; guess += 1)
+      await other.ask("/cluster/info", { token: "wrong-0123456789abcdef", from: "10.0.3.1:1" });
+    await tried(() => "10.0.3.1:1", 429);
+    await busy.stop();
+  });
+
+  test("is what pages of an origin that is let in can use: each header that is looked at, and each that is told", async () => {
+    const headers = { origin: ORIGIN };
+    const listed = (answer: Answer, name: string): readonly string[] =>
+      (answer.headers.get(`access-control-${name}`) ?? "").split(", ");
+    const sent = operations.flatMap(({ operation }) =>
+      operation.parameters.filter((each) => each.in === "header").map((each) => each.name.toLowerCase()),
+    );
+    const preflight = await door.ask("/cluster/events", { method: "OPTIONS", headers });
+    expect(sent).toContain("last-event-id");
+    const mayBeSent = listed(preflight, "allow-headers");
+    expect([...sent, "authorization", "content-type"].filter((name) => !mayBeSent.includes(name))).toEqual([]);
+    const mayBeUsed = listed(preflight, "allow-methods");
+    expect(operations.filter(({ method }) => !mayBeUsed.includes(method))).toEqual([]);
+    // These are for those between a page and the node.
+    const forOthers = new Set(["connection", "content-security-policy", "x-accel-buffering"]);
+    const told = operations
+      .flatMap(({ operation }) => Object.values(operation.responses).flatMap((each) => Object.keys(each.headers ?? {})))
+      .map((name) => name.toLowerCase())
+      .filter((name) => !forOthers.has(name));
+    expect(told).toContain("x-ttl-ms");
+    const mayBeRead = listed(await door.ask("/cluster/info", { headers }), "expose-headers");
+    expect([...told, "allow"].filter((name) => !mayBeRead.includes(name))).toEqual([]);
+  });
 
   test("is a page, too, that needs nothing from elsewhere", async () => {
     const page = await door.ask("/openapi", { from: "10.0.0.9:1" });

@@ -4,6 +4,7 @@ import { present } from "../../src/assert.ts";
 import { type Topology, topologyService } from "../../src/contracts/topology.ts";
 import type { Node } from "../../src/node.ts";
 import { type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { holdToDocument } from "../support/openapi-document.ts";
 
 const token = TOKENS.readToken;
 let node: Node;
@@ -11,6 +12,7 @@ let door: FakeHttpDoor;
 let topology: Topology;
 beforeAll(async () => {
   ({ node, door } = await startHttpNode({ name: "a", plugins: { http: { ...TOKENS, requestsPerSecond: 0 } } }));
+  await holdToDocument(door);
   topology = present(node.service(topologyService), "there is a map");
 });
 afterAll(async () => {
@@ -193,6 +195,7 @@ test("streams are bounded, and who does not read is let go", async () => {
 
 test("a stream whose token was replaced ends; one that nobody would read is none", async () => {
   const own = await startHttpNode({ name: "t", plugins: { http: { ...TOKENS, requestsPerSecond: 0 } } });
+  await holdToDocument(own.door);
   const open = (path: string, options: AskOptions): Promise<Response> => own.door.send(path, options);
   const stream = new Stream(await open("/cluster/events", { token: TOKENS.readToken }));
   await stream.events(2);
@@ -210,6 +213,7 @@ test("a stream whose token was replaced ends; one that nobody would read is none
 
 test("a node that stops ends its streams", async () => {
   const other = await startHttpNode();
+  await holdToDocument(other.door);
   const response = await other.door.send("/cluster/events", { token });
   const stream = new Stream(response);
   await stream.events(2);

@@ -1,14 +1,19 @@
 /** Keys over HTTP at one node: values as bytes and as JSON, expiry, conditions, and what is told where something is in the way. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { LocalConnection } from "../../src/local-connection.ts";
+import { LocalCommands } from "../../src/rest/local-commands.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
 import { readKey, writeKey } from "../../src/rest/key-text.ts";
 import type { Node } from "../../src/node.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { holdToDocument } from "../support/openapi-document.ts";
 import { localClient } from "../support/local-node.ts";
 
 let node: Node;
 let door: FakeHttpDoor;
 beforeAll(async () => {
   ({ node, door } = await startHttpNode({ name: "a", plugins: { http: { ...TOKENS, requestsPerSecond: 0 } } }));
+  await holdToDocument(door);
 });
 afterAll(async () => {
   await node.stop();
@@ -170,10 +175,56 @@ describe("several operations at once", () => {
     expect(results.map((result) => result["status"])).toEqual([200, 204, 412, 404, 412, 200]);
     expect(results[0]).toMatchObject({ value: "one", encoding: "utf8", ttl_ms: null });
     expect(results[3]).toMatchObject({ type: "urn:bunch:problem:not-found" });
+    // What strings are made of is no part of the body's shape.
+    const odd = '\\"[{,'.repeat(100_000);
+    const told = (
+      await batch([
+        { op: "put", key: "odd", value: odd },
+        { op: "get", key: "odd" },
+      ])
+    ).json() as { results: { value?: string }[] };
+    expect(told.results[1]?.value === odd).toBe(true);
     const many = await batch(
       Array.from({ length: 1000 }, (_, at) => ({ op: "put", key: `many-${at}`, value: String(at) })),
     );
     expect((many.json() as { results: { status: number }[] }).results.every(({ status }) => status === 204)).toBe(true);
+  });
+
+  test("have an answer of so many bytes: what finds no room is told so, and is not read", async () => {
+    const { node: small, door: other } = await startHttpNode({
+      plugins: { http: { ...TOKENS, requestsPerSecond: 0 }, rest: { maxBatchBytes: "100kb" } },
+    });
+    await holdToDocument(other);
+    const options = { token: TOKENS.operateToken };
+    for (const key of ["one", "two", "three"])
+      await other.ask(`/kv/${key}`, { ...options, method: "PUT", body: "x".repeat(40 * 1024) });
+    await other.ask("/kv/huge", { ...options, method: "PUT", body: "x".repeat(200 * 1024) });
+    const client = localClient(small);
+    const calls = async (): Promise<number> =>
+      Number(/cmdstat_get:calls=([0-9]+)/.exec(await client.run("info commandstats"))?.[1] ?? 0);
+    const before = await calls();
+    const operations = ["one", "huge", "two", "none", "three"].map((key) => ({ op: "get", key }));
+    const answer = await other.ask("/kv/batch", { ...options, method: "POST", json: { operations } });
+    const { results } = answer.json() as { results: { status: number; type?: string; detail?: string }[] };
+    expect(results.map(({ status }) => status).toSorted((a, b) => a - b)).toEqual([200, 200, 404, 413, 413]);
+    expect(results[1]).toEqual({
+      status: 413,
+      type: "urn:bunch:problem:too-large",
+      detail:
+        "The values of one answer may have 102400 bytes here (rest.maxBatchBytes): ask for this one again, by itself if need be.",
+    });
+    expect(answer.text.length).toBeLessThan(100 * 1024);
+    expect((await calls()) - before).toBe(3);
+    // By itself each is there.
+    expect((await other.ask("/kv/huge", options)).text).toHaveLength(200 * 1024);
+    // What is written takes none of the room.
+    const writes = Array.from({ length: 4 }, (_, at) => ({ op: "put", key: `w${at}`, value: "y".repeat(60 * 1024) }));
+    const written = await other.ask("/kv/batch", { ...options, method: "POST", json: { operations: writes } });
+    expect((written.json() as { results: { status: number }[] }).results.map(({ status }) => status)).toEqual([
+      204, 204, 204, 204,
+    ]);
+    client.close();
+    await small.stop();
   });
 
   test("are refused whole if one of them makes no sense, or is not allowed", async () => {
@@ -218,6 +269,7 @@ describe("who may", () => {
 
   test("where clients need a password nobody sees a key without a token, on the same machine either", async () => {
     const other = await startHttpNode({ password: "a password" });
+    await holdToDocument(other.door);
     const write = { method: "PUT", body: "1", token: TOKENS.adminToken };
     expect((await other.door.ask("/kv/d", write)).status).toBe(204);
     expect((await other.door.ask("/kv/d")).status).toBe(401);
@@ -227,8 +279,45 @@ describe("who may", () => {
   });
 });
 
+test("a connection that was closed while nobody needed it is not used again", async () => {
+  const opened: LocalConnection[] = [];
+  const connect = (): LocalConnection => {
+    const connection = node.connect();
+    opened.push(connection);
+    return connection;
+  };
+  const local = new LocalCommands(connect, createBunWorld().clock);
+  const ping = (): Promise<unknown> => local.with(1000, (run) => run(["PING"]));
+  expect([await ping(), await ping(), opened.length]).toEqual([["PONG"], ["PONG"], 1]);
+  opened[0]?.kill();
+  expect([await ping(), opened.length]).toEqual([["PONG"], 2]);
+  // In between of two commands: of the second one nothing was done. While one waits nobody knows.
+  const [unsent, sent] = await Promise.all([
+    local
+      .with(1000, async (run) => {
+        await run(["PING"]);
+        opened[1]?.kill();
+        return await run(["PING"]);
+      })
+      .catch((thrown: unknown) => thrown),
+    local
+      .with(1000, async (run) => {
+        const waiting = run(["WAIT", "9", "0"]);
+        opened[2]?.kill();
+        return await waiting;
+      })
+      .catch((thrown: unknown) => thrown),
+  ]);
+  expect([unsent, sent]).toMatchObject([
+    { message: "this node's connection was closed", isUnsent: true },
+    { message: "this node's connection was closed", isUnsent: false },
+  ]);
+  local.close();
+});
+
 test("a slot that nobody serves is told so, and when to ask again", async () => {
   const { node: empty, door: other } = await startHttpNode({ empty: true });
+  await holdToDocument(other);
   const answer = await other.ask("/kv/x", { token: TOKENS.readToken });
   expect(answer.status).toBe(503);
   expect(answer.headers.get("retry-after")).toBe("1");
@@ -242,6 +331,7 @@ test("a slot that nobody serves is told so, and when to ask again", async () => 
 
 test("without the plugins that bring the commands there is no answer, and it is said why", async () => {
   const { node: bare, door: other } = await startHttpNode({ plugins: { strings: false, http: TOKENS } });
+  await holdToDocument(other);
   expect((await other.ask("/kv/x", { token: TOKENS.readToken })).json()).toMatchObject({
     status: 503,
     detail: "No plugin of this node does that.",

@@ -5,12 +5,15 @@ import type { RequestOutcome } from "../../src/contracts/consensus.ts";
 import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
-import type { Clock } from "../../src/world.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { ALL_SLOTS } from "../../src/protocol/topology/founding-map.ts";
 import { FakeMigrations, FixedTopology, fakeTask } from "../support/fake-migrations.ts";
 import { FakeTopology } from "../support/fake-topology.ts";
+import type { MigrationStatus } from "../../src/contracts/migration.ts";
+import type { ClusterMap, SlotRange } from "../../src/contracts/topology.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { holdToDocument } from "../support/openapi-document.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
 
 /** What would decide really, or stand in the way of what a test says. */
@@ -24,17 +27,7 @@ const WITHOUT = Object.fromEntries(
 );
 const token = TOKENS.adminToken;
 
-/** A clock by which a second is twenty milliseconds. */
-function hasty(clock: Clock): Clock {
-  return {
-    monotonicMs: () => clock.monotonicMs() * 50,
-    wallMs: () => clock.wallMs(),
-    after: (delayMs, callback) => clock.after(delayMs / 50, callback),
-    every: (periodMs, callback) => clock.every(periodMs, callback),
-    soon: (callback) => clock.soon(callback),
-  };
-}
-
+const UNKNOWN = "nobody knows what came of it: look, and ask again (no word)";
 const OUTCOMES: readonly (readonly [RequestOutcome<readonly string[]>, number, string])[] = [
   [{ type: "done", index: 5, outcome: ["OK"] }, 200, ""],
   [{ type: "rejected", reason: "ERR Slot 7 is already busy" }, 409, "urn:bunch:problem:conflict"],
@@ -48,6 +41,7 @@ describe("a change of the map", () => {
   let door: FakeHttpDoor;
   beforeAll(async () => {
     ({ node, door } = await startHttpNode({ use: [topology.plugin], plugins: WITHOUT }));
+    await holdToDocument(door);
   });
   afterAll(() => node.stop());
 
@@ -192,6 +186,7 @@ describe("a move of slots, and a change of who leads", () => {
   beforeAll(async () => {
     const use = [topology.plugin, migrations.plugin, plugin];
     ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
+    await holdToDocument(door);
   });
   afterAll(() => node.stop());
   beforeEach(() => {
@@ -254,6 +249,13 @@ describe("a move of slots, and a change of who leads", () => {
     migrations.tasks = [{ ...task, awaitsWord: true }];
     expect((await post("/cluster/migration/complete", { slot: 5, wait_ms: 0 })).status).toBe(202);
     expect(migrations.asked.join("\n")).toMatch(/^allow id-9: POST \/cluster\/migration\/complete from \S+$/);
+    for (const [reason, status] of [
+      ["ERR it has just been cancelled", 409],
+      [UNKNOWN, 504],
+    ] as const) {
+      migrations.outcomes.push({ type: "refused", reason });
+      expect((await post("/cluster/migration/complete", { slot: 5 })).status).toBe(status);
+    }
     migrations.tasks = [{ ...task, phase: "completed", endedAtMs: 1_800_000_001_000 }];
     const done = await post("/cluster/migration/complete", { id: "id-9" });
     expect([done.status, done.json()]).toMatchObject([200, { state: "completed", completed_at: 1_800_000_001_000 }]);
@@ -261,8 +263,12 @@ describe("a move of slots, and a change of who leads", () => {
     for (const word of ["pause", "resume", "cancel"]) {
       expect((await post(`/cluster/migration/${word}`, { id: "id-9" })).status).toBe(200);
       expect(migrations.asked.at(-1)).toStartWith(`${word} id-9: POST /cluster/migration/${word} from `);
-      migrations.outcomes.push({ type: "refused", reason: "ERR it has just been completed" });
+      migrations.outcomes.push(
+        { type: "refused", reason: "ERR it has just been completed" },
+        { type: "refused", reason: UNKNOWN },
+      );
       expect((await post(`/cluster/migration/${word}`, { slot: 5 })).status).toBe(409);
+      expect((await post(`/cluster/migration/${word}`, { slot: 5 })).status).toBe(504);
       expect((await post(`/cluster/migration/${word}`, { slot: 5, id: "id-9" })).status).toBe(422);
       expect((await post(`/cluster/migration/${word}`, { id: "id-8" })).status).toBe(404);
     }
@@ -275,6 +281,7 @@ describe("a move of slots, and a change of who leads", () => {
       ["TRYAGAIN the node that was asked does not lead", 503],
       ["CLUSTERDOWN no leader is known", 503],
       ["ERR node b is not in sync", 409],
+      [UNKNOWN, 504],
     ] as const) {
       problem = reason;
       expect((await post("/cluster/failover", { node_id: b, mode: "force" })).status, reason).toBe(status);
@@ -288,6 +295,296 @@ describe("a move of slots, and a change of who leads", () => {
       post("/cluster/accept-loss", { shard_id: shard?.id }),
     ]);
     expect(begun.map(({ status }) => status)).toEqual([202, 202]);
+    const accepted = post("/cluster/accept-loss", { shard_id: shard?.id });
+    while (asked.length < 11) await new Promise((resolve) => setImmediate(resolve));
+    topology.map = { ...topology.map, shards: topology.map.shards.map((each) => ({ ...each, primaryEpoch: 2 })) };
+    expect(await accepted.then((answer) => [answer.status, answer.json()])).toMatchObject([200, { primary_epoch: 2 }]);
     topology.map = map;
+  });
+});
+
+describe("another node that is drained", () => {
+  const other = { first: 8192, last: 16_383 };
+  const shards = [{ slots: [{ first: 0, last: 8191 }] }, { slots: [other] }];
+  const made = planMap(shards);
+  const [a = "", b = ""] = made.nodes.map(({ id }) => id);
+  /** The map with what is moved at this moment, and what the second shard has left. */
+  const mapWith = (tasks: readonly MigrationStatus[], slots: readonly SlotRange[] = [other]): ClusterMap => {
+    const moving = tasks
+      .filter(({ endedAtMs }) => endedAtMs === undefined)
+      .map(({ id, source, target, slots: each }) => ({
+        id,
+        source,
+        target,
+        slots: each,
+        isPaused: false,
+        cause: "a test",
+        startedAtMs: 0,
+      }));
+    return { ...planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots }], moving), nodes: topology.map.nodes };
+  };
+  const topology = new FixedTopology(made);
+  const migrations = new FakeMigrations();
+  /** A meeting of which nothing is ever heard. */
+  const silentMeet = definePlugin({
+    name: "silent-meet",
+    summary: "Answers nothing.",
+    setup(context) {
+      context.subcommand("cluster", {
+        name: "meet",
+        syntax: "ip port",
+        arity: 4,
+        flags: ["admin"],
+        group: "cluster",
+        summary: "Meets nobody.",
+        complexity: "O(1)",
+        since: "bunch 0.1.0",
+        run: (call) => void call.defer(),
+      });
+    },
+  });
+  /** What another node says: that its slots hold nothing, if nothing else is said. */
+  let told = "*0\r\n";
+  /** What it says, and then closes, to who comes. */
+  let greeting = "";
+  let withPeer: ClusterMap["nodes"] = [];
+  let peer: Bun.TCPSocketListener<undefined>;
+  let node: Node;
+  let door: FakeHttpDoor;
+  beforeAll(async () => {
+    peer = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 31_010,
+      socket: {
+        open(socket) {
+          if (greeting !== "") socket.end(greeting);
+        },
+        data: (socket) => void (told === "" ? socket.end() : socket.write(told)),
+      },
+    });
+    withPeer = made.nodes.map((each) => (each.id === b ? { ...each, host: "127.0.0.1", port: 31_010 } : each));
+    topology.map = { ...made, nodes: withPeer };
+    const use = [topology.plugin, migrations.plugin, silentMeet];
+    ({ node, door } = await startHttpNode({ use, plugins: WITHOUT }, { clock: hasty(createBunWorld().clock) }));
+    await holdToDocument(door);
+  });
+  afterAll(async () => {
+    await node.stop();
+    peer.stop(true);
+  });
+  beforeEach(() => {
+    migrations.tasks = [];
+    migrations.asked.length = 0;
+    topology.map = mapWith([]);
+  });
+  const moving = (id: string, ...slots: readonly SlotRange[]): MigrationStatus =>
+    fakeTask({ id, source: shardIdAt(1), target: shardIdAt(0), sourceNode: b, targetNode: a, slots });
+  /** What is moved from here on. */
+  const set = (...tasks: readonly MigrationStatus[]): void => {
+    migrations.tasks = [...tasks];
+    topology.map = mapWith(tasks);
+  };
+  /** How a task ends that was started here: the last of those that were asked for. */
+  const ended = (task: MigrationStatus, phase: "completed" | "aborted", why = ""): MigrationStatus => ({
+    ...task,
+    phase,
+    endedAtMs: 1,
+    cause: why,
+  });
+  const drain = (query = ""): Promise<Answer> =>
+    door.ask(`/cluster/nodes/${b}?drain=true${query}`, { method: "DELETE", token });
+  const asked = async (count: number): Promise<readonly string[]> => {
+    while (migrations.asked.length < count) await new Promise((resolve) => setImmediate(resolve));
+    return migrations.asked.map((line) => line.replace(/ at [0-9]+: .*$/, ""));
+  };
+
+  test("has what nobody moves be moved, and what others leave, and is taken out then", async () => {
+    const others = moving("others", { first: 8192, last: 9000 });
+    set(others);
+    migrations.onAsked = () =>
+      set(...migrations.tasks, moving(`id-${migrations.started}`, { first: 9001, last: 16_383 }));
+    const answer = drain();
+    expect(await asked(1)).toEqual(["start 9001-16383 to 50"]);
+    // Theirs is cancelled: its slots stay, and it was none of those that were begun here.
+    migrations.onAsked = () =>
+      set(...migrations.tasks, moving(`id-${migrations.started}`, { first: 8192, last: 9000 }));
+    const [, own] = migrations.tasks;
+    set(ended(others, "aborted", "cancelled"), own ?? others);
+    expect(await asked(2)).toEqual(["start 9001-16383 to 50", "start 8192-9000 to 50"]);
+    migrations.tasks = migrations.tasks.map((task) => (task.id === "others" ? task : ended(task, "completed")));
+    topology.map = mapWith([], []);
+    // It got as far as to be taken out, which nobody does here.
+    expect((await answer).json()).toMatchObject({
+      status: 503,
+      detail: "The change was not made: nothing changes here.",
+    });
+  });
+
+  test("is told as going on when the time is over, and is left alone where a move of its own was ended", async () => {
+    migrations.onAsked = () => set(moving(`id-${migrations.started}`, other));
+    const begun = await drain("&wait_ms=0");
+    const { started } = migrations;
+    expect([begun.status, begun.json()]).toEqual([
+      202,
+      { node_id: b, state: "draining", slots_left: 8192, migrations: [`id-${started}`] },
+    ]);
+    // Asked again, there is nothing to begin.
+    const again = await drain("&wait_ms=0");
+    expect([again.status, migrations.started]).toEqual([202, started]);
+    set();
+    migrations.onAsked = () => {
+      set(moving(`id-${migrations.started}`, other));
+      setImmediate(() => set(ended(moving(`id-${migrations.started}`, other), "aborted", "CLUSTER CANCELMIGRATION")));
+    };
+    expect((await drain()).json()).toMatchObject({
+      status: 409,
+      detail: "Its slots could not all be moved: CLUSTER CANCELMIGRATION; those that are left are served as before.",
+    });
+  });
+
+  test("is planned anew where the shards have changed, some times", async () => {
+    migrations.onAsked = () => undefined;
+    const stale = { type: "refused", reason: "ERR stale: shard 5 has changed since map version 7" } as const;
+    migrations.outcomes.push(...Array.from({ length: 10 }, () => stale));
+    expect((await drain()).json()).toMatchObject({ status: 409, type: "urn:bunch:problem:stale" });
+    expect(migrations.asked).toHaveLength(10);
+    migrations.asked.length = 0;
+    migrations.outcomes.push(stale);
+    let calls = 0;
+    migrations.onAsked = () => {
+      calls += 1;
+      if (calls === 2) set(moving(`id-${migrations.started}`, other));
+    };
+    expect((await drain("&wait_ms=0")).status).toBe(202);
+    expect(migrations.asked).toHaveLength(2);
+  });
+
+  test("is told to be the replica of another one once that is seen here, and before as agreed", async () => {
+    const replicate = (): Promise<Answer> =>
+      door.ask("/cluster/replicate", { method: "POST", token, json: { node_id: b, master_id: a } });
+    for (const [reply, status] of [
+      ["-ERR To set a master the node must be empty and without assigned slots.", 409],
+      ["+OK", 202],
+    ] as const) {
+      told = `${reply}\r\n`;
+      const answer = await replicate();
+      expect([answer.status, answer.json()], reply).toMatchObject([status, status === 202 ? { master_id: null } : {}]);
+    }
+    const seen = replicate();
+    const [shard, ...others] = topology.map.shards;
+    if (shard === undefined) throw new Error("there is a shard");
+    topology.map = {
+      ...topology.map,
+      shards: [{ ...shard, replicas: [b] }, ...others.filter(({ primary }) => primary !== b)],
+    };
+    const answer = await seen;
+    expect([answer.status, answer.json()]).toMatchObject([200, { id: b, master_id: a }]);
+    told = "*0\r\n";
+  });
+
+  test("that lets this node in to nothing is told so, with what to do: it was not done", async () => {
+    const replicate = (): Promise<Answer> =>
+      door.ask("/cluster/replicate", { method: "POST", token, json: { node_id: b, master_id: a } });
+    const meet = (): Promise<Answer> =>
+      door.ask("/cluster/nodes", {
+        method: "POST",
+        token,
+        json: { node_id: "0".repeat(40), address: "127.0.0.1:31010" },
+      });
+    const full = "-ERR max number of clients reached\r\n";
+    for (const [atDoor, reply, reason] of [
+      [full, "", "takes no more clients: CONFIG SET maxclients there, or close some"],
+      ["", full, "takes no more clients: CONFIG SET maxclients there, or close some"],
+      ["", "-NOAUTH Authentication required.\r\n", "has another password for clients than this node, or none"],
+    ] as const) {
+      [greeting, told] = [atDoor, reply];
+      const answer = await replicate();
+      expect([answer.status, answer.json()], reason).toMatchObject([503, { type: "urn:bunch:problem:unavailable" }]);
+      expect((answer.json() as { detail: string }).detail).toStartWith(`It was not done: node n1 ${reason}`);
+      expect(answer.headers.get("retry-after")).toBe("1");
+      topology.map = { ...topology.map, nodes: topology.map.nodes.filter(({ id }) => id !== b) };
+      const met = await meet();
+      expect([met.status, (met.json() as { detail: string }).detail.slice(0, 60)]).toEqual([
+        503,
+        `Nothing was done: node 127.0.0.1:31010 ${reason}`.slice(0, 60),
+      ]);
+      topology.map = { ...topology.map, nodes: withPeer };
+    }
+    [greeting, told] = ["", "*0\r\n"];
+  });
+
+  test("that nobody has heard of the end of is told as that", async () => {
+    const unknown = "urn:bunch:problem:outcome-unknown";
+    // It gets what it is asked, and is gone.
+    told = "";
+    const replicated = await door.ask("/cluster/replicate", {
+      method: "POST",
+      token,
+      json: { node_id: b, master_id: a },
+    });
+    expect([replicated.status, replicated.json()]).toMatchObject([504, { type: unknown }]);
+    told = "*0\r\n";
+    const met = await door.ask("/cluster/nodes", { method: "POST", token, json: { address: "127.0.0.1:31011" } });
+    expect([met.status, met.json()]).toMatchObject([504, { type: unknown }]);
+    topology.outcome = { type: "unknown", reason: "no word came back" };
+    const removed = await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token });
+    expect([removed.status, removed.json()]).toMatchObject([504, { type: unknown }]);
+    topology.outcome = { type: "done", index: 1, outcome: [] };
+    expect((await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token })).status).toBe(200);
+    const plan = await door.ask("/cluster/plans", { method: "POST", token, json: { kind: "drain", drains: "n1" } });
+    expect(plan.status).toBe(201);
+    migrations.outcomes.push({ type: "refused", reason: UNKNOWN });
+    const { id } = plan.json() as { id: string };
+    const applied = await door.ask(`/cluster/plans/${id}/apply`, { method: "POST", token });
+    expect([applied.status, applied.json()]).toMatchObject([504, { type: unknown }]);
+  });
+});
+
+describe("a key that another node has", () => {
+  const made = planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots: [{ first: 8192, last: 16_383 }] }]);
+  const nodes = made.nodes.map((each, at) =>
+    at === 0 ? each : { ...each, host: "127.0.0.1", port: 31_012, httpHost: "127.0.0.1", httpPort: 31_013 },
+  );
+  const topology = new FixedTopology({ ...made, nodes });
+  let told = "";
+  let peer: Bun.TCPSocketListener<undefined>;
+  let node: Node;
+  let door: FakeHttpDoor;
+  beforeAll(async () => {
+    peer = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 31_012,
+      socket: { data: (socket) => void (told === "" ? socket.end() : socket.write(told)) },
+    });
+    const plugins = { ...WITHOUT, "hash-slot-router": true };
+    ({ node, door } = await startHttpNode({ use: [topology.plugin], plugins }));
+    await holdToDocument(door);
+  });
+  afterAll(async () => {
+    await node.stop();
+    peer.stop(true);
+  });
+
+  test("is asked for there, or by this one: what that node says is told, and what nobody knows as that", async () => {
+    // foo is in slot 12182.
+    for (const [method, unknown] of [
+      ["GET", 503],
+      ["PUT", 504],
+      ["DELETE", 504],
+    ] as const) {
+      const ask = (query: string): Promise<Answer> =>
+        door.ask(`/kv/foo${query}`, { method, token, ...(method === "PUT" ? { body: "x" } : {}) });
+      const moved = await ask("");
+      expect([moved.status, moved.headers.get("location"), moved.json()], method).toMatchObject([
+        307,
+        "http://127.0.0.1:31013/kv/foo",
+        { code: "MOVED", slot: 12_182, node: "127.0.0.1:31012" },
+      ]);
+      told = "";
+      expect((await ask("?route=proxy")).status, method).toBe(unknown);
+      told = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+      const wrong = await ask("?route=proxy");
+      expect([wrong.status, wrong.json()], method).toMatchObject([409, { code: "WRONGTYPE" }]);
+    }
   });
 });

@@ -5,6 +5,7 @@ import { type NodeRecord, topologyService } from "../../src/contracts/topology.t
 import type { Stats } from "../../src/rest/schemas.ts";
 import { infoFields, statsOf } from "../../src/rest/stats.ts";
 import { TOKENS, startHttpNode } from "../support/http-door.ts";
+import { holdToDocument } from "../support/openapi-document.ts";
 
 const INFO = [
   "# Server",
@@ -82,6 +83,7 @@ describe("statsOf", () => {
 
 test("any node tells of all nodes, and of itself", async () => {
   const { node, door } = await startHttpNode({ name: "a" });
+  await holdToDocument(door);
   try {
     const { id } = present(node.service(topologyService), "there is a map").self;
     const answer = await door.ask("/cluster/stats", { token: TOKENS.readToken });

@@ -5,12 +5,14 @@ import { topologyService } from "../../src/contracts/topology.ts";
 import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
 import { type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
+import { holdToDocument } from "../support/openapi-document.ts";
 
 const token = TOKENS.readToken;
 let node: Node;
 let door: FakeHttpDoor;
 beforeAll(async () => {
   ({ node, door } = await startHttpNode({ name: "a" }));
+  await holdToDocument(door);
 });
 afterAll(async () => {
   await node.stop();
@@ -162,6 +164,7 @@ describe("REST answers", () => {
   for (const { name } of defaultPlugins.filter((plugin) => !needed.has(plugin.name))) {
     test(`without ${name}`, async () => {
       const bare = await startHttpNode({ plugins: { [name]: false } });
+      await holdToDocument(bare.door);
       for (const path of [
         "/cluster/info",
         "/cluster/nodes",

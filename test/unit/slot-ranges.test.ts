@@ -1,7 +1,13 @@
 /** Ranges of slots: read, written, in order, divided evenly. */
 import { expect, test } from "bun:test";
 import * as fc from "fast-check";
-import { canonicalRanges, divideSlots, formatSlotRange, parseSlotRange } from "../../src/protocol/slot-ranges.ts";
+import {
+  canonicalRanges,
+  divideSlots,
+  findRepeatedSlot,
+  formatSlotRange,
+  parseSlotRange,
+} from "../../src/protocol/slot-ranges.ts";
 
 const SLOTS = 16_384;
 
@@ -42,4 +48,37 @@ test("canonicalRanges keeps the slots, in order, apart from each other", () => {
         if (index > 0) expect(first).toBeGreaterThan((canonical[index - 1]?.last ?? 0) + 1);
     }),
   );
+});
+
+const drawn = fc
+  .array(fc.tuple(fc.nat(60), fc.nat(3)), { maxLength: 20 })
+  .map((pairs) => pairs.map(([first, more]) => ({ first, last: first + more })));
+
+test("findRepeatedSlot names the first range that has a slot again, and the lowest such slot", () => {
+  fc.assert(
+    fc.property(drawn, (ranges) => {
+      const seen = new Set<number>();
+      let wanted: { readonly index: number; readonly slot: number } | undefined;
+      for (const [index, { first, last }] of ranges.entries()) {
+        const slots = Array.from({ length: last - first + 1 }, (_, at) => first + at);
+        const slot = slots.find((each) => seen.has(each));
+        if (slot !== undefined) wanted ??= { index, slot };
+        for (const each of slots) seen.add(each);
+      }
+      expect(findRepeatedSlot(ranges)).toEqual(wanted);
+    }),
+  );
+});
+
+test("findRepeatedSlot reads each range once, however many there are", () => {
+  let reads = 0;
+  const ranges = Array.from({ length: SLOTS }, (_, slot) => ({
+    get first() {
+      reads += 1;
+      return slot;
+    },
+    last: slot,
+  }));
+  expect(findRepeatedSlot(ranges)).toBeUndefined();
+  expect(reads).toBe(SLOTS);
 });
