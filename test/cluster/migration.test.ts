@@ -11,11 +11,11 @@ import { ClusterLoad, complaintsOf, ioredisClient, type LoadClient, nodeRedisCli
 import { type Shard, SixNodes } from "../support/six-nodes.ts";
 
 const FIRST_PORT = 21_950;
-/** Keys that nobody writes meanwhile: a migration takes a while. */
-const BALLAST_KEYS = Number(process.env["BUNCH_KEYS"] ?? 20_000);
-const BALLAST_BYTES = Number(process.env["BUNCH_VALUE_BYTES"] ?? 64);
+/** Keys that nobody writes meanwhile: a migration takes a while. (Names that begin with BUNCH are settings of nodes.) */
+const BALLAST_KEYS = Number(process.env["MOVING_KEYS"] ?? 20_000);
+const BALLAST_BYTES = Number(process.env["MOVING_BYTES"] ?? 64);
 /** How often each of source, target and leader is killed. */
-const KILL_ROUNDS = Number(process.env["BUNCH_RUNS"] ?? 1);
+const KILL_ROUNDS = Number(process.env["MOVING_KILLS"] ?? 1);
 const LIMIT_MS = 180_000 + BALLAST_KEYS * KILL_ROUNDS;
 /** Sent at once. */
 const BATCH_KEYS = 1000;
