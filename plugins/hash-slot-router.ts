@@ -253,11 +253,18 @@ export default definePlugin({
       held.delete(client);
     };
     context.on(context.hooks.clientClosed, forgetHeld);
+    /** Clients that have waited, and are asked anew: if they wait again it is for the same command. */
+    const retried = new Set<Client>();
     const retryHeld = (): void => {
       const released = [...held.keys()];
       held.clear();
       heldBytes = 0;
-      for (const client of released) client.transport.release();
+      for (const client of released) {
+        retried.add(client);
+        client.transport.release();
+      }
+      // After all of them.
+      clock.soon(() => retried.clear());
     };
     const hold = (call: Call): Verdict | undefined => {
       if (!context.replyGate.isLeased()) {
@@ -281,7 +288,7 @@ export default definePlugin({
       }
       held.set(client, bytes);
       heldBytes += bytes;
-      heldCount += 1;
+      if (!retried.has(client)) heldCount += 1;
       return Verdict.held;
     };
 

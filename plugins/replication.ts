@@ -132,9 +132,12 @@ export default definePlugin({
     // --- applying, at a replica ---
 
     const runner = new EffectRunner(context, keyspace, "replication");
+    /** What comes of a slot may be ahead of the map that says that the slot is on its way here: nobody is to see its keys before. */
+    const hideUnknown = (slot: number): void => {
+      if (isHeld[slot] !== 1) keyspace.setHidden(slot, true);
+    };
     const apply = (slot: number, args: ArgumentList): void => {
-      // The log is ahead of the map that says that the slot is on its way here: nobody is to see its keys before.
-      if (slot >= 0 && isHeld[slot] !== 1) keyspace.setHidden(slot, true);
+      if (slot >= 0) hideUnknown(slot);
       const problem = runner.run(args);
       if (problem !== undefined && replica?.isFilling !== true)
         throw new Fault(`an effect of the log failed at this replica: ${problem}`);
@@ -211,7 +214,7 @@ export default definePlugin({
       silenceMs: settings.silenceMs,
       retryMs: settings.lostMs,
       ringBytes: parseByteSize(settings.ringBytes) ?? 0,
-      startSink: () => new SlotSink(keyspace),
+      startSink: () => new SlotSink(keyspace, { onBegin: hideUnknown }),
       apply,
       nextSession: () => (session += 1),
     });

@@ -40,6 +40,8 @@ export interface SlotSinkOptions {
   readonly slots?: readonly SlotRange[];
   /** Does what is to be done to the keyspace. By default that, and nothing else. */
   readonly writer?: SlotWriter;
+  /** Keys of this slot come from here on. */
+  readonly onBegin?: (slot: number) => void;
 }
 
 /** An offer of which slots are being emptied. */
@@ -58,6 +60,7 @@ export class SlotSink {
 
   readonly #keyspace: Keyspace;
   readonly #writer: SlotWriter;
+  readonly #onBegin: (slot: number) => void;
   readonly #dropKeys: number;
   readonly #compareBytes: number;
   readonly #reference = new KeyReference();
@@ -80,6 +83,7 @@ export class SlotSink {
       this.#states.fill(SlotState.foreign);
       for (const { first, last } of options.slots) this.#states.fill(SlotState.unknown, first, last + 1);
     }
+    this.#onBegin = options.onBegin ?? (() => undefined);
     this.#dropKeys = options.dropKeys ?? DEFAULT_DROP_KEYS;
     this.#compareBytes = options.compareBytes ?? DEFAULT_COMPARE_BYTES;
   }
@@ -215,6 +219,7 @@ export class SlotSink {
       if (this.#states[step.slot] !== SlotState.wanted) return `slot ${step.slot}, which was not wanted`;
       this.#states[step.slot] = SlotState.filling;
       this.#slot = step.slot;
+      this.#onBegin(step.slot);
       return undefined;
     }
     if (step.type === "end") {

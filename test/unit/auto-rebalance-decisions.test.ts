@@ -132,6 +132,26 @@ describe("a shard that joins without slots", () => {
     expect(Math.min(...watch.run(60_000).slots)).toBeGreaterThan(5000);
   });
 
+  test("gets no more of what was planned once it has lost a member for good, while those of the others are away", () => {
+    const withReplicas = [LOWER, UPPER, NONE].map(({ slots }) => ({ slots, inSync: 2 }));
+    const watch = new Watch(withReplicas).run(13_000);
+    const before = watch.moved.length;
+    expect(before).toBeGreaterThan(0);
+    // All are alone at the moment; of this one that is all there is.
+    const { map } = watch;
+    watch.map = {
+      ...map,
+      shards: map.shards.map((shard, at) => ({
+        ...shard,
+        inSync: [shard.primary],
+        replicas: at === 2 ? [] : shard.replicas,
+      })),
+    };
+    watch.run(60_000);
+    const later = watch.moved.slice(before).flatMap(({ moves }) => moves);
+    expect(later.filter(({ target }) => target === shardIdAt(2))).toEqual([]);
+  });
+
   test("gets nothing either while the others' replicas are away for a moment, nor while its own is", () => {
     const withReplicas = [LOWER, UPPER, NONE].map(({ slots }) => ({ slots, inSync: 2 }));
     const without = (

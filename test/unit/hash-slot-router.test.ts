@@ -518,7 +518,7 @@ function fencedMap(slot: number): ClusterMap {
 /** What INFO says of the commands that wait: how many, in bytes, and how many did not. */
 async function waitingAt(node: { run: (line: string) => Promise<string> }): Promise<readonly number[]> {
   const info = await node.run("info stats");
-  return ["waiting_commands", "waiting_bytes", "refused_commands"].map((name) =>
+  return ["waiting_commands", "waiting_bytes", "refused_commands", "waited_commands"].map((name) =>
     Number(new RegExp(`fence_${name}:([0-9]+)`).exec(info)?.[1]),
   );
 }
@@ -544,6 +544,27 @@ test("no more commands wait for a fence than may: others are told to try again, 
   expect((await Promise.all(waiting)).toSorted()).toEqual(["2", "3", "4"]);
   expect(await node.run(`get ${LOW}`)).toBe("4");
   expect((await waitingAt(node)).slice(0, 2)).toEqual([0, 0]);
+  await node.stop();
+});
+
+test("a command that waits counts once, however often the map changes meanwhile", async () => {
+  const node = await startRouted(THIRDS);
+  const slot = slotOf(LOW);
+  node.change(fencedMap(slot));
+  const client = node.connect();
+  const first = client.execute("incr", LOW);
+  for (let version = 3; version < 6; version += 1) {
+    node.change({ ...fencedMap(slot), version });
+    expect((await waitingAt(node))[0]).toBe(1);
+  }
+  expect((await waitingAt(node))[3]).toBe(1);
+  node.change({ ...THIRDS, version: 6 });
+  expect(await first).toBe(1);
+  node.change({ ...fencedMap(slot), version: 7 });
+  const second = node.connect().execute("incr", LOW);
+  expect((await waitingAt(node))[3]).toBe(2);
+  node.change({ ...THIRDS, version: 8 });
+  expect(await second).toBe(2);
   await node.stop();
 });
 

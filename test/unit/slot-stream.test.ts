@@ -79,7 +79,8 @@ describe("SlotSource and SlotSink", () => {
     put(source, "{t}new", "1");
     for (let index = 0; index < 1000; index += 1) put(target, `{t}${index}`, "old");
     const sender = new SlotSource(source, ALL_SLOTS);
-    const receiver = new SlotSink(target, { dropKeys: 100 });
+    const begun: number[] = [];
+    const receiver = new SlotSink(target, { dropKeys: 100, onBegin: (slot) => void begun.push(slot) });
     let answer = receiver.receive(sender.next() ?? new Uint8Array(0));
     let steps = 1;
     for (; answer === undefined; steps += 1) {
@@ -91,8 +92,10 @@ describe("SlotSource and SlotSink", () => {
     expect(target.slotSize(SLOT)).toBe(0);
     expect(sender.next()).toBeUndefined();
     sender.answered(answer);
+    expect(begun).toEqual([]);
     receiver.receive(sender.next() ?? new Uint8Array(0));
     expect(receiver.takes(SLOT)).toBe(true);
+    expect(begun).toEqual([SLOT]);
     receiver.receive(sender.next() ?? new Uint8Array(0));
     expect([sender.isDone, receiver.isDone, receiver.refusal]).toEqual([true, true, undefined]);
     expect(target.digestSlot(SLOT)).toBe(source.digestSlot(SLOT));

@@ -325,7 +325,7 @@ type StepLimits = Pick<AutoRebalanceOptions, "tasksAtOnce" | "slotsPerTask" | "b
 /**
  * Of what a plan moves, what goes first: moves with the most to even out, as many as there are to be tasks at once, each cut to its limits. Each lessens the
  * unevenness, whether or not anything follows it: the sum over all shards of how far they are from their parts, squared, and in relation to these; slots that leave
- * a shard of weight 0 are always right. None goes to a shard with fewer members in sync.
+ * a shard of weight 0 are always right. None goes to a shard with fewer members, or fewer in sync.
  *
  * @returns Them, and what is left of the others.
  */
@@ -342,7 +342,13 @@ export function chooseStep(
   /** How much it has for its weight. */
   const fill = (shard: ShardId): number =>
     weightOf(shard) === 0 ? Number.POSITIVE_INFINITY : (has.get(shard) ?? 0) / weightOf(shard);
-  const copies = (shard: ShardId): number => map.shards.find(({ id }) => id === shard)?.inSync.length ?? 0;
+  const shards = new Map(map.shards.map((shard) => [shard.id, shard]));
+  // The plan may be of a while ago: members may have gone for good, which those that are away now hide.
+  const hasFewer = (target: ShardId, source: ShardId): boolean => {
+    const [to, from] = [shards.get(target), shards.get(source)];
+    if (to === undefined || from === undefined) return true;
+    return to.inSync.length < from.inSync.length || to.replicas.length < from.replicas.length;
+  };
   const chosen: PlannedMove[] = [];
   const left: PlannedMove[] = [];
   const waiting = new Set(moves);
@@ -357,7 +363,7 @@ export function chooseStep(
     waiting.delete(first);
     const { source, target } = first;
     const isLeaving = weightOf(source) === 0;
-    const cut = copies(target) < copies(source) ? undefined : cutMove(first, facts, amountOf, isLeaving, limits);
+    const cut = hasFewer(target, source) ? undefined : cutMove(first, facts, amountOf, isLeaving, limits);
     if (cut === undefined || weightOf(target) === 0) continue;
     const amount = amountIn(cut, amountOf);
     // (s - m)² / ws + (t + m)² / wt is less than it was as long as m is less than twice what would bring both to one level.
