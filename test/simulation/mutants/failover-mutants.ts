@@ -32,7 +32,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: "return predecessorHeardAgoMs === undefined",
     replace: "return predecessorHeardAgoMs !== sinceMs",
     run: "failover",
-    seed: 67,
+    seed: 100,
     withinSeeds: 40,
   },
   {
@@ -42,7 +42,7 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     find: 'const isOpen = leaseState === "none" || leaseState === "stale-reads";',
     replace: "const isOpen = true;",
     run: "failover",
-    seed: 3,
+    seed: 38,
     withinSeeds: 40,
   },
 ];

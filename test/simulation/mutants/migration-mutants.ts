@@ -9,7 +9,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "if (action === FENCED) return isQueued(call) ? undefined : hold(call);",
     replace: "if (action === FENCED) return undefined;",
     run: "migration",
-    seed: 13,
+    seed: 25,
     withinSeeds: 20,
   },
   {
@@ -20,7 +20,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     replace:
       "      const nowMs = clock.monotonicMs();\n      const since = (client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      held.set(client, bytes);\n      heldBytes += bytes;\n",
     run: "migration",
-    seed: 28,
+    seed: 31,
     withinSeeds: 60,
   },
   {
@@ -40,7 +40,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "session.log.append(slot, args, isContinued);",
     replace: "if (session.fill.isDone) session.log.append(slot, args, isContinued);",
     run: "migration",
-    seed: 4,
+    seed: 8,
     withinSeeds: 60,
   },
   {
@@ -50,6 +50,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "if (session?.fill === undefined) return;\n    const { slot",
     replace: "if (session?.fill === undefined || session.hasAsked) return;\n    const { slot",
     run: "migration",
+    seed: 11,
     withinSeeds: 60,
   },
   {
@@ -97,7 +98,7 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     find: "return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots, ...arriving]);",
     replace: "return arriving.length === 0 ? shard.slots : canonicalRanges([...shard.slots]);",
     run: "migration",
-    seed: 15,
+    seed: 23,
     withinSeeds: 200,
   },
 ];

@@ -312,7 +312,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
     replace: "const isHolder = shard.primary === id;",
     run: "cluster",
-    seed: 71,
+    seed: 94,
     withinSeeds: 100,
   },
   {
@@ -392,7 +392,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace:
       '{ type: "all", requests: [{ type: "flush-slots", node: id }, { type: "remove-node", node: id, by: id }] },',
     run: "reset",
-    seed: 45,
+    seed: 126,
     withinSeeds: 200,
   },
   {
@@ -412,7 +412,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'else if (state().standingOf(nodeIdOf(frame.peer)) !== "member") this.#host.manageVoters();',
     replace: "",
     run: "reset",
-    seed: 243,
+    seed: 396,
     withinSeeds: 400,
   },
   {

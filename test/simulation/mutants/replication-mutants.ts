@@ -79,7 +79,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "return (this.#states[slot] as number) >= SlotState.offered;",
     replace: "return (this.#states[slot] as number) >= SlotState.midway;",
     run: "replication",
-    seed: 7,
+    seed: 11,
     withinSeeds: 40,
   },
   {
@@ -119,7 +119,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     find: "for (const { waiter } of broken) waiter.broken(reason);",
     replace: "for (const { position, waiter } of broken) waiter.released(reason === '' ? 0 : position);",
     run: "replication",
-    seed: 126,
+    seed: 143,
     withinSeeds: 60,
   },
   {

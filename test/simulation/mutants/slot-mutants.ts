@@ -9,7 +9,7 @@ export const SLOT_MUTANTS: readonly Mutant[] = [
     find: "if (keyspace.slotSize(slot) > 0) {",
     replace: "if (keyspace.slotSize(slot) > 1000) {",
     run: "slots",
-    seed: 82,
+    seed: 83,
     withinSeeds: 30,
   },
   {
@@ -19,7 +19,7 @@ export const SLOT_MUTANTS: readonly Mutant[] = [
     find: "if (hasKey) return key.slot;",
     replace: "if (hasKey) return NO_SLOT;",
     run: "slots",
-    seed: 22,
+    seed: 24,
     withinSeeds: 30,
   },
 ];
