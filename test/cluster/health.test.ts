@@ -7,11 +7,11 @@ import { ask, askUntil, until } from "../support/ask-nodes.ts";
 import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { busAddresses, runNode } from "../support/node-processes.ts";
 
-const [A, B, C] = [24_610, 24_611, 24_612] as const;
+const [A, B, C] = [23_210, 23_211, 23_212] as const;
 /** It comes later, and owns no slots. */
-const D = 24_613;
+const D = 23_213;
 /** Two more, of a cluster of their own. */
-const [E, F] = [24_614, 24_615] as const;
+const [E, F] = [23_214, 23_215] as const;
 const LIMIT_MS = 120_000;
 /** A machine with much else to do is no news here. */
 const PATIENT = [

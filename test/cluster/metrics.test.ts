@@ -9,7 +9,7 @@ import { createBunWorld } from "../../src/world-bun.ts";
 import { FakeHttpDoor, TOKENS } from "../support/http-door.ts";
 import { lintMetrics } from "../support/metrics-lint.ts";
 
-const PORTS = [24_840, 24_841, 24_842, 24_843] as const;
+const PORTS = [23_240, 23_241, 23_242, 23_243] as const;
 const LIMIT_MS = 60_000;
 
 interface Member {

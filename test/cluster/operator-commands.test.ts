@@ -5,7 +5,7 @@ import { endLeftovers, runBunch } from "../support/bunch-server.ts";
 import { busAddresses, runNode } from "../support/node-processes.ts";
 import { TOKENS } from "../support/http-door.ts";
 
-const PORTS = [24_850, 24_851, 24_852] as const;
+const PORTS = [23_250, 23_251, 23_252] as const;
 const [A, B] = PORTS;
 const httpPort = (port: number): number => port + 20;
 const LIMIT_MS = 120_000;
@@ -66,7 +66,7 @@ test(
     // What is at that port is none, or wants to know who asks.
     const other = await bunch(["status", "--http", `127.0.0.1:${A}`]);
     expect(other.code).toBe(3);
-    expect(other.said).toMatch(/^error: (What answers at|Cannot ask the node at) http:\/\/127\.0\.0\.1:24850/);
+    expect(other.said).toMatch(/^error: (What answers at|Cannot ask the node at) http:\/\/127\.0\.0\.1:23250/);
     const wrong = await bunch(["nodes", ...at(A), "--token", "wrong-0123456789abcdef"]);
     expect(wrong.code).toBe(3);
     expect(wrong.said).toContain("The token that was shown is none of this node's. Look at --token");

@@ -1,8 +1,12 @@
 /** Nodes that are processes of their own, known by their ports: what tests of clusters of them share. */
+import { assert } from "../../src/assert.ts";
+import { HTTP_PORT_OFFSET } from "../../src/config.ts";
 import { type BunchProcess, runBunch } from "./bunch-server.ts";
 import { hostOf } from "./places.ts";
 
-/** Below the ports that a system gives to connections going out: another process' may have one of those. */
+/** From here on a system gives ports to connections going out: another process' may have one of those. */
+const FIRST_CHOSEN_PORT = 32_768;
+
 export function busPort(port: number): number {
   return port + 500;
 }
@@ -19,6 +23,7 @@ export function runNode(port: number, ...flags: readonly string[]): BunchProcess
 
 /** The same on a network of its own. @param within What its command begins with. */
 export function runNodeWithin(within: readonly string[], port: number, ...flags: readonly string[]): BunchProcess {
+  assert(port + HTTP_PORT_OFFSET < FIRST_CHOSEN_PORT, `a node's ports are its own: ${port} is too high for that`);
   const args = [
     "node",
     "--port",
