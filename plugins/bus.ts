@@ -250,6 +250,17 @@ export default definePlugin({
       });
     };
 
+    /**
+     * A link from another node is over. That tells of the node, unless it was a meeting, which ends or has been silent for long; or there is a later one: then the
+     * other side has given this one up long ago, and word of that was late.
+     */
+    const closed = (link: IncomingLink): boolean => {
+      incoming.delete(link);
+      const isLater = ({ kind, sender, createdAtMs }: IncomingLink): boolean =>
+        kind === "member" && sender?.nodeId === link.sender?.nodeId && createdAtMs >= link.createdAtMs;
+      return link.kind === "member" && ![...incoming].some(isLater);
+    };
+
     const bus: Bus = {
       get address() {
         return announced();
@@ -367,7 +378,7 @@ export default definePlugin({
           host: core.host,
           port: chosen,
           accept: (stream) => {
-            const link = new IncomingLink(host, stream, { deliver, closed: (closed) => void incoming.delete(closed) });
+            const link = new IncomingLink(host, stream, { deliver, closed });
             incoming.add(link);
             makeRoom();
             return link;

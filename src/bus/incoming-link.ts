@@ -17,7 +17,8 @@ export const MAX_FRAME_BYTES = 4 * 1024 * 1024;
 export interface IncomingEvents {
   /** A frame of somebody who has proved to be `sender`. */
   deliver(kind: LinkKind, sender: BusSender, channel: number, payload: Uint8Array): void;
-  closed(link: IncomingLink): void;
+  /** @returns Whether that tells of the node. */
+  closed(link: IncomingLink): boolean;
 }
 
 export class IncomingLink implements StreamHandler {
@@ -75,10 +76,8 @@ export class IncomingLink implements StreamHandler {
 
   closed(): void {
     this.#silence.cancel();
-    this.#events.closed(this);
-    // A meeting is over, or has been silent for long: that says nothing of the node.
-    if (this.sender !== undefined && !this.#isOver && this.kind === "member")
-      this.#host.lost(this.sender.address, this.sender.nodeId);
+    const tells = this.#events.closed(this);
+    if (this.sender !== undefined && !this.#isOver && tells) this.#host.lost(this.sender.address, this.sender.nodeId);
     this.#isOver = true;
   }
 

@@ -216,6 +216,28 @@ describe("word of a lost link", () => {
     expect(world.losses.get(A)?.at(-1)).toEqual({ address: addressOf(B), nodeId: undefined });
   });
 
+  test("does not come of a link from a node that has opened another one since: it has given that up long ago", async () => {
+    const world = new BusWorld();
+    await world.add(A);
+    const first = await world.join(A, numbered(1));
+    const second = await world.join(A, numbered(2));
+    first.stream.close();
+    await world.simulation.runFor(50);
+    expect(world.losses.get(A)).toEqual([]);
+    second.stream.close();
+    await world.simulation.runFor(50);
+    expect(world.losses.get(A)).toEqual([{ address: { host: STRANGER, port: 1 }, nodeId: STRANGER_ID }]);
+    // An earlier one that is still there is no reason to keep silent.
+    const third = await world.join(A, numbered(3));
+    const fourth = await world.join(A, numbered(4));
+    fourth.stream.close();
+    await world.simulation.runFor(50);
+    expect(world.losses.get(A)).toHaveLength(2);
+    third.stream.close();
+    await world.simulation.runFor(50);
+    expect(world.losses.get(A)).toHaveLength(3);
+  });
+
   test("comes when a node is refused a link: somebody else may be where a member was", async () => {
     const world = new BusWorld();
     const a = await world.add(A);
