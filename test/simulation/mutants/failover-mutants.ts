@@ -26,16 +26,6 @@ export const FAILOVER_MUTANTS: readonly Mutant[] = [
     withinSeeds: 40,
   },
   {
-    name: "knows-of-no-leases-before-its-own",
-    breaks: "A new leader waits one lease from when the one before it was heard (SAFETY 11).",
-    file: "src/protocol/failover/lease-grants.ts",
-    find: "return predecessorHeardAgoMs === undefined",
-    replace: "return predecessorHeardAgoMs !== sinceMs",
-    run: "failover",
-    seed: 100,
-    withinSeeds: 40,
-  },
-  {
     name: "serves-without-a-lease",
     breaks: "A primary without a lease serves nothing, and lets no reply out.",
     file: "plugins/failover.ts",

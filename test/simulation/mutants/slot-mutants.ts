@@ -3,16 +3,6 @@ import type { Mutant } from "./mutant.ts";
 
 export const SLOT_MUTANTS: readonly Mutant[] = [
   {
-    name: "gives-a-slot-away-with-keys",
-    breaks: "A slot changes hands on its owner's word that it is empty (SAFETY 23).",
-    file: "plugins/setslot.ts",
-    find: "if (keyspace.slotSize(slot) > 0) {",
-    replace: "if (keyspace.slotSize(slot) > 1000) {",
-    run: "slots",
-    seed: 83,
-    withinSeeds: 30,
-  },
-  {
     name: "keys-change-on-their-way",
     breaks: "Commands on a slot wait while keys of it are on their way.",
     file: "src/slot-hold.ts",
