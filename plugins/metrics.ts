@@ -26,6 +26,9 @@ import { gather } from "../src/metrics/gather.ts";
 import { MapCounts } from "../src/metrics/map-counts.ts";
 import { definePlugin } from "../src/plugin.ts";
 
+/** As how many requests a scrape counts, where an address may ask so often a second: without it a few callers would have the node do nothing else. */
+const SCRAPE_COST = 20;
+
 export default definePlugin({
   name: "metrics",
   summary: "Tells Prometheus what the node does, over HTTP.",
@@ -66,6 +69,7 @@ export default definePlugin({
         if (new URL(request.url).pathname !== "/metrics") throw new Problem("not-found", "There is no such path.");
         if (request.method !== "GET" && request.method !== "HEAD")
           throw new Problem("method-not-allowed", "This path takes GET.", { headers: { allow: "GET" } });
+        caller.charge(SCRAPE_COST);
         return scrape();
       },
     });

@@ -70,7 +70,11 @@ export function nameOf(nodes: ReadonlyMap<string, NodeView>, id: string): string
 
 /** A text of the cluster's, with names in the place of ids, as far as they are known; of others the beginning. */
 export function readable(text: string, nodes: ReadonlyMap<string, NodeView>): string {
-  return text.replaceAll(/\b[0-9a-f]{40}\b/g, (id) => nameOf(nodes, id));
+  return text.replaceAll(/\b([0-9a-f]{40})\b( \([A-Za-z0-9._-]+\))?/g, (_, id: string, more = "") => {
+    const name = nameOf(nodes, id);
+    // Some sentences have both.
+    return more === ` (${name})` ? name : `${name}${String(more)}`;
+  });
 }
 
 export interface ReplicaRow {

@@ -84,5 +84,6 @@ async function exchange(
   const refusal = first instanceof ReplyError ? refusalIn(first.message) : undefined;
   if (refusal !== undefined) throw new SessionLost(`${node} ${refusal}`, true);
   if (failure === undefined) return replies;
-  throw new SessionLost(`${node} does not answer`, failure === "connecting");
+  // A link that was refused never asked for a command: whatever it calls that, nothing was sent.
+  throw new SessionLost(`${node} does not answer`, failure === "connecting" || at === 0);
 }

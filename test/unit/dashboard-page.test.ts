@@ -271,6 +271,11 @@ describe("what is so, in words", () => {
 
   test("ids become names, as far as they are known", () => {
     expect(readable(`${A} of ${"d".repeat(40)}`, nodes)).toBe("node-a of dddddddd");
+    // Some sentences have both, which is told once; what else stands behind an id stays.
+    expect(readable(`node ${A} (node-a) admitted at 127.0.0.1:7001`, nodes)).toBe(
+      "node node-a admitted at 127.0.0.1:7001",
+    );
+    expect(readable(`${A} (node-b), ${B} (gone)`, nodes)).toBe("node-a (node-b), node-b (gone)");
   });
 
   test("what is bad comes first, and else in its order", () => {
