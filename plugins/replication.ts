@@ -136,11 +136,11 @@ export default definePlugin({
     const hideUnknown = (slot: number): void => {
       if (isHeld[slot] !== 1) keyspace.setHidden(slot, true);
     };
-    const apply = (slot: number, args: ArgumentList): void => {
+    const apply = (slot: number, args: ArgumentList, isFill: boolean): string | undefined => {
       if (slot >= 0) hideUnknown(slot);
       const problem = runner.run(args);
-      if (problem !== undefined && replica?.isFilling !== true)
-        throw new Fault(`an effect of the log failed at this replica: ${problem}`);
+      if (problem !== undefined && !isFill) throw new Fault(`an effect of the log failed at this replica: ${problem}`);
+      return problem;
     };
 
     // --- sending ---

@@ -564,6 +564,26 @@ describe("a migration", () => {
   );
 
   test(
+    "takes what clients make of keys that have come, whatever limits the target has for clients of its own",
+    async () => {
+      const shards = await TwoShards.of(0, { plugins: { resp: {}, migrator: { bytesPerSecond: "1mb" } } });
+      const names = Array.from({ length: 8 }, (_, at) => `{${KEYS[0]?.key ?? ""}}${at}`);
+      const slot = KEYS[0]?.slot ?? 0;
+      for (const name of names) await shards.run(shards.a, `SETRANGE ${name} 899999 x`);
+      expect(await shards.run(shards.b, "CONFIG SET proto-max-bulk-len 1mb")).toBe("OK");
+      const id = await shards.start(LOWER);
+      const keyspace = shards.keyspace(shards.at(shards.b.primary));
+      await shards.nodes.until("some to have come", () => keyspace.slotSize(slot) >= 3);
+      for (const name of names) expect(await shards.run(shards.a, `SETRANGE ${name} 1199999 y`)).toBe("1200000");
+      await shards.unlimited();
+      expect((await shards.ended(id)).phase).toBe("completed");
+      for (const name of names) expect(await shards.run(shards.b, `STRLEN ${name}`)).toBe("1200000");
+      expect(await shards.run(shards.b, `SETRANGE ${names[0] ?? ""} 1299999 z`)).toContain("exceeds maximum");
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "is not told of as keys that there are not by a replica of the target which is not in sync, and gets them late",
     async () => {
       const shards = await TwoShards.of(1, { plugins: { replication: { lagMs: 100 } } });
