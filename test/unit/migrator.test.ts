@@ -583,6 +583,74 @@ describe("a migration", () => {
     LIMIT_MS,
   );
 
+  for (const [side, ofTarget] of [
+    ["target", true],
+    ["source, of which it has left keys behind,", false],
+  ] as const) {
+    test(
+      `makes nobody wait longer when the primary of its ${side} hands its shard over`,
+      async () => {
+        const shards = await TwoShards.of(1);
+        const { nodes } = shards;
+        const { simulation } = nodes;
+        const keys = keysOf(ofTarget ? 400 : 10_000);
+        const client = localClient(nodes.node(shards.at(shards.a.primary)));
+        const lines = keys.map(({ key }) => (ofTarget ? `SETRANGE ${key} 99999 x` : `SET ${key} 1`));
+        await simulation.settle("sets", Promise.all(lines.map((line) => client.run(line))), 60_000);
+        simulation.network.settings.latencyMinMs = 1;
+        const id = await shards.start(LOWER);
+        const isMidway = (): boolean =>
+          ofTarget
+            ? (shards.task(id, shards.at(shards.a.primary))?.progress?.keysMoved ?? 0) > 100
+            : shards.task(id)?.endedAtMs !== undefined;
+        await nodes.until("it to be under way", isMidway);
+        const shard = (): ShardRecord => (ofTarget ? shards.b : shards.a);
+        const { primary: former } = shard();
+        const at = shards.at(former);
+        const key = ofTarget ? "foo" : "other";
+        expect(ofTarget || shards.keyspace(at).slotSize(keys.at(-1)?.slot ?? 0) > 0).toBe(true);
+        expect(await nodes.run(shards.at(shard().replicas[0] ?? ""), "CLUSTER FAILOVER")).toBe("OK");
+        const askedAtMs = simulation.nowMs;
+        const reply = await simulation.settle("an answer", localClient(nodes.node(at)).run(`GET ${key}`), 5000);
+        expect(simulation.nowMs - askedAtMs).toBeLessThan(50);
+        expect(reply).toMatch(/^(nil|MOVED .*)$/);
+        await nodes.until("another primary", () => shard().primary !== former);
+        expect((await shards.ended(id)).phase).toBe("completed");
+        await shards.expectClean();
+      },
+      LIMIT_MS,
+    );
+  }
+
+  test(
+    "that is fenced sends nobody away while the source's primary hands its shard over",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const [{ key } = { key: "" }] = KEYS;
+      await shards.run(shards.a, `SET ${key} 1`);
+      const id = await shards.start(LOWER);
+      await shards.reaches(id, "fenced");
+      simulation.stall(hostOf(shards.at(shards.b.replicas[0] ?? "")), 400);
+      const at = shards.at(shards.a.primary);
+      const { primary: former } = shards.a;
+      const told = new Set<string>();
+      const failover = localClient(nodes.node(shards.at(shards.a.replicas[0] ?? ""))).run("CLUSTER FAILOVER");
+      for (let count = 0; count < 3000 && shards.a.primary === former; count += 1) {
+        void localClient(nodes.node(at))
+          .run(`GET ${key}`)
+          .then((reply) => told.add(reply.replace(/ .*/, "")));
+        await simulation.runFor(0.1);
+      }
+      expect(await failover).toBe("OK");
+      await shards.ended(id);
+      await simulation.runFor(3000);
+      expect([...told]).toEqual(["MOVED"]);
+    },
+    LIMIT_MS,
+  );
+
   test(
     "is not told of as keys that there are not by a replica of the target which is not in sync, and gets them late",
     async () => {
