@@ -1,6 +1,6 @@
 /** One command to a node that runs, as a client gives it. */
 import { ReplyError, ReplyFormatError, ReplyReader, type ReplyValue, encodeCommand } from "../codec/resp-reader.ts";
-import { StartError, messageOf } from "../errors.ts";
+import { StartError, Unanswered, messageOf } from "../errors.ts";
 import { harmless } from "./terminal.ts";
 
 /** A map of some thousand nodes is a few megabytes. */
@@ -45,7 +45,7 @@ export async function askNodeAnything(
   }
   const commands = [...(password === undefined ? [] : [["AUTH", password]]), command];
   const replies = await exchange(host, Number(port), commands).catch((thrown: unknown) => {
-    throw new StartError(`Cannot ask the node at ${address}: ${messageOf(thrown)}.`);
+    throw new Unanswered(`Cannot ask the node at ${address}: ${messageOf(thrown)}.`);
   });
   const refused = replies.find((reply) => reply instanceof ReplyError);
   if (refused instanceof ReplyError) throw new StartError(`The node at ${address} says: ${harmless(refused.message)}`);

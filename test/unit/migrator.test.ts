@@ -306,6 +306,9 @@ describe("a migration", () => {
         expect(await shards.nodes.run(at, "KEYS *")).toBe("[other]");
         expect(await shards.nodes.run(at, "SCAN 0 COUNT 1000")).toBe("[0 [other]]");
         expect(await shards.nodes.run(at, "RANDOMKEY")).toBe("other");
+        const come = KEYS.find(({ slot }) => shards.keyspace(at).slotSize(slot) > 0);
+        expect(await shards.nodes.run(at, `CLUSTER COUNTKEYSINSLOT ${come?.slot ?? 0}`)).toBe("0");
+        expect(await shards.nodes.run(at, `CLUSTER GETKEYSINSLOT ${come?.slot ?? 0} 10`)).toBe("[]");
       }
       expect(await shards.run(shards.b, `GET ${keysOf(1)[0]?.key}`)).toStartWith("MOVED ");
       await shards.nodes.simulation.settle("the end", shards.migrations(0).cancel(id, "a test"), 20_000);
