@@ -364,7 +364,7 @@ function removeNode(
     if (problem !== undefined) return rejection(problem);
     return records({ type: "replica-removed", shard: shard.id, node: id }, { type: "node-removed", node: id });
   }
-  if (shard.replicas.includes(by)) return rejection("ERR Can't forget my master!");
+  if (by !== undefined && shard.replicas.includes(by)) return rejection("ERR Can't forget my master!");
   if (shard.slots.length > 0) {
     return rejection(
       `ERR node ${node.name || id} owns slots ${shard.slots.map(({ first, last }) => `${first}-${last}`).join(" ")}: move them to another node first`,
