@@ -7,7 +7,9 @@ import { readKey, writeKey } from "../../src/rest/key-text.ts";
 import type { Node } from "../../src/node.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 import { holdToDocument } from "../support/openapi-document.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { localClient } from "../support/local-node.ts";
+import { tagInTurns, tagOf } from "../../src/rest/key-operations.ts";
 
 let node: Node;
 let door: FakeHttpDoor;
@@ -227,6 +229,64 @@ describe("several operations at once", () => {
     await small.stop();
   });
 
+  test("tell only values that there is room for beside answers that nobody has read; writes are done and told all the same", async () => {
+    const { node: full, door: other } = await startHttpNode({
+      plugins: { http: { ...TOKENS, maxUnreadBytes: "100kb", requestsPerSecond: 0 } },
+    });
+    await holdToDocument(other);
+    const options = { token: TOKENS.operateToken };
+    for (const key of ["a", "b"])
+      await other.ask(`/kv/${key}`, { ...options, method: "PUT", body: "x".repeat(90 * 1024) });
+    const waits = await other.send("/kv/a", options);
+    expect((await other.ask("/kv/b", options)).status).toBe(503);
+    const operations = [
+      { op: "get", key: "b" },
+      ...Array.from({ length: 9 }, (_, at) => ({ op: "put", key: `w${at}`, value: "y" })),
+    ];
+    const answer = await other.ask("/kv/batch", { ...options, method: "POST", json: { operations } });
+    const { results } = answer.json() as { results: { status: number; detail?: string }[] };
+    expect(results[0]).toMatchObject({
+      status: 413,
+      detail: `The values may have ${10 * 1024} bytes beside answers that nobody has read yet (http.maxUnreadBytes): ask for this one again, by itself if need be.`,
+    });
+    expect(results.slice(1).every(({ status }) => status === 204)).toBe(true);
+    expect((await waits.text()).length).toBe(90 * 1024);
+    expect((await other.ask("/kv/b", options)).status).toBe(200);
+    await full.stop();
+  });
+
+  test("and values by themselves count as requests by their length", async () => {
+    const { clock } = createBunWorld();
+    const frozen = { ...hasty(clock), monotonicMs: () => 1e9 };
+    const { node: other, door: strict } = await startHttpNode(
+      { plugins: { http: { ...TOKENS, requestsPerSecond: 100 } } },
+      { clock: frozen },
+    );
+    const put = await strict.ask("/kv/long", {
+      token: TOKENS.operateToken,
+      method: "PUT",
+      body: "x".repeat(10 * 256 * 1024),
+      from: "10.0.0.9:1",
+    });
+    expect(put.status).toBe(204);
+    for (const [at, ask] of [
+      (from: string) => strict.ask("/kv/long", { token: TOKENS.readToken, from }),
+      (from: string) =>
+        strict.ask("/kv/batch", {
+          token: TOKENS.readToken,
+          from,
+          method: "POST",
+          json: { operations: [{ op: "get", key: "long" }] },
+        }),
+    ].entries()) {
+      const statuses: number[] = [];
+      // 1 and 10 each.
+      for (let count = 0; count < 11; count += 1) statuses.push((await ask(`10.0.0.${at}:1`)).status);
+      expect(statuses).toEqual([...Array.from({ length: 10 }, () => 200), 429]);
+    }
+    await other.stop();
+  });
+
   test("are refused whole if one of them makes no sense, or is not allowed", async () => {
     for (const operation of [
       { op: "put", key: "c1" },
@@ -337,4 +397,22 @@ test("without the plugins that bring the commands there is no answer, and it is 
     detail: "No plugin of this node does that.",
   });
   await bare.stop();
+});
+
+test("tagInTurns makes the same tag as tagOf, and lets others have their turn with long values", async () => {
+  for (const [length, turns] of [
+    [0, 0],
+    [5, 0],
+    [4 * 1024 * 1024, 0],
+    [9 * 1024 * 1024, 2],
+  ] as const) {
+    const value = new Uint8Array(length).fill(7);
+    let taken = 0;
+    const soon = (callback: () => void): void => {
+      taken += 1;
+      setImmediate(callback);
+    };
+    expect(await tagInTurns(value, { soon })).toBe(tagOf(value));
+    expect(taken).toBe(turns);
+  }
 });
