@@ -3,7 +3,7 @@
  *
  * A value's tag is made of the value, so that who has one knows the other. Compare-and-set is WATCH, GET, and a transaction that does nothing if the key was touched in between.
  */
-import { type Hash, createHash } from "node:crypto";
+import { createHash } from "node:crypto";
 import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
 import { Problem } from "../http/problem.ts";
 import type { Clock } from "../world.ts";
@@ -82,7 +82,7 @@ export async function tagInTurns(value: Uint8Array, clock: Pick<Clock, "soon">):
   return tagBy(hash);
 }
 
-function tagBy(hash: Hash): string {
+function tagBy(hash: ReturnType<typeof createHash>): string {
   return `"${hash.digest("hex").slice(0, 32)}"`;
 }
 

@@ -359,7 +359,7 @@ describe("a change", () => {
     expect(status).toBe(200);
     expect(body.settings).toMatchObject({ acks: "primary", "on-loss": "accept" });
     const refused = await ask(1, "PUT", "/cluster/settings", { acks: "in-sync", "on-loss": "perhaps" });
-    expect(refused.status).toBe(409);
+    expect(refused.status).toBe(422);
     expect((await ask<{ settings: Record<string, string> }>(1, "GET", "/cluster/settings")).body.settings["acks"]).toBe(
       "primary",
     );

@@ -227,3 +227,36 @@ describe("POST /cluster/nodes", () => {
     for (const stranger of strangers) stranger.stop(true);
   });
 });
+
+describe("PUT /cluster/settings", () => {
+  test("names each field that is no setting, or has a value that is none of its own, in words", async () => {
+    const { version } = present(node.service(topologyService), "there is a map").map;
+    const json = { acks: "banana", nope: "x", "min-in-sync": "0", "auto-rebalance-weights": "a", "on-loss": "stop" };
+    const answer = await door.ask("/cluster/settings", { method: "PUT", token: TOKENS.adminToken, json });
+    expect(answer.status).toBe(422);
+    const { errors } = answer.json() as { errors: { in: string; field: string; detail: string }[] };
+    const told = Object.fromEntries(errors.map((error) => [`${error.in} ${error.field}`, error.detail]));
+    expect(told).toMatchObject({
+      "body /acks": "must be in-sync or primary",
+      "body /min-in-sync": "must be a whole number from 1 to 99",
+      "body /auto-rebalance-weights": "must be none, or shards by a name or an id, each with its part, such as a=2,b=0",
+    });
+    expect(Object.keys(told).toSorted()).toEqual([
+      "body /acks",
+      "body /auto-rebalance-weights",
+      "body /min-in-sync",
+      "body /nope",
+    ]);
+    expect(present(node.service(topologyService), "there is a map").map.version).toBe(version);
+  });
+
+  test("takes weights that are longer than other values are", async () => {
+    const weights = Array.from({ length: 20 }, (_, at) => `${"a".repeat(35)}${at}=1.5`).join(",");
+    const answer = await door.ask("/cluster/settings", {
+      method: "PUT",
+      token: TOKENS.adminToken,
+      json: { "auto-rebalance-weights": weights },
+    });
+    expect(answer.json()).toMatchObject({ settings: { "auto-rebalance-weights": weights } });
+  });
+});
