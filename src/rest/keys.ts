@@ -6,7 +6,7 @@ import { Problem, typeOf } from "../http/problem.ts";
 import { formatAddress } from "../net-address.ts";
 import { type Callers, type HeaderDetail, invalidField, needs, readWhole } from "./api.ts";
 import { type Condition, type KeyOperation, type KeyOutcome, tagInTurns, tagOf } from "./key-operations.ts";
-import { type Elsewhere, locationOf, routeKey } from "./key-routes.ts";
+import { type Elsewhere, type KeySources, locationOf, routeKey } from "./key-routes.ts";
 import { lastOfPath, readKey, readText, writeText } from "./key-text.ts";
 import { flag, nodeId, oneOf, orNull, record, slot, wholeNumber } from "./schemas.ts";
 import type { RestSources } from "./sources.ts";
@@ -140,7 +140,15 @@ type BatchResult = Static<typeof resultsSchema>["results"][number];
 const READS = ["conflict", "cluster-down", "unavailable", "bad-request"] as const;
 const WRITES = [...READS, "outcome-unknown"] as const;
 
-export function keyOperations(sources: RestSources, callers: Callers) {
+export function keyOperations(given: RestSources, callers: Callers) {
+  const { topology, view } = given;
+  const sources = {
+    ...given,
+    whyNotServed: (at: number) => {
+      const shard = topology.map.shards[topology.map.shardOfSlot[at] ?? -1];
+      return shard === undefined ? undefined : view.whyNotServed(shard);
+    },
+  };
   /** Keys are behind the password, if there is one. @throws {Problem} */
   const allow = (request: Request): void => {
     const { hasToken, role } = callers.of(request);
@@ -428,7 +436,7 @@ function readOperation(operation: BatchOperation, index: number): KeyOperation {
 
 /** What came of one operation of several. @param admits Whether a value has room in the answer. @param bound Why it has none, in words. */
 async function resultOf(
-  sources: RestSources,
+  sources: KeySources & Pick<RestSources, "maxBatchBytes">,
   operation: KeyOperation,
   isProxied: boolean,
   admits: (bytes: number) => boolean,

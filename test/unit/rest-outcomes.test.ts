@@ -597,4 +597,32 @@ describe("a key that another node has", () => {
       expect([wrong.status, wrong.json()], method).toMatchObject([409, { code: "WRONGTYPE" }]);
     }
   });
+
+  test("is nowhere to be sent to, or asked, where this node knows that nobody serves it: it says why", async () => {
+    const { map } = topology;
+    topology.map = {
+      ...map,
+      nodes: map.nodes.map((each) => (each.port === 31_012 ? { ...each, incarnation: 0 } : each)),
+    };
+    for (const query of ["", "?route=proxy"]) {
+      const answer = await door.ask(`/kv/foo${query}`, { token });
+      expect([answer.status, answer.json()], query).toMatchObject([
+        503,
+        {
+          type: "urn:bunch:problem:cluster-down",
+          detail: "Nobody serves slot 12182: primary n1 has not started yet.",
+          code: "CLUSTERDOWN",
+          slot: 12_182,
+        },
+      ]);
+      expect(answer.headers.get("retry-after")).toBe("1");
+    }
+    const batch = await door.ask("/kv/batch", {
+      token,
+      method: "POST",
+      json: { operations: [{ op: "get", key: "foo" }] },
+    });
+    expect(batch.json()).toMatchObject({ results: [{ status: 503, type: "urn:bunch:problem:cluster-down" }] });
+    topology.map = map;
+  });
 });
