@@ -80,6 +80,15 @@ export function slotChanges(sources: RestSources, callers: Callers) {
           .flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at))
           .find((each) => topology.map.shards[topology.map.shardOfSlot[each] ?? -1]?.id !== source.id);
         if (foreign !== undefined) throw new Problem("conflict", `Slot ${foreign} is not one of from_node's.`);
+        // The task would wait, for nobody knows how long, and be told as going on.
+        for (const [field, shard] of [
+          ["from_node", source],
+          ["to_node", target],
+        ] as const) {
+          const reason = sources.view.whyNotServed(shard);
+          if (reason !== undefined)
+            throw new Problem("conflict", `Nothing can be moved with ${field} as it is: ${reason}.`);
+        }
         const awaitsWord = body.auto_complete === false;
         const outcome = await tasks.start([{ slots, target: target.id }], cause, { awaitsWord });
         if (outcome.type === "refused") throw problemOf(outcome.reason);

@@ -245,6 +245,30 @@ describe("a move of slots, and a change of who leads", () => {
       expect((await post("/cluster/migration/start", json)).status, JSON.stringify(json)).toBe(status);
   });
 
+  test("is not begun with a node that serves nothing; one that goes on waits then, and says for what", async () => {
+    const wish = { slots: [{ start: 0, end: 9 }], from_node: a, to_node: b };
+    const progress = { progress: undefined };
+    for (const [at, field] of ["from_node", "to_node"].entries()) {
+      topology.map = {
+        ...map,
+        nodes: map.nodes.map((each, place) => (place === at ? { ...each, incarnation: 0 } : each)),
+      };
+      const reason = `primary n${at} has not started yet`;
+      expect((await post("/cluster/migration/start", wish)).json()).toMatchObject({
+        status: 409,
+        detail: `Nothing can be moved with ${field} as it is: ${reason}.`,
+      });
+      migrations.tasks = [{ ...task, ...progress }];
+      expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({
+        state: "waiting",
+        waiting_for: reason,
+      });
+    }
+    expect(migrations.asked).toEqual([]);
+    topology.map = map;
+    expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({ state: "streaming" });
+  });
+
   test("is let be completed, waited for, paused and ended by its id or by a slot", async () => {
     migrations.tasks = [{ ...task, awaitsWord: true }];
     expect((await post("/cluster/migration/complete", { slot: 5, wait_ms: 0 })).status).toBe(202);
