@@ -76,7 +76,8 @@ const CONDITIONS = {
     name: "If-Match",
     in: "header",
     required: false,
-    description: "Only if the value has one of these tags (compare-and-set); `*`: only if there is a value.",
+    description:
+      "Only if the value has one of these tags (compare-and-set), of which a weak one (`W/`) is none; `*`: only if there is a value.",
     schema: { type: "string", pattern: `^(\\*|${TAGS})$` },
   },
   known: {
@@ -380,13 +381,21 @@ function tagsIn({ headers }: Request, name: "if-match" | "if-none-match"): Tags 
   const text = headers.get(name);
   if (text === null) return undefined;
   if (text === "*") return "any";
-  if (new RegExp(`^${TAGS}$`).test(text)) return tagsOf(text);
+  if (new RegExp(`^${TAGS}$`).test(text)) return name === "if-match" ? strongTagsOf(text) : tagsOf(text);
   throw invalidField("header", `/${name}`, "must be `*`, or tags in quotation marks with commas between them");
 }
 
 /** @param list Tags with commas between them. */
 function tagsOf(list: string): readonly string[] {
   return list.split(",").map((part) => part.trim().replace(/^W\//, ""));
+}
+
+/** Those of some tags that a value may be changed by: a weak one says of two values that they are as good as equal, and no more. */
+function strongTagsOf(list: string): readonly string[] {
+  return list
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => !part.startsWith("W/"));
 }
 
 /** On what a write depends, by its headers and by its query. @throws {Problem} If that is more than one thing. */
@@ -423,7 +432,7 @@ function readOperation(operation: BatchOperation, index: number): KeyOperation {
     throw invalidField("body", `${at}/if_match`, "must not be there with condition");
   }
   const on: Condition =
-    if_match === undefined ? { type: condition ?? "none" } : { type: "tags", tags: tagsOf(if_match) };
+    if_match === undefined ? { type: condition ?? "none" } : { type: "tags", tags: strongTagsOf(if_match) };
   if (op === "delete") return { type: "delete", key, condition: on };
   return {
     type: "put",

@@ -137,6 +137,18 @@ describe("a condition", () => {
     expect((await ask("GET", "sum")).text).toBe("12");
   });
 
+  test("is compared strongly where something is changed: a weak tag fits no value; a reader's may be weak", async () => {
+    const { headers } = await put("weak", "1");
+    const tag = headers.get("etag") ?? "";
+    expect((await put("weak", "2", { "if-match": `W/${tag}` })).status).toBe(412);
+    expect((await ask("DELETE", "weak", { headers: { "if-match": `W/${tag}` } })).status).toBe(412);
+    const operations = [{ op: "put", key: "weak", value: "2", if_match: `W/${tag}` }];
+    const batch = await door.ask("/kv/batch", { method: "POST", token: TOKENS.operateToken, json: { operations } });
+    expect(batch.json()).toMatchObject({ results: [{ status: 412 }] });
+    expect((await ask("GET", "weak", { headers: { "if-none-match": `W/${tag}` } })).status).toBe(304);
+    expect((await put("weak", "2", { "if-match": `W/"other", ${tag}` })).status).toBe(204);
+  });
+
   test("of a reader who has the value already", async () => {
     await put("known", "1");
     const tag = (await ask("GET", "known")).headers.get("etag") ?? "";
