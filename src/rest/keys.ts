@@ -189,6 +189,7 @@ export function keyOperations(given: RestSources, callers: Callers) {
         ...needs(callers, "read", "The value of a key", {
           description: `As bytes; with \`Accept: application/json\` as JSON. Counts as a request more for each ${BYTES_A_REQUEST} bytes of the value.`,
           problems: ["not-found", ...READS],
+          namesKey: true,
           answers: {
             200: {
               description: "The value.",
@@ -236,6 +237,7 @@ export function keyOperations(given: RestSources, callers: Callers) {
           description: "The body is the value, whatever its type.",
           bodyType: "application/octet-stream",
           problems: ["precondition-failed", ...WRITES],
+          namesKey: true,
           answers: { ...ANSWERS.stored, ...ANSWERS.elsewhere },
           headerParameters: [CONDITIONS.match, CONDITIONS.absent],
         }),
@@ -267,6 +269,7 @@ export function keyOperations(given: RestSources, callers: Callers) {
       {
         ...needs(callers, "operate", "Removes a key", {
           problems: ["not-found", "precondition-failed", ...WRITES],
+          namesKey: true,
           answers: { ...ANSWERS.deleted, ...ANSWERS.elsewhere },
           headerParameters: [CONDITIONS.match],
         }),

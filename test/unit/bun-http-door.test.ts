@@ -27,10 +27,10 @@ afterAll(async () => {
 const authorization = `Bearer ${TOKENS.adminToken}`;
 
 /** Sends text as it is, and reads until the other side closes, or nothing comes for a while. */
-function raw(text: string, untilText: string): Promise<string> {
+function raw(text: string, untilText: string, encoding: "utf8" | "latin1" = "utf8"): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = "";
-    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    const socket = connect(port, "127.0.0.1", () => socket.write(text, encoding));
     socket.on("data", (bytes) => {
       answer += bytes.toString();
       if (answer.includes(untilText)) socket.destroy();
@@ -63,6 +63,45 @@ test("a body that is too long is refused, in whichever way it comes", async () =
   // So long that nobody wants to hear of it.
   expect(await raw(`PUT /kv/key HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n`, "413")).toContain("413");
   expect((await fetch(`${url}/kv/key`)).status).toBe(200);
+});
+
+test("a key is the one that was sent, or is refused", async () => {
+  const asked = (key: string): Promise<string> =>
+    raw(
+      `GET /kv/${key} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+      "a text that does not come",
+      "latin1",
+    );
+  for (const key of ["\xff\xfe", "\xff", "a#b"]) expect(await asked(key), key).toStartWith("HTTP/1.1 400");
+  for (const key of ["%ff%fe", "%ef%bf%bd"]) expect(await asked(key), key).toStartWith("HTTP/1.1 404");
+});
+
+test("a GET that says that it has a body is refused", async () => {
+  const asked = (more: string): Promise<string> =>
+    raw(
+      `GET /cluster/info HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nConnection: close\r\n${more}`,
+      "a text that does not come",
+    );
+  for (const more of [
+    "Content-Length: 3\r\n\r\nabc",
+    "Content-Length: 900\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  ]) {
+    const answer = await asked(more);
+    expect(answer, more).toStartWith("HTTP/1.1 422");
+    expect(answer).toContain("must not be there");
+  }
+  for (const more of ["Content-Length: 0\r\n\r\n", "\r\n"]) expect(await asked(more), more).toStartWith("HTTP/1.1 200");
+});
+
+test("a path may be as long as the manual says", async () => {
+  const asked = (length: number): Promise<string> =>
+    raw(
+      `GET /kv/${"a".repeat(length)} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+      "a text that does not come",
+    );
+  expect(await asked(15_000)).toStartWith("HTTP/1.1 404");
+  expect(await asked(17_000)).toStartWith("HTTP/1.1 431");
 });
 
 test("a body that does not come is given up, with its connection", async () => {

@@ -1,5 +1,6 @@
 /** Keys over HTTP at one node: values as bytes and as JSON, expiry, conditions, and what is told where something is in the way. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { keySlot } from "../../src/codec/slot.ts";
 import type { LocalConnection } from "../../src/local-connection.ts";
 import { LocalCommands } from "../../src/rest/local-commands.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
@@ -71,6 +72,36 @@ describe("a value", () => {
     expect((await ask("GET", "%2")).status).toBe(400);
     connection.close();
     client.close();
+  });
+
+  test("has a key that is the one that was sent, or is refused: nothing of it is replaced or cut off", async () => {
+    // The runtime makes this of raw bytes that are no UTF-8.
+    for (const method of ["GET", "PUT", "DELETE"]) {
+      const more = method === "PUT" ? { body: "1" } : {};
+      for (const key of ["%EF%BF%BD", "a%EF%BF%BDb", "a#b", "a#b?ttl_ms=5"]) {
+        const answer = await ask(method, key, more);
+        expect([answer.status, answer.json()], `${method} ${key}`).toMatchObject([
+          400,
+          { type: "urn:bunch:problem:bad-request" },
+        ]);
+      }
+    }
+    // The character itself can be written, and is so where a caller is sent on.
+    expect((await put("%ef%bf%bd", "1")).status).toBe(204);
+    expect(writeKey(new TextEncoder().encode("\uFFFD"))).toBe("%ef%bf%bd");
+    const connection = node.connect();
+    expect(await connection.execute("EXISTS", "\uFFFD")).toBe(1);
+    expect(await connection.execute("EXISTS", "a")).toBe(0);
+    connection.close();
+    const slotOf = async (key: string): Promise<unknown> =>
+      (await door.ask(`/cluster/explain?key=${key}`, { token: TOKENS.readToken })).json();
+    for (const [key, bytes] of [
+      ["%ff", Uint8Array.of(0xff)],
+      ["a+b%20c", new TextEncoder().encode("a b c")],
+      ["%00%c3%bc&limit=3", new TextEncoder().encode("\0ü")],
+    ] as const)
+      expect(await slotOf(key), key).toMatchObject({ slot: keySlot(bytes, 0, bytes.length) });
+    for (const key of ["%EF%BF%BD", "a#b", "%f"]) expect(await slotOf(key), key).toMatchObject({ status: 400 });
   });
 
   test("that is not there is not found", async () => {
@@ -409,6 +440,22 @@ test("without the plugins that bring the commands there is no answer, and it is 
     detail: "No plugin of this node does that.",
   });
   await bare.stop();
+});
+
+test("half of a surrogate pair is no text: neither a key nor a value of a batch", async () => {
+  for (const [operation, field] of [
+    [{ op: "put", key: "half", value: "a\ud800" }, "/operations/0/value"],
+    [{ op: "put", key: "\udc00", value: "a" }, "/operations/0/key"],
+    [{ op: "get", key: "\ud800" }, "/operations/0/key"],
+  ] as const) {
+    const answer = await door.ask("/kv/batch", {
+      method: "POST",
+      token: TOKENS.operateToken,
+      json: { operations: [operation] },
+    });
+    expect([answer.status, answer.json()]).toMatchObject([422, { errors: [{ in: "body", field }] }]);
+  }
+  expect((await ask("GET", "half")).status).toBe(404);
 });
 
 test("tagInTurns makes the same tag as tagOf, and lets others have their turn with long values", async () => {
