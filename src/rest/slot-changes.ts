@@ -152,7 +152,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       "/migration/cancel",
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
-        const task = taskCalled(sources, body);
+        const task = taskUnderWay(sources, body);
         return await shownTask(idOf(await tasksFor(sources).cancel(task.id, cause)));
       },
       {
@@ -168,7 +168,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       "/migration/pause",
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
-        const task = taskCalled(sources, body);
+        const task = taskUnderWay(sources, body);
         return await shownTask(idOf(await tasksFor(sources).pause(task.id, cause)));
       },
       {
@@ -184,7 +184,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       "/migration/resume",
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
-        const task = taskCalled(sources, body);
+        const task = taskUnderWay(sources, body);
         return await shownTask(idOf(await tasksFor(sources).resume(task.id, cause)));
       },
       {
@@ -236,6 +236,16 @@ function wantedSlots(
     throw invalidField("body", "/slot", "either slot or slots must be there, and not both");
   }
   return one === undefined ? readRanges(ranges ?? []) : [{ first: one, last: one }];
+}
+
+/** A task that has not ended. @throws {Problem} If there is none. */
+function taskUnderWay(sources: RestSources, called: Parameters<typeof taskCalled>[1]): MigrationStatus {
+  const task = taskCalled(sources, called);
+  if (task.endedAtMs === undefined) return task;
+  throw new Problem(
+    "conflict",
+    `Migration ${task.id} has ended: it is ${task.phase}${task.cause === "" ? "" : ` (${task.cause})`}.`,
+  );
 }
 
 /** @throws {Problem} If there is none. */

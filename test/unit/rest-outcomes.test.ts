@@ -298,6 +298,33 @@ describe("a move of slots, and a change of who leads", () => {
     }
   });
 
+  test("that has ended is told with who wanted it, and with how it ended; it is not ended once more, and why is said", async () => {
+    const [wanted, how] = ["POST /cluster/migration/start from 10.0.0.9:7", "the target has committed everything"];
+    const over = { ...task, startedFor: wanted, cause: how, endedAtMs: 1_800_000_001_000 };
+    for (const phase of ["completed", "aborted"] as const) {
+      migrations.tasks = [{ ...over, phase }];
+      expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({
+        state: phase,
+        cause: phase === "completed" ? wanted : how,
+        started_for: wanted,
+        ended_because: how,
+        auto_complete: null,
+      });
+      for (const word of ["cancel", "pause", "resume"])
+        expect((await post(`/cluster/migration/${word}`, { slot: 5 })).json(), word).toMatchObject({
+          status: 409,
+          detail: `Migration id-9 has ended: it is ${phase} (${how}).`,
+        });
+    }
+    expect(migrations.asked).toEqual([]);
+    migrations.tasks = [{ ...task, awaitsWord: true, startedFor: wanted, cause: wanted }];
+    expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({
+      cause: wanted,
+      ended_because: null,
+      auto_complete: false,
+    });
+  });
+
   test("of a primary is refused for a reason, or begun", async () => {
     const [shard] = map.shards.map((each) => ({ ...each, slots: ALL_SLOTS, replicas: [b], inSync: [a, b] }));
     topology.map = { ...map, shards: shard === undefined ? [] : [shard], shardOfSlot: new Int16Array(16_384) };
