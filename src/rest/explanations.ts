@@ -6,7 +6,7 @@ import type { HistoryEntry, NodeId, ShardRecord } from "../contracts/topology.ts
 import { Problem } from "../http/problem.ts";
 import { type Callers, invalidField, needs, readWhole, shown } from "./api.ts";
 import { nodeCalled } from "./cluster-reads.ts";
-import { keyOfQuery } from "./key-text.ts";
+import { readKey } from "./key-text.ts";
 import { type Subject, historyOf, obstaclesOf, sinceOf } from "./explain.ts";
 import {
   count,
@@ -56,6 +56,15 @@ export function actView({ version, timeMs, cause, changes }: HistoryEntry): Stat
   return { version, time: timeMs, cause, changes: [...changes] };
 }
 
+/** The key in a request's query, of any bytes: what others make of a query is text. @throws {Problem} As `readKey`. */
+function keyIn({ url }: Request): Uint8Array {
+  const { search }: { readonly search: string } = new URL(url);
+  const namesKey = (part: string): boolean =>
+    [...new URL(`http://localhost/?${part}`).searchParams.keys()][0] === "key";
+  const part = search.slice(1).split("&").find(namesKey) ?? "";
+  return readKey(part.slice(part.indexOf("=") + 1).replaceAll("+", "%20"));
+}
+
 export function explanations(sources: RestSources, callers: Callers) {
   const { topology, view } = sources;
   const shardOfNode = (id: NodeId): ShardRecord | undefined =>
@@ -69,7 +78,7 @@ export function explanations(sources: RestSources, callers: Callers) {
     if (named.length !== 1)
       throw invalidField("query", "/slot", "one of key, slot, node and shard must be there, and no other");
     if (query.key !== undefined) {
-      const bytes = keyOfQuery(request, "key");
+      const bytes = keyIn(request);
       return { type: "slot", slot: keySlot(bytes, 0, bytes.length) };
     }
     if (query.slot !== undefined)

@@ -61,13 +61,6 @@ export function writeKey(bytes: Uint8Array): string {
   return text.replaceAll(REPLACED, REPLACED.toLowerCase());
 }
 
-/** A key in a request's query, of any bytes. @throws {Problem} As `readKey`. */
-export function keyOfQuery(request: Request, name: string): Uint8Array {
-  const parts = new URL(request.url).search.slice(1).split("&");
-  const part = parts.find((each) => new URLSearchParams(each).has(name)) ?? "";
-  return readKey(part.slice(part.indexOf("=") + 1).replaceAll("+", "%20"));
-}
-
 /** How bytes are told in JSON: as text where they are some. */
 export type Encoding = "utf8" | "base64";
 

@@ -101,6 +101,8 @@ describe("a value", () => {
       ["%00%c3%bc&limit=3", new TextEncoder().encode("\0ü")],
     ] as const)
       expect(await slotOf(key), key).toMatchObject({ slot: keySlot(bytes, 0, bytes.length) });
+    const spelled = await door.ask("/cluster/explain?limit=3&k%65y=%ff", { token: TOKENS.readToken });
+    expect(spelled.json()).toMatchObject({ slot: keySlot(Uint8Array.of(0xff), 0, 1) });
     for (const key of ["%EF%BF%BD", "a#b", "%f"]) expect(await slotOf(key), key).toMatchObject({ status: 400 });
   });
 
