@@ -36,6 +36,7 @@ import {
   mustInclude,
 } from "../src/http/roles.ts";
 import { type FileTokens, TokenFile } from "../src/http/token-file.ts";
+import { type LongAnswer, SHORT_BYTES, UnreadAnswers } from "../src/http/unread-answers.ts";
 import { isLoopback } from "../src/loopback.ts";
 import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -113,9 +114,14 @@ const settingsSchema = Type.Object({
   }),
   maxRequests: Type.Integer({
     description:
-      "Requests that are answered at the same time; one more is told to come again (503). Streams that have begun count by themselves.",
+      "Requests that are answered at the same time; one more is told to come again (503). A long answer (more than 64 KiB) is one of them until it was read, or its connection is closed. Streams that have begun count by themselves.",
     default: 256,
     minimum: 1,
+  }),
+  maxUnreadBytes: byteSize({
+    description:
+      "What long answers (more than 64 KiB) may have together that those who asked have not read yet; a read for whose answer there is no room is told to come again (503). An answer by itself may be longer. Each of the requests that are answered at a time may need memory of its own until its answer is there.",
+    default: "64mb",
   }),
   requestsPerSecond: Type.Integer({
     description:
@@ -155,7 +161,8 @@ export default definePlugin({
     const limit = new RateLimit(settings.requestsPerSecond);
     const mounts = new Map<string, HttpMount>();
     const notReady = new FirstHook<void, string>("notReady");
-    const counts = { requests: 0, wrongTokens: 0, rateLimited: 0, overloaded: 0, failed: 0 };
+    const counts = { requests: 0, wrongTokens: 0, rateLimited: 0, overloaded: 0, unread: 0, failed: 0 };
+    const unread = new UnreadAnswers(parseByteSize(settings.maxUnreadBytes) ?? 0, clock);
     let listener: HttpListener | undefined;
     let underWay = 0;
     let phase: "starting" | "ready" | "stopping" = "starting";
@@ -208,8 +215,12 @@ export default definePlugin({
     };
 
     /** Who asks. @throws {Problem} If it shows a token that is none. */
-    const callerOf = (request: Request, peer: HttpPeer, from: string): HttpCaller => {
+    const callerOf = (request: Request, peer: HttpPeer, from: string, exchange: Exchange): HttpCaller => {
       const caller = {
+        bodyOf: (bytes: Uint8Array) => (bytes.length <= SHORT_BYTES ? bytes : longBody(bytes, exchange)),
+        get roomBytes() {
+          return unread.roomBytes;
+        },
         remoteAddress: peer.remoteAddress,
         keepOpen: () => peer.keepOpen(),
         isStillAllowed: () => true,
@@ -220,7 +231,7 @@ export default definePlugin({
         const token = /^bearer +([^ ]+)$/i.exec(shown)?.[1];
         const role = token === undefined ? undefined : tokens.roleOf(token);
         if (token !== undefined && role !== undefined)
-          return { ...caller, role, hasToken: true, isStillAllowed: () => tokens.roleOf(token) === role };
+          return Object.assign(caller, { role, hasToken: true, isStillAllowed: () => tokens.roleOf(token) === role });
         counts.wrongTokens += 1;
         limit.charge(from, clock.monotonicMs(), WRONG_TOKEN_COST);
         log.warn("http: wrong token", { remote: peer.remoteAddress });
@@ -238,7 +249,46 @@ export default definePlugin({
           : signs.isOfThisSite && signs.isDirect && signs.isByLoopbackName && isLoopback(from)
             ? "read"
             : "none";
-      return { ...caller, role, hasToken: false };
+      return Object.assign(caller, { role, hasToken: false });
+    };
+
+    // --- long answers ---
+
+    /** The body of a long answer, after which the request is over. @throws {Problem} If there is no room for it. */
+    const longBody = (bytes: Uint8Array, exchange: Exchange, mayRefuse = true): ReadableStream<Uint8Array> => {
+      if (mayRefuse && !unread.hasRoomFor(bytes.length)) {
+        counts.unread += 1;
+        throw new Problem(
+          "unavailable",
+          `Nobody has read ${unread.bytes} bytes of other answers yet, and ${settings.maxUnreadBytes} may wait together (http.maxUnreadBytes).`,
+          { retryAfterS: RETRY_S },
+        );
+      }
+      exchange.long = unread.begin(bytes, () => void (underWay -= 1));
+      return exchange.long.body;
+    };
+    /** An answer as it is sent: if it is long, piece by piece. @throws {Problem} If there is no room for it. */
+    const asSent = async (request: Request, response: Response, exchange: Exchange): Promise<Response> => {
+      const { status, headers } = response;
+      if (request.method === "HEAD") {
+        // Nobody will ever read it.
+        if (exchange.long === undefined) return response;
+        letGo(exchange);
+        return new Response(null, { status, headers });
+      }
+      const isEndless = headers.get("content-type")?.startsWith("text/event-stream") === true;
+      if (exchange.long !== undefined || isEndless || response.body === null) return response;
+      const bytes = await response.bytes();
+      // What was changed is told, whoever reads nothing.
+      const isRead = request.method === "GET";
+      return new Response(bytes.length <= SHORT_BYTES ? bytes : longBody(bytes, exchange, isRead), { status, headers });
+    };
+    const letGo = (exchange: Exchange): void => {
+      if (exchange.long === undefined) return;
+      // The request goes on.
+      underWay += 1;
+      exchange.long.letGo();
+      exchange.long = undefined;
     };
 
     // --- requests ---
@@ -272,7 +322,7 @@ export default definePlugin({
       }
       return found;
     };
-    const answer = async (request: Request, peer: HttpPeer): Promise<Response> => {
+    const answer = async (request: Request, peer: HttpPeer, exchange: Exchange): Promise<Response> => {
       const pathname = pathOf(request);
       if (pathname === "/health/live" || pathname === "/health/ready") return health(pathname);
       const from = hostOf(peer.remoteAddress);
@@ -281,12 +331,12 @@ export default definePlugin({
         const reason = phase === "starting" ? "is starting" : "stops";
         throw new Problem("unavailable", `This node ${reason}.`, { retryAfterS: RETRY_S });
       }
-      const caller = callerOf(request, peer, from);
+      const caller = callerOf(request, peer, from, exchange);
       const mount = mountOf(pathname);
       if (mount === undefined) throw new Problem("not-found", "Nothing is served at this path.");
       // Whoever may do nothing costs no memory: its body is not read.
       if (request.body !== null) mustInclude(caller, "read");
-      return mount.handle(await boundedBody(request, bodyBounds), caller);
+      return await asSent(request, await mount.handle(await boundedBody(request, bodyBounds), caller), exchange);
     };
     /** What a caller is told when something was thrown. */
     const responseOf = (thrown: unknown): Response => {
@@ -299,13 +349,17 @@ export default definePlugin({
     const handle = async (request: Request, peer: HttpPeer): Promise<Response> => {
       counts.requests += 1;
       underWay += 1;
+      const exchange: Exchange = { long: undefined };
       try {
         const origin = request.headers.get("origin");
         const isAllowed = origin !== null && origins.has(origin);
         const response =
           isAllowed && request.method === "OPTIONS"
             ? new Response(null, { status: 204, headers: PREFLIGHT_HEADERS })
-            : await answer(request, peer).catch(responseOf);
+            : await answer(request, peer, exchange).catch((thrown: unknown) => {
+                letGo(exchange);
+                return responseOf(thrown);
+              });
         if (isAllowed) {
           response.headers.set("access-control-allow-origin", origin);
           response.headers.set("access-control-expose-headers", EXPOSED_HEADERS);
@@ -315,7 +369,8 @@ export default definePlugin({
         if (!response.headers.has("cache-control")) response.headers.set("cache-control", "no-store");
         return response;
       } finally {
-        underWay -= 1;
+        // A long answer is under way until it was read.
+        if (exchange.long === undefined) underWay -= 1;
       }
     };
 
@@ -370,6 +425,8 @@ export default definePlugin({
         http_refused_wrong_token: counts.wrongTokens,
         http_refused_rate: counts.rateLimited,
         http_refused_overload: counts.overloaded,
+        http_unread_bytes: unread.bytes,
+        http_refused_unread: counts.unread,
         http_failed: counts.failed,
         http_callers: limit.size,
       },
@@ -398,6 +455,12 @@ export default definePlugin({
     };
   },
 });
+
+/** A request that is being answered. */
+interface Exchange {
+  /** Its answer, if that is long. */
+  long: LongAnswer | undefined;
+}
 
 /** Headers of answers that a page of a named origin may read, beside those that any may. */
 const EXPOSED_HEADERS = "allow, etag, location, retry-after, www-authenticate, x-ttl-ms";

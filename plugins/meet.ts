@@ -27,7 +27,14 @@ import { BUS_PORT_OFFSET } from "../src/config.ts";
 import { type BusAddress, BusChannel, type BusSender, busService } from "../src/contracts/bus.ts";
 import { consensusService } from "../src/contracts/consensus.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
-import { type SealRecord, type SlotRange, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
+import { meetingsService } from "../src/contracts/meetings.ts";
+import {
+  type NodeId,
+  type SealRecord,
+  type SlotRange,
+  type TopologyRequest,
+  topologyService,
+} from "../src/contracts/topology.ts";
 import { randomId } from "../src/identity.ts";
 import { KeyHold } from "../src/key-hold.ts";
 import { formatAddress, isEveryAddress, isHost } from "../src/net-address.ts";
@@ -64,12 +71,14 @@ export default definePlugin({
   summary: "CLUSTER MEET: makes one cluster of two, and takes in again who came back knowing nothing.",
   requires: { topology: topologyService, keyspace: keyspaceService },
   uses: { bus: busService, consensus: consensusService },
+  provides: { meetings: meetingsService },
   setup(context) {
     const { topology, keyspace } = context.requires;
     const { bus, consensus } = context.uses;
     const { node, world } = context;
     const { clock, log, random } = world;
-    if (bus === undefined || consensus === undefined) return;
+    if (bus === undefined || consensus === undefined)
+      return { meetings: { identify: () => Promise.resolve(undefined) } };
     const keyHold = new KeyHold(context);
 
     /** By the number of the question that is asked there. */
@@ -77,6 +86,8 @@ export default definePlugin({
     let lastQuestion = 0;
     /** What was asked of silent members. */
     const rediscoveries = new Set<number>();
+    /** Questions of which nothing comes but that somebody is told which node answers. */
+    const identifying = new Map<number, { readonly address: BusAddress; readonly tell: (id: NodeId) => void }>();
     let rediscoveredAtMs = clock.monotonicMs();
     /** A join of a node that has no map to seal. */
     let unsealed: SealRecord | undefined;
@@ -128,7 +139,15 @@ export default definePlugin({
       send(address, { type: "invite", clusterId: topology.map.clusterId, isKeyless });
     const ask = (address: BusAddress, question: number): void =>
       send(address, { type: "hello", question, standing: standing() });
+    // Who belongs to nothing yet looks at a cluster that it hears of: of this one it is not told.
+    const askWho = (address: BusAddress, question: number): void =>
+      send(address, { type: "hello", question, standing: { ...standing(), clusterId: "" } });
     const heardStanding = (from: BusSender, question: number, other: ClusterStanding): void => {
+      const asking = identifying.get(question);
+      if (asking !== undefined) {
+        asking.tell(from.nodeId);
+        return;
+      }
       const met = meetings.get(question);
       const isMeeting = met !== undefined;
       if (!isMeeting && !rediscoveries.delete(question)) return;
@@ -368,6 +387,7 @@ export default definePlugin({
         }
         const seal = join();
         if (seal !== undefined) askToJoin(seal);
+        for (const [question, { address }] of identifying) askWho(address, question);
         for (const [question, { address, untilMs }] of meetings) {
           if (nowMs < untilMs) ask(address, question);
           else {
@@ -474,5 +494,23 @@ export default definePlugin({
         meet_last_error: lastError,
       },
     }));
+
+    return {
+      meetings: {
+        identify: (address, limitMs) =>
+          new Promise((resolve) => {
+            lastQuestion += 1;
+            const question = lastQuestion;
+            const end = (id: NodeId | undefined): void => {
+              timer.cancel();
+              identifying.delete(question);
+              resolve(id);
+            };
+            const timer = clock.after(limitMs, () => end(undefined));
+            identifying.set(question, { address, tell: end });
+            askWho(address, question);
+          }),
+      },
+    };
   },
 });

@@ -15,6 +15,7 @@ import { consensusService } from "../src/contracts/consensus.ts";
 import { failoverService } from "../src/contracts/failover.ts";
 import { healthService } from "../src/contracts/health.ts";
 import { httpService } from "../src/contracts/http.ts";
+import { meetingsService } from "../src/contracts/meetings.ts";
 import { membershipService } from "../src/contracts/membership.ts";
 import { migrationService } from "../src/contracts/migration.ts";
 import { replicationService } from "../src/contracts/replication.ts";
@@ -50,10 +51,11 @@ export default definePlugin({
     router: routerService,
     migrations: migrationService,
     health: healthService,
+    meetings: meetingsService,
   },
   setup(context) {
     const { topology } = context.requires;
-    const { http, consensus, membership, failover, replication, router, migrations, health } = context.uses;
+    const { http, consensus, membership, failover, replication, router, migrations, health, meetings } = context.uses;
     const { clock, network } = context.world;
     const local = new LocalCommands(
       () => new LocalConnection(context.dispatcher, context.clients, clock, context.hooks, context.replyGate),
@@ -67,6 +69,7 @@ export default definePlugin({
       migrations,
       failover,
       health,
+      meetings,
       plugins: () => context.bootTree(),
       clock,
       nodes: new Nodes(() => topology.self.id, local, new Peers(network, clock, context.passwords)),

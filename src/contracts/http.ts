@@ -32,13 +32,25 @@ export interface HttpCaller {
   charge(requests: number): void;
   /** The connection is one that is silent for long, and is not closed for that. */
   keepOpen(): void;
+  /**
+   * The body of an answer of bytes that do not change any more, without a copy of them. Who answers otherwise need not care: any long answer is sent this way.
+   *
+   * @throws {Problem} If there is no room for it beside those that others have not read yet. Where something was changed, nobody may be told that.
+   */
+  bodyOf(bytes: Uint8Array): Uint8Array | ReadableStream<Uint8Array>;
+  /** How long an answer may be for which there is room at this moment. */
+  readonly roomBytes: number;
 }
 
 /** Something that is served under a prefix. */
 export interface HttpMount {
   /** Begins with a slash and ends with none, such as `/cluster`: the path itself, and all below it. Of several that fit the longest counts. */
   readonly prefix: string;
-  /** @throws {Problem} What is said to the caller. Anything else that is thrown is told to the log alone. */
+  /**
+   * Answers. What goes on for as long as somebody listens has the type `text/event-stream`: any other answer is there as a whole before it is sent.
+   *
+   * @throws {Problem} What is said to the caller. Anything else that is thrown is told to the log alone.
+   */
   handle(request: Request, caller: HttpCaller): Response | Promise<Response>;
 }
 

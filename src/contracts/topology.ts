@@ -190,7 +190,8 @@ export type LeaderTerm = number;
 /** A change that somebody asks for. Where it is about a shard, `shardVersion` is the one that it was decided on. */
 export type TopologyRequest =
   | { readonly type: "register-node"; readonly node: Omit<NodeRecord, "incarnation"> }
-  | { readonly type: "remove-node"; readonly node: NodeId; readonly by: NodeId }
+  /** `by`: the node whose own word it is: a replica does not forget its primary. Missing: an operator's, at whichever node. */
+  | { readonly type: "remove-node"; readonly node: NodeId; readonly by?: NodeId }
   /** A node that was a cluster by itself, or belonged to none, comes in with its slots: on purpose, so that a tombstone does not keep it out. */
   | {
       readonly type: "merge-node";

@@ -62,6 +62,8 @@ export interface Detail {
   readonly bodyType?: string;
   /** Answers that the schemas do not say all of, by status. */
   readonly answers?: Readonly<Record<number, AnswerDetail>>;
+  /** Its path or its query names a key, of which nothing must be cut off. */
+  readonly namesKey?: boolean;
   /** Headers that it looks at, as OpenAPI has them. */
   readonly headerParameters?: readonly HeaderDetail[];
 }

@@ -83,6 +83,7 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
       pattern: patternOf(path),
       role: detail.role,
       cost: detail.cost ?? 1,
+      namesKey: detail.namesKey === true,
       takesBody: hooks.body !== undefined || detail.bodyType !== undefined,
     };
   });
@@ -127,6 +128,12 @@ export function createRest(sources: RestSources, events: EventStreams, version: 
         callers.allow(asked, route.role);
         if (route.cost > 1) caller.charge(route.cost);
         refuseTwice(asked);
+        if (route.namesKey && request.url.includes("#"))
+          throw new Problem(
+            "bad-request",
+            "A # of a key is written %23: what is behind one that stands there is lost.",
+          );
+        if (!route.takesBody && asked.body === null) refuseUnreadBody(request);
         if (!route.takesBody && asked.body !== null) asked = await withoutBody(asked);
         callers.set(asked, caller);
       }
@@ -149,6 +156,7 @@ interface KnownRoute {
   readonly role: HttpRole;
   readonly cost: number;
   readonly takesBody: boolean;
+  readonly namesKey: boolean;
 }
 
 /** Refuses a parameter that is there twice: one of them would be left out. @throws {Problem} */
@@ -158,6 +166,16 @@ function refuseTwice({ url }: Request): void {
     if (seen.has(name)) throw invalidField("query", `/${shown(name)}`, "must not be there twice");
     seen.add(name);
   }
+}
+
+/** In bytes: an object without fields. */
+const EMPTY_OBJECT_BYTES = 2;
+
+/** Refuses a GET that says that it has a body: the runtime lets nobody read it, and what may say nothing is let pass. @throws {Problem} */
+function refuseUnreadBody({ headers }: Request): void {
+  const isChunked = headers.has("transfer-encoding");
+  if (isChunked || Number(headers.get("content-length") ?? 0) > EMPTY_OBJECT_BYTES)
+    throw invalidField("body", "", "must not be there");
 }
 
 /** A request whose body says nothing, without it: some programs send an object without fields where none is taken. @throws {Problem} If it says something. */

@@ -6,6 +6,7 @@ import type { HistoryEntry, NodeId, ShardRecord } from "../contracts/topology.ts
 import { Problem } from "../http/problem.ts";
 import { type Callers, invalidField, needs, readWhole, shown } from "./api.ts";
 import { nodeCalled } from "./cluster-reads.ts";
+import { readKey } from "./key-text.ts";
 import { type Subject, historyOf, obstaclesOf, sinceOf } from "./explain.ts";
 import {
   count,
@@ -55,22 +56,29 @@ export function actView({ version, timeMs, cause, changes }: HistoryEntry): Stat
   return { version, time: timeMs, cause, changes: [...changes] };
 }
 
+/** The key in a request's query, of any bytes: what others make of a query is text. @throws {Problem} As `readKey`. */
+function keyIn({ url }: Request): Uint8Array {
+  const { search }: { readonly search: string } = new URL(url);
+  const namesKey = (part: string): boolean =>
+    [...new URL(`http://localhost/?${part}`).searchParams.keys()][0] === "key";
+  const part = search.slice(1).split("&").find(namesKey) ?? "";
+  return readKey(part.slice(part.indexOf("=") + 1).replaceAll("+", "%20"));
+}
+
 export function explanations(sources: RestSources, callers: Callers) {
   const { topology, view } = sources;
   const shardOfNode = (id: NodeId): ShardRecord | undefined =>
     topology.map.shards.find(({ primary, replicas }) => primary === id || replicas.includes(id));
   /** What is asked about. @throws {Problem} If that is not one thing, or is not there. */
-  const subjectOf = (query: {
-    readonly key?: string;
-    readonly slot?: string;
-    readonly node?: string;
-    readonly shard?: string;
-  }): Subject => {
+  const subjectOf = (
+    request: Request,
+    query: { readonly key?: string; readonly slot?: string; readonly node?: string; readonly shard?: string },
+  ): Subject => {
     const named = Object.values(query).filter((each) => each !== undefined);
     if (named.length !== 1)
       throw invalidField("query", "/slot", "one of key, slot, node and shard must be there, and no other");
     if (query.key !== undefined) {
-      const bytes = new TextEncoder().encode(query.key);
+      const bytes = keyIn(request);
       return { type: "slot", slot: keySlot(bytes, 0, bytes.length) };
     }
     if (query.slot !== undefined)
@@ -95,9 +103,9 @@ export function explanations(sources: RestSources, callers: Callers) {
   return new Elysia({ prefix: "/cluster", normalize: false })
     .get(
       "/explain",
-      async ({ query: { limit, ...named } }) => {
+      async ({ query: { limit, ...named }, request }) => {
         const most = limitOf(limit);
-        const subject = subjectOf(named);
+        const subject = subjectOf(request, named);
         const { map } = topology;
         const shard =
           subject.type === "slot"
@@ -129,7 +137,8 @@ export function explanations(sources: RestSources, callers: Callers) {
             description:
               "About one of key, slot, node and shard. The last ten thousand acts on the map are remembered.",
             cost: 20,
-            problems: ["not-found"],
+            problems: ["not-found", "bad-request"],
+            namesKey: true,
           },
         ),
         query: record({

@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
 import { Problem } from "../http/problem.ts";
+import type { Clock } from "../world.ts";
 import type { Command, Run } from "./sessions.ts";
 
 /** On what a write depends. */
@@ -65,7 +66,24 @@ export class Redirected extends Error {
 
 /** The tag of a value, in quotation marks. */
 export function tagOf(value: Uint8Array): string {
-  return `"${createHash("sha256").update(value).digest("hex").slice(0, 32)}"`;
+  return tagBy(createHash("sha256").update(value));
+}
+
+/** So much of a value is looked at within a few milliseconds. */
+const TURN_BYTES = 4 * 1024 * 1024;
+
+/** The same of a value that may be very long: others have their turn meanwhile. The value must not change. */
+export async function tagInTurns(value: Uint8Array, clock: Pick<Clock, "soon">): Promise<string> {
+  const hash = createHash("sha256");
+  for (let at = 0; at < value.length; at += TURN_BYTES) {
+    if (at > 0) await new Promise<void>((resolve) => clock.soon(resolve));
+    hash.update(value.subarray(at, at + TURN_BYTES));
+  }
+  return tagBy(hash);
+}
+
+function tagBy(hash: ReturnType<typeof createHash>): string {
+  return `"${hash.digest("hex").slice(0, 32)}"`;
 }
 
 /** @throws {Redirected} Or what the reply is an error of. */

@@ -29,6 +29,8 @@ export interface Elsewhere {
 export interface KeySources {
   readonly topology: { readonly self: NodeRecord; readonly map: Pick<ClusterMap, "nodes"> };
   readonly nodes: Pick<Nodes, "with">;
+  /** Why nobody serves a slot, as far as this node knows; `undefined`: somebody does. Missing where nobody finds that out. */
+  readonly whyNotServed?: (slot: number) => string | undefined;
 }
 
 /**
@@ -39,7 +41,7 @@ export interface KeySources {
  * @throws {Problem} Why it was not done, or that nobody knows.
  */
 export async function routeKey(
-  { topology, nodes }: KeySources,
+  { topology, nodes, whyNotServed }: KeySources,
   operation: KeyOperation,
   isProxied: boolean,
   isAsking: boolean,
@@ -52,6 +54,14 @@ export async function routeKey(
     } catch (thrown) {
       if (!(thrown instanceof Redirected)) throw problemOfKey(thrown, operation);
       const { kind, slot, address } = thrown;
+      // A client of Redis would find out by itself, and ask again: here the one that would be asked is known to be of no use.
+      const reason = kind === "MOVED" ? whyNotServed?.(slot) : undefined;
+      if (reason !== undefined) {
+        throw new Problem("cluster-down", `Nobody serves slot ${slot}: ${reason}.`, {
+          retryAfterS: 1,
+          members: { code: "CLUSTERDOWN", slot },
+        });
+      }
       const next = nodeAt(topology, address);
       if (!isProxied) return { type: "elsewhere", kind, slot, node: next };
       if (next === undefined) break;

@@ -1,11 +1,12 @@
 /** The operations of REST on keys. */
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
+import type { HttpCaller } from "../contracts/http.ts";
 import { Problem, typeOf } from "../http/problem.ts";
 import { formatAddress } from "../net-address.ts";
 import { type Callers, type HeaderDetail, invalidField, needs, readWhole } from "./api.ts";
-import { type Condition, type KeyOperation, type KeyOutcome, tagOf } from "./key-operations.ts";
-import { type Elsewhere, locationOf, routeKey } from "./key-routes.ts";
+import { type Condition, type KeyOperation, type KeyOutcome, tagInTurns, tagOf } from "./key-operations.ts";
+import { type Elsewhere, type KeySources, locationOf, routeKey } from "./key-routes.ts";
 import { lastOfPath, readKey, readText, writeText } from "./key-text.ts";
 import { flag, nodeId, oneOf, orNull, record, slot, wholeNumber } from "./schemas.ts";
 import type { RestSources } from "./sources.ts";
@@ -15,6 +16,8 @@ const MAX_TTL_MS = 3_153_600_000_000;
 const MAX_BATCH = 1000;
 /** So many operations of a batch are as much work as one that comes by itself. */
 const OPERATIONS_A_REQUEST = 10;
+/** And so many bytes of values that are told. */
+const BYTES_A_REQUEST = 256 * 1024;
 /** Each has a connection for itself. */
 const BATCH_AT_ONCE = 16;
 
@@ -73,7 +76,8 @@ const CONDITIONS = {
     name: "If-Match",
     in: "header",
     required: false,
-    description: "Only if the value has one of these tags (compare-and-set); `*`: only if there is a value.",
+    description:
+      "Only if the value has one of these tags (compare-and-set), of which a weak one (`W/`) is none; `*`: only if there is a value.",
     schema: { type: "string", pattern: `^(\\*|${TAGS})$` },
   },
   known: {
@@ -137,7 +141,15 @@ type BatchResult = Static<typeof resultsSchema>["results"][number];
 const READS = ["conflict", "cluster-down", "unavailable", "bad-request"] as const;
 const WRITES = [...READS, "outcome-unknown"] as const;
 
-export function keyOperations(sources: RestSources, callers: Callers) {
+export function keyOperations(given: RestSources, callers: Callers) {
+  const { topology, view } = given;
+  const sources = {
+    ...given,
+    whyNotServed: (at: number) => {
+      const shard = topology.map.shards[topology.map.shardOfSlot[at] ?? -1];
+      return shard === undefined ? undefined : view.whyNotServed(shard);
+    },
+  };
   /** Keys are behind the password, if there is one. @throws {Problem} */
   const allow = (request: Request): void => {
     const { hasToken, role } = callers.of(request);
@@ -151,10 +163,10 @@ export function keyOperations(sources: RestSources, callers: Callers) {
     request: Request,
     operation: KeyOperation,
     { route, asking }: { readonly route?: "redirect" | "proxy"; readonly asking?: "true" | "false" },
-    answer: (outcome: KeyOutcome) => Response,
+    answer: (outcome: KeyOutcome) => Response | Promise<Response>,
   ): Promise<Response> => {
     const outcome = await routeKey(sources, operation, route === "proxy", asking === "true");
-    if (outcome.type !== "elsewhere") return answer(outcome);
+    if (outcome.type !== "elsewhere") return await answer(outcome);
     const location = locationOf(outcome, operation.key, new URL(request.url).search);
     return Response.json(elsewhereView(outcome, location), { status: 307, headers: { location } });
   };
@@ -170,13 +182,14 @@ export function keyOperations(sources: RestSources, callers: Callers) {
         const key = readKey(lastOfPath(request));
         const known = tagsIn(request, "if-none-match");
         return await done(request, { type: "get", key }, query, (outcome) =>
-          valueResponse(request, key, known, outcome),
+          valueResponse(request, callers.of(request), sources, key, known, outcome),
         );
       },
       {
         ...needs(callers, "read", "The value of a key", {
-          description: "As bytes; with `Accept: application/json` as JSON.",
+          description: `As bytes; with \`Accept: application/json\` as JSON. Counts as a request more for each ${BYTES_A_REQUEST} bytes of the value.`,
           problems: ["not-found", ...READS],
+          namesKey: true,
           answers: {
             200: {
               description: "The value.",
@@ -224,6 +237,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
           description: "The body is the value, whatever its type.",
           bodyType: "application/octet-stream",
           problems: ["precondition-failed", ...WRITES],
+          namesKey: true,
           answers: { ...ANSWERS.stored, ...ANSWERS.elsewhere },
           headerParameters: [CONDITIONS.match, CONDITIONS.absent],
         }),
@@ -255,6 +269,7 @@ export function keyOperations(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "operate", "Removes a key", {
           problems: ["not-found", "precondition-failed", ...WRITES],
+          namesKey: true,
           answers: { ...ANSWERS.deleted, ...ANSWERS.elsewhere },
           headerParameters: [CONDITIONS.match],
         }),
@@ -270,7 +285,13 @@ export function keyOperations(sources: RestSources, callers: Callers) {
         callers.of(request).charge(Math.ceil(body.operations.length / OPERATIONS_A_REQUEST));
         const operations = body.operations.map(readOperation);
         const results: BatchResult[] = [];
-        let room = sources.maxBatchBytes;
+        const caller = callers.of(request);
+        const most = Math.min(sources.maxBatchBytes, caller.roomBytes);
+        const bound =
+          most === sources.maxBatchBytes
+            ? `The values of one answer may have ${most} bytes here (rest.maxBatchBytes)`
+            : `The values may have ${most} bytes beside answers that nobody has read yet (http.maxUnreadBytes)`;
+        let room = most;
         const admits = (bytes: number): boolean => {
           if (bytes > room) return false;
           room -= bytes;
@@ -279,14 +300,15 @@ export function keyOperations(sources: RestSources, callers: Callers) {
         for (let at = 0; at < operations.length; at += BATCH_AT_ONCE) {
           const part = operations.slice(at, at + BATCH_AT_ONCE);
           results.push(
-            ...(await Promise.all(part.map((each) => resultOf(sources, each, query.route === "proxy", admits)))),
+            ...(await Promise.all(part.map((each) => resultOf(sources, each, query.route === "proxy", admits, bound)))),
           );
         }
+        chargeFor(caller, most - room);
         return { results };
       },
       {
         ...needs(callers, "read", "Does several operations on keys, each for itself", {
-          description: `Gets need the role \`read\`, all else \`operate\`. Each result has the status that the operation by itself would have; 413: there was no room in the answer for the value, which is there to be asked for again. Counts as a request for each ${OPERATIONS_A_REQUEST} operations.`,
+          description: `Gets need the role \`read\`, all else \`operate\`. Each result has the status that the operation by itself would have; 413: there was no room in the answer for the value, which is there to be asked for again. Counts as a request for each ${OPERATIONS_A_REQUEST} operations, and for each ${BYTES_A_REQUEST} bytes of values that are told.`,
           problems: ["forbidden"],
         }),
         query: record({ route: Type.Optional(ROUTE) }),
@@ -313,7 +335,7 @@ function elsewhereView({ kind, slot: at, node }: Elsewhere, location: string): S
   return { code: kind, slot: at, node_id: id, node: formatAddress({ host, port }), location };
 }
 
-function valueView(key: Uint8Array, value: Uint8Array, ttlMs: number | null): Static<typeof valueSchema> {
+function valueView(key: Uint8Array, value: Uint8Array, ttlMs: number | null, etag: string): Static<typeof valueSchema> {
   const [name, told] = [writeText(key), writeText(value)];
   return {
     key: name.text,
@@ -321,27 +343,37 @@ function valueView(key: Uint8Array, value: Uint8Array, ttlMs: number | null): St
     value: told.text,
     encoding: told.encoding,
     ttl_ms: ttlMs,
-    etag: tagOf(value),
+    etag,
   };
 }
 
-function valueResponse(
+async function valueResponse(
   { headers: asked }: Request,
+  caller: HttpCaller,
+  { clock }: Pick<RestSources, "clock">,
   key: Uint8Array,
   known: Tags | undefined,
   outcome: KeyOutcome,
-): Response {
+): Promise<Response> {
   if (outcome.type !== "value") throw noKey();
   const { value, ttlMs } = outcome;
-  const etag = tagOf(value);
+  chargeFor(caller, value.length);
+  const etag = await tagInTurns(value, clock);
   const headers = { etag, vary: "accept", ...(ttlMs === null ? {} : { "x-ttl-ms": String(ttlMs) }) };
   if (known === "any" || known?.includes(etag) === true) {
     return new Response(null, { status: 304, headers });
   }
   if (/^application\/json *(;|,|$)/i.test(asked.get("accept") ?? "")) {
-    return Response.json(valueView(key, value, ttlMs), { headers });
+    return Response.json(valueView(key, value, ttlMs, etag), { headers });
   }
-  return new Response(new Uint8Array(value), { headers: { ...headers, "content-type": "application/octet-stream" } });
+  return new Response(caller.bodyOf(value), { headers: { ...headers, "content-type": "application/octet-stream" } });
+}
+
+/** Values that were read are work by their length, beside the request itself. */
+function chargeFor(caller: HttpCaller, bytes: number): void {
+  const requests = Math.floor(bytes / BYTES_A_REQUEST);
+  // One of those that are charged was counted when it came.
+  if (requests > 0) caller.charge(requests + 1);
 }
 
 /** Tags of values, or of any. */
@@ -352,13 +384,21 @@ function tagsIn({ headers }: Request, name: "if-match" | "if-none-match"): Tags 
   const text = headers.get(name);
   if (text === null) return undefined;
   if (text === "*") return "any";
-  if (new RegExp(`^${TAGS}$`).test(text)) return tagsOf(text);
+  if (new RegExp(`^${TAGS}$`).test(text)) return name === "if-match" ? strongTagsOf(text) : tagsOf(text);
   throw invalidField("header", `/${name}`, "must be `*`, or tags in quotation marks with commas between them");
 }
 
 /** @param list Tags with commas between them. */
 function tagsOf(list: string): readonly string[] {
   return list.split(",").map((part) => part.trim().replace(/^W\//, ""));
+}
+
+/** Those of some tags that a value may be changed by: a weak one says of two values that they are as good as equal, and no more. */
+function strongTagsOf(list: string): readonly string[] {
+  return list
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => !part.startsWith("W/"));
 }
 
 /** On what a write depends, by its headers and by its query. @throws {Problem} If that is more than one thing. */
@@ -395,7 +435,7 @@ function readOperation(operation: BatchOperation, index: number): KeyOperation {
     throw invalidField("body", `${at}/if_match`, "must not be there with condition");
   }
   const on: Condition =
-    if_match === undefined ? { type: condition ?? "none" } : { type: "tags", tags: tagsOf(if_match) };
+    if_match === undefined ? { type: condition ?? "none" } : { type: "tags", tags: strongTagsOf(if_match) };
   if (op === "delete") return { type: "delete", key, condition: on };
   return {
     type: "put",
@@ -406,12 +446,13 @@ function readOperation(operation: BatchOperation, index: number): KeyOperation {
   };
 }
 
-/** What came of one operation of several. @param admits Whether a value has room in the answer. */
+/** What came of one operation of several. @param admits Whether a value has room in the answer. @param bound Why it has none, in words. */
 async function resultOf(
-  sources: RestSources,
+  sources: KeySources & Pick<RestSources, "maxBatchBytes">,
   operation: KeyOperation,
   isProxied: boolean,
   admits: (bytes: number) => boolean,
+  bound: string,
 ): Promise<BatchResult> {
   try {
     const asked = operation.type === "get" ? { ...operation, admits } : operation;
@@ -420,7 +461,8 @@ async function resultOf(
       case "elsewhere":
         return { status: 307, location: locationOf(outcome, operation.key, "") };
       case "value": {
-        const { key: _, key_encoding: __, ...view } = valueView(operation.key, outcome.value, outcome.ttlMs);
+        const { value, ttlMs } = outcome;
+        const { key: _, key_encoding: __, ...view } = valueView(operation.key, value, ttlMs, tagOf(value));
         return { status: 200, ...view };
       }
       case "stored":
@@ -430,10 +472,7 @@ async function resultOf(
       case "none":
         throw noKey();
       case "long":
-        throw new Problem(
-          "too-large",
-          `The values of one answer may have ${sources.maxBatchBytes} bytes here (rest.maxBatchBytes): ask for this one again, by itself if need be.`,
-        );
+        throw new Problem("too-large", `${bound}: ask for this one again, by itself if need be.`);
       case "failed":
         throw unmet();
       default:

@@ -5,7 +5,7 @@ import { countSlots } from "../cluster-view.ts";
 import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
 import { BUS_PORT_OFFSET } from "../config.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
-import type { NodeRecord, SlotRange } from "../contracts/topology.ts";
+import type { ClusterMap, NodeRecord, ShardId, SlotRange } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
 import { ADDRESS_PATTERN, type NetAddress, formatAddress, parseAddress } from "../net-address.ts";
 import { subtractRanges } from "../protocol/slot-ranges.ts";
@@ -48,7 +48,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
         callers.allow(request, "admin");
         const address = parseAddress(body.address);
         if (address === undefined) throw invalidField("body", "/address", "must be HOST:PORT");
-        await refuseKnown(sources, address, body.node_id);
+        await refuseKnown(sources, address, body.bus_port ?? address.port + BUS_PORT_OFFSET, body.node_id);
         await meet(sources, address, body.bus_port);
         const found = (): NodeRecord | undefined =>
           body.node_id === undefined ? nodeAt(sources, address) : sources.topology.node(body.node_id);
@@ -96,6 +96,8 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
         }
         const shard = sources.topology.map.shards.find(({ primary }) => primary === id);
         if (query.drain === "true" && shard !== undefined && shard.slots.length > 0) {
+          const problem = whyStaying(sources.topology.map, shard.id);
+          if (problem !== undefined) throw new Problem("conflict", problem);
           // Nothing goes over the connection meanwhile.
           caller.keepOpen();
           const migrations = await drain(sources, shard.id, cause, waitMs);
@@ -104,13 +106,13 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
             return status(202, { node_id: id, state: "draining" as const, slots_left: left, migrations });
           }
         }
-        await change(sources, cause, () => ({ type: "remove-node", node: id, by: self }));
+        await change(sources, cause, () => ({ type: "remove-node", node: id }));
         return { node_id: id, state: "removed" as const };
       },
       {
         ...needs(callers, "admin", "Takes a node out of the cluster", {
           description:
-            "Refused, with the reason, while it owns slots. With `drain=true` these are moved to other nodes first; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
+            "Refused, with the reason, while it owns slots, or takes some in. With `drain=true` these are moved to other nodes first; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
           cost: 50,
           problems: ["not-found", ...DECIDED],
         }),
@@ -157,19 +159,29 @@ function nodeAt({ topology }: RestSources, { host, port }: NetAddress): NodeReco
   );
 }
 
-/** @throws {Problem} If the node is here already, or is another one than the caller means. */
-async function refuseKnown(sources: RestSources, address: NetAddress, id: string | undefined): Promise<void> {
+/**
+ * SAFETY: whoever listens at an address that somebody names may be a stranger. It is asked over the bus who it is, and never as a client: that would tell it the clients' password.
+ *
+ * @throws {Problem} If the node is here already, or is another one than the caller means.
+ */
+async function refuseKnown(
+  sources: RestSources,
+  address: NetAddress,
+  busPort: number,
+  id: string | undefined,
+): Promise<void> {
   const known = nodeAt(sources, address) ?? (id === undefined ? undefined : sources.topology.node(id));
   if (known !== undefined) throw new Problem("conflict", `Node ${known.name || known.id} is in this cluster already.`);
   if (id === undefined) return;
-  const there = { ...address, name: formatAddress(address), id };
-  const [reply] = await sources.nodes
-    .with(there, PEER_MS, (run) => run(["CLUSTER", "MYID"]))
-    .catch((thrown: unknown): never => {
-      if (!(thrown instanceof SessionLost)) throw thrown;
-      throw new Problem("unavailable", `Nothing was done: ${thrown.message}.`, { retryAfterS: 1 });
-    });
-  const found = reply instanceof Uint8Array ? new TextDecoder().decode(reply) : "";
+  const found = await sources.meetings?.identify({ host: address.host, port: busPort }, PEER_MS);
+  if (found === undefined) {
+    const place = formatAddress({ host: address.host, port: busPort });
+    throw new Problem(
+      "unavailable",
+      `Nothing was done: no node with this cluster's secret answers at ${place}, where other nodes would reach it.`,
+      { retryAfterS: 1 },
+    );
+  }
   if (found !== id) throw new Problem("conflict", "Another node than that is at this address.");
 }
 
@@ -190,6 +202,16 @@ async function runAt({ nodes }: RestSources, node: NodeRecord, command: readonly
       ? new Problem("unavailable", `It was not done: ${thrown.message}.`, { retryAfterS: 1 })
       : new Problem("outcome-unknown", `It may have been done or not: ${thrown.message}.`);
   }
+}
+
+/** Why a shard's primary would not be taken out though it had no slots: looked at before they are moved. `undefined`: it would. */
+function whyStaying({ migrations, openSlots }: ClusterMap, shard: ShardId): string | undefined {
+  const gains = migrations.find(({ target }) => target === shard);
+  if (gains !== undefined) return `Migration ${gains.id} moves slots to it: cancel that first, or wait for its end.`;
+  const taken = openSlots.find(({ importing }) => importing.some((each) => each.shard === shard));
+  return taken === undefined
+    ? undefined
+    : `It takes in keys of slot ${taken.slot}: end that first (CLUSTER SETSLOT ${taken.slot} STABLE).`;
 }
 
 /**

@@ -244,8 +244,14 @@ export const migrationFields = {
     "`streaming`: the target gets the keys. `level`: it has all but what happens at this moment. `fenced`: commands on the slots are held for the last of it.",
   ),
   is_paused: Type.Boolean(),
-  auto_complete: Type.Boolean({ description: "It is completed as soon as it can be; else when it is asked for." }),
-  cause: Type.String({ description: "Who wanted it and why; of one that has ended, how it ended." }),
+  auto_complete: orNull(
+    Type.Boolean({
+      description: "It is completed as soon as it can be; else once that is asked for. Null: it has ended.",
+    }),
+  ),
+  cause: Type.String({ description: "Who wanted it and why; of one that was ended unfinished, why that was." }),
+  started_for: Type.String({ description: "Who wanted it and why, also of one that has ended." }),
+  ended_because: orNull(Type.String({ description: "How it ended; null: it goes on." })),
   waiting_for: orNull(words),
   keys_migrated: orNull(Type.Integer({ minimum: 0, description: `Keys that were sent${unknownHere}.` })),
   total_keys: orNull(Type.Integer({ minimum: 0, description: `Keys that there are${unknownHere}.` })),

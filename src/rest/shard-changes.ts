@@ -4,7 +4,7 @@ import { Elysia } from "elysia";
 import type { Failover } from "../contracts/failover.ts";
 import type { ShardRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
-import { SETTING_DEFAULTS } from "../protocol/topology/decide.ts";
+import { CLUSTER_SETTINGS, SETTING_DEFAULTS } from "../protocol/topology/decide.ts";
 import { type Callers, DECIDED, needs, shown } from "./api.ts";
 import { causeOf, change, until } from "./change.ts";
 import { nodeCalled } from "./cluster-reads.ts";
@@ -19,6 +19,17 @@ const PATIENCE_MS = 5000;
 const settingsSchema = record({
   settings: Type.Record(Type.String(), Type.String(), { description: "All of them, by name." }),
 });
+
+/** Each by what the leader decides by: what it would refuse is refused here, by the name of the field. */
+const changesSchema = Type.Object(
+  Object.fromEntries(
+    [...CLUSTER_SETTINGS].map(([name, { pattern, maxLength, wants }]) => [
+      name,
+      Type.Optional(Type.String({ pattern: pattern.source, maxLength, wants, description: `Wants ${wants}.` })),
+    ]),
+  ),
+  { minProperties: 1, additionalProperties: false, description: "Values by name." },
+);
 
 export function shardChanges(sources: RestSources, callers: Callers) {
   const { topology, view } = sources;
@@ -103,8 +114,8 @@ export function shardChanges(sources: RestSources, callers: Callers) {
       "/settings",
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "admin"));
-        const requests = Object.entries(body).map(
-          ([name, value]) => ({ type: "change-setting", name, value }) as const,
+        const requests = Object.entries(body).flatMap(([name, value]) =>
+          value === undefined ? [] : [{ type: "change-setting", name, value } as const],
         );
         await change(sources, cause, () => ({ type: "all", requests }));
         return settings();
@@ -114,12 +125,7 @@ export function shardChanges(sources: RestSources, callers: Callers) {
           problems: [...DECIDED],
         }),
         query: noQuery,
-        body: Type.Record(Type.String({ pattern: "^[a-z][a-z-]{0,63}$" }), Type.String({ maxLength: 64 }), {
-          minProperties: 1,
-          maxProperties: 32,
-          additionalProperties: false,
-          description: "Values by name.",
-        }),
+        body: changesSchema,
         response: { 200: settingsSchema },
       },
     );

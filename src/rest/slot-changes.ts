@@ -80,6 +80,15 @@ export function slotChanges(sources: RestSources, callers: Callers) {
           .flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, at) => first + at))
           .find((each) => topology.map.shards[topology.map.shardOfSlot[each] ?? -1]?.id !== source.id);
         if (foreign !== undefined) throw new Problem("conflict", `Slot ${foreign} is not one of from_node's.`);
+        // The task would wait, for nobody knows how long, and be told as going on.
+        for (const [field, shard] of [
+          ["from_node", source],
+          ["to_node", target],
+        ] as const) {
+          const reason = sources.view.whyNotServed(shard);
+          if (reason !== undefined)
+            throw new Problem("conflict", `Nothing can be moved with ${field} as it is: ${reason}.`);
+        }
         const awaitsWord = body.auto_complete === false;
         const outcome = await tasks.start([{ slots, target: target.id }], cause, { awaitsWord });
         if (outcome.type === "refused") throw problemOf(outcome.reason);
@@ -143,7 +152,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       "/migration/cancel",
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
-        const task = taskCalled(sources, body);
+        const task = taskUnderWay(sources, body);
         return await shownTask(idOf(await tasksFor(sources).cancel(task.id, cause)));
       },
       {
@@ -159,7 +168,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       "/migration/pause",
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
-        const task = taskCalled(sources, body);
+        const task = taskUnderWay(sources, body);
         return await shownTask(idOf(await tasksFor(sources).pause(task.id, cause)));
       },
       {
@@ -175,7 +184,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       "/migration/resume",
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
-        const task = taskCalled(sources, body);
+        const task = taskUnderWay(sources, body);
         return await shownTask(idOf(await tasksFor(sources).resume(task.id, cause)));
       },
       {
@@ -227,6 +236,16 @@ function wantedSlots(
     throw invalidField("body", "/slot", "either slot or slots must be there, and not both");
   }
   return one === undefined ? readRanges(ranges ?? []) : [{ first: one, last: one }];
+}
+
+/** A task that has not ended. @throws {Problem} If there is none. */
+function taskUnderWay(sources: RestSources, called: Parameters<typeof taskCalled>[1]): MigrationStatus {
+  const task = taskCalled(sources, called);
+  if (task.endedAtMs === undefined) return task;
+  throw new Problem(
+    "conflict",
+    `Migration ${task.id} has ended: it is ${task.phase}${task.cause === "" ? "" : ` (${task.cause})`}.`,
+  );
 }
 
 /** @throws {Problem} If there is none. */

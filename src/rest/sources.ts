@@ -2,6 +2,7 @@
 import type { ClientPasswords } from "../client-passwords.ts";
 import type { Failover } from "../contracts/failover.ts";
 import type { Health } from "../contracts/health.ts";
+import type { Meetings } from "../contracts/meetings.ts";
 import type { Migrations } from "../contracts/migration.ts";
 import type { BootTreeEntry } from "../node.ts";
 import type { Clock } from "../world.ts";
@@ -12,6 +13,7 @@ export interface RestSources extends ViewSources {
   readonly migrations: Migrations | undefined;
   readonly failover: Failover | undefined;
   readonly health: Health | undefined;
+  readonly meetings: Meetings | undefined;
   readonly plugins: () => readonly BootTreeEntry[];
   readonly nodes: Nodes;
   readonly clock: Clock;

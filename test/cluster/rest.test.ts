@@ -359,7 +359,7 @@ describe("a change", () => {
     expect(status).toBe(200);
     expect(body.settings).toMatchObject({ acks: "primary", "on-loss": "accept" });
     const refused = await ask(1, "PUT", "/cluster/settings", { acks: "in-sync", "on-loss": "perhaps" });
-    expect(refused.status).toBe(409);
+    expect(refused.status).toBe(422);
     expect((await ask<{ settings: Record<string, string> }>(1, "GET", "/cluster/settings")).body.settings["acks"]).toBe(
       "primary",
     );
@@ -412,7 +412,7 @@ describe("a change", () => {
       status: 409,
       detail: "Another node than that is at this address.",
     });
-    expect((await meet({ node_id: "0".repeat(40), address: "127.0.0.1:21985" })).status).toBe(503);
+    expect((await meet({ node_id: "0".repeat(40), bus_port: 21_986 })).status).toBe(503);
     expect((await meet({ address: "nowhere" })).status).toBe(422);
     expect((await meet({ address: "127.0.0.1:99999" })).status).toBe(422);
     const { status, body } = await meet({ node_id: added.facts.id });
@@ -445,11 +445,14 @@ describe("a change", () => {
     const refused = await ask(at, "DELETE", `/cluster/nodes/${primary.id}`);
     expect(refused.status).toBe(409);
     expect(refused.body["detail"]).toContain("owns slots");
+    // Any node may be asked, its own replica too.
+    const own = (await nodesOf()).find((node) => node.master_id === primary.id);
+    const atReplica = nodes.findIndex((node) => node.facts.id === own?.id);
     const path = `/cluster/nodes/${primary.id}?drain=true`;
-    const begun = await ask<{ migrations: string[] }>(at, "DELETE", `${path}&wait_ms=0`);
+    const begun = await ask<{ migrations: string[] }>(atReplica, "DELETE", `${path}&wait_ms=0`);
     expect(begun.status).toBe(202);
     expect(begun.body).toMatchObject({ state: "draining", slots_left: primary.slot_count });
-    const removed = await ask(at, "DELETE", path);
+    const removed = await ask(atReplica, "DELETE", path);
     expect([removed.status, removed.body]).toEqual([200, { node_id: primary.id, state: "removed" }]);
     expect((await nodesOf(at)).map((node) => node.id)).not.toContain(primary.id);
     expect((await ask(at, "DELETE", path)).status).toBe(404);

@@ -7,7 +7,7 @@ import {
   type Migrations,
   migrationService,
 } from "../../src/contracts/migration.ts";
-import { type ClusterMap, topologyService } from "../../src/contracts/topology.ts";
+import { type ClusterMap, type TopologyRequest, topologyService } from "../../src/contracts/topology.ts";
 import { type Plugin, definePlugin } from "../../src/plugin.ts";
 import { formatSlotRange } from "../../src/protocol/slot-ranges.ts";
 import { EMPTY_STATE, type TopologyState } from "../../src/protocol/topology/state.ts";
@@ -119,10 +119,13 @@ export class FixedTopology {
   map: ClusterMap;
   /** What comes of each request. */
   outcome: RequestOutcome<readonly string[]> = { type: "refused", reason: "nothing changes here" };
+  /** What was asked for. */
+  readonly requests: TopologyRequest[] = [];
   readonly plugin: Plugin;
 
   constructor(map: ClusterMap) {
     this.map = map;
+    const { requests } = this;
     const present = (): ClusterMap => this.map;
     const settled = (): RequestOutcome<readonly string[]> => this.outcome;
     this.plugin = definePlugin({
@@ -144,7 +147,10 @@ export class FixedTopology {
               );
             },
             node: (id) => present().nodes.find((each) => each.id === id),
-            request: () => Promise.resolve(settled()),
+            request: (request) => {
+              requests.push(request);
+              return Promise.resolve(settled());
+            },
             isMember: true,
             beginAlone: () => Promise.resolve(undefined),
             moveTo: () => Promise.resolve(undefined),

@@ -49,6 +49,8 @@ export type Told = Pick<Answer, "status" | "headers" | "text">;
 export class OpenApiDocument {
   readonly document: Schema;
   readonly operations: readonly Described[];
+  /** What was answered, as far as it was looked at: `operationId status`. */
+  readonly #answered = new Set<string>();
 
   constructor(document: Schema) {
     this.document = document;
@@ -68,6 +70,7 @@ export class OpenApiDocument {
 
   /** What is wrong with an answer. */
   misfitsOf(operation: Operation, { status, headers, text }: Told): readonly string[] {
+    this.#answered.add(`${operation.operationId} ${status}`);
     const told = operation.responses[String(status)];
     if (told === undefined) return [`status ${status} is not in the document: ${text.slice(0, 300)}`];
     const misfits: string[] = [];
@@ -90,6 +93,15 @@ export class OpenApiDocument {
       ...misfits,
       ...findMisfits(content.schema, JSON.parse(text) as Json, this.document).map((misfit) => `${status} ${misfit}`),
     ];
+  }
+
+  /** Of what operations may answer, what was not: `operationId status`. */
+  get unanswered(): readonly string[] {
+    return this.operations
+      .flatMap(({ operation }) =>
+        Object.keys(operation.responses).map((status) => `${operation.operationId} ${status}`),
+      )
+      .filter((each) => !this.#answered.has(each));
   }
 
   /** What is wrong with an answer to a request; nothing if the document has no such operation. @param path With its query. */

@@ -1,9 +1,10 @@
 /** Requests over real sockets: what the runtime does with them before and after the node has a say. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { connect } from "node:net";
+import { type Socket, connect } from "node:net";
 import type { Node } from "../../src/node.ts";
 import { startNode } from "../support/bunch-server.ts";
 import { TOKENS } from "../support/http-door.ts";
+import { localClient } from "../support/local-node.ts";
 
 const MAX_BODY = 1000;
 let node: Node;
@@ -26,10 +27,10 @@ afterAll(async () => {
 const authorization = `Bearer ${TOKENS.adminToken}`;
 
 /** Sends text as it is, and reads until the other side closes, or nothing comes for a while. */
-function raw(text: string, untilText: string): Promise<string> {
+function raw(text: string, untilText: string, encoding: "utf8" | "latin1" = "utf8"): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = "";
-    const socket = connect(port, "127.0.0.1", () => socket.write(text));
+    const socket = connect(port, "127.0.0.1", () => socket.write(text, encoding));
     socket.on("data", (bytes) => {
       answer += bytes.toString();
       if (answer.includes(untilText)) socket.destroy();
@@ -64,6 +65,45 @@ test("a body that is too long is refused, in whichever way it comes", async () =
   expect((await fetch(`${url}/kv/key`)).status).toBe(200);
 });
 
+test("a key is the one that was sent, or is refused", async () => {
+  const asked = (key: string): Promise<string> =>
+    raw(
+      `GET /kv/${key} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+      "a text that does not come",
+      "latin1",
+    );
+  for (const key of ["\xff\xfe", "\xff", "a#b"]) expect(await asked(key), key).toStartWith("HTTP/1.1 400");
+  for (const key of ["%ff%fe", "%ef%bf%bd"]) expect(await asked(key), key).toStartWith("HTTP/1.1 404");
+});
+
+test("a GET that says that it has a body is refused", async () => {
+  const asked = (more: string): Promise<string> =>
+    raw(
+      `GET /cluster/info HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nConnection: close\r\n${more}`,
+      "a text that does not come",
+    );
+  for (const more of [
+    "Content-Length: 3\r\n\r\nabc",
+    "Content-Length: 900\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+  ]) {
+    const answer = await asked(more);
+    expect(answer, more).toStartWith("HTTP/1.1 422");
+    expect(answer).toContain("must not be there");
+  }
+  for (const more of ["Content-Length: 0\r\n\r\n", "\r\n"]) expect(await asked(more), more).toStartWith("HTTP/1.1 200");
+});
+
+test("a path may be as long as the manual says", async () => {
+  const asked = (length: number): Promise<string> =>
+    raw(
+      `GET /kv/${"a".repeat(length)} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+      "a text that does not come",
+    );
+  expect(await asked(15_000)).toStartWith("HTTP/1.1 404");
+  expect(await asked(17_000)).toStartWith("HTTP/1.1 431");
+});
+
 test("a body that does not come is given up, with its connection", async () => {
   const begun = `PUT /kv/late HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAuthorization: ${authorization}\r\n`;
   for (const rest of ["Content-Length: 100\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"]) {
@@ -93,6 +133,60 @@ test("whatever host a request names, it is answered by its path; what is no host
   expect(await asked("x", "/cluster/failover", "POST")).toContain("/node_id of the body");
   for (const host of ["a b", '"><', "[::1", "localhost:99999", "%00", ""])
     expect(await asked(host), host).toStartWith("HTTP/1.1 400");
+});
+
+test("a long answer that nobody reads is under way until its connection is closed, by whoever", async () => {
+  const { node: other } = await startNode({
+    plugins: {
+      resp: false,
+      http: { ...TOKENS, port: 0, idleTimeoutS: 1, maxUnreadBytes: "24mb", requestsPerSecond: 0 },
+    },
+  });
+  const at = Number(other.parameters.get("http-port")?.get());
+  const length = 16 * 1024 * 1024;
+  await fetch(`http://127.0.0.1:${at}/kv/long`, {
+    method: "PUT",
+    body: new Uint8Array(length).fill(65),
+    headers: { authorization },
+  });
+  const client = localClient(other);
+  const info = async (name: string): Promise<number> =>
+    Number(new RegExp(`http_${name}:([0-9]+)`).exec(await client.run("INFO http"))?.[1]);
+  const get = `GET /kv/long HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\n\r\n`;
+  const askAndWait = (): Promise<Socket> =>
+    new Promise((resolve, reject) => {
+      const socket = connect(at, "127.0.0.1", () => {
+        socket.pause();
+        socket.write(get, () => resolve(socket));
+      });
+      socket.on("error", reject);
+    });
+  const isSo = async (what: () => Promise<boolean>): Promise<void> => {
+    const deadline = performance.now() + 20_000;
+    while (!(await what())) {
+      if (performance.now() > deadline) throw new Error("it never came to be so");
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const none = async (): Promise<boolean> => (await info("requests_under_way")) + (await info("unread_bytes")) === 0;
+  const left = await askAndWait();
+  await isSo(async () => (await info("requests_under_way")) === 1 && (await info("unread_bytes")) > 0);
+  expect(await info("unread_bytes")).toBeLessThanOrEqual(length);
+  left.destroy();
+  await isSo(none);
+  // Silent for as long as a connection may be.
+  const silent = await askAndWait();
+  await isSo(async () => (await info("unread_bytes")) > 0);
+  await isSo(none);
+  silent.destroy();
+  // Meanwhile, and after: whoever reads gets all of it.
+  const whole = await fetch(`http://127.0.0.1:${at}/kv/long`, { headers: { authorization } });
+  expect((await whole.arrayBuffer()).byteLength).toBe(length);
+  await isSo(none);
+  const head = await fetch(`http://127.0.0.1:${at}/kv/long`, { method: "HEAD", headers: { authorization } });
+  expect([head.status, await none()]).toEqual([200, true]);
+  client.close();
+  await other.stop();
 });
 
 test("who leaves an event stream is noticed, and the stream is over", async () => {

@@ -401,6 +401,62 @@ describe("bounds", () => {
     expect((await door.ask("/who")).status).toBe(200);
   });
 
+  test("a long answer is under way until it was read or let go, and those that wait to be read are so long together", async () => {
+    const length = 1024 * 1024;
+    const long = Uint8Array.from({ length }, (_, at) => at % 251);
+    const { door, http, node } = await start({
+      plugins: { http: { ...TOKENS, maxUnreadBytes: "2mb", maxRequests: 3 } },
+    });
+    http.mount({ prefix: "/long", handle: () => new Response(long) });
+    http.mount({
+      prefix: "/copied-by-nobody",
+      handle: (_, caller) => new Response(caller.bodyOf(long)),
+    });
+    http.mount({ prefix: "/too-long", handle: () => new Response(new Uint8Array(3 * length)) });
+    const info = async (name: string): Promise<number> => {
+      const client = localClient(node);
+      const text = await client.run("INFO http");
+      client.close();
+      return Number(new RegExp(`http_${name}:([0-9]+)`).exec(text)?.[1]);
+    };
+    const send = (path: string, method = "GET"): Promise<Response> =>
+      door.send(path, { token: TOKENS.adminToken, method });
+    const first = await send("/long");
+    const second = await send("/copied-by-nobody");
+    expect([await info("requests_under_way"), await info("unread_bytes")]).toEqual([2, 2 * length]);
+    for (const path of ["/long", "/copied-by-nobody"]) {
+      const third = await send(path);
+      expect([third.status, third.headers.get("retry-after"), await third.json()]).toMatchObject([
+        503,
+        "1",
+        { type: "urn:bunch:problem:unavailable" },
+      ]);
+    }
+    expect(await info("refused_unread")).toBe(2);
+    // What is short has room, and so has the answer to what was changed.
+    expect((await send("/who")).status).toBe(200);
+    const changed = await send("/long", "POST");
+    expect([changed.status, await info("requests_under_way")]).toEqual([200, 3]);
+    expect((await send("/who")).status).toBe(503);
+    await changed.body?.cancel();
+    expect(await info("requests_under_way")).toBe(2);
+    // Read in part, it has that much less to wait.
+    const reader = present(second.body, "a long answer has a body").getReader() as ReadableStreamDefaultReader;
+    await reader.read();
+    await reader.read();
+    expect(await info("unread_bytes")).toBeLessThan(2 * length);
+    await reader.cancel();
+    expect([await info("requests_under_way"), await info("unread_bytes")]).toEqual([1, length]);
+    expect(new Uint8Array(await first.arrayBuffer())).toEqual(long);
+    expect([await info("requests_under_way"), await info("unread_bytes")]).toEqual([0, 0]);
+    // Of a HEAD nobody reads anything.
+    for (const path of ["/long", "/copied-by-nobody"]) expect((await send(path, "HEAD")).status).toBe(200);
+    expect([await info("requests_under_way"), await info("unread_bytes")]).toEqual([0, 0]);
+    // By itself any answer may be read.
+    expect((await (await send("/too-long")).arrayBuffer()).byteLength).toBe(3 * length);
+    expect([await info("requests_under_way"), await info("unread_bytes")]).toEqual([0, 0]);
+  });
+
   test("callers that are remembered are so many, the one that was heard longest ago goes", () => {
     const limit = new RateLimit(1);
     expect(limit.take("first", 0)).toBe(0);

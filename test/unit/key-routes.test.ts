@@ -95,6 +95,28 @@ test("who asks a node that does not have the key is told who has, and where", as
   expect(() => locationOf({ ...outcome, node: undefined }, key, "")).toThrow("route=proxy");
 });
 
+test("nobody is sent to a node, or asked there, that is known not to serve the slot: the reason is told", async () => {
+  const reason = "primary b is down: it has not answered";
+  const whyNotServed = (slot: number): string | undefined => (slot === 7629 ? reason : undefined);
+  for (const [operation, isProxied] of [
+    [GET, false],
+    [PUT, false],
+    [PUT, true],
+  ] as const) {
+    const nodes = new Nodes({ [id("a")]: moved("127.0.0.1:7002"), [id("b")]: ok });
+    const problem = await routeKey({ topology, nodes, whyNotServed }, operation, isProxied, false).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect(problem).toBeInstanceOf(Problem);
+    expect(problem).toMatchObject({
+      kind: "cluster-down",
+      message: `Nobody serves slot 7629: ${reason}.`,
+      more: { retryAfterS: 1, members: { code: "CLUSTERDOWN", slot: 7629 } },
+    });
+    expect(nodes.asked).toHaveLength(1);
+  }
+});
+
 test("a node that asks in the caller's stead follows, after ASK with ASKING, and ends in no circle", async () => {
   const asking = new Nodes({ [id("a")]: () => new ReplyError("ASK 7629 127.0.0.1:7002"), [id("b")]: ok });
   expect(await routeKey({ topology, nodes: asking }, PUT, true, false)).toMatchObject({ type: "stored" });

@@ -1,7 +1,9 @@
 /** CLUSTER MEET, in the orders of events that go wrong: on the simulated world, with whole nodes. */
 import { describe, expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
 import { keySlot } from "../../src/codec/slot.ts";
 import { BUS_PORT_OFFSET, type Config } from "../../src/config.ts";
+import { meetingsService } from "../../src/contracts/meetings.ts";
 import { PORT, SETTLE_MS, SimNodes as Nodes, hostOf } from "../support/sim-nodes.ts";
 
 /** A cluster by itself with some slots. */
@@ -209,3 +211,21 @@ function keyOf(first: number, last: number): string {
     if (slot >= first && slot <= last) return `key-${at}`;
   }
 }
+
+describe("a node that is asked who it is", () => {
+  test("says so, and stays what it is, whatever it is: nobody hears of a cluster by that", async () => {
+    const nodes = new Nodes([alone(0, "0-8191"), alone(1, "8192-16383"), { name: "c", empty: true }]);
+    await nodes.up(3);
+    const who = (at: number, limitMs = 5000): Promise<string | undefined> => {
+      const meetings = present(nodes.node(0).service(meetingsService), "nodes are met");
+      const asked = meetings.identify({ host: hostOf(at), port: PORT + BUS_PORT_OFFSET }, limitMs);
+      return nodes.simulation.settle("who it is", asked, SETTLE_MS);
+    };
+    const { group } = nodes.consensus(2).status;
+    for (const at of [1, 2]) expect(await who(at)).toBe(nodes.node(at).facts.id);
+    expect(await who(7)).toBeUndefined();
+    await nodes.simulation.runFor(10_000);
+    for (const at of [0, 1]) expect(nodes.topology(at).map.nodes).toHaveLength(1);
+    expect(nodes.consensus(2).status.group).toBe(group);
+  });
+});

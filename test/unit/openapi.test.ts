@@ -6,6 +6,10 @@ import { httpService } from "../../src/contracts/http.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import type { Node } from "../../src/node.ts";
 import { tagOf } from "../../src/rest/key-operations.ts";
+import { type Failover, failoverService } from "../../src/contracts/failover.ts";
+import { definePlugin } from "../../src/plugin.ts";
+import { FakeMigrations, FixedTopology, fakeTask } from "../support/fake-migrations.ts";
+import { planMap, shardIdAt } from "../support/plan-map.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
@@ -76,9 +80,11 @@ const KNOWN: Readonly<Record<string, Json | undefined>> = {
   // Nobody else is to be met: nothing listens here.
   address: "127.0.0.1:31999",
   bus_port: 31_998,
+  // There are no replicas here: with more nothing would be written any more.
+  "min-in-sync": "1",
 };
-/** What is never drawn: the machine at such an address is somebody's. */
-const FIXED = new Set(["address", "bus_port"]);
+/** What is never drawn. The machine at such an address is somebody's. */
+const FIXED = new Set(["address", "bus_port", "min-in-sync"]);
 
 function knownOr(name: string, good: fc.Arbitrary<Json>): fc.Arbitrary<Json> {
   if (!(name in KNOWN)) return good;
@@ -232,6 +238,17 @@ async function beginningOf(response: Response): Promise<string> {
   return text;
 }
 
+/** Asks at a door, and holds the answer to the document and to the status that is to be. @param what `METHOD path`. */
+function heldTo(at: FakeHttpDoor): (what: string, status: number, options: AskOptions) => Promise<Answer> {
+  return async (what, status, options) => {
+    const [method = "", path = ""] = what.split(" ");
+    const answer = await at.ask(path, { ...options, method });
+    expect(openApi.misfitsAt(method, path, answer), what).toEqual([]);
+    expect(answer.status, `${what}: ${answer.text}`).toBe(status);
+    return answer;
+  };
+}
+
 async function keysOf(): Promise<unknown> {
   const connection = node.connect();
   const count = await connection.execute("DBSIZE");
@@ -245,6 +262,10 @@ const BAD_RUNS = 3;
 /** Its pages are let in. */
 const ORIGIN = "https://ops.example";
 const MAX_BODY_BYTES = 2 * 1024 * 1024;
+/** Where the other node is that there seems to be. */
+const PEER_PORT = 23_312;
+/** What would decide really, or stand in the way of what a test says. */
+const WITHOUT = { topology: false, raft: false, bus: false, migrator: false, failover: false, "auto-rebalance": false };
 
 describe("the document", () => {
   test("has every operation once, with a summary, a role and what it answers", () => {
@@ -506,5 +527,257 @@ describe("the document", () => {
     expect(page.headers.get("content-type")).toStartWith("text/html");
     expect(page.headers.get("content-security-policy")).toContain("default-src 'none'");
     expect(page.text).not.toMatch(/https?:\/\//);
+  });
+
+  test("names what is answered of keys: what is there, what the caller has, what only writers may do, and what is no key", async () => {
+    const ask = heldTo(door);
+    const { adminToken: token, readToken } = TOKENS;
+    await ask("PUT /cluster/settings", 200, { token, json: { acks: "primary" } });
+    const stored = await ask("PUT /kv/there", 204, { token, body: "x" });
+    const known = { "if-none-match": stored.headers.get("etag") ?? "" };
+    await ask("GET /kv/there", 200, { token });
+    await ask("GET /kv/there", 304, { token, headers: known });
+    await ask("POST /kv/batch", 403, {
+      token: readToken,
+      json: { operations: [{ op: "delete", key: "there" }] },
+    });
+    await ask("PUT /kv/there", 412, { token, body: "y", headers: { "if-none-match": "*" } });
+    await ask("DELETE /kv/there", 412, { token, headers: { "if-match": '"other"' } });
+    await ask("DELETE /kv/there", 204, { token });
+    await ask("DELETE /kv/there", 404, { token });
+    await ask("GET /kv/there", 404, { token });
+    await ask("GET /cluster/explain?key=%f", 400, { token });
+    await ask(`GET /cluster/explain?node=${"0".repeat(40)}`, 404, { token });
+  });
+
+  test("names what is answered of what is not there, and of what is not to be", async () => {
+    const ask = heldTo(door);
+    const { adminToken: token } = TOKENS;
+    const [self, nobody] = [node.facts.id, "0".repeat(40)];
+    const post = (path: string, status: number, json: unknown): Promise<Answer> =>
+      ask(`POST ${path}`, status, { token, json });
+    await ask(`GET /cluster/nodes/${nobody}`, 404, { token });
+    await ask(`DELETE /cluster/nodes/${nobody}`, 404, { token });
+    await ask(`DELETE /cluster/nodes/${self}`, 409, { token });
+    await ask("GET /cluster/explain?slot=7", 200, { token });
+    await post("/cluster/accept-loss", 404, { shard_id: nobody });
+    await post("/cluster/failover", 404, { node_id: nobody });
+    await post("/cluster/failover", 409, { node_id: self });
+    await post("/cluster/replicate", 404, { node_id: nobody, master_id: self });
+    await post("/cluster/replicate", 409, { node_id: self, master_id: self });
+    await post("/cluster/slots/assign", 404, { node_id: nobody, slots: [{ start: 7, end: 7 }] });
+    await post("/cluster/slots/assign", 409, { node_id: self, slots: [{ start: 7, end: 7 }] });
+    await post("/cluster/migration/start", 404, { slot: 7, from_node: nobody, to_node: self });
+    for (const word of ["complete", "cancel", "pause", "resume"])
+      await post(`/cluster/migration/${word}`, 404, { id: "none" });
+    await post("/cluster/plans", 409, { kind: "drain", drains: "a" });
+    await ask("GET /cluster/plans/none", 404, { token });
+    await ask("POST /cluster/plans/none/apply", 404, { token });
+    await post("/cluster/nodes", 202, { address: KNOWN["address"], bus_port: KNOWN["bus_port"] });
+    await post("/kv/batch", 200, { operations: [{ op: "get", key: "none" }] });
+  });
+
+  test("names what is answered to whatever comes of a change: made, begun, decided against, or nobody knows", async () => {
+    const made = planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots: [{ first: 8192, last: 16_382 }] }]);
+    const [a = "", b = ""] = made.nodes.map(({ id }) => id);
+    const place = { host: "127.0.0.1", port: PEER_PORT, httpHost: "127.0.0.1", httpPort: PEER_PORT + 1 };
+    const map = { ...made, nodes: made.nodes.map((each) => (each.id === b ? Object.assign({}, each, place) : each)) };
+    const topology = new FixedTopology(map);
+    const migrations = new FakeMigrations();
+    /** What comes of a change of who leads: an error, or what is done to the map. */
+    let led: string | (() => void) = "";
+    const change = (): Promise<string | undefined> => {
+      if (typeof led === "string") return Promise.resolve(led === "" ? undefined : led);
+      led();
+      return Promise.resolve(undefined);
+    };
+    const failover: Failover = {
+      leaseState: "none",
+      isHeir: false,
+      holdForHeir: () => undefined,
+      leaseEndsAtMs: Number.POSITIVE_INFINITY,
+      reasons: new Map(),
+      handOver: change,
+      acceptLoss: change,
+      promisedUntilMs: () => undefined,
+    };
+    const leads = definePlugin({
+      name: "fake-failover",
+      summary: "Does what a test says.",
+      provides: { failover: failoverService },
+      setup: () => ({ failover }),
+    });
+    const meeting: { end?: () => void } = {};
+    const meet = definePlugin({
+      name: "fake-meet",
+      summary: "Does what a test says, or never answers.",
+      setup(context) {
+        context.subcommand("cluster", {
+          name: "meet",
+          syntax: "ip port",
+          arity: 4,
+          flags: ["admin"],
+          group: "cluster",
+          summary: "Meets whom a test says.",
+          complexity: "O(1)",
+          since: "bunch 0.1.0",
+          run(call) {
+            if (meeting.end === undefined) {
+              call.defer();
+              return;
+            }
+            meeting.end();
+            call.reply.ok();
+          },
+        });
+      },
+    });
+    /** What the other node says; nothing: it closes the connection. */
+    let told = "";
+    const peer = Bun.listen({
+      hostname: "127.0.0.1",
+      port: PEER_PORT,
+      socket: { data: (socket) => void (told === "" ? socket.end() : socket.write(told)) },
+    });
+    const { node: fake, door: other } = await startHttpNode(
+      { use: [topology.plugin, migrations.plugin, leads, meet], plugins: WITHOUT },
+      { clock: hasty(createBunWorld().clock) },
+    );
+    const ask = heldTo(other);
+    const { adminToken: token } = TOKENS;
+    const post = (path: string, status: number, json?: unknown): Promise<Answer> =>
+      ask(`POST ${path}`, status, json === undefined ? { token } : { token, json });
+    const unknown = { type: "unknown", reason: "no word came back" } as const;
+    const done = { type: "done", index: 1, outcome: [] } as const;
+    const nobodyKnows = { type: "refused", reason: "nobody knows what came of it: ask again (no word)" } as const;
+
+    // Changes of the map.
+    const assign = { node_id: b, slots: [{ start: 16_383, end: 16_383 }] };
+    topology.outcome = done;
+    await post("/cluster/slots/assign", 200, assign);
+    await ask(`DELETE /cluster/nodes/${b}`, 200, { token });
+    topology.outcome = unknown;
+    await post("/cluster/slots/assign", 504, assign);
+    await ask(`DELETE /cluster/nodes/${b}`, 504, { token });
+    await ask("PUT /cluster/settings", 504, { token, json: { acks: "primary" } });
+    topology.outcome = { type: "rejected", reason: "ERR not in this state" };
+    await ask("PUT /cluster/settings", 409, { token, json: { acks: "primary" } });
+
+    // Moves of slots.
+    const task = fakeTask({ id: "id-9", source: shardIdAt(1), target: shardIdAt(0), sourceNode: b, targetNode: a });
+    const moved = fakeTask({ ...task, slots: [{ first: 8192, last: 16_382 }] });
+    told = "*0\r\n";
+    migrations.onAsked = () => {
+      migrations.tasks = [{ ...moved, id: `id-${migrations.started}` }];
+      topology.map = {
+        ...map,
+        migrations: migrations.tasks.map(({ id, source, target, slots }) => ({
+          id,
+          source,
+          target,
+          slots,
+          isPaused: false,
+          cause: "a test",
+          startedAtMs: 0,
+        })),
+      };
+    };
+    await ask(`DELETE /cluster/nodes/${b}?drain=true&wait_ms=0`, 202, { token });
+    const back = (): void => {
+      migrations.tasks = [];
+      topology.map = map;
+    };
+    back();
+    const wish = { slot: 8192, from_node: b, to_node: a };
+    await post("/cluster/migration/start", 202, wish);
+    back();
+    migrations.outcomes.push(nobodyKnows);
+    await post("/cluster/migration/start", 504, wish);
+    await post("/cluster/migration/start", 409, { ...wish, slot: 7 });
+    migrations.onAsked = () => undefined;
+    migrations.tasks = [{ ...moved, awaitsWord: true }];
+    await post("/cluster/migration/complete", 202, { slot: 8192, wait_ms: 0 });
+    const refused = { type: "refused", reason: "ERR it has just been cancelled" } as const;
+    for (const [outcome, status] of [
+      [refused, 409],
+      [nobodyKnows, 504],
+    ] as const) {
+      for (const word of ["complete", "cancel", "pause", "resume"]) {
+        migrations.outcomes.push(outcome);
+        await post(`/cluster/migration/${word}`, status, { slot: 8192 });
+      }
+    }
+    for (const word of ["cancel", "pause", "resume"]) await post(`/cluster/migration/${word}`, 200, { slot: 8192 });
+    migrations.completeAll();
+    await post("/cluster/migration/complete", 200, { slot: 8192 });
+    back();
+    const plan = await post("/cluster/plans", 201, { kind: "drain", drains: "n1" });
+    const path = `/cluster/plans/${(plan.json() as { id: string }).id}`;
+    await ask(`GET ${path}`, 200, { token });
+    for (const [outcome, status] of [
+      [nobodyKnows, 504],
+      [refused, 409],
+      [{ type: "done", id: "" } as const, 202],
+    ] as const) {
+      migrations.outcomes.push(outcome);
+      await post(`${path}/apply`, status);
+    }
+
+    // Who leads a shard, and who is the replica of whom.
+    const [first, second] = map.shards;
+    if (first === undefined || second === undefined) throw new Error("there are two shards");
+    const following = { ...map, shards: [{ ...first, replicas: [b] }] };
+    const shard = { shard_id: first.id };
+    topology.map = following;
+    for (const [result, status] of [
+      ["UNKNOWN no word came back", 504],
+      ["ERR not in this state", 409],
+      ["", 202],
+    ] as const) {
+      led = result;
+      await post("/cluster/failover", status, { node_id: b });
+      await post("/cluster/accept-loss", status, shard);
+    }
+    led = () => void (topology.map = { ...map, shards: [{ ...first, primary: b, replicas: [a] }] });
+    await post("/cluster/failover", 200, { node_id: b });
+    topology.map = following;
+    led = () => void (topology.map = { ...map, shards: [{ ...first, primaryEpoch: 2 }] });
+    await post("/cluster/accept-loss", 200, shard);
+    const replicate = { node_id: b, master_id: a };
+    told = "+OK\r\n";
+    topology.map = following;
+    await post("/cluster/replicate", 200, replicate);
+    topology.map = map;
+    await post("/cluster/replicate", 202, replicate);
+    told = "";
+    await post("/cluster/replicate", 504, replicate);
+
+    // Nodes that come in.
+    const stranger = { address: `127.0.0.1:${PEER_PORT + 2}` };
+    await post("/cluster/nodes", 504, stranger);
+    const [, known] = map.nodes;
+    if (known === undefined) throw new Error("there are two nodes");
+    const newcomer = { ...known, id: "f".repeat(40), port: PEER_PORT + 2 };
+    meeting.end = () => void (topology.map = { ...map, nodes: [...map.nodes, newcomer] });
+    await post("/cluster/nodes", 201, stranger);
+    topology.map = map;
+
+    // Keys that another node has: foo is in slot 12182.
+    for (const method of ["GET", "PUT", "DELETE"]) {
+      const more = method === "PUT" ? { token, body: "x" } : { token };
+      await ask(`${method} /kv/foo`, 307, more);
+      told = "";
+      await ask(`${method} /kv/foo?route=proxy`, method === "GET" ? 503 : 504, more);
+      told = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
+      await ask(`${method} /kv/foo?route=proxy`, 409, more);
+    }
+    await fake.stop();
+    peer.stop(true);
+  });
+
+  // Here and not in each test: an operation that can answer less than it says, or a test that went, is found.
+  test("says of no operation that it may answer what it never does", () => {
+    // What nobody foresaw can be met nowhere on purpose.
+    expect(openApi.unanswered.filter((each) => !each.endsWith(" 500"))).toEqual([]);
   });
 });

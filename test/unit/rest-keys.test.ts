@@ -1,5 +1,6 @@
 /** Keys over HTTP at one node: values as bytes and as JSON, expiry, conditions, and what is told where something is in the way. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { keySlot } from "../../src/codec/slot.ts";
 import type { LocalConnection } from "../../src/local-connection.ts";
 import { LocalCommands } from "../../src/rest/local-commands.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
@@ -7,7 +8,9 @@ import { readKey, writeKey } from "../../src/rest/key-text.ts";
 import type { Node } from "../../src/node.ts";
 import { type Answer, type AskOptions, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 import { holdToDocument } from "../support/openapi-document.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { localClient } from "../support/local-node.ts";
+import { tagInTurns, tagOf } from "../../src/rest/key-operations.ts";
 
 let node: Node;
 let door: FakeHttpDoor;
@@ -69,6 +72,38 @@ describe("a value", () => {
     expect((await ask("GET", "%2")).status).toBe(400);
     connection.close();
     client.close();
+  });
+
+  test("has a key that is the one that was sent, or is refused: nothing of it is replaced or cut off", async () => {
+    // The runtime makes this of raw bytes that are no UTF-8.
+    for (const method of ["GET", "PUT", "DELETE"]) {
+      const more = method === "PUT" ? { body: "1" } : {};
+      for (const key of ["%EF%BF%BD", "a%EF%BF%BDb", "a#b", "a#b?ttl_ms=5"]) {
+        const answer = await ask(method, key, more);
+        expect([answer.status, answer.json()], `${method} ${key}`).toMatchObject([
+          400,
+          { type: "urn:bunch:problem:bad-request" },
+        ]);
+      }
+    }
+    // The character itself can be written, and is so where a caller is sent on.
+    expect((await put("%ef%bf%bd", "1")).status).toBe(204);
+    expect(writeKey(new TextEncoder().encode("\uFFFD"))).toBe("%ef%bf%bd");
+    const connection = node.connect();
+    expect(await connection.execute("EXISTS", "\uFFFD")).toBe(1);
+    expect(await connection.execute("EXISTS", "a")).toBe(0);
+    connection.close();
+    const slotOf = async (key: string): Promise<unknown> =>
+      (await door.ask(`/cluster/explain?key=${key}`, { token: TOKENS.readToken })).json();
+    for (const [key, bytes] of [
+      ["%ff", Uint8Array.of(0xff)],
+      ["a+b%20c", new TextEncoder().encode("a b c")],
+      ["%00%c3%bc&limit=3", new TextEncoder().encode("\0ü")],
+    ] as const)
+      expect(await slotOf(key), key).toMatchObject({ slot: keySlot(bytes, 0, bytes.length) });
+    const spelled = await door.ask("/cluster/explain?limit=3&k%65y=%ff", { token: TOKENS.readToken });
+    expect(spelled.json()).toMatchObject({ slot: keySlot(Uint8Array.of(0xff), 0, 1) });
+    for (const key of ["%EF%BF%BD", "a#b", "%f"]) expect(await slotOf(key), key).toMatchObject({ status: 400 });
   });
 
   test("that is not there is not found", async () => {
@@ -133,6 +168,18 @@ describe("a condition", () => {
     };
     await Promise.all(Array.from({ length: 12 }, add));
     expect((await ask("GET", "sum")).text).toBe("12");
+  });
+
+  test("is compared strongly where something is changed: a weak tag fits no value; a reader's may be weak", async () => {
+    const { headers } = await put("weak", "1");
+    const tag = headers.get("etag") ?? "";
+    expect((await put("weak", "2", { "if-match": `W/${tag}` })).status).toBe(412);
+    expect((await ask("DELETE", "weak", { headers: { "if-match": `W/${tag}` } })).status).toBe(412);
+    const operations = [{ op: "put", key: "weak", value: "2", if_match: `W/${tag}` }];
+    const batch = await door.ask("/kv/batch", { method: "POST", token: TOKENS.operateToken, json: { operations } });
+    expect(batch.json()).toMatchObject({ results: [{ status: 412 }] });
+    expect((await ask("GET", "weak", { headers: { "if-none-match": `W/${tag}` } })).status).toBe(304);
+    expect((await put("weak", "2", { "if-match": `W/"other", ${tag}` })).status).toBe(204);
   });
 
   test("of a reader who has the value already", async () => {
@@ -225,6 +272,64 @@ describe("several operations at once", () => {
     ]);
     client.close();
     await small.stop();
+  });
+
+  test("tell only values that there is room for beside answers that nobody has read; writes are done and told all the same", async () => {
+    const { node: full, door: other } = await startHttpNode({
+      plugins: { http: { ...TOKENS, maxUnreadBytes: "100kb", requestsPerSecond: 0 } },
+    });
+    await holdToDocument(other);
+    const options = { token: TOKENS.operateToken };
+    for (const key of ["a", "b"])
+      await other.ask(`/kv/${key}`, { ...options, method: "PUT", body: "x".repeat(90 * 1024) });
+    const waits = await other.send("/kv/a", options);
+    expect((await other.ask("/kv/b", options)).status).toBe(503);
+    const operations = [
+      { op: "get", key: "b" },
+      ...Array.from({ length: 9 }, (_, at) => ({ op: "put", key: `w${at}`, value: "y" })),
+    ];
+    const answer = await other.ask("/kv/batch", { ...options, method: "POST", json: { operations } });
+    const { results } = answer.json() as { results: { status: number; detail?: string }[] };
+    expect(results[0]).toMatchObject({
+      status: 413,
+      detail: `The values may have ${10 * 1024} bytes beside answers that nobody has read yet (http.maxUnreadBytes): ask for this one again, by itself if need be.`,
+    });
+    expect(results.slice(1).every(({ status }) => status === 204)).toBe(true);
+    expect((await waits.text()).length).toBe(90 * 1024);
+    expect((await other.ask("/kv/b", options)).status).toBe(200);
+    await full.stop();
+  });
+
+  test("and values by themselves count as requests by their length", async () => {
+    const { clock } = createBunWorld();
+    const frozen = { ...hasty(clock), monotonicMs: () => 1e9 };
+    const { node: other, door: strict } = await startHttpNode(
+      { plugins: { http: { ...TOKENS, requestsPerSecond: 100 } } },
+      { clock: frozen },
+    );
+    const put = await strict.ask("/kv/long", {
+      token: TOKENS.operateToken,
+      method: "PUT",
+      body: "x".repeat(10 * 256 * 1024),
+      from: "10.0.0.9:1",
+    });
+    expect(put.status).toBe(204);
+    for (const [at, ask] of [
+      (from: string) => strict.ask("/kv/long", { token: TOKENS.readToken, from }),
+      (from: string) =>
+        strict.ask("/kv/batch", {
+          token: TOKENS.readToken,
+          from,
+          method: "POST",
+          json: { operations: [{ op: "get", key: "long" }] },
+        }),
+    ].entries()) {
+      const statuses: number[] = [];
+      // 1 and 10 each.
+      for (let count = 0; count < 11; count += 1) statuses.push((await ask(`10.0.0.${at}:1`)).status);
+      expect(statuses).toEqual([...Array.from({ length: 10 }, () => 200), 429]);
+    }
+    await other.stop();
   });
 
   test("are refused whole if one of them makes no sense, or is not allowed", async () => {
@@ -337,4 +442,38 @@ test("without the plugins that bring the commands there is no answer, and it is 
     detail: "No plugin of this node does that.",
   });
   await bare.stop();
+});
+
+test("half of a surrogate pair is no text: neither a key nor a value of a batch", async () => {
+  for (const [operation, field] of [
+    [{ op: "put", key: "half", value: "a\ud800" }, "/operations/0/value"],
+    [{ op: "put", key: "\udc00", value: "a" }, "/operations/0/key"],
+    [{ op: "get", key: "\ud800" }, "/operations/0/key"],
+  ] as const) {
+    const answer = await door.ask("/kv/batch", {
+      method: "POST",
+      token: TOKENS.operateToken,
+      json: { operations: [operation] },
+    });
+    expect([answer.status, answer.json()]).toMatchObject([422, { errors: [{ in: "body", field }] }]);
+  }
+  expect((await ask("GET", "half")).status).toBe(404);
+});
+
+test("tagInTurns makes the same tag as tagOf, and lets others have their turn with long values", async () => {
+  for (const [length, turns] of [
+    [0, 0],
+    [5, 0],
+    [4 * 1024 * 1024, 0],
+    [9 * 1024 * 1024, 2],
+  ] as const) {
+    const value = new Uint8Array(length).fill(7);
+    let taken = 0;
+    const soon = (callback: () => void): void => {
+      taken += 1;
+      setImmediate(callback);
+    };
+    expect(await tagInTurns(value, { soon })).toBe(tagOf(value));
+    expect(taken).toBe(turns);
+  }
 });

@@ -245,6 +245,30 @@ describe("a move of slots, and a change of who leads", () => {
       expect((await post("/cluster/migration/start", json)).status, JSON.stringify(json)).toBe(status);
   });
 
+  test("is not begun with a node that serves nothing; one that goes on waits then, and says for what", async () => {
+    const wish = { slots: [{ start: 0, end: 9 }], from_node: a, to_node: b };
+    const progress = { progress: undefined };
+    for (const [at, field] of ["from_node", "to_node"].entries()) {
+      topology.map = {
+        ...map,
+        nodes: map.nodes.map((each, place) => (place === at ? { ...each, incarnation: 0 } : each)),
+      };
+      const reason = `primary n${at} has not started yet`;
+      expect((await post("/cluster/migration/start", wish)).json()).toMatchObject({
+        status: 409,
+        detail: `Nothing can be moved with ${field} as it is: ${reason}.`,
+      });
+      migrations.tasks = [{ ...task, ...progress }];
+      expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({
+        state: "waiting",
+        waiting_for: reason,
+      });
+    }
+    expect(migrations.asked).toEqual([]);
+    topology.map = map;
+    expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({ state: "streaming" });
+  });
+
   test("is let be completed, waited for, paused and ended by its id or by a slot", async () => {
     migrations.tasks = [{ ...task, awaitsWord: true }];
     expect((await post("/cluster/migration/complete", { slot: 5, wait_ms: 0 })).status).toBe(202);
@@ -272,6 +296,33 @@ describe("a move of slots, and a change of who leads", () => {
       expect((await post(`/cluster/migration/${word}`, { slot: 5, id: "id-9" })).status).toBe(422);
       expect((await post(`/cluster/migration/${word}`, { id: "id-8" })).status).toBe(404);
     }
+  });
+
+  test("that has ended is told with who wanted it, and with how it ended; it is not ended once more, and why is said", async () => {
+    const [wanted, how] = ["POST /cluster/migration/start from 10.0.0.9:7", "the target has committed everything"];
+    const over = { ...task, startedFor: wanted, cause: how, endedAtMs: 1_800_000_001_000 };
+    for (const phase of ["completed", "aborted"] as const) {
+      migrations.tasks = [{ ...over, phase }];
+      expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({
+        state: phase,
+        cause: phase === "completed" ? wanted : how,
+        started_for: wanted,
+        ended_because: how,
+        auto_complete: null,
+      });
+      for (const word of ["cancel", "pause", "resume"])
+        expect((await post(`/cluster/migration/${word}`, { slot: 5 })).json(), word).toMatchObject({
+          status: 409,
+          detail: `Migration id-9 has ended: it is ${phase} (${how}).`,
+        });
+    }
+    expect(migrations.asked).toEqual([]);
+    migrations.tasks = [{ ...task, awaitsWord: true, startedFor: wanted, cause: wanted }];
+    expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({
+      cause: wanted,
+      ended_because: null,
+      auto_complete: false,
+    });
   });
 
   test("of a primary is refused for a reason, or begun", async () => {
@@ -442,6 +493,29 @@ describe("another node that is drained", () => {
     });
   });
 
+  test("keeps its slots where it would not be taken out afterwards: another move brings it some, or keys come one by one", async () => {
+    const toIt = { ...moving("to-it", { first: 0, last: 9 }), source: shardIdAt(0), target: shardIdAt(1) };
+    set(toIt);
+    expect((await drain()).json()).toMatchObject({
+      status: 409,
+      detail: "Migration to-it moves slots to it: cancel that first, or wait for its end.",
+    });
+    const importing = [{ shard: shardIdAt(1), from: shardIdAt(0) }];
+    set();
+    topology.map = { ...topology.map, openSlots: [{ slot: 7, importing }] };
+    expect((await drain()).json()).toMatchObject({
+      status: 409,
+      detail: "It takes in keys of slot 7: end that first (CLUSTER SETSLOT 7 STABLE).",
+    });
+    expect(migrations.asked).toEqual([]);
+  });
+
+  test("is taken out on the operator's word, whichever node was asked: also its own replica", async () => {
+    topology.map = mapWith([], []);
+    await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token });
+    expect(topology.requests.at(-1)).toEqual({ type: "remove-node", node: b });
+  });
+
   test("is planned anew where the shards have changed, some times", async () => {
     migrations.onAsked = () => undefined;
     const stale = { type: "refused", reason: "ERR stale: shard 5 has changed since map version 7" } as const;
@@ -485,12 +559,6 @@ describe("another node that is drained", () => {
   test("that lets this node in to nothing is told so, with what to do: it was not done", async () => {
     const replicate = (): Promise<Answer> =>
       door.ask("/cluster/replicate", { method: "POST", token, json: { node_id: b, master_id: a } });
-    const meet = (): Promise<Answer> =>
-      door.ask("/cluster/nodes", {
-        method: "POST",
-        token,
-        json: { node_id: "0".repeat(40), address: "127.0.0.1:31010" },
-      });
     const full = "-ERR max number of clients reached\r\n";
     for (const [atDoor, reply, reason] of [
       [full, "", "takes no more clients: CONFIG SET maxclients there, or close some"],
@@ -502,13 +570,6 @@ describe("another node that is drained", () => {
       expect([answer.status, answer.json()], reason).toMatchObject([503, { type: "urn:bunch:problem:unavailable" }]);
       expect((answer.json() as { detail: string }).detail).toStartWith(`It was not done: node n1 ${reason}`);
       expect(answer.headers.get("retry-after")).toBe("1");
-      topology.map = { ...topology.map, nodes: topology.map.nodes.filter(({ id }) => id !== b) };
-      const met = await meet();
-      expect([met.status, (met.json() as { detail: string }).detail.slice(0, 60)]).toEqual([
-        503,
-        `Nothing was done: node 127.0.0.1:31010 ${reason}`.slice(0, 60),
-      ]);
-      topology.map = { ...topology.map, nodes: withPeer };
     }
     [greeting, told] = ["", "*0\r\n"];
   });
@@ -586,5 +647,33 @@ describe("a key that another node has", () => {
       const wrong = await ask("?route=proxy");
       expect([wrong.status, wrong.json()], method).toMatchObject([409, { code: "WRONGTYPE" }]);
     }
+  });
+
+  test("is nowhere to be sent to, or asked, where this node knows that nobody serves it: it says why", async () => {
+    const { map } = topology;
+    topology.map = {
+      ...map,
+      nodes: map.nodes.map((each) => (each.port === 31_012 ? { ...each, incarnation: 0 } : each)),
+    };
+    for (const query of ["", "?route=proxy"]) {
+      const answer = await door.ask(`/kv/foo${query}`, { token });
+      expect([answer.status, answer.json()], query).toMatchObject([
+        503,
+        {
+          type: "urn:bunch:problem:cluster-down",
+          detail: "Nobody serves slot 12182: primary n1 has not started yet.",
+          code: "CLUSTERDOWN",
+          slot: 12_182,
+        },
+      ]);
+      expect(answer.headers.get("retry-after")).toBe("1");
+    }
+    const batch = await door.ask("/kv/batch", {
+      token,
+      method: "POST",
+      json: { operations: [{ op: "get", key: "foo" }] },
+    });
+    expect(batch.json()).toMatchObject({ results: [{ status: 503, type: "urn:bunch:problem:cluster-down" }] });
+    topology.map = map;
   });
 });

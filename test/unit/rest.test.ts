@@ -4,6 +4,8 @@ import { present } from "../../src/assert.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
+import { createBunWorld } from "../../src/world-bun.ts";
+import { hasty } from "../support/hasty-clock.ts";
 import { type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 import { holdToDocument } from "../support/openapi-document.ts";
 
@@ -188,4 +190,73 @@ describe("REST answers", () => {
       await bare.node.stop();
     });
   }
+});
+
+describe("POST /cluster/nodes", () => {
+  test("tells no stranger this cluster's password, whoever it is said to be", async () => {
+    const [port, bus_port] = [23_310, 23_311];
+    let heard = "";
+    const callers: number[] = [];
+    const strangers = [port, bus_port].map((at) =>
+      Bun.listen({
+        hostname: "127.0.0.1",
+        port: at,
+        socket: {
+          open: () => void callers.push(at),
+          data: (_, bytes) => void (heard += bytes.toString("latin1")),
+        },
+      }),
+    );
+    const { node: own, door: other } = await startHttpNode(
+      { name: "a", password: "what-clients-show" },
+      { clock: hasty(createBunWorld().clock) },
+    );
+    const json = { address: `127.0.0.1:${port}`, bus_port, node_id: "0".repeat(40) };
+    const answer = await other.ask("/cluster/nodes", { method: "POST", token: TOKENS.adminToken, json });
+    expect([answer.status, answer.json()]).toMatchObject([
+      503,
+      {
+        type: "urn:bunch:problem:unavailable",
+        detail: `Nothing was done: no node with this cluster's secret answers at 127.0.0.1:${bus_port}, where other nodes would reach it.`,
+      },
+    ]);
+    // It was asked, and at the bus alone.
+    expect(new Set(callers)).toEqual(new Set([bus_port]));
+    expect(heard).not.toContain("what-clients-show");
+    await own.stop();
+    for (const stranger of strangers) stranger.stop(true);
+  });
+});
+
+describe("PUT /cluster/settings", () => {
+  test("names each field that is no setting, or has a value that is none of its own, in words", async () => {
+    const { version } = present(node.service(topologyService), "there is a map").map;
+    const json = { acks: "banana", nope: "x", "min-in-sync": "0", "auto-rebalance-weights": "a", "on-loss": "stop" };
+    const answer = await door.ask("/cluster/settings", { method: "PUT", token: TOKENS.adminToken, json });
+    expect(answer.status).toBe(422);
+    const { errors } = answer.json() as { errors: { in: string; field: string; detail: string }[] };
+    const told = Object.fromEntries(errors.map((error) => [`${error.in} ${error.field}`, error.detail]));
+    expect(told).toMatchObject({
+      "body /acks": "must be in-sync or primary",
+      "body /min-in-sync": "must be a whole number from 1 to 99",
+      "body /auto-rebalance-weights": "must be none, or shards by a name or an id, each with its part, such as a=2,b=0",
+    });
+    expect(Object.keys(told).toSorted()).toEqual([
+      "body /acks",
+      "body /auto-rebalance-weights",
+      "body /min-in-sync",
+      "body /nope",
+    ]);
+    expect(present(node.service(topologyService), "there is a map").map.version).toBe(version);
+  });
+
+  test("takes weights that are longer than other values are", async () => {
+    const weights = Array.from({ length: 20 }, (_, at) => `${"a".repeat(35)}${at}=1.5`).join(",");
+    const answer = await door.ask("/cluster/settings", {
+      method: "PUT",
+      token: TOKENS.adminToken,
+      json: { "auto-rebalance-weights": weights },
+    });
+    expect(answer.json()).toMatchObject({ settings: { "auto-rebalance-weights": weights } });
+  });
 });

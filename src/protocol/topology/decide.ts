@@ -24,18 +24,39 @@ import { type TopologyState, applyAct, hasLostData, highestEpoch, minInSyncOf } 
 /** An id for the shard that a node begins with, from a text that begins with the node's id. The same on every node. */
 export type ShardIdOf = (text: string) => ShardId;
 
-/** Settings of the whole cluster: what they take. */
-const SETTINGS: ReadonlyMap<string, RegExp> = new Map([
-  ["min-in-sync", /^[1-9][0-9]?$/],
-  ["acks", /^(in-sync|primary)$/],
-  ["on-loss", /^(stop|accept)$/],
-  ["replica-migration", /^(yes|no)$/],
-  ["partition-policy", /^(deny|allow-reads)$/],
-  ["auto-rebalance", /^(off|slots|keys|bytes|load)$/],
-  // Shards by a name or an id, each with its part: a=2,b=0.
-  ["auto-rebalance-weights", /^(none|(?=.{0,1000}$)([^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?(,(?!$)|$))+)$/],
+/** What a setting of the whole cluster takes. */
+export interface ClusterSetting {
+  readonly pattern: RegExp;
+  readonly maxLength: number;
+  /** The same in words. */
+  readonly wants: string;
+}
+
+/** One of some words. */
+function words(...some: readonly string[]): ClusterSetting {
+  return { pattern: new RegExp(`^(${some.join("|")})$`), maxLength: 64, wants: some.join(" or ") };
+}
+
+const WEIGHT = String.raw`[^\s=,]{1,64}=[0-9]{1,3}([.][0-9]{1,3})?`;
+
+/** Settings of the whole cluster, by name. */
+export const CLUSTER_SETTINGS: ReadonlyMap<string, ClusterSetting> = new Map([
+  ["min-in-sync", { pattern: /^[1-9][0-9]?$/, maxLength: 2, wants: "a whole number from 1 to 99" }],
+  ["acks", words("in-sync", "primary")],
+  ["on-loss", words("stop", "accept")],
+  ["replica-migration", words("yes", "no")],
+  ["partition-policy", words("deny", "allow-reads")],
+  ["auto-rebalance", words("off", "slots", "keys", "bytes", "load")],
+  [
+    "auto-rebalance-weights",
+    {
+      pattern: new RegExp(`^(none|${WEIGHT}(,${WEIGHT})*)$`),
+      maxLength: 1000,
+      wants: "none, or shards by a name or an id, each with its part, such as a=2,b=0",
+    },
+  ],
   // What all nodes speak, so that nobody uses what some do not have yet: at most what this program speaks.
-  ["feature-level", new RegExp(`^(${Array.from({ length: NEWEST_VERSION }, (_, at) => at + 1).join("|")})$`)],
+  ["feature-level", words(...Array.from({ length: NEWEST_VERSION }, (_, at) => String(at + 1)))],
 ]);
 
 /** What counts where the map does not say. */
@@ -52,10 +73,11 @@ export const SETTING_DEFAULTS: ReadonlyMap<string, string> = new Map([
 
 /** Why there is no such setting of the whole cluster, or it does not take this value; `undefined`: it does. */
 export function problemOfSetting(name: string, value: string): string | undefined {
-  const wants = SETTINGS.get(name);
-  if (wants === undefined)
-    return `there is no cluster setting "${name.slice(0, 64)}"; there are ${[...SETTINGS.keys()].join(", ")}`;
-  return wants.test(value) ? undefined : `cluster setting "${name}" wants ${wants.source}`;
+  const setting = CLUSTER_SETTINGS.get(name);
+  if (setting === undefined)
+    return `there is no cluster setting "${name.slice(0, 64)}"; there are ${[...CLUSTER_SETTINGS.keys()].join(", ")}`;
+  const { pattern, maxLength, wants } = setting;
+  return value.length <= maxLength && pattern.test(value) ? undefined : `cluster setting "${name}" wants ${wants}`;
 }
 
 /**
@@ -364,7 +386,7 @@ function removeNode(
     if (problem !== undefined) return rejection(problem);
     return records({ type: "replica-removed", shard: shard.id, node: id }, { type: "node-removed", node: id });
   }
-  if (shard.replicas.includes(by)) return rejection("ERR Can't forget my master!");
+  if (by !== undefined && shard.replicas.includes(by)) return rejection("ERR Can't forget my master!");
   if (shard.slots.length > 0) {
     return rejection(
       `ERR node ${node.name || id} owns slots ${shard.slots.map(({ first, last }) => `${first}-${last}`).join(" ")}: move them to another node first`,
