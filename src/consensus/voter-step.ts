@@ -21,6 +21,9 @@ export interface VoterStepPolicy extends VoterPolicy {
   readonly electionMs: number;
 }
 
+/** Heartbeats come several times in an election timeout. */
+const MOMENTS = 3;
+
 type VoterInput = Extract<Input, { readonly type: "change" | "transfer" }>;
 
 /**
@@ -41,13 +44,16 @@ export function voterStep(raft: Raft, view: VoterView, policy: VoterStepPolicy):
     change: what,
   });
   // That it was heard of late is not enough: who was never heard since this leader began is silent from the first question on.
-  const answers = (id: PeerId): boolean => {
+  const answers = (id: PeerId, withinMs = policy.electionMs): boolean => {
     const wasHeard = Number.isFinite(leadership.progress.get(id)?.silentTicks);
-    return id === peer || (wasHeard && view.silentMs(id) < policy.electionMs);
+    return id === peer || (wasHeard && view.silentMs(id) < withinMs);
   };
   const canDoWithout = (id: PeerId): boolean => {
     const rest = raft.voters.filter((voter) => voter !== id);
-    return rest.length === raft.voters.length || rest.filter(answers).length >= majorityOf(rest.length);
+    const needed = majorityOf(rest.length);
+    // Where each of them is needed from then on, one that has just died would be missed for good: it must have been heard a moment ago.
+    const withinMs = needed === rest.length ? policy.electionMs / MOMENTS : policy.electionMs;
+    return rest.length === raft.voters.length || rest.filter((voter) => answers(voter, withinMs)).length >= needed;
   };
   const unwanted = members.find(({ id }) => id !== peer && !view.admits(nodeOf(id)) && canDoWithout(id));
   if (unwanted !== undefined) return change({ type: "remove", id: unwanted.id });

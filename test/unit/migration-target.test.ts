@@ -64,7 +64,7 @@ test("an effect that fails where all keys have come ends the session: what the s
   expect(said.at(-1)).toEqual({
     type: "refused",
     session: 1,
-    isFinal: false,
-    reason: "an effect failed here: OOM",
+    isFinal: true,
+    reason: "what was done at the source cannot be done here: OOM",
   });
 });
