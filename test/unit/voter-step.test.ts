@@ -4,13 +4,13 @@ import { voterStep } from "../../src/consensus/voter-step.ts";
 import type { Raft } from "../../src/protocol/raft/machine.ts";
 
 /**
- * A group in a few letters a member: its node, `+` a voter or `-` a learner, then `x` if the map does not admit it, `*` if it is a witness, `!` if it was never heard, `~` if it is silent for long, `?` for a moment. The first
+ * A group in a few letters a member: its node, `+` a voter or `-` a learner, then `x` if the map does not admit it, `*` if it is a witness, `!` if it was never heard, `~` if it is silent for long, `?` for an election timeout, `,` for a part of one. The first
  * one leads.
  */
 function step(text: string): string {
   const members = text.split(" ").map((word) => {
-    const [, id = "", kind, unwanted, star, silence = ""] = /^([a-z])([-+])(x?)(\*?)([!~?]?)$/.exec(word) ?? [];
-    const silentMs = { "~": 10_000, "?": 600 }[silence] ?? 0;
+    const [, id = "", kind, unwanted, star, silence = ""] = /^([a-z])([-+])(x?)(\*?)([!~?,]?)$/.exec(word) ?? [];
+    const silentMs = { "~": 10_000, "?": 600, ",": 200 }[silence] ?? 0;
     const [isUnwanted, isWitness, isAway] = [unwanted === "x", star === "*", silence === "!"];
     return { id, isVoter: kind === "+", isUnwanted, isWitness, isAway, silentMs, zone: "" };
   });
@@ -53,6 +53,8 @@ describe("voterStep", () => {
     ["where nobody who may stay votes, one is given a vote", "a+x b-", "promote b"],
     ["a voter that is away for long loses its vote to one that is there", "a+ b+ c+~ d-", "demote c"],
     ["unless the leader would then need another that may be gone as well", "a+ b+? c+~ d-", "nothing"],
+    ["or that it has not heard this very moment", "a+ b+, c+~ d-", "nothing"],
+    ["of five three are needed of the four that are left", "a+ b+, c+ d+ e+~ f-", "demote e"],
     ["a witness gets a vote in the place of another", "a+ b+ c+ d-*", "promote d"],
     ["unless one says nothing: until the other has lost its vote all are needed", "a+ b+ c+? d-*", "nothing"],
     ["or was never heard", "a+ b+ c+! d-*", "nothing"],
