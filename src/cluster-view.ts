@@ -9,6 +9,7 @@ import type { Failover } from "./contracts/failover.ts";
 import type { MemberHealth, MembershipService } from "./contracts/membership.ts";
 import type { ReplicaHealth, Replication } from "./contracts/replication.ts";
 import type { NodeId, ShardId, ShardRecord, SlotRange, Topology } from "./contracts/topology.ts";
+import { reasonInWords } from "./member-words.ts";
 import { isGone, whyNotServed } from "./shard-serving.ts";
 import type { Clock } from "./world.ts";
 
@@ -119,7 +120,7 @@ export class ClusterView {
       const health = id === topology.self.id ? undefined : this.healthOf(id);
       return health === undefined || health.state === "alive"
         ? []
-        : [`node ${nameOf(id)} is ${health.state}: ${health.reason}`];
+        : [`node ${nameOf(id)} is ${health.state}: ${reasonInWords(health, topology.map.nodes)}`];
     });
     const behind = topology.map.shards.flatMap(({ replicas, inSync, primary }) =>
       replicas

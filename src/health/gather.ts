@@ -10,6 +10,7 @@ import type { MembershipService } from "../contracts/membership.ts";
 import type { Migrations } from "../contracts/migration.ts";
 import type { Replication } from "../contracts/replication.ts";
 import type { ClusterMap, NodeId, ShardId, ShardRecord, SlotRange, Topology } from "../contracts/topology.ts";
+import { reasonInWords } from "../member-words.ts";
 import { LagClock, Standstills } from "../protocol/health/trackers.ts";
 import type {
   BalanceFacts,
@@ -171,7 +172,8 @@ export class FactGatherer {
       if (id === topology.self.id) return [];
       const health = membership.member(id);
       if (health === undefined) return [{ name: name || id, state: "unknown", reason: "" }];
-      return health.state === "alive" ? [] : [{ name: name || id, state: health.state, reason: health.reason }];
+      if (health.state === "alive") return [];
+      return [{ name: name || id, state: health.state, reason: reasonInWords(health, nodes) }];
     });
     return { total: nodes.length, missing };
   }

@@ -5,6 +5,7 @@
  */
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { HistoryEntry, NodeRecord, ShardRecord } from "../contracts/topology.ts";
+import { reasonInWords, withMemberNames } from "../member-words.ts";
 import { parseSlotRange } from "../protocol/slot-ranges.ts";
 import type { RestSources } from "./sources.ts";
 
@@ -108,7 +109,8 @@ export async function obstaclesOf(sources: RestSources, subject: Subject): Promi
   const ofShard = async (shard: ShardRecord): Promise<void> => {
     const why = view.whyNotServed(shard);
     if (why !== undefined) found.push(why);
-    const reason = (await reasonsOfLeader(sources)).get(shard.id);
+    const told = (await reasonsOfLeader(sources)).get(shard.id);
+    const reason = told === undefined ? undefined : withMemberNames(told, map.nodes);
     if (reason !== undefined && reason !== why) found.push(reason);
     for (const id of shard.replicas) {
       if (!shard.inSync.includes(id)) found.push(`replica ${nameOf(id)} is not in sync`);
@@ -152,7 +154,8 @@ export async function obstaclesOf(sources: RestSources, subject: Subject): Promi
       const { waitingFor } = topology;
       if (node.id === topology.self.id && waitingFor !== undefined) found.push(`this node waits for ${waitingFor}`);
       const health = node.id === topology.self.id ? undefined : view.healthOf(node.id);
-      if (health !== undefined && health.state !== "alive") found.push(`it is ${health.state}: ${health.reason}`);
+      if (health !== undefined && health.state !== "alive")
+        found.push(`it is ${health.state}: ${reasonInWords(health, map.nodes)}`);
       if (node.incarnation === 0) found.push("it has not started yet");
       const shard = map.shards.find(({ primary, replicas }) => primary === node.id || replicas.includes(node.id));
       if (shard !== undefined) await ofShard(shard);

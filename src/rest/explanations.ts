@@ -2,8 +2,9 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import { SLOT_COUNT, keySlot } from "../codec/slot.ts";
-import type { HistoryEntry, NodeId, ShardRecord } from "../contracts/topology.ts";
+import type { HistoryEntry, NodeId, NodeRecord, ShardRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
+import { withMemberNames } from "../member-words.ts";
 import { type Callers, invalidField, needs, readWhole, shown } from "./api.ts";
 import { nodeCalled } from "./cluster-reads.ts";
 import { type Subject, historyOf, obstaclesOf, sinceOf } from "./explain.ts";
@@ -51,8 +52,12 @@ const explanationSchema = record({
   history: Type.Array(actSchema, { description: "The acts about it, the newest first." }),
 });
 
-export function actView({ version, timeMs, cause, changes }: HistoryEntry): Static<typeof actSchema> {
-  return { version, time: timeMs, cause, changes: [...changes] };
+/** @param nodes Of the map: causes name some of them by the beginnings of their ids. */
+export function actView(
+  { version, timeMs, cause, changes }: HistoryEntry,
+  nodes: readonly NodeRecord[],
+): Static<typeof actSchema> {
+  return { version, time: timeMs, cause: withMemberNames(cause, nodes), changes: [...changes] };
 }
 
 export function explanations(sources: RestSources, callers: Callers) {
@@ -115,9 +120,9 @@ export function explanations(sources: RestSources, callers: Callers) {
           node: subject.type === "node" ? nodeDetail(sources, subject.node) : null,
           shard: shard === undefined ? null : shardView(view, shard),
           migration: subject.type === "slot" ? await moveOf(subject.slot) : null,
-          since: since === undefined ? null : actView(since),
+          since: since === undefined ? null : actView(since, map.nodes),
           obstacles: [...(await obstaclesOf(sources, subject))],
-          history: acts.slice(0, most).map(actView),
+          history: acts.slice(0, most).map((act) => actView(act, map.nodes)),
         };
       },
       {
@@ -149,7 +154,9 @@ export function explanations(sources: RestSources, callers: Callers) {
         const since =
           query.since === undefined ? 0 : readWhole(query.since, "query", "/since", 0, Number.MAX_SAFE_INTEGER);
         const acts = topology.history.filter(({ version }) => version > since);
-        return { map_version: topology.map.version, history: acts.slice(-most).toReversed().map(actView) };
+        const { version, nodes } = topology.map;
+        const told = acts.slice(-most).toReversed();
+        return { map_version: version, history: told.map((act) => actView(act, nodes)) };
       },
       {
         ...needs(callers, "read", "The last acts on the cluster map, with their causes", { cost: 5 }),

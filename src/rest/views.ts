@@ -6,6 +6,7 @@ import type { HealthCheck } from "../contracts/health.ts";
 import type { MembershipService } from "../contracts/membership.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { NodeId, NodeRecord, OpenSlot, ShardRecord, SlotRange, Topology } from "../contracts/topology.ts";
+import { reasonInWords } from "../member-words.ts";
 import { formatAddress } from "../net-address.ts";
 import type { CheckView, Info, MigrationView, NodeDetail, NodeView, ShardView } from "./schemas.ts";
 
@@ -115,7 +116,7 @@ export function nodeDetail(sources: ViewSources, listed: NodeRecord): NodeDetail
         ? null
         : {
             since: view.wallMsOf(health.sinceMs),
-            reason: health.reason,
+            reason: reasonInWords(health, topology.map.nodes),
             round_trip_ms: health.roundTripMs ?? null,
             loop_lag_ms: health.lagMs,
             heard_at: health.heardAtMs === undefined ? null : view.wallMsOf(health.heardAtMs),
