@@ -240,7 +240,10 @@ export default definePlugin({
       begun.set(name, start);
       const { scope } = CHECKS[name];
       const { summary, values } = finding;
-      return { name, scope, state, sinceMs: start.wallMs, summary, ...wordsOf(name, state), values };
+      const { meaning, advice } = wordsOf(name, state);
+      // A state may outlast what was found: then what was found last is not what is to be done.
+      const fitting = finding.state === state ? (finding.advice ?? advice) : advice;
+      return { name, scope, state, sinceMs: start.wallMs, summary, meaning, advice: fitting, values };
     };
     const look = (): void => {
       const nowMs = clock.monotonicMs();

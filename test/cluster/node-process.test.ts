@@ -414,7 +414,9 @@ describe("bun start", () => {
     const client = await RawClient.connect(21_847);
     const victim = Number(/process_id:([0-9]+)/.exec((await client.run("info server")) ?? "")?.[1]);
     process.kill(victim, "SIGKILL");
-    await cluster.until("node-2 | the node has died (signal SIGKILL); its slots are not served");
+    await cluster.until(
+      "node-2 | the node has died (signal SIGKILL); its slots are not served; bun run bunch health --node 127.0.0.1:",
+    );
     const survivors = [];
     for (const port of [21_846, 21_848]) {
       const survivor = await RawClient.connect(port);

@@ -77,7 +77,7 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
     critical: {
       meaning: "Keys in these slots are served by nobody: clients get CLUSTERDOWN, or wait.",
       advice:
-        "Slots that are nobody's: redis-cli --cluster fix, or CLUSTER ADDSLOTSRANGE on a primary. A primary that is gone: start it again; if it lost its data, see what failover waits for, and CLUSTER ACCEPT-LOSS where nobody holds them any more (docs/recovery.md).",
+        "The check names the commands for the case at hand. A primary that is gone and may still run: get it back. Else a replica in sync takes over by itself. Where none is left: CLUSTER ACCEPT-LOSS goes on with what others hold; or the primary is started again as it was, empty; or its slots are given up and given to another (CLUSTER DELSLOTSRANGE, FORGET, ADDSLOTSRANGE). Slots that are nobody's: CLUSTER ADDSLOTSRANGE. See docs/recovery.md.",
     },
     warnWhen: "",
     criticalWhen: "a slot is nobody's, its primary cannot serve it, or it waits for the word of who had it",
@@ -259,7 +259,7 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
 /** All checks, in the order in which they are told. */
 export const CHECK_NAMES = Object.keys(CHECKS) as readonly HealthCheckName[];
 
-/** What a state of a check means, and what to do. */
+/** What a state of a check means, and what to do, whatever was found. */
 export function wordsOf(name: HealthCheckName, state: HealthState): Words {
   const about = CHECKS[name];
   const words = state === "ok" ? undefined : about[state];
