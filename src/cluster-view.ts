@@ -46,7 +46,7 @@ export interface ClusterSources {
   readonly membership: MembershipService | undefined;
   readonly failover: Failover | undefined;
   readonly replication: Replication | undefined;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, "monotonicMs" | "wallMs">;
 }
 
 export class ClusterView {

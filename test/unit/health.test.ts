@@ -45,6 +45,16 @@ describe("a shard of three", () => {
     );
     expect(await world.says("a", "slots", "critical")).toBe("0-16383: primary a, this node, has no lease.");
     expect(await world.says("a", "members", "critical")).toContain("2 of 3 nodes: ");
+    // What the rest follows from is told first, here and by REST.
+    const worst = world.health("a").checks.filter(({ state }) => state === "critical");
+    expect(worst.map(({ name }) => name)).toEqual(["quorum", "node", "slots", "members"]);
+    expect(world.info("a").state).toBe("fail");
+    const [first, second, ...others] = world.info("a").reasons;
+    expect(first).toMatch(
+      /^the majority is lost: 1 of 3 voters answers, and 2 must \((b, c|c, b) do not\); nothing about the cluster can change, and no primary serves without a lease$/,
+    );
+    expect(second).toBe("primary a, this node, has no lease");
+    expect(others.map((each) => each.slice(0, 15)).toSorted()).toEqual(["node b is down:", "node c is down:"]);
     for (const name of ["b", "c"]) world.simulation.restart(world.hostOf(name));
     await world.whole();
     await world.well();
@@ -326,7 +336,7 @@ describe("what a node answers", () => {
     expect(info).toContain(
       `health_slots:critical\r\nhealth_slots_since_ms:${slots.sinceMs}\r\nhealth_slots_why:${slots.summary}\r\n`,
     );
-    expect(info).toContain("health_quorum:ok\r\nhealth_slots:critical\r\n");
+    expect(info).toContain("health_quorum:ok\r\nhealth_node:ok\r\nhealth_slots:critical\r\n");
   });
 
   test("is without the checks of plugins that are off", async () => {
@@ -339,8 +349,8 @@ describe("what a node answers", () => {
     };
     const all = await names();
     expect(all).toEqual([
-      "node",
       "quorum",
+      "node",
       "slots",
       "replicas",
       "members",

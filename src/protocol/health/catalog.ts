@@ -38,19 +38,6 @@ const BALANCE_MS = 60_000;
 const LOOP_CLEAR_MS = 60_000;
 
 export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
-  node: {
-    scope: "node",
-    ok: "This node takes part, and serves what is its own.",
-    warn: undefined,
-    critical: {
-      meaning: "This node serves no keys: clients are sent away with an error, or wait.",
-      advice:
-        "See what it waits for. If it waits for a cluster: start the nodes of --join, or CLUSTER MEET it. If it has no lease: see the checks quorum and members, and whether this node reaches the leader's bus port.",
-    },
-    warnWhen: "",
-    criticalWhen: "it waits for something before it serves, or it is a primary without a lease",
-    raiseMs: SETTLE_MS,
-  },
   quorum: {
     scope: "cluster",
     ok: "A majority of the voters agrees on a leader: the cluster map can change, and lost primaries are replaced.",
@@ -68,6 +55,19 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
     warnWhen:
       "one more voter that fails would stop it, and there is more than one; or fewer than three vote of three nodes or more",
     criticalWhen: "no leader is heard, or fewer than a majority of the voters answer",
+    raiseMs: SETTLE_MS,
+  },
+  node: {
+    scope: "node",
+    ok: "This node takes part, and serves what is its own.",
+    warn: undefined,
+    critical: {
+      meaning: "This node serves no keys: clients are sent away with an error, or wait.",
+      advice:
+        "See what it waits for. If it waits for a cluster: start the nodes of --join, or CLUSTER MEET it. If it has no lease: see the checks quorum and members, and whether this node reaches the leader's bus port.",
+    },
+    warnWhen: "",
+    criticalWhen: "it waits for something before it serves, or it is a primary without a lease",
     raiseMs: SETTLE_MS,
   },
   slots: {
@@ -256,7 +256,7 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
   },
 };
 
-/** All checks, in the order in which they are told. */
+/** All checks, in the order in which they are told: without a majority no primary has a lease, and what follows from that comes after it. */
 export const CHECK_NAMES = Object.keys(CHECKS) as readonly HealthCheckName[];
 
 /** What a state of a check means, and what to do, whatever was found. */
