@@ -106,7 +106,7 @@ export function explainCommand(): Command {
     .addArgument(new Argument("<what>", "what is asked about").choices(SUBJECTS))
     .argument("<which>", "the key, the slot's number, the node's or shard's name or id (or its beginning)")
     .description(
-      "Tells who has a key, a slot, a node's slots or a shard, since which decision, and what stands in the way of the next. Exit code 3: the node does not answer.",
+      "Tells who has a key, a slot, a node's slots or a shard, since which decision, and what stands in the way of the next. Exit code 2: there is no such thing, 3: the node does not answer.",
     )
     .option("--limit <count>", "how many decisions are told at most", "10")
     .option("--json", "prints all of it as JSON", false)

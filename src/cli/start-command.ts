@@ -289,6 +289,7 @@ async function httpLines(
   token: string | undefined,
 ): Promise<readonly string[]> {
   const lines: string[] = [];
+  const asked: number[] = [];
   for (const { name, port } of nodes) {
     // A node may have been told to listen elsewhere, or not at all.
     const told = await askNodeAnything(
@@ -300,7 +301,9 @@ async function httpLines(
     ).catch(() => undefined);
     const value: unknown = Array.isArray(told) ? told[1] : undefined;
     const httpPort = value instanceof Uint8Array ? new TextDecoder().decode(value) : "0";
-    if (httpPort !== "0") lines.push(`${name}: http://127.0.0.1:${httpPort}`);
+    if (httpPort === "0") continue;
+    asked.push(port);
+    lines.push(`${name}: http://127.0.0.1:${httpPort}`);
   }
   const [first] = lines;
   if (first === undefined) return [];
@@ -312,7 +315,8 @@ async function httpLines(
       : [];
   const address = first.replace(/^.*: /, "");
   const page = (await hasDashboard(address)) ? [`the dashboard: ${address}/dashboard`] : [];
-  return [`curl${header} ${address}/cluster/info`, ...page, ...lines, ...hint];
+  const status = `bun run bunch status --node 127.0.0.1:${asked[0] ?? 0}`;
+  return [status, `curl${header} ${address}/cluster/info`, ...page, ...lines, ...hint];
 }
 
 /** Whether a node has the plugin: it may be turned off. */

@@ -4,6 +4,7 @@ import pc from "picocolors";
 import { SLOT_COUNT } from "../codec/slot.ts";
 import { amissOf } from "../rest/amiss.ts";
 import type { HealthView, Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
+import { EXIT_UNKNOWN } from "./health-command.ts";
 import { type RestAccess, RestError, withRest } from "./rest-access.ts";
 import { type JsonFlags, tell } from "./rest-command.ts";
 import {
@@ -112,7 +113,7 @@ export function statusCommand(): Command {
     )
     .option("--json", "prints all of it as JSON", false)
     .action(async (flags: JsonFlags) => {
-      const told = await tell(flags, askStatus, describeStatus);
+      const told = await tell(flags, askStatus, describeStatus, EXIT_UNKNOWN);
       if (told !== undefined) process.exitCode = exitCodeOf(told);
     });
 }

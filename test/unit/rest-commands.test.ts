@@ -1,14 +1,17 @@
 /** What the commands that ask by REST make of what they are told: words, tables, rates, events over connections that break. */
 import { describe, expect, test } from "bun:test";
 import { type ServerEvent, EventParser, followEvents } from "../../src/cli/event-source.ts";
+import { ClusterAccess } from "../../src/cli/cluster-access.ts";
 import { describeEvent, eventJson } from "../../src/cli/events-command.ts";
 import { describeExplanation } from "../../src/cli/explain-command.ts";
 import { readMetrics } from "../../src/cli/prometheus-text.ts";
 import { RestAccess, RestError } from "../../src/cli/rest-access.ts";
+import { exitCodeFor } from "../../src/cli/rest-command.ts";
 import { describeSlots, describeStatus, exitCodeOf } from "../../src/cli/status-command.ts";
 import { draw } from "../../src/cli/top-command.ts";
 import { type Snapshot, describeTop, quantileOf, topLines } from "../../src/cli/top-view.ts";
 import { present } from "../../src/assert.ts";
+import { StartError } from "../../src/errors.ts";
 import type { HealthView, Info, NodeView, ShardView, ToldCheckView } from "../../src/rest/schemas.ts";
 
 const A = "a".repeat(40);
@@ -375,5 +378,62 @@ describe("the node's address for operators", () => {
     expect(() => base({ node: "nonsense" })).toThrow("must be HOST:PORT");
     expect(() => base({ node: "127.0.0.1:60000" })).toThrow("name it with --http");
     expect(() => base({ http: "http://" })).toThrow("is no address");
+  });
+});
+
+describe("who cannot be told anything", () => {
+  const thrownBy = async (asked: Promise<unknown>): Promise<StartError> => {
+    const thrown: unknown = await asked.catch((error: unknown) => error);
+    if (!(thrown instanceof StartError)) throw new Error("it is refused with a sentence");
+    return thrown;
+  };
+  const answering = async (answer: () => Response): Promise<StartError> => {
+    using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: answer });
+    return await thrownBy(new RestAccess({ node: "", http: `127.0.0.1:${server.port}` }).get("/cluster/explain"));
+  };
+
+  test("is told how another node is named, and that this one may be down", async () => {
+    // Port 1 is nobody's.
+    const { message } = await thrownBy(new RestAccess({ node: "", http: "127.0.0.1:1" }).get("/cluster/info"));
+    expect(message).toMatch(
+      /--node names it by the address of its clients .*--http .*it may be down: ask another one\.$/,
+    );
+    const clients = new ClusterAccess({ node: "127.0.0.1:1" });
+    expect((await thrownBy(clients.ask("PING"))).message).toMatch(
+      /--node names it .*it may be down: ask another one\.$/,
+    );
+  });
+
+  test("by a node that wants a password is told the flag for it", async () => {
+    const saying = async (said: string): Promise<string> => {
+      using server = Bun.listen({
+        hostname: "127.0.0.1",
+        port: 0,
+        socket: { data: (socket) => void socket.write(`-${said}\r\n-${said}\r\n`) },
+      });
+      const access = new ClusterAccess({ node: `127.0.0.1:${server.port}`, password: "wrong" });
+      return (await thrownBy(access.ask("PING"))).message;
+    };
+    expect(await saying("NOAUTH Authentication required.")).toEndWith(
+      "says: NOAUTH Authentication required. Give it with --password, or in the environment's BUNCH_PASSWORD.",
+    );
+    expect(await saying("WRONGPASS invalid username-password pair")).toEndWith(
+      "pair. Look at --password, and at the environment's BUNCH_PASSWORD.",
+    );
+    expect(await saying("ERR no")).toEndWith(" says: ERR no");
+  });
+
+  test("ends with 3 where no node tells anything, and with 2 where the question is to blame", async () => {
+    const problem = (status: number) => (): Response =>
+      Response.json(
+        { type: "urn:bunch:problem:x", title: "x", status, detail: "Because." },
+        { status, headers: { "content-type": "application/problem+json" } },
+      );
+    expect(exitCodeFor(await answering(problem(422)))).toBe(2);
+    expect(exitCodeFor(await answering(problem(422)), 3)).toBe(3);
+    expect(exitCodeFor(new StartError("There is no node x."))).toBe(2);
+    for (const status of [401, 403, 404, 500, 503])
+      expect(exitCodeFor(await answering(problem(status))), String(status)).toBe(3);
+    expect(exitCodeFor(await answering(() => new Response("no", { status: 404 })))).toBe(3);
   });
 });
