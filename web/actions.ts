@@ -5,7 +5,7 @@
 import type { MigrationView, NodeView, ShardView } from "../src/rest/schemas.ts";
 import { type Api, reasonOf } from "./api.ts";
 import { type Attributes, type Child, button, find, make } from "./elements.ts";
-import { type Act, type Cluster, nameOf, readable, slotsIn } from "./model.ts";
+import { type Act, type Cluster, nameOf, readable, sinceInWords, slotsIn } from "./model.ts";
 import {
   type Range,
   bytesInWords,
@@ -23,6 +23,7 @@ interface Explanation {
   readonly shard: ShardView | null;
   readonly migration: MigrationView | null;
   readonly since: Act | null;
+  readonly since_founding: number | null;
   readonly obstacles: readonly string[];
   readonly history: readonly Act[];
 }
@@ -91,7 +92,7 @@ export class Actions {
     const page = this.#open(title, make("p", { role: "status" }, "Asking why it is as it is."));
     void this.#answer(page, title, async () => {
       const told = await this.#api.get<Explanation>(`/cluster/explain?${query}`);
-      const { owner, since, obstacles, history, shard, migration } = told;
+      const { owner, obstacles, history, shard, migration } = told;
       const now = Date.now();
       const act = ({ time, version, cause, changes }: Act): HTMLElement =>
         make(
@@ -120,9 +121,7 @@ export class Actions {
               {},
               `A move of ${plural(slotsIn(migration), "slot")} to ${this.#name(migration.to_node ?? "nobody")}: ${migration.state}. ${this.#words(migration.cause)}`,
             ),
-        since === null
-          ? undefined
-          : make("p", {}, `So since ${momentInWords(since.time, now)}: ${this.#words(since.cause)}`),
+        make("p", {}, sinceInWords(told, this.#nodes, now)),
         make("h3", {}, "What stands in the way"),
         obstacles.length === 0
           ? make("p", {}, "Nothing.")

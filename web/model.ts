@@ -1,7 +1,7 @@
 /** The cluster as the page knows it: what REST has told, put together. */
 import { type Amiss, amissOf } from "../src/rest/amiss.ts";
 import type { HealthView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
-import { countOf } from "./words.ts";
+import { countOf, momentInWords } from "./words.ts";
 
 /** An act on the cluster map. */
 export interface Act {
@@ -75,6 +75,19 @@ export function readable(text: string, nodes: ReadonlyMap<string, NodeView>): st
     // Some sentences have both.
     return more === ` (${name})` ? name : `${name}${String(more)}`;
   });
+}
+
+/** Since when something is as it is, and why. */
+export function sinceInWords(
+  told: { readonly since: Act | null; readonly since_founding: number | null },
+  nodes: ReadonlyMap<string, NodeView>,
+  nowMs: number,
+): string {
+  const { since, since_founding: founding } = told;
+  if (since !== null) return `So since ${momentInWords(since.time, nowMs)}: ${readable(since.cause, nodes)}`;
+  return founding === null
+    ? "So since before what is remembered."
+    : `So since the cluster was founded, version ${founding} of its map.`;
 }
 
 export interface ReplicaRow {

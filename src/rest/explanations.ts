@@ -7,7 +7,7 @@ import { Problem } from "../http/problem.ts";
 import { withMemberNames } from "../member-words.ts";
 import { type Callers, invalidField, needs, readWhole, shown } from "./api.ts";
 import { nodeCalled } from "./cluster-reads.ts";
-import { type Subject, historyOf, obstaclesOf, sinceOf } from "./explain.ts";
+import { type Subject, historyOf, obstaclesOf, sinceFounding, sinceOf } from "./explain.ts";
 import {
   count,
   migrationSchema,
@@ -46,6 +46,13 @@ const explanationSchema = record({
   shard: orNull(shardSchema),
   migration: orNull(migrationSchema),
   since: orNull(actSchema),
+  since_founding: orNull(
+    Type.Integer({
+      minimum: 0,
+      description:
+        "It has been so since the cluster was founded, with this version of its map: no act has made it so. Null: `since` tells it, or it is not remembered.",
+    }),
+  ),
   obstacles: Type.Array(Type.String(), {
     description: "What stands in the way of its being as it should be, or of the next change.",
   }),
@@ -121,6 +128,7 @@ export function explanations(sources: RestSources, callers: Callers) {
           shard: shard === undefined ? null : shardView(view, shard),
           migration: subject.type === "slot" ? await moveOf(subject.slot) : null,
           since: since === undefined ? null : actView(since, map.nodes),
+          since_founding: sinceFounding(topology, acts, shard !== undefined) ?? null,
           obstacles: [...(await obstaclesOf(sources, subject))],
           history: acts.slice(0, most).map((act) => actView(act, map.nodes)),
         };

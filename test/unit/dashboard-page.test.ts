@@ -19,6 +19,7 @@ import {
   readable,
   sampleOf,
   shardRow,
+  sinceInWords,
   verdictOf,
   worstFirst,
 } from "../../web/model.ts";
@@ -267,6 +268,16 @@ describe("what is so, in words", () => {
         "ok",
       ]);
     });
+  });
+
+  test("since when something is so is told, also where no act has made it so", () => {
+    const known = new Map([[A, nodeView(A, { name: "node-a" })]]);
+    const since = { version: 7, time: 0, cause: `drain of ${A}`, changes: [] };
+    expect(sinceInWords({ since, since_founding: null }, known, 1)).toEndWith(": drain of node-a");
+    expect(sinceInWords({ since: null, since_founding: 2 }, known, 1)).toBe(
+      "So since the cluster was founded, version 2 of its map.",
+    );
+    expect(sinceInWords({ since: null, since_founding: null }, known, 1)).toBe("So since before what is remembered.");
   });
 
   test("ids become names, as far as they are known", () => {

@@ -176,6 +176,7 @@ test("bunch explain names nodes in sentences", () => {
     shard,
     migration: null,
     since: act,
+    since_founding: null,
     obstacles: [`replica ${B} is not in sync`],
     history: [act],
   };
@@ -183,6 +184,12 @@ test("bunch explain names nodes in sentences", () => {
   expect(said).toStartWith("slot 5 is a's\nshard cccccccc is served: led by a, replicated by b, slots 0-16383\n");
   expect(said).toContain("It is so since\n  1970-01-01 00:00:00  version 7: drain of b\n    node a admitted at x\n");
   expect(said).toContain("In the way:\n  replica b is not in sync");
+  const founded = plain(
+    describeExplanation({ explanation: { ...told, since: null, since_founding: 2, history: [] }, nodes }),
+  );
+  expect(founded).toContain("It is so since the cluster was founded, version 2 of its map.");
+  const forgotten = plain(describeExplanation({ explanation: { ...told, since: null }, nodes }));
+  expect(forgotten).toContain("It is so since before what is remembered.");
   const nobodys = { ...told, owner: null, shard: null, since: null, obstacles: [], history: [] };
   const free = plain(describeExplanation({ explanation: nobodys, nodes }));
   expect(free).toContain("slot 5 is nobody's");
