@@ -13,6 +13,8 @@ export interface Amiss {
   readonly from: string;
   readonly meaning: string;
   readonly advice: string;
+  /** All of it is well again, and is told for some seconds more. */
+  readonly isOver: boolean;
 }
 
 /** What nodes are called. */
@@ -34,7 +36,7 @@ const SILENCE = {
     "See whether their processes run, what their logs say, and whether the node that was asked reaches the port of their clients.",
 } as const;
 
-/** What is critical comes first; else as it was told. */
+/** What is critical comes first, what is over last; else as it was told. */
 export function amissOf({ checks, silent, checked_at: since }: HealthView, names: Names): readonly Amiss[] {
   const groups = new Map<string, readonly ToldCheckView[]>();
   for (const check of checks) {
@@ -59,14 +61,16 @@ export function amissOf({ checks, silent, checked_at: since }: HealthView, names
         from: isOfNodes ? "" : `${names.of(teller)}${others === 0 ? "" : ` and ${others} more`}`,
         meaning,
         advice,
+        isOver: group.every(({ values }) => "well-ms" in values),
       },
     ];
   });
   if (silent.length > 0) {
     const findings = silent.map(({ node_id: id, reason }) => ({ id, text: names.inText(reason) }));
-    all.push({ ...SILENCE, since, from: "", findings: shortened(findings, names) });
+    all.push({ ...SILENCE, since, from: "", findings: shortened(findings, names), isOver: false });
   }
-  return all.toSorted((one, other) => Number(other.state === "critical") - Number(one.state === "critical"));
+  const rank = ({ state, isOver }: Amiss): number => (isOver ? 2 : state === "critical" ? 0 : 1);
+  return all.toSorted((one, other) => rank(one) - rank(other));
 }
 
 function shortened(

@@ -4,9 +4,15 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { present } from "../../src/assert.ts";
 import type { HealthCheckName, HealthState } from "../../src/contracts/health.ts";
-import { CHECKS, CHECK_NAMES, wordsOf } from "../../src/protocol/health/catalog.ts";
+import { CHECKS, CHECK_NAMES, wordsOf, wordsOfBetter } from "../../src/protocol/health/catalog.ts";
 import { evaluate } from "../../src/protocol/health/evaluate.ts";
-import type { HealthFacts, HealthThresholds, SlotFacts, UnservedShard } from "../../src/protocol/health/types.ts";
+import type {
+  Finding,
+  HealthFacts,
+  HealthThresholds,
+  SlotFacts,
+  UnservedShard,
+} from "../../src/protocol/health/types.ts";
 
 const THRESHOLDS: HealthThresholds = {
   lagWarnMs: 5000,
@@ -697,6 +703,42 @@ describe("what to do about slots that nobody serves", () => {
 
   test("begins with the quorum where nothing can be changed without it", () => {
     expect(advice({ canChange: false, unserved: [unserved({ slots })] })).toMatch(/^First see the check quorum: /);
+  });
+});
+
+describe("a check that is better than its state", () => {
+  const found = (name: HealthCheckName, state: HealthState, summary: string): Finding => ({
+    name,
+    state,
+    summary,
+    values: { count: 1 },
+  });
+  const was = found("quorum", "critical", "No leader is heard.");
+
+  test("and is well says so, and that there is nothing to do", () => {
+    expect(wordsOfBetter("quorum", was, found("quorum", "ok", "a leads."), 700)).toEqual({
+      summary: "a leads. A moment ago: No leader is heard.",
+      meaning: "This is well again, and is told as it was until that has lasted for a while.",
+      advice: "Wait a few seconds: if it stays so, there is nothing to do.",
+      values: { count: 1, "well-ms": 700 },
+    });
+  });
+
+  test("and is not well has the words for what it is", () => {
+    expect(wordsOfBetter("quorum", was, found("quorum", "warn", "a leads, b is gone."), 700)).toEqual({
+      summary: "a leads, b is gone. A moment ago: No leader is heard.",
+      ...wordsOf("quorum", "warn"),
+      values: { count: 1 },
+    });
+  });
+
+  test("and comes in single moments is still worth a look", () => {
+    const stop = found("loop-lag", "warn", "It stood still for 300 ms.");
+    expect(wordsOfBetter("loop-lag", stop, found("loop-lag", "ok", "It stood still for 2 ms."), 700)).toMatchObject({
+      summary: "It stood still for 2 ms. A moment ago: It stood still for 300 ms.",
+      ...wordsOf("loop-lag", "warn"),
+      values: stop.values,
+    });
   });
 });
 

@@ -57,7 +57,15 @@ describe("a shard of three", () => {
     expect(others.map((each) => each.slice(0, 15)).toSorted()).toEqual(["node b is down:", "node c is down:"]);
     for (const name of ["b", "c"]) world.simulation.restart(world.hostOf(name));
     await world.whole();
+    // What is over is told for some seconds more, and as over.
+    await world.until("a to see its slots served", () => "well-ms" in world.check("a", "slots").values);
+    expect(world.check("a", "slots")).toMatchObject({
+      state: "critical",
+      summary: "All slots are served. A moment ago: 0-16383: primary a, this node, has no lease.",
+      advice: "Wait a few seconds: if it stays so, there is nothing to do.",
+    });
     await world.well();
+    expect(world.check("a", "slots").values).not.toHaveProperty("well-ms");
     for (const check of ["quorum", "node", "slots"] as const) {
       expect(world.logged("a", check)).toEqual(["ok to critical", "critical to ok"]);
     }

@@ -147,6 +147,27 @@ describe("bunch status", () => {
     );
   });
 
+  test("says of what is over that it is, after what is not", () => {
+    const over = { ...check, name: "slots", state: "critical", values: { "well-ms": 1200 } } as const;
+    const well: Info = { ...info, state: "ok", reasons: [] };
+    const said = (...checks: readonly ToldCheckView[]): string =>
+      plain(
+        describeStatus({
+          info: well,
+          nodes,
+          shards: [shard],
+          migrations: [],
+          health: healthOf({ state: "critical", checks: [...checks] }),
+        }),
+      );
+    expect(said(over)).toStartWith(
+      "ok: every slot is served; what was amiss a moment ago is told for some seconds more",
+    );
+    const both = said(over, check);
+    expect(both).toStartWith("ok: every slot is served, but checks are critical, see below");
+    expect(both.indexOf("members (warn)")).toBeLessThan(both.indexOf("slots (critical)"));
+  });
+
   test("its exit code is the worse of the cluster's state and of what the checks say", () => {
     const code = (state: Info["state"], health: "ok" | "warn" | "critical" | undefined): number =>
       exitCodeOf({ info: { state }, health: health === undefined ? null : { state: health } });

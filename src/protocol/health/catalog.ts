@@ -4,8 +4,9 @@
  * Words are for somebody who has never seen this program: what is so for clients, and the command that helps. `docs/health.md` has them as a table, and a test holds
  * it against this file.
  */
-import type { HealthCheckName, HealthState } from "../../contracts/health.ts";
+import type { HealthCheck, HealthCheckName, HealthState } from "../../contracts/health.ts";
 import { BALANCE_LEAST_BUSY, BALANCE_LEAST_BYTES } from "./limits.ts";
+import type { Finding } from "./types.ts";
 
 /** What people are told where a check is not well. */
 interface Words {
@@ -258,6 +259,33 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
 
 /** All checks, in the order in which they are told: without a majority no primary has a lease, and what follows from that comes after it. */
 export const CHECK_NAMES = Object.keys(CHECKS) as readonly HealthCheckName[];
+
+/**
+ * What is told of a check that is better than its state, for as long as it keeps that: what is so, and what was.
+ *
+ * @param was What was found last that was as the state says.
+ * @param betterMs For how long it has been better, in milliseconds.
+ */
+export function wordsOfBetter(
+  name: HealthCheckName,
+  was: Finding,
+  is: Finding,
+  betterMs: number,
+): Pick<HealthCheck, "summary" | "meaning" | "advice" | "values"> {
+  const summary = `${is.summary} A moment ago: ${was.summary}`;
+  if (is.state !== "ok") {
+    const { meaning, advice } = wordsOf(name, is.state);
+    return { summary, meaning, advice: is.advice ?? advice, values: is.values };
+  }
+  // What comes in single moments is not over with each of them.
+  if (CHECKS[name].clearMs !== undefined) return { summary, ...wordsOf(name, was.state), values: was.values };
+  return {
+    summary,
+    meaning: "This is well again, and is told as it was until that has lasted for a while.",
+    advice: "Wait a few seconds: if it stays so, there is nothing to do.",
+    values: { ...is.values, "well-ms": betterMs },
+  };
+}
 
 /** What a state of a check means, and what to do, whatever was found. */
 export function wordsOf(name: HealthCheckName, state: HealthState): Words {
