@@ -3,7 +3,8 @@
  * came of it. Whoever may only read sees why, and how to get further.
  */
 import type { MigrationView, NodeView, ShardView } from "../src/rest/schemas.ts";
-import { type Api, reasonOf } from "./api.ts";
+import { reasonOf } from "./answers.ts";
+import type { Api } from "./api.ts";
 import { type Attributes, type Child, button, find, make } from "./elements.ts";
 import { type Act, type Cluster, nameOf, readable, sinceInWords, slotsIn } from "./model.ts";
 import {

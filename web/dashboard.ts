@@ -13,7 +13,8 @@ import type {
   Stats,
 } from "../src/rest/schemas.ts";
 import { Actions } from "./actions.ts";
-import { Api, Refusal, reasonOf } from "./api.ts";
+import { Refusal, readAnswer, reasonOf, whyLost } from "./answers.ts";
+import { Api } from "./api.ts";
 import { Charts } from "./charts.ts";
 import { find, say, textIn } from "./elements.ts";
 import type { ServerEvent } from "./event-reader.ts";
@@ -331,6 +332,7 @@ class Dashboard {
   async #follow(signal: AbortSignal): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!signal.aborted) {
+      let ended: unknown;
       try {
         await this.#api.follow(
           this.#lastEvent,
@@ -342,17 +344,18 @@ class Dashboard {
           signal,
         );
       } catch (thrown) {
+        ended = thrown;
         this.#refused(thrown, signal);
       }
       if (signal.aborted) return;
-      this.#tell("lost", "The connection to this node is cut. Trying again; what is shown may be old.");
+      this.#tell("lost", whyLost(ended));
       await pause(retryMs, signal);
       retryMs = Math.min(LAST_RETRY_MS, retryMs * 2);
     }
   }
 
   #happened(event: ServerEvent): void {
-    const data: unknown = JSON.parse(event.data);
+    const data = readAnswer(event.data);
     if (event.type === "start") {
       const isAnew = this.#lastEvent !== "" && event.id !== this.#lastEvent;
       if (isAnew) void this.#history().catch(() => undefined);

@@ -10,6 +10,7 @@ import type {
   ShardView,
   ToldCheckView,
 } from "../../src/rest/schemas.ts";
+import { Refusal, readAnswer, refusalOf, whyLost } from "../../web/answers.ts";
 import { EventReader, type ServerEvent } from "../../web/event-reader.ts";
 import {
   amissIn,
@@ -95,6 +96,33 @@ describe("EventReader", () => {
         expect(told).toEqual([...expected]);
       }),
     );
+  });
+});
+
+describe("an answer of the node", () => {
+  test("has nothing in its texts that would be written backwards, or take another line for its own", () => {
+    const cause = "moved by \u202Eevil\u2066\u200F for\u0007 a";
+    expect(readAnswer(JSON.stringify({ history: [{ cause }] }))).toEqual({
+      history: [{ cause: String.raw`moved by \u202eevil\u2066\u200f for\x07 a` }],
+    });
+    expect(refusalOf(409, JSON.stringify({ detail: "no \u202Ereally" })).message).toBe(String.raw`no \u202ereally`);
+  });
+
+  test("that says no says why, or at least its status", () => {
+    expect(refusalOf(503, JSON.stringify({ detail: "There are 64 event streams already." }))).toMatchObject({
+      status: 503,
+      message: "There are 64 event streams already.",
+    });
+    for (const body of ["", "<html>", "null", "{}"]) expect(refusalOf(502, body).message).toBe("The answer was 502.");
+  });
+
+  test("is why nothing is told as it happens, if there was one; else the connection is cut", () => {
+    expect(whyLost(new Refusal(503, "There are 64 event streams already."))).toBe(
+      "There are 64 event streams already. Trying again; what is shown may be old.",
+    );
+    const cut = "The connection to this node is cut. Trying again; what is shown may be old.";
+    for (const thrown of [undefined, new Refusal(0, "This node does not answer."), new TypeError("network error")])
+      expect(whyLost(thrown)).toBe(cut);
   });
 });
 
