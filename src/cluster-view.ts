@@ -116,8 +116,11 @@ export class ClusterView {
   degradations(): readonly string[] {
     const { topology } = this.#sources;
     const nameOf = (id: NodeId): string => topology.node(id)?.name || id;
+    // Of a primary whose shard is not served for that it is told there.
+    const told = new Set(this.#failing().map(({ shard }) => shard.primary));
     const away = topology.map.nodes.flatMap(({ id }) => {
-      const health = id === topology.self.id ? undefined : this.healthOf(id);
+      const isTold = told.has(id) && !this.isThere(id);
+      const health = id === topology.self.id || isTold ? undefined : this.healthOf(id);
       return health === undefined || health.state === "alive"
         ? []
         : [`node ${nameOf(id)} is ${health.state}: ${reasonInWords(health, topology.map.nodes)}`];

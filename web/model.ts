@@ -1,5 +1,5 @@
 /** The cluster as the page knows it: what REST has told, put together. */
-import { type Amiss, amissOf } from "../src/rest/amiss.ts";
+import { type Amiss, amissOf, withNames } from "../src/rest/amiss.ts";
 import type { HealthView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
 import { countOf, momentInWords } from "./words.ts";
 
@@ -70,11 +70,12 @@ export function nameOf(nodes: ReadonlyMap<string, NodeView>, id: string): string
 
 /** A text of the cluster's, with names in the place of ids, as far as they are known; of others the beginning. */
 export function readable(text: string, nodes: ReadonlyMap<string, NodeView>): string {
-  return text.replaceAll(/\b([0-9a-f]{40})\b( \([A-Za-z0-9._-]+\))?/g, (_, id: string, more = "") => {
-    const name = nameOf(nodes, id);
-    // Some sentences have both.
-    return more === ` (${name})` ? name : `${name}${String(more)}`;
-  });
+  return withNames(
+    text,
+    (id) => (nodes.has(id) ? nameOf(nodes, id) : undefined),
+    (shard) => [...nodes.values()].find((node) => node.is_master && node.shard_id === shard)?.id,
+    (id) => id.slice(0, 8),
+  );
 }
 
 /** Since when something is as it is, and why. */

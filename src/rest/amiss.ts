@@ -24,6 +24,31 @@ export interface Names {
   inText(text: string): string;
 }
 
+/** An id of a node or a shard, and the name that some sentences have behind it. What is typed as a command keeps its ids: nodes know no names there. */
+const ID = /(?<!(?:FORGET|ACCEPT-LOSS|explain|explain shard) )\b(shard )?([0-9a-f]{40})\b( \([A-Za-z0-9._-]+\))?/g;
+
+/**
+ * A text with names in the place of ids: nodes by theirs, shards by their primaries'.
+ *
+ * @param nameOf What a node is called; `undefined`: it is not known.
+ * @param primaryOf The id of a shard's primary, if there is such a shard.
+ * @param other What stands for an id that is neither.
+ */
+export function withNames(
+  text: string,
+  nameOf: (id: string) => string | undefined,
+  primaryOf: (shard: string) => string | undefined,
+  other: (id: string) => string,
+): string {
+  return text.replaceAll(ID, (_, word = "", id: string, more = "") => {
+    const name = nameOf(id);
+    if (name !== undefined) return `${String(word)}${name}${more === ` (${name})` ? "" : String(more)}`;
+    const primary = primaryOf(id);
+    if (primary === undefined) return `${String(word)}${other(id)}${String(more)}`;
+    return `the shard of ${nameOf(primary) ?? other(primary)}${String(more)}`;
+  });
+}
+
 /** Nodes of which it is told one by one what is amiss; of more with the same, their names. */
 const MAX_FINDINGS = 4;
 

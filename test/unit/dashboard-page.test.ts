@@ -308,6 +308,12 @@ describe("what is so, in words", () => {
     expect(sinceInWords({ since: null, since_founding: null }, known, 1)).toBe("So since before what is remembered.");
   });
 
+  test("shards are named by their primaries, and commands keep their ids", () => {
+    const known = new Map([[A, nodeView(A, { is_master: true, shard_id: C })]]);
+    expect(readable(`slot 5 assigned to shard ${C}`, known)).toBe("slot 5 assigned to the shard of node-a");
+    expect(readable(`What to do: CLUSTER FORGET ${A}`, known)).toBe(`What to do: CLUSTER FORGET ${A}`);
+  });
+
   test("ids become names, as far as they are known", () => {
     expect(readable(`${A} of ${"d".repeat(40)}`, nodes)).toBe("node-a of dddddddd");
     // Some sentences have both, which is told once; what else stands behind an id stays.

@@ -71,6 +71,18 @@ describe("a shard of three", () => {
     }
   });
 
+  test("tells once, and by names, why slots are not served whose primary is gone", async () => {
+    const world = new HealthWorld({ slots: { a: ["0-8191"], b: ["8192-16383"] } });
+    await world.whole();
+    await world.well();
+    world.crash("b");
+    expect(await world.says("a", "slots", "critical")).toContain("8192-16383: primary b is down: ");
+    expect(world.info("a").reasons).toEqual([
+      expect.stringMatching(/^primary b is down: .*does? not answer|did not answer/),
+    ]);
+    expect(world.check("a", "slots").advice).toContain("CLUSTER DELSLOTSRANGE 8192 16383");
+  });
+
   test("suspects a member that is cut off for a while, and that one sees that it is alone", async () => {
     const world = await startShard();
     const victim = ["b", "c"].find((name) => name !== world.leader) ?? "b";

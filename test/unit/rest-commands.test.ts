@@ -7,6 +7,7 @@ import { describeExplanation } from "../../src/cli/explain-command.ts";
 import { readMetrics } from "../../src/cli/prometheus-text.ts";
 import { RestAccess, RestError } from "../../src/cli/rest-access.ts";
 import { exitCodeFor } from "../../src/cli/rest-command.ts";
+import { nodesTable, withNodeNames } from "../../src/cli/rest-tables.ts";
 import { describeSlots, describeStatus, exitCodeOf } from "../../src/cli/status-command.ts";
 import { draw } from "../../src/cli/top-command.ts";
 import { type Snapshot, describeTop, quantileOf, topLines } from "../../src/cli/top-view.ts";
@@ -174,6 +175,21 @@ describe("bunch status", () => {
     expect([code("ok", "ok"), code("ok", undefined), code("degraded", "ok"), code("ok", "warn")]).toEqual([0, 0, 1, 1]);
     expect([code("fail", "ok"), code("ok", "critical"), code("degraded", "critical")]).toEqual([2, 2, 2]);
   });
+});
+
+test("sentences have names for nodes and shards, and commands keep their ids", () => {
+  const names = (text: string): string => withNodeNames(nodes, text);
+  expect(names(`slots 0-9 assigned to shard ${SHARD}`)).toBe("slots 0-9 assigned to the shard of a");
+  expect(names(`migration m from ${SHARD} to shard ${"9".repeat(40)} of ${B} (b)`)).toBe(
+    `migration m from the shard of a to shard ${"9".repeat(40)} of b`,
+  );
+  const commands = `CLUSTER FORGET ${B}, CLUSTER ACCEPT-LOSS ${SHARD}, bunch explain shard ${SHARD}`;
+  expect(names(commands)).toBe(commands);
+});
+
+test("bunch nodes lists them by their names, as people count", () => {
+  const listed = [nodeView(B, "n10"), nodeView(A, "n2"), nodeView("e".repeat(40), "n1")];
+  expect(plain(nodesTable(listed)).match(/n[0-9]+(?= )/g)).toEqual(["n1", "n2", "n10"]);
 });
 
 test("bunch slots tells those of nobody as well, wherever they are", () => {
