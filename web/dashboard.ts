@@ -18,7 +18,7 @@ import { Api } from "./api.ts";
 import { Charts } from "./charts.ts";
 import { find, say, textIn } from "./elements.ts";
 import type { ServerEvent } from "./event-reader.ts";
-import { type Act, type Cluster, type Level, isUnderWay, nameOf } from "./model.ts";
+import { type Act, type Cluster, type Level, isNewState, isUnderWay, nameOf } from "./model.ts";
 import { ownersOf } from "./slot-colours.ts";
 import { SlotMap } from "./slot-map.ts";
 import { EventList, type Happening, HealthList, MoveList, NodeList, Overview, ShardList } from "./views.ts";
@@ -64,6 +64,8 @@ class Dashboard {
   #migrations: readonly MigrationView[] = [];
   #owners: Int16Array = new Int16Array();
   #lastEvent = "";
+  /** How the cluster was when that was told last: a stream begins with it, which is nothing that happened. */
+  #toldState: Pick<Info, "state" | "reasons"> | undefined;
   #eventCount = 0;
   #isReading = false;
   #isStale = false;
@@ -362,6 +364,12 @@ class Dashboard {
     }
     this.#lastEvent = event.id;
     this.#eventCount += 1;
+    if (event.type === "state") {
+      const state = data as Pick<Info, "state" | "reasons">;
+      const isNews = isNewState(state, this.#toldState);
+      this.#toldState = state;
+      if (!isNews) return;
+    }
     const happening = eventOf(event.type, data, `event-${this.#eventCount}`, (id) => nameOf(this.#byId, id));
     if (happening !== undefined) this.#events.add([happening], this.#byId);
     this.#soon();

@@ -1,6 +1,14 @@
 /** The cluster as the page knows it: what REST has told, put together. */
 import { type Amiss, amissOf, withNames } from "../src/rest/amiss.ts";
-import type { HealthView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
+import type {
+  HealthView,
+  Info,
+  MigrationView,
+  NodeDetail,
+  NodeStats,
+  NodeView,
+  ShardView,
+} from "../src/rest/schemas.ts";
 import { countOf, momentInWords } from "./words.ts";
 
 /** An act on the cluster map. */
@@ -89,6 +97,33 @@ export function sinceInWords(
   return founding === null
     ? "So since before what is remembered."
     : `So since the cluster was founded, version ${founding} of its map.`;
+}
+
+/** What is known of a node itself, a sentence each. */
+export function nodeSentences(
+  node: Pick<NodeDetail, "id" | "state" | "address" | "http_address" | "zone" | "health">,
+  nodes: ReadonlyMap<string, NodeView>,
+  nowMs: number,
+): readonly string[] {
+  const { state, address, http_address: operators, zone, health } = node;
+  const why = health === null ? "" : ` since ${momentInWords(health.since, nowMs)}: ${readable(health.reason, nodes)}`;
+  const accusers = (health?.suspected_by ?? []).map((id) => nameOf(nodes, id));
+  return [
+    `It is ${state}${why}.`,
+    `Clients reach it at ${address}${operators === null ? "" : `, operators at ${operators}`}${zone === "" ? "" : `; it is in zone ${zone}`}.`,
+    ...(accusers.length === 0 ? [] : [`Found not to answer by ${accusers.join(", ")}.`]),
+  ];
+}
+
+/** Whether word of how the cluster is says something else than what was told before: each stream begins with it. */
+export function isNewState(
+  told: Pick<Info, "state" | "reasons">,
+  before: Pick<Info, "state" | "reasons"> | undefined,
+): boolean {
+  return (
+    before !== undefined &&
+    JSON.stringify([told.state, told.reasons]) !== JSON.stringify([before.state, before.reasons])
+  );
 }
 
 export interface ReplicaRow {

@@ -16,6 +16,8 @@ import {
   amissIn,
   badgeOf,
   doneOf,
+  isNewState,
+  nodeSentences,
   nodeWord,
   readable,
   sampleOf,
@@ -306,6 +308,36 @@ describe("what is so, in words", () => {
       "So since the cluster was founded, version 2 of its map.",
     );
     expect(sinceInWords({ since: null, since_founding: null }, known, 1)).toBe("So since before what is remembered.");
+  });
+
+  test("a node's details say how it is, where it is reached, and who has found it gone", () => {
+    const known = new Map(ids.map((id) => [id, nodeView(id)]));
+    const detail = { id: A, state: "down", address: "10.0.0.1:1", http_address: "10.0.0.1:2", zone: "east" } as const;
+    const health = { since: 0, reason: "it did not answer for 1.0 s", round_trip_ms: null, loop_lag_ms: 0 };
+    const said = nodeSentences(
+      { ...detail, health: { ...health, heard_at: null, map_version: 1, suspected_by: [B, C] } },
+      known,
+      1,
+    );
+    expect(said[0]).toMatch(/^It is down since [0-9:]+: it did not answer for 1.0 s\.$/);
+    expect(said.slice(1)).toEqual([
+      "Clients reach it at 10.0.0.1:1, operators at 10.0.0.1:2; it is in zone east.",
+      "Found not to answer by node-b, node-c.",
+    ]);
+    const own = { ...detail, state: "alive", http_address: null, zone: "", health: null } as const;
+    expect(nodeSentences(own, known, 1)).toEqual(["It is alive.", "Clients reach it at 10.0.0.1:1."]);
+  });
+
+  test("how the cluster is when a stream begins is nothing that has happened", () => {
+    const ok = { state: "ok", reasons: [] } as const;
+    const fail = { state: "fail", reasons: ["x"] } as const;
+    const infoOf = (each: { readonly state: Info["state"]; readonly reasons: readonly string[] }) => ({
+      state: each.state,
+      reasons: [...each.reasons],
+    });
+    expect(isNewState(infoOf(ok), undefined)).toBe(false);
+    expect(isNewState(infoOf(ok), infoOf(ok))).toBe(false);
+    expect(isNewState(infoOf(fail), infoOf(ok))).toBe(true);
   });
 
   test("shards are named by their primaries, and commands keep their ids", () => {
