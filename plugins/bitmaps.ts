@@ -23,10 +23,9 @@ import { FLAG_EDITED, type Handle, NO_EXPIRY, ValueType, keyspaceService } from 
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR, WRONG_TYPE } from "../src/replies.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
+import { maxValueBytes } from "../src/value-limit.ts";
 
 const BAD_OFFSET = "ERR bit offset is not an integer or out of range";
-/** Bits of the longest string, unless `proto-max-bulk-len` says otherwise. */
-const DEFAULT_MAX_BYTES = 536_870_912;
 
 /** Instead of a record: it holds something other than a string. Handles are 32 bits wide. */
 const WRONG = Number.MIN_SAFE_INTEGER;
@@ -47,7 +46,6 @@ export default definePlugin({
   setup(context) {
     const { keyspace } = context.requires;
     const other = new KeyReference();
-    const maxBits = (): number => 8 * Number(context.parameters.get("proto-max-bulk-len")?.get() ?? DEFAULT_MAX_BYTES);
 
     /** The record if it is a string, 0 if there is none, WRONG (and the error is written) if it is something else. */
     const stringRecord = (call: Call): Handle => {
@@ -77,7 +75,7 @@ export default definePlugin({
       const value = isScaled
         ? Number(/^#(0|[1-9][0-9]{0,14})$/.exec(call.text(index))?.[1] ?? Number.NaN) * bitsPerUnit
         : integerArgument(call, index);
-      return value >= 0 && value < maxBits() ? value : Number.NaN;
+      return value >= 0 && value < 8 * maxValueBytes(context, call.client) ? value : Number.NaN;
     };
 
     const add = commandAdder(context, { group: "bitmap", categories: ["bitmap"] });

@@ -280,7 +280,7 @@ export default definePlugin({
       }
       const array = call.reply.beginArray();
       let written = 0;
-      if (count > 0) {
+      if (count > 0 && !keyspace.isHidden(slot)) {
         keyspace.scanSlot(slot, 0, count, (record) => {
           // Keys of one hash come together, which may be more than were asked for.
           if (written >= count) return;
@@ -366,7 +366,7 @@ export default definePlugin({
           const slot = integerArgument(call, 2);
           if (Number.isNaN(slot)) call.reply.error(NOT_AN_INTEGER);
           else if (slot < 0 || slot >= SLOT_COUNT) call.reply.error("ERR Invalid slot");
-          else call.reply.integer(keyspace.slotSize(slot));
+          else call.reply.integer(keyspace.isHidden(slot) ? 0 : keyspace.slotSize(slot));
         },
         { isAboutKeys: true },
       ),

@@ -9,9 +9,8 @@ import type { CommandSpecification } from "../src/contracts/commands.ts";
 import { NO_EXPIRY, ValueType, keyspaceService } from "../src/contracts/keyspace.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
+import { maxValueBytes } from "../src/value-limit.ts";
 
-/** The longest value, unless `proto-max-bulk-len` says otherwise. */
-const DEFAULT_MAX_BYTES = 536_870_912;
 /** A value may be longer than that by a field of BITFIELD: only the field's first bit must lie within. */
 const FIELD_BYTES_MAX = 8;
 
@@ -111,7 +110,7 @@ export default definePlugin({
           reply.error("ERR Invalid TTL value, must be >= 0");
           return;
         }
-        const maxBytes = Number(context.parameters.get("proto-max-bulk-len")?.get() ?? DEFAULT_MAX_BYTES);
+        const maxBytes = maxValueBytes(context, call.client);
         const decoded = decode(call.bytes, call.start(3), call.end(3), maxBytes + FIELD_BYTES_MAX);
         if (decoded.kind !== "string") {
           reply.error(

@@ -268,6 +268,8 @@ export default definePlugin({
     };
     const hold = (call: Call): Verdict | undefined => {
       if (!context.replyGate.isLeased()) {
+        // Whoever hands the shard over holds what clients want, and sends them to the next primary, which knows of the fence.
+        if (replication?.isHandingOver === true) return undefined;
         // It ends its transaction, with the error of one of its commands.
         if (call.command.fullName === "exec") return undefined;
         call.reply.error(

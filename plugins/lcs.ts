@@ -11,9 +11,7 @@ import { type Keyspace, ValueType, keyspaceService } from "../src/contracts/keys
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
-
-/** The most memory that it may take, unless `proto-max-bulk-len` says otherwise. */
-const DEFAULT_MAX_BYTES = 536_870_912;
+import { maxValueBytes } from "../src/value-limit.ts";
 
 /** LCS key1 key2 [LEN] [IDX] [MINMATCHLEN length] [WITHMATCHLEN] */
 function lcs(call: Call, keyspace: Keyspace, other: KeyReference, maxBytes: number): void {
@@ -106,7 +104,7 @@ export default definePlugin({
       complexity: "O(N*M), N and M being the lengths",
       since: "7.0.0",
       run(call) {
-        const maxBytes = Number(context.parameters.get("proto-max-bulk-len")?.get() ?? DEFAULT_MAX_BYTES);
+        const maxBytes = maxValueBytes(context, call.client);
         lcs(call, keyspace, other, maxBytes);
       },
     });

@@ -36,6 +36,7 @@ import {
   type SlotMove,
   migrationService,
 } from "../src/contracts/migration.ts";
+import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import {
   type ClusterMap,
@@ -61,6 +62,7 @@ import { SlotFill } from "../src/replication/slot-fill.ts";
 import { SlotSink } from "../src/replication/slot-sink.ts";
 
 const TICK_MS = 50;
+const HANDS_OVER = "this node hands its shard over to another one";
 /** The same while nothing moves, for keys that a replica was shown late. */
 const IDLE_TICK_MS = 500;
 /** Between two steps of removing leftovers, which take half a millisecond each. */
@@ -113,13 +115,13 @@ export default definePlugin({
   name: "migrator",
   summary: "Moves slots between shards while clients go on.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { bus: busService, router: routerService, memory: memoryService },
+  uses: { bus: busService, router: routerService, memory: memoryService, replication: replicationService },
   provides: { migration: migrationService },
   settings: settingsSchema,
   setup(context) {
     const { hooks, node, settings, world, dispatcher, replyGate } = context;
     const { topology, keyspace } = context.requires;
-    const { bus, router, memory } = context.uses;
+    const { bus, router, memory, replication } = context.uses;
     const { clock, log: events } = world;
     const sources = new Map<string, MigrationSource>();
     const targets = new Map<string, MigrationTarget>();
@@ -339,7 +341,7 @@ export default definePlugin({
       clock.after(LEFTOVER_PAUSE_MS, () => {
         isClearing = false;
         if (ledShard(topology.map) === undefined) return;
-        guarded(() => leftovers.step());
+        if (replication?.isHandingOver !== true) guarded(() => leftovers.step());
         if (leftovers.hasWork) clearLeftovers();
       });
     };
@@ -354,6 +356,7 @@ export default definePlugin({
       if (record === undefined) return refuse("there is no such task by its map");
       if (record.target !== ledShard(map)?.id)
         return refuse("the node that was asked does not lead the target, by its own map");
+      if (replication?.isHandingOver === true) return refuse(HANDS_OVER);
       const terms = termsOf(map, record);
       if (terms.sourceEpoch !== message.sourceEpoch || terms.targetEpoch !== message.targetEpoch) {
         return refuse(
@@ -367,6 +370,10 @@ export default definePlugin({
       targets.get(record.id)?.end("the source's primary has opened another session");
       targets.set(record.id, new MigrationTarget(targetHost, from, message.session, record, terms));
     };
+    // Clients wait until a replica has all of the log: it must come to an end. The next primary is sent the rest.
+    replication?.onHandOver(() => {
+      for (const target of targets.values()) target.end(HANDS_OVER);
+    });
     bus?.receive(BusChannel.migration, ({ nodeId }, bytes) => {
       const message = decodeMigration(bytes);
       if (message === undefined) {

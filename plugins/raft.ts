@@ -512,7 +512,10 @@ export default definePlugin({
 
     let sinceVotersMs = 0;
     const feed = (count: number): void => {
-      for (let left = isOut ? 0 : count; left > 0; left -= 1) driver?.input({ type: "tick" });
+      const role = machine()?.role;
+      // Who led until one of them has heard a leader until now: the others do not count as time since then.
+      for (let left = isOut ? 0 : count; left > 0 && machine()?.role === role; left -= 1)
+        driver?.input({ type: "tick" });
       sinceVotersMs += count * settings.tickMs;
     };
     /** A leader needs no more beats than it sends heartbeats. Who hears these is woken by them, and needs a beat only to see that they stay away. */

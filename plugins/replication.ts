@@ -128,6 +128,7 @@ export default definePlugin({
     let session = world.random.below(2 ** 31);
     let hooksOfPrimary: readonly (() => void)[] = [];
     let unhookStranded: (() => void) | undefined;
+    const whenHandingOver: (() => void)[] = [];
 
     // --- applying, at a replica ---
 
@@ -136,11 +137,11 @@ export default definePlugin({
     const hideUnknown = (slot: number): void => {
       if (isHeld[slot] !== 1) keyspace.setHidden(slot, true);
     };
-    const apply = (slot: number, args: ArgumentList): void => {
+    const apply = (slot: number, args: ArgumentList, isFill: boolean): string | undefined => {
       if (slot >= 0) hideUnknown(slot);
       const problem = runner.run(args);
-      if (problem !== undefined && replica?.isFilling !== true)
-        throw new Fault(`an effect of the log failed at this replica: ${problem}`);
+      if (problem !== undefined && !isFill) throw new Fault(`an effect of the log failed at this replica: ${problem}`);
+      return problem;
     };
 
     // --- sending ---
@@ -486,10 +487,15 @@ export default definePlugin({
         await within(limitMs, (resolve) => leading.whenAcknowledged(count, resolve));
         return leading.acknowledgedBy(last);
       },
+      get isHandingOver() {
+        return primary?.isHandingOver === true;
+      },
+      onHandOver: (callback) => void whenHandingOver.push(callback),
       async handOver(to, limitMs) {
         if (primary === undefined) return false;
         const leading = primary;
         leading.isHandingOver = true;
+        for (const callback of whenHandingOver) callback();
         if (!hold.isHolding) hold.hold();
         leading.flush();
         return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));

@@ -114,6 +114,8 @@ class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
 
   /** A command that `commandBefore` holds: its arguments, copied. */
   #held: ArgumentList | undefined;
+  /** The one that is held may be decided anew: as soon as nothing else must come first. */
+  #isReleased = false;
   /** The last command's reply comes later. */
   #isDeferred = false;
   /** The rest of the input waits for the next turn of the event loop. */
@@ -224,6 +226,7 @@ class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
 
   release(): void {
     if (this.#held === undefined || this.#isGone) return;
+    this.#isReleased = true;
     this.#later();
   }
 
@@ -279,9 +282,8 @@ class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
 
   /** Whether something other than input must come first. */
   #isWaiting(): boolean {
-    return (
-      this.#held !== undefined || this.#isDeferred || this.#isScheduled || this.outputBytes() > OUTPUT_HIGH_WATER_BYTES
-    );
+    const isHeld = this.#held !== undefined && !this.#isReleased;
+    return isHeld || this.#isDeferred || this.#isScheduled || this.outputBytes() > OUTPUT_HIGH_WATER_BYTES;
   }
 
   /** Takes up what has come meanwhile, if nothing must come first. */
@@ -351,6 +353,7 @@ class Connection implements StreamHandler, ClientTransport, ReplyWaiter {
       const verdict = dispatcher.dispatch(client, current, reply);
       if (verdict === Verdict.held) {
         this.#held ??= current.clone();
+        this.#isReleased = false;
         break;
       }
       this.#held = undefined;

@@ -40,9 +40,7 @@ import {
 import { definePlugin } from "../src/plugin.ts";
 import { NOT_AN_INTEGER, SYNTAX_ERROR, TOO_LONG, WRONG_TYPE } from "../src/replies.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
-
-/** The longest string, unless `proto-max-bulk-len` says otherwise. */
-const DEFAULT_MAX_BYTES = 536_870_912;
+import { maxValueBytes } from "../src/value-limit.ts";
 
 const READ = oneKey("RO", "ACCESS");
 const READ_ALL: readonly KeySpecification[] = [{ first: 1, last: -1, step: 1, flags: ["RO", "ACCESS"] }];
@@ -64,8 +62,6 @@ export default definePlugin({
     const other = new KeyReference();
     /** Digits of a counter on their way into the store. */
     const digits = new Uint8Array(32);
-
-    const maxBytes = (): number => Number(context.parameters.get("proto-max-bulk-len")?.get() ?? DEFAULT_MAX_BYTES);
 
     /** Replies a record's value, or nil; false if it is no string (the error is written). */
     const replyValue = (call: Call, record: Handle): boolean => {
@@ -384,7 +380,7 @@ export default definePlugin({
           return;
         }
         const length = keyspace.valueLength(record);
-        if (length + added > maxBytes()) {
+        if (length + added > maxValueBytes(context, call.client)) {
           call.reply.error(TOO_LONG);
           return;
         }
@@ -461,7 +457,7 @@ export default definePlugin({
           call.reply.integer(length);
           return;
         }
-        if (offset + written > maxBytes()) {
+        if (offset + written > maxValueBytes(context, call.client)) {
           call.reply.error(TOO_LONG);
           return;
         }

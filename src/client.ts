@@ -60,6 +60,8 @@ export class Client {
   isNoTouch = false;
   /** It is not closed when the memory of all clients is over its limit (`CLIENT NO-EVICT`). */
   isNoEvict = false;
+  /** It does here what was done at another node: limits of what clients may do were looked at there. */
+  isReplaying = false;
   replyMode: ReplyMode = "on";
   /** What its replies wait for, if not what the cluster's setting says (`CLIENT ACKS`): the in-sync set, or nothing but the primary. */
   acks: "in-sync" | "primary" | undefined;

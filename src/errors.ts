@@ -9,6 +9,9 @@ export class StartError extends Error {
   override readonly name = "StartError";
 }
 
+/** A node was asked, and gave no answer: nobody knows whether it did what it was asked for. */
+export class Unanswered extends StartError {}
+
 /** A setting is unknown or bad. The message names the setting, what it got, and what it wants. */
 export class ConfigError extends StartError {}
 

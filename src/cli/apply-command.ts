@@ -30,15 +30,17 @@ export function applyCommand(): Command {
         const plan = readPlanFile(await readText(file), file);
         const access = new ClusterAccess(flags);
         const map = await access.map();
-        const stale = whyStale(plan, map);
-        if (stale !== undefined) {
+        const refuseStale = (present: ClusterMap): void => {
+          const stale = whyStale(plan, present);
+          if (stale === undefined) return;
           throw new StartError(
             `Plan "${file}" cannot be applied: ${stale}. Nothing was done; make a new one with bunch plan.`,
           );
-        }
+        };
+        refuseStale(map);
         process.stdout.write(`${describePlan(map, plan)}\n`);
         if (plan.moves.length === 0) process.stdout.write("There is nothing to move.\n");
-        else await moveAll(access, map, plan.moves, `plan ${plan.id.slice(0, 12)}`, flags);
+        else await moveAll(access, map, plan.moves, `plan ${plan.id.slice(0, 12)}`, flags, refuseStale);
       } catch (thrown) {
         failStart(thrown);
       }
@@ -137,12 +139,15 @@ async function moveAll(
   moves: readonly PlannedMove[],
   cause: string,
   flags: ApplyFlags,
+  refuseStale: (present: ClusterMap) => void = () => undefined,
 ): Promise<void> {
   const atOnce = Number(flags.atOnce ?? moves.length);
   if (!Number.isInteger(atOnce) || atOnce < 1) {
     throw new StartError(`Flag --at-once is "${flags.atOnce}", but it must be a whole number from 1 on.`);
   }
   await confirm("Do this?", flags.yes);
+  // Somebody may have thought about it for long.
+  refuseStale(await access.map());
   const board = new TaskBoard(processScreen());
   const follower = new Follower(access, board, moves, [], { atOnce, cause });
   onInterrupt(board, access, () => follower.left);

@@ -1,6 +1,6 @@
 /** One command to a node that runs, as a client gives it. */
 import { ReplyError, ReplyFormatError, ReplyReader, type ReplyValue, encodeCommand } from "../codec/resp-reader.ts";
-import { StartError, messageOf } from "../errors.ts";
+import { StartError, Unanswered, messageOf } from "../errors.ts";
 import { harmless } from "./terminal.ts";
 
 /** A map of some thousand nodes is a few megabytes. */
@@ -10,29 +10,30 @@ const PATIENCE_MS = 10_000;
 
 const decoder = new TextDecoder();
 
-/** A node did not answer, or refused. */
-export class NodeError extends StartError {
-  /** What it said instead; `undefined`: nothing. */
-  readonly said: string | undefined;
+/** A node refused. */
+class NodeRefusal extends StartError {
+  /** What it said. */
+  readonly said: string;
 
-  constructor(message: string, said?: string) {
+  constructor(message: string, said: string) {
     super(message);
     this.said = said;
   }
 }
 
-/** The same, of a node that somebody has named by `--node`, with what to do about the flags. */
+/** An answer of a node that somebody has named by `--node`; or why there is none, with what to do about the flags. */
 export async function askedByFlags<Answer>(answer: Promise<Answer>): Promise<Answer> {
   return await answer.catch((thrown: unknown): never => {
-    if (!(thrown instanceof NodeError)) throw thrown;
-    const hint = hintOf(thrown);
-    throw hint === "" ? thrown : new StartError(`${thrown.message.replace(/\.$/, "")}. ${hint}`);
+    if (thrown instanceof Unanswered) throw new Unanswered(`${thrown.message} ${ELSEWHERE}`);
+    const hint = thrown instanceof NodeRefusal ? hintOf(thrown) : "";
+    throw hint === "" ? thrown : new StartError(`${messageOf(thrown).replace(/\.$/, "")}. ${hint}`);
   });
 }
 
-function hintOf({ said }: NodeError): string {
-  if (said === undefined)
-    return "If it is somewhere else, --node names it (the first one of bun start: 127.0.0.1:7001). If it is there, it may be down: ask another one.";
+const ELSEWHERE =
+  "If it is somewhere else, --node names it (the first one of bun start: 127.0.0.1:7001). If it is there, it may be down: ask another one.";
+
+function hintOf({ said }: NodeRefusal): string {
   if (said.startsWith("NOAUTH")) return "Give it with --password, or in the environment's BUNCH_PASSWORD.";
   return said.startsWith("WRONGPASS") ? "Look at --password, and at the environment's BUNCH_PASSWORD." : "";
 }
@@ -72,12 +73,12 @@ export async function askNodeAnything(
   }
   const commands = [...(password === undefined ? [] : [["AUTH", password]]), command];
   const replies = await exchange(host, Number(port), commands).catch((thrown: unknown) => {
-    throw new NodeError(`Cannot ask the node at ${address}: ${messageOf(thrown).replace(/[. ]+$/, "")}.`);
+    throw new Unanswered(`Cannot ask the node at ${address}: ${messageOf(thrown).replace(/[. ]+$/, "")}.`);
   });
   const refused = replies.find((reply) => reply instanceof ReplyError);
   if (refused instanceof ReplyError) {
     const said = harmless(refused.message);
-    throw new NodeError(`The node at ${address} says: ${said}`, said);
+    throw new NodeRefusal(`The node at ${address} says: ${said}`, said);
   }
   return replies.at(-1) ?? null;
 }

@@ -5,7 +5,7 @@
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { ClusterMap } from "../contracts/topology.ts";
-import { StartError, messageOf } from "../errors.ts";
+import { StartError, Unanswered, messageOf } from "../errors.ts";
 import type { PlannedMove } from "../protocol/plan/plan.ts";
 import type { ClusterAccess } from "./cluster-access.ts";
 import { rangesText, shardName } from "./plan-tables.ts";
@@ -142,11 +142,29 @@ export class Follower {
         return { id: new TextDecoder().decode(id) };
       } catch (thrown) {
         const reason = messageOf(thrown);
+        // It is asked again, when somebody answers.
+        if (thrown instanceof Unanswered) throw thrown;
+        // An answer that was lost, or that nobody knows: it may have been started all the same, and then it is under way already.
+        const known = await this.#findStarted(target, slots);
+        if (known !== undefined) return { id: known };
         // Another of the moves may have ended meanwhile, or a replica has come: what is checked above still counts.
-        if (!reason.includes("stale") || tries === MAX_TRIES) return { problem: reason };
+        const mayBeLater = reason.includes("stale") || reason.includes("nobody knows");
+        if (!mayBeLater || tries === MAX_TRIES) return { problem: reason };
         present = await this.#access.map();
       }
     }
+  }
+
+  /** A task that goes on, with just these slots, which nobody here has started yet. */
+  async #findStarted(target: string, slots: PlannedMove["slots"]): Promise<string | undefined> {
+    const wanted = rangesText(slots);
+    const isIt = (task: MigrationStatus): boolean =>
+      task.target === target &&
+      rangesText(task.slots) === wanted &&
+      task.startedFor.startsWith(this.#options.cause) &&
+      !hasEnded(task) &&
+      !this.#running.has(task.id);
+    return (await this.#access.tasks()).find(isIt)?.id;
   }
 
   /** Looks how far they are, and who has ended. */

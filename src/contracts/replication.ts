@@ -65,6 +65,10 @@ export interface Replication {
   readonly waitingFor: string | undefined;
   /** Memory that this node's copy of the log takes up. */
   readonly logBytes: number;
+  /** A primary hands its shard over: it writes nothing that could be written by the next one. */
+  readonly isHandingOver: boolean;
+  /** Calls each time that begins. */
+  onHandOver(callback: () => void): void;
   /** A primary has asked the map for other sets, and does not know yet what came of it. */
   readonly isChangingSets: boolean;
   /** A primary's replicas; nobody otherwise. */

@@ -10,6 +10,7 @@ import { Buffer } from "node:buffer";
 import type { MigrationMessage } from "../codec/migration-codec.ts";
 import type { ArgumentList } from "../codec/resp-parser.ts";
 import type { MigrationRecord, NodeId, SlotRange } from "../contracts/topology.ts";
+import { isOfMissingKeys } from "../replication/effect-runner.ts";
 import { flushedSlots } from "../replication/log-operations.ts";
 import { EntryReader, type EntryVisitor } from "../replication/shard-log.ts";
 import type { SlotSink } from "../replication/slot-sink.ts";
@@ -63,8 +64,9 @@ export class MigrationTarget {
       if (slot < 0) this.#flushed(args);
       if (slot < 0 || !this.#sink.takes(slot)) return;
       const problem = this.#host.run(args);
-      // Here is something else than there, or no memory for it. The next session finds out.
-      if (problem !== undefined && !this.#sink.isFilling(slot)) this.end(`an effect failed here: ${problem}`);
+      if (problem === undefined || (this.#sink.isFilling(slot) && isOfMissingKeys(problem))) return;
+      // Something else is here than there, which the next session finds out; or it cannot be done here, and the task is given up: nothing is lost with that.
+      this.end(`what was done at the source cannot be done here: ${problem}`, !isOfMissingKeys(problem));
     },
     epoch: () => undefined,
   };

@@ -21,6 +21,7 @@ export class EffectRunner {
     this.#keyspace = keyspace;
     this.#operations = new LogOperations(keyspace);
     this.#nobody = context.clients.add(nowhere(`${name}:0`), context.world.clock.monotonicMs(), true, false);
+    this.#nobody.isReplaying = true;
   }
 
   /**
@@ -43,6 +44,20 @@ export class EffectRunner {
       keyspace.nowMs = nowMs;
     }
   }
+}
+
+/** Errors of commands whose keys are not there, or not whole. */
+const OF_MISSING_KEYS =
+  /^(ERR no such key|ERR value is not |ERR increment or decrement |ERR increment would |WRONGTYPE )/;
+
+/**
+ * Whether an effect failed as one may whose keys have not all come: they do come, as a record. Whatever else it failed for (a command that is not known here, memory that
+ * there is not) would be left undone for ever.
+ *
+ * @param problem What `run` returned.
+ */
+export function isOfMissingKeys(problem: string): boolean {
+  return OF_MISSING_KEYS.test(problem);
 }
 
 /** The end of a client that effects run as. Nobody is there to be answered. */

@@ -475,7 +475,7 @@ export class ShardPrimary {
       number,
       committed: this.#committed,
       mapVersion: link.toldMapVersion,
-      isEnd: log.isAtEnd(link.cursor) && log.last < log.openSequence,
+      isEnd: log.isAtEnd(link.cursor),
       bytes,
     });
   }

@@ -13,6 +13,7 @@ import type { ArgumentList } from "../codec/resp-parser.ts";
 import type { NodeId, ShardRecord } from "../contracts/topology.ts";
 import type { ReplyGate } from "../reply-gate.ts";
 import type { Log } from "../world.ts";
+import { isOfMissingKeys } from "./effect-runner.ts";
 import type { SlotSink } from "./slot-sink.ts";
 import { EntryAssembler, EntryReader, type EntryVisitor, type ShardLog } from "./shard-log.ts";
 
@@ -32,8 +33,13 @@ export interface ReplicaHost {
   soon(callback: () => void): void;
   send(to: NodeId, message: ReplicationMessage): boolean;
   startSink(): SlotSink;
-  /** Applies an effect to this node's keys. */
-  apply(slot: number, args: ArgumentList): void;
+  /**
+   * Applies an effect to this node's keys.
+   *
+   * @param isFill This node is being filled. Else one that fails ends the node.
+   * @returns Why it failed.
+   */
+  apply(slot: number, args: ArgumentList, isFill: boolean): string | undefined;
   /** A number that this node has not used for a session. */
   nextSession(): number;
 }
@@ -88,13 +94,17 @@ export class ShardReplica {
   readonly #follow: EntryVisitor = {
     effect: (slot, args) => {
       this.#host.gate.logged(slot, this.#host.log.openSequence);
-      this.#host.apply(slot, args);
+      this.#host.apply(slot, args, false);
     },
     epoch: () => undefined,
   };
   readonly #fill: EntryVisitor = {
     effect: (slot, args) => {
-      if (slot < 0 || this.#sink?.takes(slot) === true) this.#host.apply(slot, args);
+      if (this.#sink === undefined || (slot >= 0 && !this.#sink.takes(slot))) return;
+      const problem = this.#host.apply(slot, args, true);
+      const isExplained = this.#sink.isFilling(slot) && isOfMissingKeys(problem ?? "");
+      // It must not be taken for level without it.
+      if (problem !== undefined && !isExplained) this.#end(`what its primary has done cannot be done here: ${problem}`);
     },
     epoch: () => undefined,
   };

@@ -25,6 +25,8 @@ export class FakeReplication {
           role: "none",
           isAheadOfMap: false,
           isBehindMap: false,
+          isHandingOver: false,
+          onHandOver: () => undefined,
           committed: 0,
           last: 1,
           logBytes: 0,

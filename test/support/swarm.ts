@@ -116,7 +116,7 @@ export function drawSwarm(seed: number | string): SwarmOptions {
     const random = root.fork(kind);
     return random.chance(0.5) ? draw(random) : {};
   };
-  return {
+  const drawn = {
     ...CALM,
     // From one rack to two continents, nearer ones more often.
     ...maybe("latency", (random) => ({
@@ -173,6 +173,12 @@ export function drawSwarm(seed: number | string): SwarmOptions {
     })),
     ...maybe("torn sectors", (random) => ({ diskTornSectorChance: random.pick([0.1, 0.5]) })),
   };
+  return isTooNarrow(drawn) ? { ...drawn, sendBufferBytes: 4096 } : drawn;
+}
+
+/** A stream's pieces keep their order, so each waits for the slowest before it: this one would carry less than heartbeats alone need. */
+function isTooNarrow({ sendBufferBytes, streamSplitChance, spikeChance, spikeMeanMs }: SwarmOptions): boolean {
+  return sendBufferBytes < 4096 && streamSplitChance >= 0.9 && spikeChance >= 0.05 && spikeMeanMs >= 300;
 }
 
 /** Options as lines, in a fixed order, only what differs from `CALM`; `(calm)` if nothing does. */

@@ -7,7 +7,7 @@ import { formatBytes, formatCount, formatDuration } from "../../src/cli/units.ts
 import type { ReplyValue } from "../../src/codec/resp-reader.ts";
 import type { MigrationStatus } from "../../src/contracts/migration.ts";
 import type { ClusterMap } from "../../src/contracts/topology.ts";
-import { StartError } from "../../src/errors.ts";
+import { StartError, Unanswered } from "../../src/errors.ts";
 import type { PlannedMove } from "../../src/protocol/plan/plan.ts";
 import { PROGRESS, fakeTask } from "../support/fake-migrations.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
@@ -41,6 +41,8 @@ class FakeCluster implements FollowAccess {
   mostAtOnce = 0;
   /** What the next questions come to instead. */
   readonly refusals: string[] = [];
+  /** What was asked next is begun, and its answers are lost, one after the other. */
+  readonly losses: StartError[] = [];
   aborts = new Set<string>();
   /** Tasks that nobody knows of any more once they have ended. */
   forgets = false;
@@ -62,7 +64,13 @@ class FakeCluster implements FollowAccess {
     const id = `task-${first}`;
     const source = this.present.shards[this.present.shardOfSlot[Number(first)] ?? -1]?.id ?? "";
     const slots = [{ first: Number(first), last: Number(first) + 9 }];
-    this.#tasks.push({ status: fakeTask({ id, source, target, slots }), looks: 0 });
+    if (this.#tasks.some(({ status }) => status.id === id)) {
+      return Promise.reject(new StartError(`The node says: ERR slot ${first} is being moved by ${id}`));
+    }
+    const loss = this.losses.shift();
+    const startedFor = `${command.at(-1) ?? ""} (CLUSTER MOVE from 127.0.0.1)`;
+    this.#tasks.push({ status: fakeTask({ id, source, target, slots, startedFor }), looks: 0 });
+    if (loss !== undefined) return Promise.reject(loss);
     return Promise.resolve([new TextEncoder().encode(id)]);
   }
 
@@ -123,6 +131,22 @@ describe("moves", () => {
     const careful = new FakeCluster();
     expect(await follow(careful, new FakeScreen(), 1).run()).toHaveLength(3);
     expect([careful.mostAtOnce, careful.asked[2]?.[7]]).toEqual([1, "9"]);
+  });
+
+  test("that were started though their answer was lost, or said that nobody knows, are followed as the others", async () => {
+    for (const loss of [
+      new Unanswered("Cannot ask the node at x: it closed the connection."),
+      new StartError("The node says: ERR nobody knows what came of it: look at the tasks, and ask again (timeout)"),
+    ]) {
+      const cluster = new FakeCluster();
+      cluster.losses.push(loss);
+      const ended = await follow(cluster, new FakeScreen()).run();
+      expect(ended.map(({ id, isDone }) => [id, isDone])).toEqual([
+        ["task-0", true],
+        ["task-10", true],
+        ["task-20", true],
+      ]);
+    }
   });
 
   test("that would leave fewer copies than when they were confirmed wait for the members that are away, and are given up if these stay away", async () => {

@@ -185,6 +185,8 @@ class Told {
       position: undefined,
       isAheadOfMap: false,
       isBehindMap: false,
+      isHandingOver: false,
+      onHandOver: () => undefined,
       committed: 0,
       waitingFor: "the primary's answer",
       logBytes: 0,

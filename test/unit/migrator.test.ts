@@ -212,6 +212,8 @@ const SOON_ABANDONED = { bytesPerSecond: "100b", abandonMs: 8000 };
 const SLOW: Config = { plugins: { migrator: { bytesPerSecond: "100b" } } };
 const KEYS = keysOf(60);
 const LOWER: readonly SlotRange[] = [{ first: 0, last: 8191 }];
+/** Where not all of them move. */
+const LAST_MOVING = 8000;
 
 describe("a migration", () => {
   test(
@@ -304,6 +306,9 @@ describe("a migration", () => {
         expect(await shards.nodes.run(at, "KEYS *")).toBe("[other]");
         expect(await shards.nodes.run(at, "SCAN 0 COUNT 1000")).toBe("[0 [other]]");
         expect(await shards.nodes.run(at, "RANDOMKEY")).toBe("other");
+        const come = KEYS.find(({ slot }) => shards.keyspace(at).slotSize(slot) > 0);
+        expect(await shards.nodes.run(at, `CLUSTER COUNTKEYSINSLOT ${come?.slot ?? 0}`)).toBe("0");
+        expect(await shards.nodes.run(at, `CLUSTER GETKEYSINSLOT ${come?.slot ?? 0} 10`)).toBe("[]");
       }
       expect(await shards.run(shards.b, `GET ${keysOf(1)[0]?.key}`)).toStartWith("MOVED ");
       await shards.nodes.simulation.settle("the end", shards.migrations(0).cancel(id, "a test"), 20_000);
@@ -559,6 +564,99 @@ describe("a migration", () => {
         await simulation.runFor(1);
       }
       expect([...told].toSorted()).toEqual(["41", "MOVED"]);
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "takes what clients make of keys that have come, whatever limits the target has for clients of its own",
+    async () => {
+      const shards = await TwoShards.of(0, { plugins: { resp: {}, migrator: { bytesPerSecond: "1mb" } } });
+      const names = Array.from({ length: 8 }, (_, at) => `{${KEYS[0]?.key ?? ""}}${at}`);
+      const slot = KEYS[0]?.slot ?? 0;
+      for (const name of names) await shards.run(shards.a, `SETRANGE ${name} 899999 x`);
+      expect(await shards.run(shards.b, "CONFIG SET proto-max-bulk-len 1mb")).toBe("OK");
+      const id = await shards.start(LOWER);
+      const keyspace = shards.keyspace(shards.at(shards.b.primary));
+      await shards.nodes.until("some to have come", () => keyspace.slotSize(slot) >= 3);
+      for (const name of names) expect(await shards.run(shards.a, `SETRANGE ${name} 1199999 y`)).toBe("1200000");
+      await shards.unlimited();
+      expect((await shards.ended(id)).phase).toBe("completed");
+      for (const name of names) expect(await shards.run(shards.b, `STRLEN ${name}`)).toBe("1200000");
+      expect(await shards.run(shards.b, `SETRANGE ${names[0] ?? ""} 1299999 z`)).toContain("exceeds maximum");
+    },
+    LIMIT_MS,
+  );
+
+  for (const [side, ofTarget] of [
+    ["target", true],
+    ["source, of which it has left keys behind,", false],
+  ] as const) {
+    test(
+      `makes nobody wait longer when the primary of its ${side} hands its shard over`,
+      async () => {
+        const shards = await TwoShards.of(1);
+        const { nodes } = shards;
+        const { simulation } = nodes;
+        const keys = keysOf(ofTarget ? 400 : 20_000);
+        const client = localClient(nodes.node(shards.at(shards.a.primary)));
+        const lines = keys.map(({ key }) => (ofTarget ? `SETRANGE ${key} 99999 x` : `SET ${key} 1`));
+        await simulation.settle("sets", Promise.all(lines.map((line) => client.run(line))), 60_000);
+        const latencyMs = ofTarget ? 1 : 5;
+        simulation.network.settings.latencyMinMs = latencyMs;
+        const id = await shards.start([{ first: 0, last: LAST_MOVING }]);
+        const isMidway = (): boolean =>
+          ofTarget
+            ? (shards.task(id, shards.at(shards.a.primary))?.progress?.keysMoved ?? 0) > 100
+            : shards.task(id)?.endedAtMs !== undefined;
+        await nodes.until("it to be under way", isMidway);
+        const shard = (): ShardRecord => (ofTarget ? shards.b : shards.a);
+        const { primary: former } = shard();
+        const at = shards.at(former);
+        const key = ofTarget ? "foo" : keys.find(({ slot }) => slot > LAST_MOVING)?.key;
+        const left = keys.filter(({ slot }) => slot <= LAST_MOVING && shards.keyspace(at).slotSize(slot) > 0);
+        expect(ofTarget || left.length > 10_000).toBe(true);
+        void nodes.run(shards.at(shard().replicas[0] ?? ""), "CLUSTER FAILOVER");
+        // By then commands wait.
+        await simulation.runFor(3 * latencyMs + 2);
+        const askedAtMs = simulation.nowMs;
+        const reply = await simulation.settle("an answer", localClient(nodes.node(at)).run(`SET ${key ?? ""} 2`), 5000);
+        // Some ten messages one after the other, and a lease that is asked for with the next beat.
+        expect(simulation.nowMs - askedAtMs).toBeLessThan(50 * latencyMs);
+        expect(reply).toMatch(/^(OK|MOVED .*)$/);
+        await nodes.until("another primary", () => shard().primary !== former);
+        expect((await shards.ended(id)).phase).toBe("completed");
+        await shards.expectClean();
+      },
+      LIMIT_MS,
+    );
+  }
+
+  test(
+    "that is fenced sends nobody away while the source's primary hands its shard over",
+    async () => {
+      const shards = await TwoShards.of(1);
+      const { nodes } = shards;
+      const { simulation } = nodes;
+      const [{ key } = { key: "" }] = KEYS;
+      await shards.run(shards.a, `SET ${key} 1`);
+      const id = await shards.start(LOWER);
+      await shards.reaches(id, "fenced");
+      simulation.stall(hostOf(shards.at(shards.b.replicas[0] ?? "")), 400);
+      const at = shards.at(shards.a.primary);
+      const { primary: former } = shards.a;
+      const told = new Set<string>();
+      const failover = localClient(nodes.node(shards.at(shards.a.replicas[0] ?? ""))).run("CLUSTER FAILOVER");
+      for (let count = 0; count < 3000 && shards.a.primary === former; count += 1) {
+        void localClient(nodes.node(at))
+          .run(`GET ${key}`)
+          .then((reply) => told.add(reply.replace(/ .*/, "")));
+        await simulation.runFor(0.1);
+      }
+      expect(await failover).toBe("OK");
+      await shards.ended(id);
+      await simulation.runFor(3000);
+      expect([...told]).toEqual(["MOVED"]);
     },
     LIMIT_MS,
   );

@@ -255,6 +255,19 @@ describe("a leader", () => {
     }
   });
 
+  test("that ends has heard one until that moment: of the ticks that it takes together none comes behind it", async () => {
+    for (let seed = 1; seed <= 10; seed += 1) {
+      const group = new Group({ seed });
+      await group.whole();
+      await group.simulation.runFor(1000 + 17 * seed);
+      const { leader } = group;
+      const machine = group.machine(leader);
+      group.simulation.isolate([present(group.hosts[leader], "it has a host")]);
+      await group.simulation.runUntil("it to lead no more", () => machine.role !== "leader", 5000);
+      expect(machine.leaderHeardTicksAgo).toBe(0);
+    }
+  });
+
   test("knows when the last round began that a majority has answered, and that none was since it was cut off", async () => {
     for (const nodes of [1, 3]) {
       const group = new Group({ nodes });

@@ -2,12 +2,14 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { Fault } from "../../src/assert.ts";
 import type { DeferredReply } from "../../src/call.ts";
-import { encodeCommand } from "../../src/codec/resp-reader.ts";
+import { ReplyReader, encodeCommand } from "../../src/codec/resp-reader.ts";
 import { Verdict } from "../../src/contracts/commands.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
+import type { Stream } from "../../src/world.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 import { RawClient } from "../support/raw-client.ts";
+import { Simulation } from "../support/sim-world.ts";
 
 const PORT = 21_751;
 
@@ -156,4 +158,60 @@ test("a transaction that waited for a command, while the log that it had written
     expect(await other.run("settle")).toBe("$-1\r\n");
     expect(await client.reply()).toBe(isBroken ? undefined : "*2\r\n+OK\r\n$-1\r\n");
   }
+});
+
+test("a command that is released while the client has much to read goes on when that was read", async () => {
+  const simulation = new Simulation(1);
+  const nodes: Node[] = [];
+  simulation.addHost("10.0.0.1", async (world) => {
+    const made = await createNode({
+      world,
+      config: { port: 6379, insecure: true, host: "10.0.0.1" },
+      plugins: [breaker],
+    });
+    await made.start();
+    nodes.push(made);
+  });
+  await simulation.runUntil("the node to be up", () => nodes.length === 1, 1000);
+  const streams: Stream[] = [];
+  const reader = new ReplyReader();
+  let replies = 0;
+  let isClosed = false;
+  simulation.addHost("10.0.9.9", ({ network }) => {
+    network.connect({
+      host: "10.0.0.1",
+      port: 6379,
+      handler: {
+        opened: (stream) => void streams.push(stream),
+        data: (_stream, bytes) => {
+          reader.feed(bytes.slice());
+          while (reader.next() !== undefined) replies += 1;
+        },
+        writable: () => undefined,
+        closed: () => void (isClosed = true),
+      },
+    });
+    return Promise.resolve();
+  });
+  await simulation.runUntil("a connection", () => streams.length === 1, 1000);
+  const [stream] = streams;
+  const write = (...commands: readonly (readonly string[])[]): void => {
+    const bytes = Buffer.concat(commands.map((words) => encodeCommand(words)));
+    expect(stream?.write(bytes, 0, bytes.length)).toBe(bytes.length);
+  };
+  write(["setrange", "big", "299999", "x"]);
+  await simulation.runUntil("the value", () => replies === 1, 1000);
+  stream?.pause();
+  isHolding = true;
+  // The last reply is not handed on before the turn ends, with the command that is held: only then it is too much.
+  const whole = ["getrange", "big", "0", "-1"];
+  write(whole, whole, whole, whole, ["getrange", "big", "0", "199999"], ["get", "k"]);
+  await simulation.runFor(100);
+  isHolding = false;
+  for (const client of nodes[0]?.clients ?? []) client.transport.release();
+  await simulation.runFor(100);
+  expect(replies).toBe(1);
+  stream?.resume();
+  // It is decided on, which ends its connection here.
+  await simulation.runUntil("the end", () => isClosed, 5000);
 });

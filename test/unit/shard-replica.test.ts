@@ -7,6 +7,7 @@ import { ReplyGate } from "../../src/reply-gate.ts";
 import { type ReplicaHost, ShardReplica } from "../../src/replication/replica.ts";
 import { ShardLog } from "../../src/replication/shard-log.ts";
 import { SlotSink } from "../../src/replication/slot-sink.ts";
+import { SlotSource } from "../../src/replication/slot-source.ts";
 import { Store } from "../../src/store/store.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 
@@ -50,8 +51,12 @@ class World implements ReplicaHost {
     return new SlotSink(this.keyspace);
   }
 
-  apply(_slot: number, args: ArgumentList): void {
+  /** Why what comes next cannot be done. */
+  problem: string | undefined;
+
+  apply(_slot: number, args: ArgumentList): string | undefined {
     this.applied.push(new TextDecoder().decode(args.copy(1)));
+    return this.problem;
   }
 
   nextSession(): number {
@@ -192,6 +197,24 @@ describe("a shard's replica", () => {
     world.version = 5;
     replica.shardChanged({ ...more, version: 7 });
     expect([told(3, 3, true), told(4, 4, false), told(5, 4, true)]).toStrictEqual([true, true, false]);
+  });
+
+  test("that is filled gives up where something cannot be done that was done at its primary, and is not taken for level without it", () => {
+    world.log.startEpoch(1);
+    const store = new Store({ seed: 2, random: () => 0 });
+    const source = new SlotSource(store, [{ first: 0, last: 16_383 }]);
+    const replica = new ShardReplica(world, SHARD, false, 0);
+    replica.received("a", { type: "begin", session: 1, number: 0, epoch: 1, isFill: true, mapVersion: 1 });
+    const rest = { session: 1, isLast: true };
+    replica.received("a", { type: "stream", number: 1, bytes: source.next() ?? NO_BYTES, ...rest });
+    replica.received("a", { type: "effects", number: 2, bytes: entriesOf("k"), ...rest });
+    expect(replica.isFilling).toBe(true);
+    // The slot is level: nothing is missing that could be the reason.
+    world.problem = "ERR no such key";
+    replica.received("a", { type: "effects", number: 3, bytes: entriesOf("l"), ...rest });
+    expect(world.applied).toEqual(["k", "l"]);
+    expect([replica.isFilling, replica.isWhole]).toEqual([false, false]);
+    expect(replica.refusal).toBe("what its primary has done cannot be done here: ERR no such key");
   });
 
   test("that is filled is behind its map until it has what the primary has done meanwhile", () => {

@@ -620,6 +620,31 @@ describe("members of shards", () => {
     expect(model.state.nodes.get(idOf("a"))?.incarnation).not.toBe(primaryIncarnation);
   });
 
+  test("another start of a primary that had neither slots nor keys of others has lost nothing, and begins anew with those that follow it", () => {
+    const model = TopologyModel.of("abc");
+    model.assign("a", range(0, 9));
+    model.follow("b", "c");
+    const { primaryEpoch } = model.shard("b");
+    model.grant({ type: "register-node", node: nodeRecord("b", { start: "b-start-2" }) });
+    const { incarnation } = model.state.nodes.get(idOf("b")) ?? {};
+    expect(model.shard("b")).toMatchObject({ primaryIncarnation: incarnation, inSync: [idOf("b")], eligible: [] });
+    expect(model.shard("b").primaryEpoch).toBeGreaterThan(primaryEpoch);
+    // A move to it goes on, from the beginning.
+    model.grant(model.migrate("m", "a", "b", range(0)));
+    const [source, target] = [model.shard("a"), model.shard("b")];
+    const epochs = { sourceEpoch: source.primaryEpoch, targetEpoch: target.primaryEpoch };
+    model.grant({ type: "fence-migration", id: "m", ...epochs });
+    // With keys of a slot that is moved key by key it is another matter.
+    const taker = TopologyModel.of("abc");
+    taker.assign("a", range(0, 9));
+    taker.follow("b", "c");
+    taker.grant({ type: "mark-slot", slot: 3, node: idOf("b"), mark: "importing", peer: idOf("a") });
+    const before = taker.shard("b").primaryIncarnation;
+    taker.grant({ type: "register-node", node: nodeRecord("b", { start: "b-start-2" }) });
+    expect(taker.shard("b").primaryIncarnation).toBe(before);
+    expect(taker.shard("b").inSync).toContain(idOf("c"));
+  });
+
   test("a primary without replicas begins again with what it has, in another epoch, as its log begins anew; and a shard of the founding list has lost nothing", () => {
     const model = TopologyModel.of("a");
     model.assign("a", range(0, 9));
@@ -787,6 +812,7 @@ describe("migrations", () => {
     for (const letter of ["a", "b"]) {
       const model = started();
       model.grant({ type: "register-node", node: nodeRecord("r") });
+      model.assign(letter, range(letter === "a" ? 200 : 300));
       model.follow(letter, "r");
       const version = fence(model);
       const epochs = epochsOf(model);
@@ -797,6 +823,18 @@ describe("migrations", () => {
       model.grant({ type: "unfence-migration", id: "m", fence: version });
       expect(model.reasonOf({ type: "fence-migration", id: "m", ...epochs })).toMatch(why);
     }
+  });
+
+  test("are fenced anew for a target that has started anew and had no slots: it has lost what had come, and begins in another epoch", () => {
+    const model = started();
+    model.grant({ type: "register-node", node: nodeRecord("r") });
+    model.follow("b", "r");
+    const version = fence(model);
+    model.grant({ type: "register-node", node: nodeRecord("b", { start: "another" }) });
+    expect(model.reasonOf({ type: "complete-migration", id: "m", fence: version })).toStartWith("ERR stale: ");
+    model.grant({ type: "unfence-migration", id: "m", fence: version });
+    model.grant({ type: "complete-migration", id: "m", fence: fence(model) });
+    expect(model.shard("b").slots).toEqual([range(4, 6)]);
   });
 
   test("are paused and go on; a fence ends with that", () => {

@@ -33,6 +33,7 @@ import {
   releasedFrom,
   unmark,
   withoutShard,
+  slotsTakenIn,
 } from "./open-slots.ts";
 import { type TopologyAct, type TopologyRecord, describeRecord } from "./records.ts";
 
@@ -333,9 +334,13 @@ export function hasLostData(state: TopologyState, { primary, primaryIncarnation 
 function restarted(state: TopologyState, id: NodeId, hasEarlier: boolean): TopologyState {
   for (const shard of state.shards.values()) {
     if (shard.primary === id) {
-      // Where there is nobody else it begins with what it has. With replicas somebody decides, if none of them is in a set: one may have nearly everything.
-      const isHolder = !hasEarlier || shard.replicas.length === 0;
+      // Where there is nobody else it begins with what it has; and so it does where there was nothing: it had no slots, and took in no keys. With replicas somebody
+      // decides, if none of them is in a set: one may have nearly everything.
+      const isEmpty = shard.slots.length === 0 && slotsTakenIn(state, shard.id).length === 0;
+      const isHolder = !hasEarlier || shard.replicas.length === 0 || isEmpty;
+      const isAnew = isEmpty && hasEarlier && shard.replicas.length > 0;
       return changeShard(state, shard.id, ({ primaryIncarnation, primaryEpoch }) => ({
+        ...(isAnew ? { inSync: [id], eligible: [] } : {}),
         primaryIncarnation: isHolder ? state.version : primaryIncarnation,
         // Its log begins anew, too: a place in the one before must not be taken for one in this.
         primaryEpoch: isHolder && hasEarlier ? highestEpoch(state) + 1 : primaryEpoch,

@@ -309,7 +309,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "restarted-primary-serves-as-before",
     breaks: "Another start of a primary is not taken for the one that had the data (SAFETY 2).",
     file: "src/protocol/topology/state.ts",
-    find: "const isHolder = !hasEarlier || shard.replicas.length === 0;",
+    find: "const isHolder = !hasEarlier || shard.replicas.length === 0 || isEmpty;",
     replace: "const isHolder = shard.primary === id;",
     run: "cluster",
     seed: 94,
