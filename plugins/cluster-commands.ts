@@ -23,6 +23,7 @@ import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type MemberHealth, membershipService } from "../src/contracts/membership.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { type ClusterMap, type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
+import { reasonInWords } from "../src/member-words.ts";
 import { isEveryAddress } from "../src/net-address.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
@@ -233,7 +234,7 @@ export default definePlugin({
       reply.bulkText("state");
       reply.bulkText(health.state);
       reply.bulkText("reason");
-      reply.bulkText(health.reason);
+      reply.bulkText(reasonInWords(health, topology.map.nodes));
       reply.bulkText("heard-at");
       reply.integer(health.heardAtMs === undefined ? 0 : view.wallMsOf(health.heardAtMs));
       reply.bulkText("round-trip-us");

@@ -23,6 +23,7 @@ import { type MemberHealth, type MembershipService, membershipService } from "..
 import { replicationService } from "../src/contracts/replication.ts";
 import { type MapChange, topologyService } from "../src/contracts/topology.ts";
 import { StartError, messageOf } from "../src/errors.ts";
+import { reasonInWords } from "../src/member-words.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { Membership } from "../src/protocol/membership/machine.ts";
 import type { Member } from "../src/protocol/membership/members.ts";
@@ -180,7 +181,9 @@ export default definePlugin({
           const { id, start, state, previous, reason } = effect;
           // A suspicion is mostly disproved; a death is worth a person's time.
           const level = state === "down" ? "warn" : state === "suspect" || previous === "suspect" ? "debug" : "info";
-          log[level](`member ${state}`, { nodeId: id, previous, reason });
+          const suspectedBy = membership.member(id)?.suspectedBy ?? [];
+          const words = reasonInWords({ state, reason, suspectedBy }, topology.map.nodes);
+          log[level](`member ${state}`, { nodeId: id, previous, reason: words });
           hooks.memberChanged.notify({ nodeId: id, incarnation: start, state, previous, reason });
           break;
         }

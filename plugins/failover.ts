@@ -39,6 +39,7 @@ import { KeyHold } from "../src/key-hold.ts";
 import { within } from "../src/consensus/within.ts";
 import { Desk, type Suspicion } from "../src/failover/desk.ts";
 import { Paced } from "../src/paced.ts";
+import { withMemberNames } from "../src/member-words.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { LeaseKeeper } from "../src/protocol/failover/lease-keeper.ts";
 import type { Beat, LeaseMessage, LeaseOptions, Surrender, Wish } from "../src/protocol/failover/types.ts";
@@ -650,7 +651,12 @@ export default definePlugin({
         lease_refusal: leaseState === "lapsed" || leaseState === "stale-reads" ? whyLapsed(clock.monotonicMs()) : "",
         lease_malformed_messages: malformedMessages,
         failover_promotions: desk?.promotions ?? 0,
-        ...Object.fromEntries([...(leading()?.reasons ?? [])].map(([id, reason]) => [`shard_${id}`, reason])),
+        ...Object.fromEntries(
+          [...(leading()?.reasons ?? [])].map(([id, reason]) => [
+            `shard_${id}`,
+            withMemberNames(reason, topology.map.nodes),
+          ]),
+        ),
       },
     }));
 

@@ -33,7 +33,7 @@ import { FactGatherer } from "../src/health/gather.ts";
 import { HealthReports } from "../src/health/reports.ts";
 import { Webhook } from "../src/health/webhook.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { CHECKS, CHECK_NAMES, wordsOf } from "../src/protocol/health/catalog.ts";
+import { CHECKS, CHECK_NAMES, wordsOf, wordsOfBetter } from "../src/protocol/health/catalog.ts";
 import { BEGIN_MS } from "../src/protocol/health/limits.ts";
 import { evaluate } from "../src/protocol/health/evaluate.ts";
 import { Monitor, type Watched } from "../src/protocol/health/monitor.ts";
@@ -231,7 +231,7 @@ export default definePlugin({
     let checks: readonly HealthCheck[] = [];
     let checkedAtMs = clock.wallMs();
 
-    const told = (name: HealthCheckName, { state, sinceMs, finding }: Watched): HealthCheck => {
+    const told = (name: HealthCheckName, { state, sinceMs, finding, better }: Watched): HealthCheck => {
       const before = begun.get(name);
       const start =
         before?.atMs === sinceMs
@@ -240,7 +240,14 @@ export default definePlugin({
       begun.set(name, start);
       const { scope } = CHECKS[name];
       const { summary, values } = finding;
-      return { name, scope, state, sinceMs: start.wallMs, summary, ...wordsOf(name, state), values };
+      const { meaning, advice } = wordsOf(name, state);
+      if (better !== undefined) {
+        const betterMs = Math.round(clock.monotonicMs() - better.sinceMs);
+        return { name, scope, state, sinceMs: start.wallMs, ...wordsOfBetter(name, finding, better.finding, betterMs) };
+      }
+      // A state may outlast what was found: then what was found last is not what is to be done.
+      const fitting = finding.state === state ? (finding.advice ?? advice) : advice;
+      return { name, scope, state, sinceMs: start.wallMs, summary, meaning, advice: fitting, values };
     };
     const look = (): void => {
       const nowMs = clock.monotonicMs();

@@ -9,6 +9,7 @@ import type { Failover } from "./contracts/failover.ts";
 import type { MemberHealth, MembershipService } from "./contracts/membership.ts";
 import type { ReplicaHealth, Replication } from "./contracts/replication.ts";
 import type { NodeId, ShardId, ShardRecord, SlotRange, Topology } from "./contracts/topology.ts";
+import { reasonInWords } from "./member-words.ts";
 import { isGone, whyNotServed } from "./shard-serving.ts";
 import type { Clock } from "./world.ts";
 
@@ -45,7 +46,7 @@ export interface ClusterSources {
   readonly membership: MembershipService | undefined;
   readonly failover: Failover | undefined;
   readonly replication: Replication | undefined;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, "monotonicMs" | "wallMs">;
 }
 
 export class ClusterView {
@@ -115,11 +116,14 @@ export class ClusterView {
   degradations(): readonly string[] {
     const { topology } = this.#sources;
     const nameOf = (id: NodeId): string => topology.node(id)?.name || id;
+    // Of a primary whose shard is not served for that it is told there.
+    const told = new Set(this.#failing().map(({ shard }) => shard.primary));
     const away = topology.map.nodes.flatMap(({ id }) => {
-      const health = id === topology.self.id ? undefined : this.healthOf(id);
+      const isTold = told.has(id) && !this.isThere(id);
+      const health = id === topology.self.id || isTold ? undefined : this.healthOf(id);
       return health === undefined || health.state === "alive"
         ? []
-        : [`node ${nameOf(id)} is ${health.state}: ${health.reason}`];
+        : [`node ${nameOf(id)} is ${health.state}: ${reasonInWords(health, topology.map.nodes)}`];
     });
     const behind = topology.map.shards.flatMap(({ replicas, inSync, primary }) =>
       replicas

@@ -11,13 +11,11 @@ import { migrationsCommand, taskCommands } from "./cli/migrations-command.ts";
 import { nodeCommand } from "./cli/node-command.ts";
 import { planCommand } from "./cli/plan-command.ts";
 import { recoverCommand } from "./cli/recover-command.ts";
+import { EXIT_USAGE } from "./cli/report.ts";
 import { startCommand } from "./cli/start-command.ts";
 import { nodesCommand, slotsCommand, statusCommand } from "./cli/status-command.ts";
 import { topCommand } from "./cli/top-command.ts";
 import { BUNCH_VERSION } from "./node.ts";
-
-/** What was asked for cannot be: a bad flag, a bad setting, a taken port. Where the code says how well a cluster is, 2 means something else. */
-const EXIT_USAGE = 2;
 
 const program = new Command("bunch")
   .description("A clustered in-memory key-value store that any Redis Cluster client talks to.")

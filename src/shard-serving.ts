@@ -2,6 +2,7 @@
 import type { Failover } from "./contracts/failover.ts";
 import type { MemberHealth, MembershipService } from "./contracts/membership.ts";
 import type { ShardRecord, Topology } from "./contracts/topology.ts";
+import { reasonInWords, withMemberNames } from "./member-words.ts";
 
 /** What a node knows it from. Without membership every node counts as there, without failover every one as serving. */
 export interface ServingFacts {
@@ -34,11 +35,13 @@ export function whyNotServed(
   const node = topology.node(primary);
   const words = `primary ${node?.name || primary}`;
   const health = membership?.member(primary);
-  if (isGone(health)) return `${words} is ${health?.state ?? "gone"}: ${health?.reason ?? ""}`;
+  const { nodes } = topology.map;
+  if (health !== undefined && isGone(health)) return `${words} is ${health.state}: ${reasonInWords(health, nodes)}`;
   if (node?.incarnation === 0) return `${words} has not started yet`;
   if (node?.incarnation !== primaryIncarnation) return `${words} has restarted and lost what the shard held`;
   if (primary === topology.self.id) return hasLease(failover) ? undefined : `${words}, this node, has no lease`;
   // Who leads hears of it before anybody counts as gone: what is wrong is nobody's loss while the lease may run.
   const leaseEndsAtMs = failover?.promisedUntilMs(primary) ?? Number.POSITIVE_INFINITY;
-  return leaseEndsAtMs > nowMs ? undefined : failover?.reasons.get(id);
+  const reason = leaseEndsAtMs > nowMs ? undefined : failover?.reasons.get(id);
+  return reason === undefined ? undefined : withMemberNames(reason, nodes);
 }

@@ -2,10 +2,11 @@
  * What an operator may look at closely, and do. Each deed goes in steps, in one dialog: what is wanted, what would happen, and a button that says what it does; then what
  * came of it. Whoever may only read sees why, and how to get further.
  */
-import type { MigrationView, NodeView, ShardView } from "../src/rest/schemas.ts";
-import { type Api, reasonOf } from "./api.ts";
+import type { MigrationView, NodeDetail, NodeView, ShardView } from "../src/rest/schemas.ts";
+import { reasonOf } from "./answers.ts";
+import type { Api } from "./api.ts";
 import { type Attributes, type Child, button, find, make } from "./elements.ts";
-import { type Act, type Cluster, nameOf, readable, slotsIn } from "./model.ts";
+import { type Act, type Cluster, nameOf, nodeSentences, readable, sinceInWords, slotsIn } from "./model.ts";
 import {
   type Range,
   bytesInWords,
@@ -20,9 +21,11 @@ import {
 interface Explanation {
   readonly slot: number | null;
   readonly owner: string | null;
+  readonly node: NodeDetail | null;
   readonly shard: ShardView | null;
   readonly migration: MigrationView | null;
   readonly since: Act | null;
+  readonly since_founding: number | null;
   readonly obstacles: readonly string[];
   readonly history: readonly Act[];
 }
@@ -91,7 +94,7 @@ export class Actions {
     const page = this.#open(title, make("p", { role: "status" }, "Asking why it is as it is."));
     void this.#answer(page, title, async () => {
       const told = await this.#api.get<Explanation>(`/cluster/explain?${query}`);
-      const { owner, since, obstacles, history, shard, migration } = told;
+      const { owner, obstacles, history, shard, migration } = told;
       const now = Date.now();
       const act = ({ time, version, cause, changes }: Act): HTMLElement =>
         make(
@@ -100,15 +103,21 @@ export class Actions {
           `${momentInWords(time, now)}, map ${version}: ${this.#words(cause)}`,
           make("ul", {}, ...changes.slice(0, 8).map((change) => make("li", {}, this.#words(change)))),
         );
+      const ofNode = told.node === null ? [] : nodeSentences(told.node, this.#nodes, now);
       return [
+        ...ofNode.map((sentence) => make("p", {}, sentence)),
         make(
           "p",
           {},
           owner === null
-            ? "Nobody owns it."
-            : told.slot === null
-              ? `Led by ${this.#name(owner)}.`
-              : `Slot ${told.slot} is ${this.#name(owner)}'s.`,
+            ? told.node === null
+              ? "Nobody owns it."
+              : "It is in no shard."
+            : told.slot !== null
+              ? `Slot ${told.slot} is ${this.#name(owner)}'s.`
+              : told.node?.id === owner
+                ? "It leads its shard."
+                : `Led by ${this.#name(owner)}.`,
         ),
         shard === null || shard.is_served
           ? undefined
@@ -120,9 +129,7 @@ export class Actions {
               {},
               `A move of ${plural(slotsIn(migration), "slot")} to ${this.#name(migration.to_node ?? "nobody")}: ${migration.state}. ${this.#words(migration.cause)}`,
             ),
-        since === null
-          ? undefined
-          : make("p", {}, `So since ${momentInWords(since.time, now)}: ${this.#words(since.cause)}`),
+        make("p", {}, sinceInWords(told, this.#nodes, now)),
         make("h3", {}, "What stands in the way"),
         obstacles.length === 0
           ? make("p", {}, "Nothing.")

@@ -1,19 +1,8 @@
 /** What the page asks the node that has served it, by REST. The token is in a header, and in this tab's session storage: never in an address, where histories and logs keep it. */
+import { Refusal, readAnswer, refusalOf } from "./answers.ts";
 import { EventReader, type ServerEvent } from "./event-reader.ts";
 
 const TOKEN_KEY = "bunch-token";
-
-/** An answer that says no, or none. */
-export class Refusal extends Error {
-  override readonly name = "Refusal";
-  /** 0: there was no answer. */
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.status = status;
-  }
-}
 
 /** An answer takes no longer: a change may wait for some seconds to be agreed. */
 const ANSWER_MS = 20_000;
@@ -91,7 +80,7 @@ export class Api {
   async #ask<Answer>(method: string, path: string, body?: object): Promise<Answer> {
     const patience = new Patience();
     try {
-      return (await (await this.#send(method, path, body, patience)).json()) as Answer;
+      return readAnswer(await (await this.#send(method, path, body, patience)).text()) as Answer;
     } finally {
       patience.end();
     }
@@ -126,17 +115,6 @@ export class Api {
       throw new Refusal(0, "This node does not answer.");
     }
     if (response.ok) return response;
-    const problem: unknown = await response.json().catch(() => undefined);
-    throw new Refusal(response.status, detailOf(problem) ?? `The answer was ${response.status}.`);
+    throw refusalOf(response.status, await response.text().catch(() => ""));
   }
-}
-
-function detailOf(problem: unknown): string | undefined {
-  if (typeof problem !== "object" || problem === null || !("detail" in problem)) return undefined;
-  return typeof problem.detail === "string" ? problem.detail : undefined;
-}
-
-/** What went wrong, for people. */
-export function reasonOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
 }

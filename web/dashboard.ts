@@ -13,11 +13,12 @@ import type {
   Stats,
 } from "../src/rest/schemas.ts";
 import { Actions } from "./actions.ts";
-import { Api, Refusal, reasonOf } from "./api.ts";
+import { Refusal, readAnswer, reasonOf, whyLost } from "./answers.ts";
+import { Api } from "./api.ts";
 import { Charts } from "./charts.ts";
 import { find, say, textIn } from "./elements.ts";
 import type { ServerEvent } from "./event-reader.ts";
-import { type Act, type Cluster, type Level, isUnderWay, nameOf } from "./model.ts";
+import { type Act, type Cluster, type Level, isNewState, isUnderWay, nameOf } from "./model.ts";
 import { ownersOf } from "./slot-colours.ts";
 import { SlotMap } from "./slot-map.ts";
 import { EventList, type Happening, HealthList, MoveList, NodeList, Overview, ShardList } from "./views.ts";
@@ -63,6 +64,8 @@ class Dashboard {
   #migrations: readonly MigrationView[] = [];
   #owners: Int16Array = new Int16Array();
   #lastEvent = "";
+  /** How the cluster was when that was told last: a stream begins with it, which is nothing that happened. */
+  #toldState: Pick<Info, "state" | "reasons"> | undefined;
   #eventCount = 0;
   #isReading = false;
   #isStale = false;
@@ -331,6 +334,7 @@ class Dashboard {
   async #follow(signal: AbortSignal): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!signal.aborted) {
+      let ended: unknown;
       try {
         await this.#api.follow(
           this.#lastEvent,
@@ -342,23 +346,30 @@ class Dashboard {
           signal,
         );
       } catch (thrown) {
+        ended = thrown;
         this.#refused(thrown, signal);
       }
       if (signal.aborted) return;
-      this.#tell("lost", "The connection to this node is cut. Trying again; what is shown may be old.");
+      this.#tell("lost", whyLost(ended));
       await pause(retryMs, signal);
       retryMs = Math.min(LAST_RETRY_MS, retryMs * 2);
     }
   }
 
   #happened(event: ServerEvent): void {
-    const data: unknown = JSON.parse(event.data);
+    const data = readAnswer(event.data);
     if (event.type === "start") {
       const isAnew = this.#lastEvent !== "" && event.id !== this.#lastEvent;
       if (isAnew) void this.#history().catch(() => undefined);
     }
     this.#lastEvent = event.id;
     this.#eventCount += 1;
+    if (event.type === "state") {
+      const state = data as Pick<Info, "state" | "reasons">;
+      const isNews = isNewState(state, this.#toldState);
+      this.#toldState = state;
+      if (!isNews) return;
+    }
     const happening = eventOf(event.type, data, `event-${this.#eventCount}`, (id) => nameOf(this.#byId, id));
     if (happening !== undefined) this.#events.add([happening], this.#byId);
     this.#soon();

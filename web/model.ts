@@ -1,7 +1,15 @@
 /** The cluster as the page knows it: what REST has told, put together. */
-import { type Amiss, amissOf } from "../src/rest/amiss.ts";
-import type { HealthView, Info, MigrationView, NodeStats, NodeView, ShardView } from "../src/rest/schemas.ts";
-import { countOf } from "./words.ts";
+import { type Amiss, amissOf, withNames } from "../src/rest/amiss.ts";
+import type {
+  HealthView,
+  Info,
+  MigrationView,
+  NodeDetail,
+  NodeStats,
+  NodeView,
+  ShardView,
+} from "../src/rest/schemas.ts";
+import { countOf, momentInWords } from "./words.ts";
 
 /** An act on the cluster map. */
 export interface Act {
@@ -70,11 +78,52 @@ export function nameOf(nodes: ReadonlyMap<string, NodeView>, id: string): string
 
 /** A text of the cluster's, with names in the place of ids, as far as they are known; of others the beginning. */
 export function readable(text: string, nodes: ReadonlyMap<string, NodeView>): string {
-  return text.replaceAll(/\b([0-9a-f]{40})\b( \([A-Za-z0-9._-]+\))?/g, (_, id: string, more = "") => {
-    const name = nameOf(nodes, id);
-    // Some sentences have both.
-    return more === ` (${name})` ? name : `${name}${String(more)}`;
-  });
+  return withNames(
+    text,
+    (id) => (nodes.has(id) ? nameOf(nodes, id) : undefined),
+    (shard) => [...nodes.values()].find((node) => node.is_master && node.shard_id === shard)?.id,
+    (id) => id.slice(0, 8),
+  );
+}
+
+/** Since when something is as it is, and why. */
+export function sinceInWords(
+  told: { readonly since: Act | null; readonly since_founding: number | null },
+  nodes: ReadonlyMap<string, NodeView>,
+  nowMs: number,
+): string {
+  const { since, since_founding: founding } = told;
+  if (since !== null) return `So since ${momentInWords(since.time, nowMs)}: ${readable(since.cause, nodes)}`;
+  return founding === null
+    ? "So since before what is remembered."
+    : `So since the cluster was founded, version ${founding} of its map.`;
+}
+
+/** What is known of a node itself, a sentence each. */
+export function nodeSentences(
+  node: Pick<NodeDetail, "id" | "state" | "address" | "http_address" | "zone" | "health">,
+  nodes: ReadonlyMap<string, NodeView>,
+  nowMs: number,
+): readonly string[] {
+  const { state, address, http_address: operators, zone, health } = node;
+  const why = health === null ? "" : ` since ${momentInWords(health.since, nowMs)}: ${readable(health.reason, nodes)}`;
+  const accusers = (health?.suspected_by ?? []).map((id) => nameOf(nodes, id));
+  return [
+    `It is ${state}${why}.`,
+    `Clients reach it at ${address}${operators === null ? "" : `, operators at ${operators}`}${zone === "" ? "" : `; it is in zone ${zone}`}.`,
+    ...(accusers.length === 0 ? [] : [`Found not to answer by ${accusers.join(", ")}.`]),
+  ];
+}
+
+/** Whether word of how the cluster is says something else than what was told before: each stream begins with it. */
+export function isNewState(
+  told: Pick<Info, "state" | "reasons">,
+  before: Pick<Info, "state" | "reasons"> | undefined,
+): boolean {
+  return (
+    before !== undefined &&
+    JSON.stringify([told.state, told.reasons]) !== JSON.stringify([before.state, before.reasons])
+  );
 }
 
 export interface ReplicaRow {

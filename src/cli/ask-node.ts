@@ -10,6 +10,34 @@ const PATIENCE_MS = 10_000;
 
 const decoder = new TextDecoder();
 
+/** A node refused. */
+class NodeRefusal extends StartError {
+  /** What it said. */
+  readonly said: string;
+
+  constructor(message: string, said: string) {
+    super(message);
+    this.said = said;
+  }
+}
+
+/** An answer of a node that somebody has named by `--node`; or why there is none, with what to do about the flags. */
+export async function askedByFlags<Answer>(answer: Promise<Answer>): Promise<Answer> {
+  return await answer.catch((thrown: unknown): never => {
+    if (thrown instanceof Unanswered) throw new Unanswered(`${thrown.message} ${ELSEWHERE}`);
+    const hint = thrown instanceof NodeRefusal ? hintOf(thrown) : "";
+    throw hint === "" ? thrown : new StartError(`${messageOf(thrown).replace(/\.$/, "")}. ${hint}`);
+  });
+}
+
+const ELSEWHERE =
+  "If it is somewhere else, --node names it (the first one of bun start: 127.0.0.1:7001). If it is there, it may be down: ask another one.";
+
+function hintOf({ said }: NodeRefusal): string {
+  if (said.startsWith("NOAUTH")) return "Give it with --password, or in the environment's BUNCH_PASSWORD.";
+  return said.startsWith("WRONGPASS") ? "Look at --password, and at the environment's BUNCH_PASSWORD." : "";
+}
+
 /**
  * Asks a node for text.
  *
@@ -45,10 +73,13 @@ export async function askNodeAnything(
   }
   const commands = [...(password === undefined ? [] : [["AUTH", password]]), command];
   const replies = await exchange(host, Number(port), commands).catch((thrown: unknown) => {
-    throw new Unanswered(`Cannot ask the node at ${address}: ${messageOf(thrown)}.`);
+    throw new Unanswered(`Cannot ask the node at ${address}: ${messageOf(thrown).replace(/[. ]+$/, "")}.`);
   });
   const refused = replies.find((reply) => reply instanceof ReplyError);
-  if (refused instanceof ReplyError) throw new StartError(`The node at ${address} says: ${harmless(refused.message)}`);
+  if (refused instanceof ReplyError) {
+    const said = harmless(refused.message);
+    throw new NodeRefusal(`The node at ${address} says: ${said}`, said);
+  }
   return replies.at(-1) ?? null;
 }
 

@@ -8,7 +8,7 @@ import { LOADS_COMMAND, type Measured, measureSlots } from "../migration/measure
 import { readTasks } from "../migration/read-tasks.ts";
 import { isEveryAddress } from "../net-address.ts";
 import { imageOf } from "../protocol/topology/state.ts";
-import { askNode, askNodeAnything } from "./ask-node.ts";
+import { askNode, askNodeAnything, askedByFlags } from "./ask-node.ts";
 import { readMapFile } from "./map-file.ts";
 import { harmlessReply, parseHarmless } from "./terminal.ts";
 
@@ -39,7 +39,7 @@ export class ClusterAccess {
 
   /** Asks the node that was named. @throws {StartError} Why there is no answer, or what it said instead. */
   ask(...command: readonly string[]): Promise<ReplyValue> {
-    return this.#ask(this.address, command);
+    return askedByFlags(this.#ask(this.address, command));
   }
 
   async #ask(address: string, command: readonly string[]): Promise<ReplyValue> {
@@ -48,7 +48,7 @@ export class ClusterAccess {
   }
 
   async map(): Promise<ClusterMap> {
-    const text = await askNode(this.address, this.#password, "CLUSTER", "MAP");
+    const text = await askedByFlags(askNode(this.address, this.#password, "CLUSTER", "MAP"));
     return imageOf(readMapFile(this.#isForPrograms ? text : withHarmlessTexts(text), this.address), undefined);
   }
 

@@ -27,6 +27,8 @@ export interface Explanation {
   readonly shard: ShardView | null;
   readonly migration: MigrationView | null;
   readonly since: Act | null;
+  /** The version of the map with which the cluster was founded, if it has been so since then. */
+  readonly since_founding: number | null;
   readonly obstacles: readonly string[];
   readonly history: readonly Act[];
 }
@@ -74,7 +76,7 @@ function actLines({ version, time, cause, changes }: Act, nodes: readonly NodeVi
 
 /** All that people need to see. */
 export function describeExplanation({ explanation, nodes }: Told): string {
-  const { slot, owner, node, shard, migration, since, obstacles, history } = explanation;
+  const { slot, owner, node, shard, migration, since, since_founding: founding, obstacles, history } = explanation;
   const lines: string[] = [];
   if (node !== null)
     lines.push(`${nameIn(nodes, node.id)} is ${paintState(node.state)}: ${roleWords(nodes, node)}, id ${node.id}`);
@@ -89,7 +91,11 @@ export function describeExplanation({ explanation, nodes }: Told): string {
   if (migration !== null && "state" in migration) lines.push(`move: ${moveWords(nodes, migration)}`);
   lines.push(
     "",
-    since === null ? "It is so since before what is remembered." : "It is so since",
+    since !== null
+      ? "It is so since"
+      : founding === null
+        ? "It is so since before what is remembered."
+        : `It is so since the cluster was founded, version ${founding} of its map.`,
     ...(since === null ? [] : actLines(since, nodes)),
     "",
     obstacles.length === 0 ? "Nothing stands in the way." : "In the way:",
@@ -106,7 +112,7 @@ export function explainCommand(): Command {
     .addArgument(new Argument("<what>", "what is asked about").choices(SUBJECTS))
     .argument("<which>", "the key, the slot's number, the node's or shard's name or id (or its beginning)")
     .description(
-      "Tells who has a key, a slot, a node's slots or a shard, since which decision, and what stands in the way of the next. Exit code 3: the node does not answer.",
+      "Tells who has a key, a slot, a node's slots or a shard, since which decision, and what stands in the way of the next. Exit code 2: there is no such thing, 3: the node does not answer.",
     )
     .option("--limit <count>", "how many decisions are told at most", "10")
     .option("--json", "prints all of it as JSON", false)

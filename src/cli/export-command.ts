@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { Command } from "commander";
 import { encodeMapFile } from "../protocol/topology/topology-json.ts";
 import { StartError } from "../errors.ts";
-import { askNode } from "./ask-node.ts";
+import { askNode, askedByFlags } from "./ask-node.ts";
 import { readDataDirectory } from "./data-directory.ts";
 import { FileDirectories } from "./file-directories.ts";
 import { readMapFile } from "./map-file.ts";
@@ -22,7 +22,7 @@ async function mapOf({ from, node, password }: ExportFlags): Promise<string> {
   if (from !== undefined && node === undefined)
     return encodeMapFile((await readDataDirectory(new FileDirectories(), from)).state);
   if (node !== undefined && from === undefined) {
-    return await askNode(node, password ?? process.env["BUNCH_PASSWORD"], "CLUSTER", "MAP");
+    return await askedByFlags(askNode(node, password ?? process.env["BUNCH_PASSWORD"], "CLUSTER", "MAP"));
   }
   throw new StartError("Say whose map it is, with one of --from DIR and --node HOST:PORT.");
 }

@@ -131,16 +131,18 @@ export function pictureOfView(view: HealthView, nodes: readonly NodeView[]): Hea
  * @param nowMs Wall time in milliseconds.
  */
 export function describeHealth({ state, lines, silent, asked, leader }: HealthPicture, nowMs: number): string {
-  const bad = lines.filter(({ check }) => check.state !== "ok");
+  const inState = (wanted: HealthState): readonly HealthLine[] => lines.filter(({ check }) => check.state === wanted);
+  const bad = [...inState("critical"), ...inState("warn")];
   const table = new Table({
     head: ["state", "check", "node", "since", "what"],
     colWidths: [null, null, null, null, SUMMARY_WIDTH + 2],
     wordWrap: true,
     style: { head: [], border: [] },
   });
-  // What is wrong comes first.
-  for (const line of [...bad, ...lines.filter(({ check }) => check.state === "ok")]) table.push(rowOf(line, nowMs));
+  // The worst comes first.
+  for (const line of bad) table.push(rowOf(line, nowMs));
   for (const { name, reason } of silent) table.push([PAINT.warn("warn"), "answer", name, "", reason]);
+  for (const line of inState("ok")) table.push(rowOf(line, nowMs));
   const count = bad.length === 0 ? "" : `: ${bad.length} of ${lines.length} checks`;
   const answered = `${asked - silent.length} of ${asked} nodes answered`;
   const led = leader === undefined ? "none of them leads" : `${leader} leads`;

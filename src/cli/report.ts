@@ -3,6 +3,9 @@ import pc from "picocolors";
 import { StartError, messageOf } from "../errors.ts";
 import { harmlessLines } from "./terminal.ts";
 
+/** What was asked for cannot be: a bad flag, a bad setting, a taken port. Where the code says how well a cluster is, 2 means something else. */
+export const EXIT_USAGE = 2;
+
 /** Prints what was thrown for the person who typed the command; it may name what others have said. */
 export function sayError(thrown: StartError): void {
   process.stderr.write(`${pc.red("error:")} ${harmlessLines(messageOf(thrown))}\n`);
@@ -16,7 +19,7 @@ export function sayError(thrown: StartError): void {
 export function failStart(thrown: unknown): never {
   if (thrown instanceof StartError) {
     sayError(thrown);
-    process.exit(2);
+    process.exit(EXIT_USAGE);
   }
   process.stderr.write(
     `${pc.red("fault:")} ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,

@@ -48,10 +48,13 @@ export function withOperatorsDoor(command: Command, more: string): Command {
 export class RestError extends StartError {
   /** 0: it did not answer. */
   readonly status: number;
+  /** It said that the question makes no sense. */
+  readonly isAboutQuestion: boolean;
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, isAboutQuestion = false) {
     super(message);
     this.status = status;
+    this.isAboutQuestion = isAboutQuestion;
   }
 }
 
@@ -147,7 +150,7 @@ export class RestAccess {
           ? " Give one with --token, or in the environment's BUNCH_TOKEN."
           : " Look at --token, and at the environment's BUNCH_TOKEN."
         : "";
-    return new RestError(status, `The node at ${this.base} says: ${harmless(said)}${hint}`);
+    return new RestError(status, `The node at ${this.base} says: ${harmless(said)}${hint}`, status === 422);
   }
 
   #noNode(status = 0): RestError {
@@ -164,7 +167,7 @@ export class RestAccess {
     const why = isLate ? "it has not answered in time" : (WHY_SILENT[code] ?? messageOf(thrown).replace(/[. ]+$/, ""));
     return new RestError(
       0,
-      `Cannot ask the node at ${this.base}: ${why}. Operators have a port of their own, by default the clients' + ${HTTP_PORT_OFFSET}: --http names another.`,
+      `Cannot ask the node at ${this.base}: ${why}. If it is somewhere else: --node names it by the address of its clients (the first one of bun start: --node 127.0.0.1:7001), --http by the one for operators, by default the clients' port + ${HTTP_PORT_OFFSET}. If it is there, it may be down: ask another one.`,
     );
   }
 }

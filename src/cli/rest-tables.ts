@@ -2,6 +2,7 @@
 import Table from "cli-table3";
 import pc from "picocolors";
 import type { HealthState } from "../contracts/health.ts";
+import { withNames } from "../rest/amiss.ts";
 import type { Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
 
 export const HEALTH_PAINT: Readonly<Record<HealthState, (text: string) => string>> = {
@@ -63,13 +64,14 @@ export function nameIn(nodes: readonly NodeView[], id: string | null): string {
   return node === undefined ? id.slice(0, 8) : node.name === "" ? node.address : node.name;
 }
 
-/** Sentences about nodes, with their names. */
+/** Sentences about nodes and shards, with names. */
 export function withNodeNames(nodes: readonly NodeView[], text: string): string {
-  return nodes.reduce((named, { id, name }) => {
-    const called = nameIn(nodes, id);
-    // Some sentences have both.
-    return named.replaceAll(`${id} (${name})`, called).replaceAll(id, called);
-  }, text);
+  return withNames(
+    text,
+    (id) => (nodes.some((node) => node.id === id) ? nameIn(nodes, id) : undefined),
+    (shard) => nodes.find((node) => node.is_master && node.shard_id === shard)?.id,
+    (id) => id,
+  );
 }
 
 export function rangesWords(ranges: readonly Range[]): string {
@@ -92,7 +94,11 @@ export function roleWords(nodes: readonly NodeView[], node: NodeView): string {
   return "none";
 }
 
-export function nodesTable(nodes: readonly NodeView[]): string {
+const byName = new Intl.Collator("en", { numeric: true });
+
+export function nodesTable(listed: readonly NodeView[]): string {
+  // As people look for them: node-2 before node-10.
+  const nodes = listed.toSorted((one, other) => byName.compare(nameIn(listed, one.id), nameIn(listed, other.id)));
   const table = newTable(
     ["node", "state", "role", "slots", "clients at", "operators at", "zone", "map", "id"],
     ["slots"],

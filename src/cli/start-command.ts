@@ -129,6 +129,20 @@ export function clusterTable(nodes: string, names: ReadonlyMap<number, string>):
   return table.toString();
 }
 
+/**
+ * What is said of a node that has died.
+ *
+ * @param survivor The port of one that lives, which can be asked.
+ */
+export function deathWords(how: string, replicas: number, survivor: number | undefined): string {
+  const outcome = replicas === 0 ? "its slots are not served" : "if it was a primary, a replica takes over";
+  const ask =
+    survivor === undefined
+      ? ""
+      : `; bun run bunch health --node 127.0.0.1:${survivor} says ${replicas === 0 ? "what to do" : "how it is"}`;
+  return `the node has died (${how}); ${outcome}${ask}`;
+}
+
 async function run(primaries: number, replicas: number, portText: string): Promise<void> {
   const count = primaries * (replicas + 1);
   if (count > MAX_NODES) {
@@ -207,8 +221,9 @@ async function run(primaries: number, replicas: number, portText: string): Promi
       if (isStopping) return;
       exitCode = 1;
       const how = child.signalCode === null ? `exit code ${code}` : `signal ${child.signalCode}`;
-      const outcome = replicas === 0 ? "its slots are not served" : "if it was a primary, a replica takes over";
-      say(process.stderr, `${prefix} ${pc.red(`the node has died (${how}); ${outcome}`)}\n`);
+      const survivor = children.findIndex((each) => each.child.exitCode === null && each.child.signalCode === null);
+      const words = deathWords(how, replicas, nodes[survivor]?.port);
+      say(process.stderr, `${prefix} ${pc.red(words)}\n`);
       ready.reject(new StartError(`Node ${node.name} did not start: see its output above.`));
     });
     ready.promise.catch(() => undefined);
@@ -274,6 +289,7 @@ async function httpLines(
   token: string | undefined,
 ): Promise<readonly string[]> {
   const lines: string[] = [];
+  const asked: number[] = [];
   for (const { name, port } of nodes) {
     // A node may have been told to listen elsewhere, or not at all.
     const told = await askNodeAnything(
@@ -285,7 +301,9 @@ async function httpLines(
     ).catch(() => undefined);
     const value: unknown = Array.isArray(told) ? told[1] : undefined;
     const httpPort = value instanceof Uint8Array ? new TextDecoder().decode(value) : "0";
-    if (httpPort !== "0") lines.push(`${name}: http://127.0.0.1:${httpPort}`);
+    if (httpPort === "0") continue;
+    asked.push(port);
+    lines.push(`${name}: http://127.0.0.1:${httpPort}`);
   }
   const [first] = lines;
   if (first === undefined) return [];
@@ -297,7 +315,8 @@ async function httpLines(
       : [];
   const address = first.replace(/^.*: /, "");
   const page = (await hasDashboard(address)) ? [`the dashboard: ${address}/dashboard`] : [];
-  return [`curl${header} ${address}/cluster/info`, ...page, ...lines, ...hint];
+  const status = `bun run bunch status --node 127.0.0.1:${asked[0] ?? 0}`;
+  return [status, `curl${header} ${address}/cluster/info`, ...page, ...lines, ...hint];
 }
 
 /** Whether a node has the plugin: it may be turned off. */

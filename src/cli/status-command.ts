@@ -4,6 +4,7 @@ import pc from "picocolors";
 import { SLOT_COUNT } from "../codec/slot.ts";
 import { amissOf } from "../rest/amiss.ts";
 import type { HealthView, Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
+import { EXIT_UNKNOWN } from "./health-command.ts";
 import { type RestAccess, RestError, withRest } from "./rest-access.ts";
 import { type JsonFlags, tell } from "./rest-command.ts";
 import {
@@ -67,10 +68,15 @@ export function describeStatus({ info, nodes, shards, migrations, health }: Stat
   const { assigned, total } = info.slots;
   const owners = info.shards.with_slots;
   const checked = health?.state ?? "ok";
+  const names = { of: (id: string) => nameIn(nodes, id), inText: (text: string) => withNodeNames(nodes, text) };
+  const amiss = health === null ? [] : amissOf(health, names);
+  const isOver = amiss.every((each) => each.isOver);
   // Who reads one line reads this one.
   const first =
     info.state === "ok" && checked !== "ok"
-      ? HEALTH_PAINT[checked](`ok: every slot is served, but checks are ${checked}, see below`)
+      ? isOver
+        ? HEALTH_PAINT.warn("ok: every slot is served; what was amiss a moment ago is told for some seconds more")
+        : HEALTH_PAINT[checked](`ok: every slot is served, but checks are ${checked}, see below`)
       : CLUSTER_PAINT[info.state](
           { ok: "ok: every slot is served", degraded: "degraded: every slot is served, but", fail: "fail:" }[
             info.state
@@ -89,7 +95,6 @@ export function describeStatus({ info, nodes, shards, migrations, health }: Stat
   ];
   if (health === null) return [...lines, "health   no plugin of this node judges it"].join("\n");
   const { state, asked, silent } = health;
-  const amiss = amissOf(health, { of: (id) => nameIn(nodes, id), inText: (text) => withNodeNames(nodes, text) });
   const what = amiss.length === 0 ? "" : `: ${[...new Set(amiss.map(({ name }) => name))].join(", ")}`;
   lines.push(`health   ${HEALTH_PAINT[state](state)}${what} (${asked - silent.length} of ${asked} nodes told)`);
   for (const { name, state: worst, findings, meaning, advice } of amiss) {
@@ -112,7 +117,7 @@ export function statusCommand(): Command {
     )
     .option("--json", "prints all of it as JSON", false)
     .action(async (flags: JsonFlags) => {
-      const told = await tell(flags, askStatus, describeStatus);
+      const told = await tell(flags, askStatus, describeStatus, EXIT_UNKNOWN);
       if (told !== undefined) process.exitCode = exitCodeOf(told);
     });
 }

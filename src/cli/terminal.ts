@@ -6,26 +6,13 @@
  * from them may have colours and lines of its own. What programs read stays as it is, but for how JSON writes it.
  */
 import { ReplyError, type ReplyValue } from "../codec/resp-reader.ts";
+import { ORDERS, harmless } from "../harmless.ts";
 
-/** Control characters, those that separate lines, and those that change the direction of writing. */
-const ORDERS = /[\p{Cc}\u2028\u2029\u200E\u200F\u061C\u202A-\u202E\u2066-\u2069]/gu;
-
-/** Shows what a terminal would take for an order, such as `\x1b`. */
-export function harmless(text: string): string {
-  return text.replaceAll(ORDERS, (order) => {
-    const code = order.charCodeAt(0).toString(16);
-    return code.length <= 2 ? `\\x${code.padStart(2, "0")}` : `\\u${code.padStart(4, "0")}`;
-  });
-}
+export { harmless, parseHarmless } from "../harmless.ts";
 
 /** The same of a text of several lines. */
 export function harmlessLines(text: string): string {
   return text.split("\n").map(harmless).join("\n");
-}
-
-/** Reads JSON whose texts go to a terminal. @throws {SyntaxError} If it is none. */
-export function parseHarmless(text: string): unknown {
-  return JSON.parse(text, (_, value: unknown) => (typeof value === "string" ? harmless(value) : value)) as unknown;
 }
 
 /** A text of JSON that says the same, and that a terminal may have as well. */

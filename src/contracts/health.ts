@@ -6,8 +6,8 @@ export type HealthState = "ok" | "warn" | "critical";
 
 /** What is looked at, in the order in which it is told. */
 export type HealthCheckName =
-  | "node"
   | "quorum"
+  | "node"
   | "slots"
   | "replicas"
   | "members"

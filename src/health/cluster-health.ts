@@ -59,8 +59,15 @@ export function linesOf({ told }: ClusterHealth): readonly HealthLine[] {
     const bad = words.filter(({ check }) => check.state !== "ok");
     if (worst.check.scope === "node" && bad.length > 0)
       return bad.toSorted((one, other) => rank(other.check) - rank(one.check));
-    return [{ ...worst, others: words.filter(({ check }) => check.state === worst.check.state).length - 1 }];
+    const same = words.filter(({ check }) => check.state === worst.check.state);
+    return [{ ...worst, check: together(same, worst.check), others: same.length - 1 }];
   });
+}
+
+/** A check that several nodes tell alike: what one of them has found of itself is not so of the others, and is not told as theirs. */
+function together(same: readonly HealthLine[], check: HealthCheck): HealthCheck {
+  const isOfEach = check.scope === "node" && same.some((line) => line.check.summary !== check.summary);
+  return isOfEach ? { ...check, summary: check.meaning, values: {} } : check;
 }
 
 function rank({ state }: HealthCheck): number {

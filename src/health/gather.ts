@@ -10,6 +10,7 @@ import type { MembershipService } from "../contracts/membership.ts";
 import type { Migrations } from "../contracts/migration.ts";
 import type { Replication } from "../contracts/replication.ts";
 import type { ClusterMap, NodeId, ShardId, ShardRecord, SlotRange, Topology } from "../contracts/topology.ts";
+import { reasonInWords } from "../member-words.ts";
 import { LagClock, Standstills } from "../protocol/health/trackers.ts";
 import type {
   BalanceFacts,
@@ -25,6 +26,7 @@ import type {
   QuorumFacts,
   ReplicaFacts,
   SlotFacts,
+  UnservedShard,
 } from "../protocol/health/types.ts";
 import { rangesOf } from "../protocol/health/words.ts";
 import { hasLease, isGone, whyNotServed } from "../shard-serving.ts";
@@ -133,13 +135,53 @@ export class FactGatherer {
     const { map } = topology;
     const { membership, failover } = this.#from;
     if (this.#free?.map !== map) this.#free = { map, slots: freeSlots(map) };
-    const unserved = map.shards.flatMap((shard) => {
-      const reason =
-        shard.slots.length === 0 ? undefined : whyNotServed(shard, { topology, membership, failover }, nowMs);
-      return reason === undefined ? [] : [{ slots: shard.slots, reason }];
+    const owning = map.shards.filter(({ slots }) => slots.length > 0);
+    const unserved = owning.flatMap((shard) => {
+      const reason = whyNotServed(shard, { topology, membership, failover }, nowMs);
+      return reason === undefined ? [] : [this.#unserved(topology, shard, reason)];
     });
-    const released = map.releases.map(({ slots, node }) => ({ slots, node: nameOf(topology, node) }));
-    return { free: this.#free.slots, unserved, released };
+    const released = map.releases.map(({ slots, node }) => ({ slots, node: nameOf(topology, node), id: node }));
+    const { status } = this.#from.consensus ?? {};
+    return {
+      free: this.#free.slots,
+      unserved,
+      released,
+      canChange: status === undefined || (status.leader !== undefined && status.hearsLeader),
+      helper: this.#helper(topology, new Set(unserved.map(({ primary }) => primary.id))),
+    };
+  }
+
+  #unserved(topology: Topology, shard: ShardRecord, reason: string): UnservedShard {
+    const { membership } = this.#from;
+    const { id, slots, primary, primaryIncarnation, replicas, inSync, eligible } = shard;
+    const incarnation = topology.node(primary)?.incarnation;
+    const trouble = isGone(membership?.member(primary))
+      ? "gone"
+      : incarnation === 0
+        ? "new"
+        : incarnation === primaryIncarnation
+          ? "lease"
+          : "empty";
+    const others = replicas.map((replica) => ({
+      id: replica,
+      name: nameOf(topology, replica),
+      isHolder: inSync.includes(replica) || eligible.includes(replica),
+      isThere: !isGone(membership?.member(replica)),
+    }));
+    return { id, slots, reason, primary: { id: primary, name: nameOf(topology, primary) }, trouble, others };
+  }
+
+  /** This node, if it is one that serves, since it can be reached; else the first that does. */
+  #helper(topology: Topology, unserved: ReadonlySet<NodeId>): SlotFacts["helper"] {
+    const { map, self } = topology;
+    const serving = map.shards
+      .map(({ primary }) => primary)
+      .filter(
+        (id) => !unserved.has(id) && !isGone(this.#from.membership?.member(id)) && topology.node(id)?.incarnation !== 0,
+      );
+    const id = serving.find((each) => each === self.id) ?? serving[0];
+    const found = id === undefined ? undefined : topology.node(id);
+    return found === undefined ? undefined : { name: found.name || found.id, host: found.host, port: found.port };
   }
 
   #replicas(topology: Topology): ReplicaFacts {
@@ -171,7 +213,8 @@ export class FactGatherer {
       if (id === topology.self.id) return [];
       const health = membership.member(id);
       if (health === undefined) return [{ name: name || id, state: "unknown", reason: "" }];
-      return health.state === "alive" ? [] : [{ name: name || id, state: health.state, reason: health.reason }];
+      if (health.state === "alive") return [];
+      return [{ name: name || id, state: health.state, reason: reasonInWords(health, nodes) }];
     });
     return { total: nodes.length, missing };
   }

@@ -13,6 +13,8 @@ export interface Amiss {
   readonly from: string;
   readonly meaning: string;
   readonly advice: string;
+  /** All of it is well again, and is told for some seconds more. */
+  readonly isOver: boolean;
 }
 
 /** What nodes are called. */
@@ -20,6 +22,31 @@ export interface Names {
   of(id: string): string;
   /** A text with names in the place of ids. */
   inText(text: string): string;
+}
+
+/** An id of a node or a shard, and the name that some sentences have behind it. What is typed as a command keeps its ids: nodes know no names there. */
+const ID = /(?<!(?:FORGET|ACCEPT-LOSS|explain|explain shard) )\b(shard )?([0-9a-f]{40})\b( \([A-Za-z0-9._-]+\))?/g;
+
+/**
+ * A text with names in the place of ids: nodes by theirs, shards by their primaries'.
+ *
+ * @param nameOf What a node is called; `undefined`: it is not known.
+ * @param primaryOf The id of a shard's primary, if there is such a shard.
+ * @param other What stands for an id that is neither.
+ */
+export function withNames(
+  text: string,
+  nameOf: (id: string) => string | undefined,
+  primaryOf: (shard: string) => string | undefined,
+  other: (id: string) => string,
+): string {
+  return text.replaceAll(ID, (_, word = "", id: string, more = "") => {
+    const name = nameOf(id);
+    if (name !== undefined) return `${String(word)}${name}${more === ` (${name})` ? "" : String(more)}`;
+    const primary = primaryOf(id);
+    if (primary === undefined) return `${String(word)}${other(id)}${String(more)}`;
+    return `the shard of ${nameOf(primary) ?? other(primary)}${String(more)}`;
+  });
 }
 
 /** Nodes of which it is told one by one what is amiss; of more with the same, their names. */
@@ -34,7 +61,7 @@ const SILENCE = {
     "See whether their processes run, what their logs say, and whether the node that was asked reaches the port of their clients.",
 } as const;
 
-/** What is critical comes first; else as it was told. */
+/** What is critical comes first, what is over last; else as it was told. */
 export function amissOf({ checks, silent, checked_at: since }: HealthView, names: Names): readonly Amiss[] {
   const groups = new Map<string, readonly ToldCheckView[]>();
   for (const check of checks) {
@@ -59,14 +86,16 @@ export function amissOf({ checks, silent, checked_at: since }: HealthView, names
         from: isOfNodes ? "" : `${names.of(teller)}${others === 0 ? "" : ` and ${others} more`}`,
         meaning,
         advice,
+        isOver: group.every(({ values }) => "well-ms" in values),
       },
     ];
   });
   if (silent.length > 0) {
     const findings = silent.map(({ node_id: id, reason }) => ({ id, text: names.inText(reason) }));
-    all.push({ ...SILENCE, since, from: "", findings: shortened(findings, names) });
+    all.push({ ...SILENCE, since, from: "", findings: shortened(findings, names), isOver: false });
   }
-  return all.toSorted((one, other) => Number(other.state === "critical") - Number(one.state === "critical"));
+  const rank = ({ state, isOver }: Amiss): number => (isOver ? 2 : state === "critical" ? 0 : 1);
+  return all.toSorted((one, other) => rank(one) - rank(other));
 }
 
 function shortened(

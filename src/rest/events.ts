@@ -13,6 +13,8 @@
 import type { HealthChange } from "../contracts/health.ts";
 import type { MemberChange } from "../contracts/membership.ts";
 import { Problem } from "../http/problem.ts";
+import { reasonInWords } from "../member-words.ts";
+import { actView } from "./explanations.ts";
 import type { RestSources } from "./sources.ts";
 import { checkView, infoOf } from "./views.ts";
 
@@ -87,7 +89,10 @@ export class EventStreams {
     for (const stream of this.#streams) this.#follow(stream);
   }
 
-  memberChanged({ nodeId, state, previous, reason }: MemberChange): void {
+  memberChanged({ nodeId, state, previous, reason: told }: MemberChange): void {
+    const { topology, view } = this.#sources;
+    const suspectedBy = view.healthOf(nodeId)?.suspectedBy ?? [];
+    const reason = reasonInWords({ state, reason: told, suspectedBy }, topology.map.nodes);
     for (const stream of this.#streams) {
       this.#send(stream, "member", { node_id: nodeId, state, previous, reason });
       this.#tellState(stream);
@@ -137,9 +142,9 @@ export class EventStreams {
     // From the end: what is new is little.
     let from = history.length;
     while (from > 0 && (history[from - 1]?.version ?? 0) > stream.version) from -= 1;
-    for (const { version, timeMs, cause, changes } of history.slice(from)) {
-      stream.version = version;
-      this.#send(stream, "change", { version, time: timeMs, cause, changes }, version);
+    for (const act of history.slice(from)) {
+      stream.version = act.version;
+      this.#send(stream, "change", actView(act, map.nodes), act.version);
     }
     this.#tellState(stream);
   }

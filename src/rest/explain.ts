@@ -4,7 +4,9 @@
  * Every act on the cluster map is remembered with its cause, for the last ten thousand of them. An act is about something if one of its sentences names it.
  */
 import type { ReplyValue } from "../codec/resp-reader.ts";
-import type { HistoryEntry, NodeRecord, ShardRecord } from "../contracts/topology.ts";
+import type { HistoryEntry, NodeRecord, ShardRecord, Topology } from "../contracts/topology.ts";
+import { reasonInWords, withMemberNames } from "../member-words.ts";
+import { HISTORY_LENGTH } from "../protocol/topology/state.ts";
 import { parseSlotRange } from "../protocol/slot-ranges.ts";
 import type { RestSources } from "./sources.ts";
 
@@ -77,6 +79,34 @@ export function sinceOf(acts: readonly HistoryEntry[]): HistoryEntry | undefined
   return acts.find(({ changes }) => changes.some((sentence) => DECIDING.test(sentence)));
 }
 
+/**
+ * The version of the map with which the cluster was founded, which is no act: it is what there was before the first one.
+ *
+ * @returns `undefined`: acts have been forgotten, so that nobody can tell any more; or there is no cluster yet.
+ */
+export function foundingVersion({ history, map }: Pick<Topology, "history" | "map">): number | undefined {
+  if (map.version === 0 || history.length >= HISTORY_LENGTH) return undefined;
+  const [first] = history;
+  return first === undefined ? map.version : first.version - 1;
+}
+
+/**
+ * Since when something is as it is that no act has made so.
+ *
+ * @param acts All acts about it.
+ * @param hasOwner Somebody has it.
+ * @returns The version of the founding, or `undefined` if it was not the founding, or if that is not known.
+ */
+export function sinceFounding(
+  topology: Pick<Topology, "history" | "map">,
+  acts: readonly HistoryEntry[],
+  hasOwner: boolean,
+): number | undefined {
+  // What nobody has, and what was decided about, somebody has let go.
+  const isUntouched = sinceOf(acts) === undefined && (hasOwner || acts.length === 0);
+  return isUntouched ? foundingVersion(topology) : undefined;
+}
+
 /** What the leader says of shards whose primary is gone, by shard. */
 async function reasonsOfLeader({
   failover,
@@ -108,7 +138,8 @@ export async function obstaclesOf(sources: RestSources, subject: Subject): Promi
   const ofShard = async (shard: ShardRecord): Promise<void> => {
     const why = view.whyNotServed(shard);
     if (why !== undefined) found.push(why);
-    const reason = (await reasonsOfLeader(sources)).get(shard.id);
+    const told = (await reasonsOfLeader(sources)).get(shard.id);
+    const reason = told === undefined ? undefined : withMemberNames(told, map.nodes);
     if (reason !== undefined && reason !== why) found.push(reason);
     for (const id of shard.replicas) {
       if (!shard.inSync.includes(id)) found.push(`replica ${nameOf(id)} is not in sync`);
@@ -152,7 +183,8 @@ export async function obstaclesOf(sources: RestSources, subject: Subject): Promi
       const { waitingFor } = topology;
       if (node.id === topology.self.id && waitingFor !== undefined) found.push(`this node waits for ${waitingFor}`);
       const health = node.id === topology.self.id ? undefined : view.healthOf(node.id);
-      if (health !== undefined && health.state !== "alive") found.push(`it is ${health.state}: ${health.reason}`);
+      if (health !== undefined && health.state !== "alive")
+        found.push(`it is ${health.state}: ${reasonInWords(health, map.nodes)}`);
       if (node.incarnation === 0) found.push("it has not started yet");
       const shard = map.shards.find(({ primary, replicas }) => primary === node.id || replicas.includes(node.id));
       if (shard !== undefined) await ofShard(shard);

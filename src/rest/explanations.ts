@@ -2,12 +2,13 @@
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
 import { SLOT_COUNT, keySlot } from "../codec/slot.ts";
-import type { HistoryEntry, NodeId, ShardRecord } from "../contracts/topology.ts";
+import type { HistoryEntry, NodeId, NodeRecord, ShardRecord } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
+import { withMemberNames } from "../member-words.ts";
 import { type Callers, invalidField, needs, readWhole, shown } from "./api.ts";
 import { nodeCalled } from "./cluster-reads.ts";
+import { type Subject, historyOf, obstaclesOf, sinceFounding, sinceOf } from "./explain.ts";
 import { readKey } from "./key-text.ts";
-import { type Subject, historyOf, obstaclesOf, sinceOf } from "./explain.ts";
 import {
   count,
   migrationSchema,
@@ -46,14 +47,25 @@ const explanationSchema = record({
   shard: orNull(shardSchema),
   migration: orNull(migrationSchema),
   since: orNull(actSchema),
+  since_founding: orNull(
+    Type.Integer({
+      minimum: 0,
+      description:
+        "It has been so since the cluster was founded, with this version of its map: no act has made it so. Null: `since` tells it, or it is not remembered.",
+    }),
+  ),
   obstacles: Type.Array(Type.String(), {
     description: "What stands in the way of its being as it should be, or of the next change.",
   }),
   history: Type.Array(actSchema, { description: "The acts about it, the newest first." }),
 });
 
-export function actView({ version, timeMs, cause, changes }: HistoryEntry): Static<typeof actSchema> {
-  return { version, time: timeMs, cause, changes: [...changes] };
+/** @param nodes Of the map: causes name some of them by the beginnings of their ids. */
+export function actView(
+  { version, timeMs, cause, changes }: HistoryEntry,
+  nodes: readonly NodeRecord[],
+): Static<typeof actSchema> {
+  return { version, time: timeMs, cause: withMemberNames(cause, nodes), changes: [...changes] };
 }
 
 /** The key in a request's query, of any bytes: what others make of a query is text. @throws {Problem} As `readKey`. */
@@ -123,9 +135,10 @@ export function explanations(sources: RestSources, callers: Callers) {
           node: subject.type === "node" ? nodeDetail(sources, subject.node) : null,
           shard: shard === undefined ? null : shardView(view, shard),
           migration: subject.type === "slot" ? await moveOf(subject.slot) : null,
-          since: since === undefined ? null : actView(since),
+          since: since === undefined ? null : actView(since, map.nodes),
+          since_founding: sinceFounding(topology, acts, shard !== undefined) ?? null,
           obstacles: [...(await obstaclesOf(sources, subject))],
-          history: acts.slice(0, most).map(actView),
+          history: acts.slice(0, most).map((act) => actView(act, map.nodes)),
         };
       },
       {
@@ -158,7 +171,9 @@ export function explanations(sources: RestSources, callers: Callers) {
         const since =
           query.since === undefined ? 0 : readWhole(query.since, "query", "/since", 0, Number.MAX_SAFE_INTEGER);
         const acts = topology.history.filter(({ version }) => version > since);
-        return { map_version: topology.map.version, history: acts.slice(-most).toReversed().map(actView) };
+        const { version, nodes } = topology.map;
+        const told = acts.slice(-most).toReversed();
+        return { map_version: version, history: told.map((act) => actView(act, nodes)) };
       },
       {
         ...needs(callers, "read", "The last acts on the cluster map, with their causes", { cost: 5 }),

@@ -6,7 +6,10 @@ import type { HealthCheck } from "../contracts/health.ts";
 import type { MembershipService } from "../contracts/membership.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { NodeId, NodeRecord, OpenSlot, ShardRecord, SlotRange, Topology } from "../contracts/topology.ts";
+import { reasonInWords } from "../member-words.ts";
 import { formatAddress } from "../net-address.ts";
+import { majorityOf } from "../protocol/raft/quorum.ts";
+import { isGone } from "../shard-serving.ts";
 import type { CheckView, Info, MigrationView, NodeDetail, NodeView, ShardView } from "./schemas.ts";
 
 /** Where views are read from. */
@@ -20,16 +23,19 @@ export interface ViewSources {
 }
 
 /** `GET /cluster/info`. */
-export function infoOf({ topology, view, consensus, isCluster }: ViewSources): Info {
+export function infoOf({ topology, view, consensus, membership, isCluster }: ViewSources): Info {
   const { map, self } = topology;
   const { assigned } = view.slotSums();
   const failures = view.failures().map(({ reason }) => reason);
   const degradations = view.degradations();
+  const reasons = [...failures, ...degradations];
+  // An election takes a second, and nothing else is amiss meanwhile.
+  const leaderless = reasons.length === 0 ? undefined : whyNoLeader({ topology, consensus, membership });
   return {
     cluster_enabled: isCluster,
     cluster_id: map.clusterId,
     state: failures.length > 0 ? "fail" : degradations.length > 0 ? "degraded" : "ok",
-    reasons: [...failures, ...degradations],
+    reasons: leaderless === undefined ? reasons : [leaderless, ...reasons],
     slot_assignment: assigned === SLOT_COUNT ? "complete" : "incomplete",
     slots: { assigned, total: SLOT_COUNT, coverage: coverageOf(assigned) },
     nodes: { count: map.nodes.length, my_node_id: self.id },
@@ -38,6 +44,25 @@ export function infoOf({ topology, view, consensus, isCluster }: ViewSources): I
     term: consensus?.status.term ?? 0,
     map_version: map.version,
   };
+}
+
+/** Why nothing about the cluster can change, which most other reasons follow from; `undefined`: a leader is heard, or this node is in no cluster. */
+function whyNoLeader({
+  topology,
+  consensus,
+  membership,
+}: Pick<ViewSources, "topology" | "consensus" | "membership">): string | undefined {
+  if (consensus === undefined || topology.map.version === 0) return undefined;
+  const { isOut, leader, hearsLeader, members } = consensus.status;
+  const voters = members.filter(({ isVoter }) => isVoter).map(({ nodeId }) => nodeId);
+  if (isOut || voters.length === 0 || (leader !== undefined && hearsLeader)) return undefined;
+  const silent = voters.filter((id) => id !== topology.self.id && isGone(membership?.member(id)));
+  const answering = voters.length - silent.length;
+  const majority = majorityOf(voters.length);
+  if (answering >= majority)
+    return "no leader of the cluster map is heard: nothing about the cluster can change until one is";
+  const names = silent.map((id) => topology.node(id)?.name || id).join(", ");
+  return `the majority is lost: ${answering} of ${voters.length} voters ${answering === 1 ? "answers" : "answer"}, and ${majority} must (${names} ${silent.length === 1 ? "does" : "do"} not); nothing about the cluster can change, and no primary serves without a lease`;
 }
 
 /** In percent, with two digits behind the point. Never rounded up: 100 is all. */
@@ -115,7 +140,7 @@ export function nodeDetail(sources: ViewSources, listed: NodeRecord): NodeDetail
         ? null
         : {
             since: view.wallMsOf(health.sinceMs),
-            reason: health.reason,
+            reason: reasonInWords(health, topology.map.nodes),
             round_trip_ms: health.roundTripMs ?? null,
             loop_lag_ms: health.lagMs,
             heard_at: health.heardAtMs === undefined ? null : view.wallMsOf(health.heardAtMs),

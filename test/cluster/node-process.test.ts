@@ -411,10 +411,13 @@ describe("bun start", () => {
     for (const name of ["node-1", "node-2", "node-3"])
       expect(cluster.output()).toContain(`${name} | ready node ${name} listens on`);
     expect(cluster.output()).toContain("redis-cli -c -p 21846 set foo bar");
+    expect(cluster.output()).toContain("bun run bunch status --node 127.0.0.1:21846\n");
     const client = await RawClient.connect(21_847);
     const victim = Number(/process_id:([0-9]+)/.exec((await client.run("info server")) ?? "")?.[1]);
     process.kill(victim, "SIGKILL");
-    await cluster.until("node-2 | the node has died (signal SIGKILL); its slots are not served");
+    await cluster.until(
+      "node-2 | the node has died (signal SIGKILL); its slots are not served; bun run bunch health --node 127.0.0.1:",
+    );
     const survivors = [];
     for (const port of [21_846, 21_848]) {
       const survivor = await RawClient.connect(port);

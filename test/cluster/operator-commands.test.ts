@@ -47,8 +47,9 @@ test(
       const nobody = await bunch([command, ...at(A)]);
       expect(nobody.code, command).toBe(3);
       expect(nobody.said).toStartWith(
-        `error: Cannot ask the node at http://127.0.0.1:${httpPort(A)}: nobody listens there.`,
+        `error: Cannot ask the node at http://127.0.0.1:${httpPort(A)}: nobody listens there. If it is somewhere else: --node names it`,
       );
+      expect(nobody.said).toContain("it may be down: ask another one.");
     }
 
     const [, asked] = PORTS.map(startNode);
@@ -90,9 +91,10 @@ test(
     const key = await bunch(["explain", "key", "foo", "--json", ...at(B)]);
     expect(JSON.parse(key.said)).toMatchObject({ slot: 12_182, obstacles: [] });
     const none = await bunch(["explain", "node", "nobody", ...at(B)]);
-    expect([none.code, none.said]).toEqual([3, "error: There is no node nobody; bunch nodes lists them.\n"]);
+    expect([none.code, none.said]).toEqual([2, "error: There is no node nobody; bunch nodes lists them.\n"]);
     const far = await bunch(["explain", "slot", "16384", ...at(B)]);
     expect(far.said).toContain("must be a whole number from 0 to 16383");
+    expect(far.code).toBe(2);
 
     // Rates of all nodes, each asked by its own address.
     const top = await bunch(["top", "--json", "--count", "1", "--interval", "0.5", ...at(A)]);

@@ -7,6 +7,14 @@ import {
   type HealthState,
   healthService,
 } from "../../src/contracts/health.ts";
+import { ClusterView } from "../../src/cluster-view.ts";
+import { consensusService } from "../../src/contracts/consensus.ts";
+import { failoverService } from "../../src/contracts/failover.ts";
+import { membershipService } from "../../src/contracts/membership.ts";
+import { replicationService } from "../../src/contracts/replication.ts";
+import { topologyService } from "../../src/contracts/topology.ts";
+import type { Info } from "../../src/rest/schemas.ts";
+import { infoOf } from "../../src/rest/views.ts";
 import { FailoverWorld, type FailoverWorldOptions } from "./failover-world.ts";
 
 /** A line of a node's log about a check. */
@@ -32,6 +40,17 @@ export class HealthWorld extends FailoverWorld {
       this.health(name).checks.find((each) => each.name === check),
       `${name} judges ${check}`,
     );
+  }
+
+  /** What `GET /cluster/info` tells at a node. */
+  info(name: string): Info {
+    const node = this.node(name);
+    const topology = present(node.service(topologyService), "there is a map");
+    const [consensus, membership] = [node.service(consensusService), node.service(membershipService)];
+    const [failover, replication] = [node.service(failoverService), node.service(replicationService)];
+    const clock = { monotonicMs: () => this.localMs(name), wallMs: () => this.localMs(name) };
+    const view = new ClusterView({ topology, membership, failover, replication, clock });
+    return infoOf({ topology, view, consensus, membership, isCluster: true });
   }
 
   /** Waits until a node says so. @returns What it says. */

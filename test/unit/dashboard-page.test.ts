@@ -10,15 +10,19 @@ import type {
   ShardView,
   ToldCheckView,
 } from "../../src/rest/schemas.ts";
+import { Refusal, readAnswer, refusalOf, whyLost } from "../../web/answers.ts";
 import { EventReader, type ServerEvent } from "../../web/event-reader.ts";
 import {
   amissIn,
   badgeOf,
   doneOf,
+  isNewState,
+  nodeSentences,
   nodeWord,
   readable,
   sampleOf,
   shardRow,
+  sinceInWords,
   verdictOf,
   worstFirst,
 } from "../../web/model.ts";
@@ -94,6 +98,33 @@ describe("EventReader", () => {
         expect(told).toEqual([...expected]);
       }),
     );
+  });
+});
+
+describe("an answer of the node", () => {
+  test("has nothing in its texts that would be written backwards, or take another line for its own", () => {
+    const cause = "moved by \u202Eevil\u2066\u200F for\u0007 a";
+    expect(readAnswer(JSON.stringify({ history: [{ cause }] }))).toEqual({
+      history: [{ cause: String.raw`moved by \u202eevil\u2066\u200f for\x07 a` }],
+    });
+    expect(refusalOf(409, JSON.stringify({ detail: "no \u202Ereally" })).message).toBe(String.raw`no \u202ereally`);
+  });
+
+  test("that says no says why, or at least its status", () => {
+    expect(refusalOf(503, JSON.stringify({ detail: "There are 64 event streams already." }))).toMatchObject({
+      status: 503,
+      message: "There are 64 event streams already.",
+    });
+    for (const body of ["", "<html>", "null", "{}"]) expect(refusalOf(502, body).message).toBe("The answer was 502.");
+  });
+
+  test("is why nothing is told as it happens, if there was one; else the connection is cut", () => {
+    expect(whyLost(new Refusal(503, "There are 64 event streams already."))).toBe(
+      "There are 64 event streams already. Trying again; what is shown may be old.",
+    );
+    const cut = "The connection to this node is cut. Trying again; what is shown may be old.";
+    for (const thrown of [undefined, new Refusal(0, "This node does not answer."), new TypeError("network error")])
+      expect(whyLost(thrown)).toBe(cut);
   });
 });
 
@@ -267,6 +298,52 @@ describe("what is so, in words", () => {
         "ok",
       ]);
     });
+  });
+
+  test("since when something is so is told, also where no act has made it so", () => {
+    const known = new Map([[A, nodeView(A, { name: "node-a" })]]);
+    const since = { version: 7, time: 0, cause: `drain of ${A}`, changes: [] };
+    expect(sinceInWords({ since, since_founding: null }, known, 1)).toEndWith(": drain of node-a");
+    expect(sinceInWords({ since: null, since_founding: 2 }, known, 1)).toBe(
+      "So since the cluster was founded, version 2 of its map.",
+    );
+    expect(sinceInWords({ since: null, since_founding: null }, known, 1)).toBe("So since before what is remembered.");
+  });
+
+  test("a node's details say how it is, where it is reached, and who has found it gone", () => {
+    const known = new Map(ids.map((id) => [id, nodeView(id)]));
+    const detail = { id: A, state: "down", address: "10.0.0.1:1", http_address: "10.0.0.1:2", zone: "east" } as const;
+    const health = { since: 0, reason: "it did not answer for 1.0 s", round_trip_ms: null, loop_lag_ms: 0 };
+    const said = nodeSentences(
+      { ...detail, health: { ...health, heard_at: null, map_version: 1, suspected_by: [B, C] } },
+      known,
+      1,
+    );
+    expect(said[0]).toMatch(/^It is down since [0-9:]+: it did not answer for 1.0 s\.$/);
+    expect(said.slice(1)).toEqual([
+      "Clients reach it at 10.0.0.1:1, operators at 10.0.0.1:2; it is in zone east.",
+      "Found not to answer by node-b, node-c.",
+    ]);
+    const own = { ...detail, state: "alive", http_address: null, zone: "", health: null } as const;
+    expect(nodeSentences(own, known, 1)).toEqual(["It is alive.", "Clients reach it at 10.0.0.1:1."]);
+  });
+
+  test("how the cluster is when a stream begins is nothing that has happened", () => {
+    const ok = { state: "ok", reasons: [] } as const;
+    const fail = { state: "fail", reasons: ["x"] } as const;
+    const infoOf = (each: { readonly state: Info["state"]; readonly reasons: readonly string[] }) => ({
+      state: each.state,
+      reasons: [...each.reasons],
+    });
+    expect(isNewState(infoOf(ok), undefined)).toBe(false);
+    expect(isNewState(infoOf(ok), infoOf(ok))).toBe(false);
+    expect(isNewState(infoOf(fail), infoOf(ok))).toBe(true);
+  });
+
+  test("shards are named by their primaries, and commands keep their ids", () => {
+    const known = new Map([[A, nodeView(A, { is_master: true, shard_id: C })]]);
+    expect(readable(`slot 5 assigned to shard ${C}`, known)).toBe("slot 5 assigned to the shard of node-a");
+    expect(readable(`What to do: CLUSTER FORGET ${A}`, known)).toBe(`What to do: CLUSTER FORGET ${A}`);
   });
 
   test("ids become names, as far as they are known", () => {

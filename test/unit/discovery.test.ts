@@ -126,6 +126,12 @@ describe("a cluster of four", () => {
     expect(lineOf(nodes, "c")[2]).toBe("master,fail");
     expect(lineOf(nodes, "c")[7]).toBe("disconnected");
     expect(await cluster.run("a", "cluster info")).toMatch(/cluster_state:fail[^]*cluster_slots_fail:546[12]/);
+    // Some have judged it themselves, others were told: each says who, by names.
+    for (const name of ["a", "b", "empty"] as const) {
+      const why = /primary c is down: (.*)/.exec(await cluster.run(name, "cluster info"))?.[1];
+      expect(why).toMatch(/^(it did not answer for [0-9.]+ s; suspected by \w|\w+ found that it does not answer)/);
+      expect(why).not.toMatch(/[0-9a-f]{8}|told so/);
+    }
     expect(Number(await cluster.run("a", `cluster count-failure-reports ${idOfName("c")}`))).toBeGreaterThan(0);
     expect(await cluster.run("a", "cluster shards")).toContain("health fail");
     cluster.simulation.restart(HOSTS.c);

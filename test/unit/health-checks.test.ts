@@ -4,9 +4,15 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { present } from "../../src/assert.ts";
 import type { HealthCheckName, HealthState } from "../../src/contracts/health.ts";
-import { CHECKS, CHECK_NAMES, wordsOf } from "../../src/protocol/health/catalog.ts";
+import { CHECKS, CHECK_NAMES, wordsOf, wordsOfBetter } from "../../src/protocol/health/catalog.ts";
 import { evaluate } from "../../src/protocol/health/evaluate.ts";
-import type { HealthFacts, HealthThresholds } from "../../src/protocol/health/types.ts";
+import type {
+  Finding,
+  HealthFacts,
+  HealthThresholds,
+  SlotFacts,
+  UnservedShard,
+} from "../../src/protocol/health/types.ts";
 
 const THRESHOLDS: HealthThresholds = {
   lagWarnMs: 5000,
@@ -74,6 +80,29 @@ const memory = (more: Partial<NonNullable<HealthFacts["memory"]>> = {}) => ({
   machineBytes: 1000,
   ...more,
 });
+
+const HELPER = { name: "b", host: "10.0.0.2", port: 7002 };
+
+function slotFacts(more: Partial<SlotFacts>): SlotFacts {
+  return { free: [], unserved: [], released: [], canChange: true, helper: undefined, ...more };
+}
+
+/** The shard of `a`, which is gone, and had no replica. */
+function unserved(more: Partial<UnservedShard>): UnservedShard {
+  return {
+    id: "1".repeat(40),
+    slots: [],
+    reason: "primary a is down: no answer",
+    primary: { id: "a".repeat(40), name: "a" },
+    trouble: "gone",
+    others: [],
+    ...more,
+  };
+}
+
+function other(name: string, more: Partial<UnservedShard["others"][number]> = {}): UnservedShard["others"][number] {
+  return { id: name.repeat(40), name, isHolder: false, isThere: true, ...more };
+}
 
 const CASES: Readonly<Record<HealthCheckName, readonly Case[]>> = {
   node: [
@@ -166,14 +195,14 @@ const CASES: Readonly<Record<HealthCheckName, readonly Case[]>> = {
   slots: [
     {
       what: "all are served",
-      facts: { slots: { free: [], unserved: [], released: [] } },
+      facts: { slots: slotFacts({}) },
       state: "ok",
       summary: "All slots are served.",
       values: { unassigned: 0, unserved: 0, waiting: 0 },
     },
     {
       what: "one is nobody's",
-      facts: { slots: { free: [{ first: 7, last: 7 }], unserved: [], released: [] } },
+      facts: { slots: slotFacts({ free: [{ first: 7, last: 7 }] }) },
       state: "critical",
       summary: "1 slot is nobody's (7).",
       values: { unassigned: 1, unserved: 0, waiting: 0 },
@@ -181,11 +210,10 @@ const CASES: Readonly<Record<HealthCheckName, readonly Case[]>> = {
     {
       what: "a primary is down, and slots wait for a word",
       facts: {
-        slots: {
-          free: [],
-          unserved: [{ slots: [{ first: 0, last: 99 }], reason: "primary a is down: no answer" }],
-          released: [{ slots: [{ first: 100, last: 101 }], node: "b" }],
-        },
+        slots: slotFacts({
+          unserved: [unserved({ slots: [{ first: 0, last: 99 }] })],
+          released: [{ slots: [{ first: 100, last: 101 }], node: "b", id: "b".repeat(40) }],
+        }),
       },
       state: "critical",
       summary: "0-99: primary a is down: no answer; 100-101 wait until b has said that it lost them.",
@@ -194,11 +222,7 @@ const CASES: Readonly<Record<HealthCheckName, readonly Case[]>> = {
     {
       what: "many ranges are nobody's",
       facts: {
-        slots: {
-          free: Array.from({ length: 9 }, (_, at) => ({ first: 2 * at, last: 2 * at })),
-          unserved: [],
-          released: [],
-        },
+        slots: slotFacts({ free: Array.from({ length: 9 }, (_, at) => ({ first: 2 * at, last: 2 * at })) }),
       },
       state: "critical",
       summary: "9 slots are nobody's (0, 2, 4, 6, 8, 10 and 3 more).",
@@ -614,6 +638,107 @@ describe("a check", () => {
     const names = evaluate(all, THRESHOLDS).map(({ name }) => name);
     expect(new Set(names)).toEqual(new Set(CHECK_NAMES));
     expect(new Set(Object.keys(CASES))).toEqual(new Set<string>(CHECK_NAMES));
+  });
+});
+
+describe("what to do about slots that nobody serves", () => {
+  const slots = [
+    { first: 10_923, last: 16_383 },
+    { first: 7, last: 7 },
+  ];
+  const advice = (more: Partial<SlotFacts>): string =>
+    present(evaluate({ slots: slotFacts({ helper: HELPER, ...more }) }, THRESHOLDS)[0]?.advice, "there is advice");
+  const of = (more: Partial<UnservedShard>): string => advice({ unserved: [unserved({ slots, ...more })] });
+  const ask = "redis-cli -h 10.0.0.2 -p 7002";
+  const giveUp = `give its slots up, ${ask} CLUSTER DELSLOTSRANGE 10923 16383 7 7, then CLUSTER FORGET ${"a".repeat(40)}, then CLUSTER ADDSLOTSRANGE 10923 16383 7 7: b has them, empty.`;
+
+  test("whose primary is gone and had no replica: what is lost, and both ways on, as they are typed", () => {
+    expect(of({})).toBe(
+      `10923-16383, 7: a alone holds all of these keys. If the process still runs, and only hangs or is cut off, get it back: nothing is lost. If it has ended, they are lost, for they were in memory alone; then either start it again as it was (the same --data-dir or --name, --join and secret; nodes of bun start cannot be started one by one): it has its slots again, empty; or ${giveUp}`,
+    );
+    // What does not help in this case is not named.
+    expect(of({})).not.toMatch(/ACCEPT-LOSS|--cluster fix/);
+  });
+
+  test("with a replica in sync: who takes over, and where it is told what keeps it", () => {
+    const heir = of({ others: [other("c", { isHolder: true })] });
+    expect(heir).toContain("c holds every acknowledged write, and takes over by itself within seconds");
+    expect(heir).toContain(`bunch explain shard ${"1".repeat(40)} says what stands in the way`);
+    expect(heir).not.toMatch(/ACCEPT-LOSS|DELSLOTS/);
+  });
+
+  test("with a replica that lacks some: whose return loses nothing, and how to go on without", () => {
+    const behind = of({ others: [other("c"), other("d", { isHolder: true, isThere: false })] });
+    expect(behind).toContain("a and d alone hold all of these keys.");
+    expect(behind).toContain(`CLUSTER ACCEPT-LOSS ${"1".repeat(40)}, at any node, has c go on: what it lacks is lost.`);
+    expect(behind).not.toContain("DELSLOTS");
+  });
+
+  test("with nobody left: a start, and then the word that the loss is accepted; or all are forgotten", () => {
+    const nobody = of({ others: [other("d", { isHolder: true, isThere: false })] });
+    expect(nobody).toContain(`then CLUSTER ACCEPT-LOSS ${"1".repeat(40)}, at any node, has it begin with nothing; or`);
+    expect(nobody).toContain(`then CLUSTER FORGET ${"a".repeat(40)}, then CLUSTER FORGET ${"d".repeat(40)}, then`);
+  });
+
+  test("whose primary has come back with nothing, has no lease, or was never there", () => {
+    expect(of({ trouble: "empty" })).toBe(
+      `10923-16383, 7: nobody holds all of what a held any more: CLUSTER ACCEPT-LOSS ${"1".repeat(40)}, at any node, has a begin with nothing.`,
+    );
+    expect(of({ trouble: "lease" })).toContain("see the checks quorum and members");
+    expect(of({ trouble: "new" })).toBe(`10923-16383, 7: start a, which has not been there yet; or ${giveUp}`);
+  });
+
+  test("that nobody owns, or that wait for who had them", () => {
+    expect(advice({ free: [{ first: 1, last: 2 }] })).toBe(
+      `Slots that are nobody's hold nothing: ${ask} CLUSTER ADDSLOTSRANGE 1 2 gives them to b.`,
+    );
+    expect(advice({ released: [{ slots, node: "c", id: "c".repeat(40) }] })).toBe(
+      `Get c back: it may still serve what it had. If it has ended: CLUSTER FORGET ${"c".repeat(40)}.`,
+    );
+    const many = Array.from({ length: 9 }, (_, at) => ({ first: 2 * at, last: 2 * at }));
+    expect(advice({ free: many, helper: undefined })).toBe(
+      "Slots that are nobody's hold nothing: at a primary that is there: CLUSTER ADDSLOTSRANGE with all of them (bunch slots lists them) gives them to it.",
+    );
+  });
+
+  test("begins with the quorum where nothing can be changed without it", () => {
+    expect(advice({ canChange: false, unserved: [unserved({ slots })] })).toMatch(/^First see the check quorum: /);
+  });
+});
+
+describe("a check that is better than its state", () => {
+  const found = (name: HealthCheckName, state: HealthState, summary: string): Finding => ({
+    name,
+    state,
+    summary,
+    values: { count: 1 },
+  });
+  const was = found("quorum", "critical", "No leader is heard.");
+
+  test("and is well says so, and that there is nothing to do", () => {
+    expect(wordsOfBetter("quorum", was, found("quorum", "ok", "a leads."), 700)).toEqual({
+      summary: "a leads. A moment ago: No leader is heard.",
+      meaning: "This is well again, and is told as it was until that has lasted for a while.",
+      advice: "Wait a few seconds: if it stays so, there is nothing to do.",
+      values: { count: 1, "well-ms": 700 },
+    });
+  });
+
+  test("and is not well has the words for what it is", () => {
+    expect(wordsOfBetter("quorum", was, found("quorum", "warn", "a leads, b is gone."), 700)).toEqual({
+      summary: "a leads, b is gone. A moment ago: No leader is heard.",
+      ...wordsOf("quorum", "warn"),
+      values: { count: 1 },
+    });
+  });
+
+  test("and comes in single moments is still worth a look", () => {
+    const stop = found("loop-lag", "warn", "It stood still for 300 ms.");
+    expect(wordsOfBetter("loop-lag", stop, found("loop-lag", "ok", "It stood still for 2 ms."), 700)).toMatchObject({
+      summary: "It stood still for 2 ms. A moment ago: It stood still for 300 ms.",
+      ...wordsOf("loop-lag", "warn"),
+      values: stop.values,
+    });
   });
 });
 

@@ -55,12 +55,40 @@ describe("what nodes say together", () => {
     expect(shown(node("a", true, check("memory", "ok")))).toEqual(["memory ok: a"]);
   });
 
+  test("of nodes that are well is what is so of all of them: what one has found of itself is not the others'", () => {
+    const summaries = (...told: readonly NodeHealth[]): readonly string[] =>
+      linesOf({ told, silent: [] }).map((line) => line.check.summary);
+    const a = node(
+      "a",
+      true,
+      check("lag", "ok", "There is no replica of this node."),
+      check("members", "ok", "2 nodes."),
+    );
+    const b = node("b", false, check("lag", "ok", "Replicas are at most 0 ms behind."), check("members", "ok", "2."));
+    expect(summaries(a, b)).toEqual([CHECKS.lag.ok, "2 nodes."]);
+    expect(summaries(a, a)).toEqual(["There is no replica of this node.", "2 nodes."]);
+    expect(summaries(b)).toEqual(["Replicas are at most 0 ms behind.", "2."]);
+  });
+
   test("is worth a warning if one of them does not answer", () => {
     const silent = [{ nodeId: "b".repeat(40), nodeName: "b", reason: "refused" }];
     expect(stateOf({ told: [node("a", true, check("slots", "ok"))], silent: [] })).toBe("ok");
     expect(stateOf({ told: [node("a", true, check("slots", "ok"))], silent })).toBe("warn");
     expect(stateOf({ told: [node("a", true, check("slots", "critical"))], silent })).toBe("critical");
   });
+});
+
+test("it is shown with the worst first, wherever that was told", () => {
+  const told = [node("a", true, check("members", "warn"), check("quorum", "ok"), check("slots", "critical"))];
+  const silent = [{ nodeId: "b".repeat(40), nodeName: "b", reason: "refused" }];
+  const rows = stripVTControlCharacters(describeHealth(pictureOf({ told, silent }), NOW_MS)).match(/^│ \w+ +│ \w+/gm);
+  expect(rows?.map((row) => row.replaceAll(/[ │]+/g, " ").trim())).toEqual([
+    "state check",
+    "critical slots",
+    "warn members",
+    "warn answer",
+    "ok quorum",
+  ]);
 });
 
 test("it is shown with what is wrong first, and what that means and what to do below", () => {
@@ -84,8 +112,8 @@ test("it is shown with what is wrong first, and what that means and what to do b
   ).toEqual([
     ["state", "check", "node", "since", "what"],
     ["warn", "members", "a", "1 min 5 s", "1 of 2 nodes: b is down."],
-    ["ok", "quorum", "a", "1 min 5 s", "quorum is ok"],
     ["warn", "answer", "b", "", "Cannot ask the node at 10.0.0.2:6379: refused."],
+    ["ok", "quorum", "a", "1 min 5 s", "quorum is ok"],
   ]);
   expect(text).toStartWith("warn: 1 of 2 checks (1 of 2 nodes answered, a leads)\n");
   const { meaning, advice } = wordsOf("members", "warn");

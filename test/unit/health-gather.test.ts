@@ -264,7 +264,8 @@ describe("facts of", () => {
 
   test("slots: ranges that are nobody's, those that are not served and why, those that wait for a word", () => {
     const told = new Told();
-    expect(told.look().slots).toEqual({ free: [], unserved: [], released: [] });
+    const helper = { name: "a", host: nodeOf("a").host, port: nodeOf("a").port };
+    expect(told.look().slots).toEqual({ free: [], unserved: [], released: [], canChange: true, helper });
     const shardOfSlot = told.map.shardOfSlot.slice();
     for (const slot of [0, 1, 2, 7, 16_383]) shardOfSlot[slot] = -1;
     told.map = mapOf({
@@ -280,14 +281,38 @@ describe("facts of", () => {
         { first: 16_383, last: 16_383 },
       ],
       unserved: [
-        { slots: [{ first: 0, last: 8191 }], reason: "primary a, this node, has no lease" },
-        { slots: [{ first: 8192, last: 16_383 }], reason: "primary b is down: no answer" },
+        {
+          id: "1".repeat(40),
+          slots: [{ first: 0, last: 8191 }],
+          reason: "primary a, this node, has no lease",
+          primary: { id: ids.a, name: "a" },
+          trouble: "lease",
+          others: [],
+        },
+        {
+          id: "2".repeat(40),
+          slots: [{ first: 8192, last: 16_383 }],
+          reason: "primary b is down: no answer",
+          primary: { id: ids.b, name: "b" },
+          trouble: "gone",
+          others: [],
+        },
       ],
-      released: [{ slots: [{ first: 9, last: 10 }], node: "c" }],
+      released: [{ slots: [{ first: 9, last: 10 }], node: "c", id: ids.c }],
+      canChange: true,
+      // Those with slots are not served.
+      helper: { name: "c", host: nodeOf("c").host, port: nodeOf("c").port },
     });
-    expect(told.look().node?.leaseProblem).toBe("This primary has no lease from the leader, and serves nothing.");
-    told.leaseState = "stale-reads";
-    expect(told.look().node?.leaseProblem).toContain("serves reads, which may be stale");
+    told.hearsLeader = false;
+    expect(told.look().slots?.canChange).toBe(false);
+    const second = present(told.map.shards[1], "the shard of b");
+    // It has started again, and a replica holds what it had.
+    const restarted = { ...second, replicas: [ids.c], inSync: [ids.b, ids.c], primaryIncarnation: 0 };
+    told.map = { ...told.map, shards: [restarted] };
+    told.members.set(ids.b, member(ids.b));
+    expect(told.look().slots?.unserved).toMatchObject([
+      { trouble: "empty", others: [{ id: ids.c, name: "c", isHolder: true, isThere: true }] },
+    ]);
   });
 
   test("replicas: as many as are wanted, else one where any shard has some; of shards with slots", () => {

@@ -45,12 +45,42 @@ describe("a shard of three", () => {
     );
     expect(await world.says("a", "slots", "critical")).toBe("0-16383: primary a, this node, has no lease.");
     expect(await world.says("a", "members", "critical")).toContain("2 of 3 nodes: ");
+    // What the rest follows from is told first, here and by REST.
+    const worst = world.health("a").checks.filter(({ state }) => state === "critical");
+    expect(worst.map(({ name }) => name)).toEqual(["quorum", "node", "slots", "members"]);
+    expect(world.info("a").state).toBe("fail");
+    const [first, second, ...others] = world.info("a").reasons;
+    expect(first).toMatch(
+      /^the majority is lost: 1 of 3 voters answers, and 2 must \((b, c|c, b) do not\); nothing about the cluster can change, and no primary serves without a lease$/,
+    );
+    expect(second).toBe("primary a, this node, has no lease");
+    expect(others.map((each) => each.slice(0, 15)).toSorted()).toEqual(["node b is down:", "node c is down:"]);
     for (const name of ["b", "c"]) world.simulation.restart(world.hostOf(name));
     await world.whole();
+    // What is over is told for some seconds more, and as over.
+    await world.until("a to see its slots served", () => "well-ms" in world.check("a", "slots").values);
+    expect(world.check("a", "slots")).toMatchObject({
+      state: "critical",
+      summary: "All slots are served. A moment ago: 0-16383: primary a, this node, has no lease.",
+      advice: "Wait a few seconds: if it stays so, there is nothing to do.",
+    });
     await world.well();
+    expect(world.check("a", "slots").values).not.toHaveProperty("well-ms");
     for (const check of ["quorum", "node", "slots"] as const) {
       expect(world.logged("a", check)).toEqual(["ok to critical", "critical to ok"]);
     }
+  });
+
+  test("tells once, and by names, why slots are not served whose primary is gone", async () => {
+    const world = new HealthWorld({ slots: { a: ["0-8191"], b: ["8192-16383"] } });
+    await world.whole();
+    await world.well();
+    world.crash("b");
+    expect(await world.says("a", "slots", "critical")).toContain("8192-16383: primary b is down: ");
+    expect(world.info("a").reasons).toEqual([
+      expect.stringMatching(/^primary b is down: .*does? not answer|did not answer/),
+    ]);
+    expect(world.check("a", "slots").advice).toContain("CLUSTER DELSLOTSRANGE 8192 16383");
   });
 
   test("suspects a member that is cut off for a while, and that one sees that it is alone", async () => {
@@ -326,7 +356,7 @@ describe("what a node answers", () => {
     expect(info).toContain(
       `health_slots:critical\r\nhealth_slots_since_ms:${slots.sinceMs}\r\nhealth_slots_why:${slots.summary}\r\n`,
     );
-    expect(info).toContain("health_quorum:ok\r\nhealth_slots:critical\r\n");
+    expect(info).toContain("health_quorum:ok\r\nhealth_node:ok\r\nhealth_slots:critical\r\n");
   });
 
   test("is without the checks of plugins that are off", async () => {
@@ -339,8 +369,8 @@ describe("what a node answers", () => {
     };
     const all = await names();
     expect(all).toEqual([
-      "node",
       "quorum",
+      "node",
       "slots",
       "replicas",
       "members",

@@ -1,14 +1,18 @@
 /** What the commands that ask by REST make of what they are told: words, tables, rates, events over connections that break. */
 import { describe, expect, test } from "bun:test";
 import { type ServerEvent, EventParser, followEvents } from "../../src/cli/event-source.ts";
+import { ClusterAccess } from "../../src/cli/cluster-access.ts";
 import { describeEvent, eventJson } from "../../src/cli/events-command.ts";
 import { describeExplanation } from "../../src/cli/explain-command.ts";
 import { readMetrics } from "../../src/cli/prometheus-text.ts";
 import { RestAccess, RestError } from "../../src/cli/rest-access.ts";
+import { exitCodeFor } from "../../src/cli/rest-command.ts";
+import { nodesTable, withNodeNames } from "../../src/cli/rest-tables.ts";
 import { describeSlots, describeStatus, exitCodeOf } from "../../src/cli/status-command.ts";
 import { draw } from "../../src/cli/top-command.ts";
 import { type Snapshot, describeTop, quantileOf, topLines } from "../../src/cli/top-view.ts";
 import { present } from "../../src/assert.ts";
+import { StartError } from "../../src/errors.ts";
 import type { HealthView, Info, NodeView, ShardView, ToldCheckView } from "../../src/rest/schemas.ts";
 
 const A = "a".repeat(40);
@@ -144,12 +148,48 @@ describe("bunch status", () => {
     );
   });
 
+  test("says of what is over that it is, after what is not", () => {
+    const over = { ...check, name: "slots", state: "critical", values: { "well-ms": 1200 } } as const;
+    const well: Info = { ...info, state: "ok", reasons: [] };
+    const said = (...checks: readonly ToldCheckView[]): string =>
+      plain(
+        describeStatus({
+          info: well,
+          nodes,
+          shards: [shard],
+          migrations: [],
+          health: healthOf({ state: "critical", checks: [...checks] }),
+        }),
+      );
+    expect(said(over)).toStartWith(
+      "ok: every slot is served; what was amiss a moment ago is told for some seconds more",
+    );
+    const both = said(over, check);
+    expect(both).toStartWith("ok: every slot is served, but checks are critical, see below");
+    expect(both.indexOf("members (warn)")).toBeLessThan(both.indexOf("slots (critical)"));
+  });
+
   test("its exit code is the worse of the cluster's state and of what the checks say", () => {
     const code = (state: Info["state"], health: "ok" | "warn" | "critical" | undefined): number =>
       exitCodeOf({ info: { state }, health: health === undefined ? null : { state: health } });
     expect([code("ok", "ok"), code("ok", undefined), code("degraded", "ok"), code("ok", "warn")]).toEqual([0, 0, 1, 1]);
     expect([code("fail", "ok"), code("ok", "critical"), code("degraded", "critical")]).toEqual([2, 2, 2]);
   });
+});
+
+test("sentences have names for nodes and shards, and commands keep their ids", () => {
+  const names = (text: string): string => withNodeNames(nodes, text);
+  expect(names(`slots 0-9 assigned to shard ${SHARD}`)).toBe("slots 0-9 assigned to the shard of a");
+  expect(names(`migration m from ${SHARD} to shard ${"9".repeat(40)} of ${B} (b)`)).toBe(
+    `migration m from the shard of a to shard ${"9".repeat(40)} of b`,
+  );
+  const commands = `CLUSTER FORGET ${B}, CLUSTER ACCEPT-LOSS ${SHARD}, bunch explain shard ${SHARD}`;
+  expect(names(commands)).toBe(commands);
+});
+
+test("bunch nodes lists them by their names, as people count", () => {
+  const listed = [nodeView(B, "n10"), nodeView(A, "n2"), nodeView("e".repeat(40), "n1")];
+  expect(plain(nodesTable(listed)).match(/n[0-9]+(?= )/g)).toEqual(["n1", "n2", "n10"]);
 });
 
 test("bunch slots tells those of nobody as well, wherever they are", () => {
@@ -173,6 +213,7 @@ test("bunch explain names nodes in sentences", () => {
     shard,
     migration: null,
     since: act,
+    since_founding: null,
     obstacles: [`replica ${B} is not in sync`],
     history: [act],
   };
@@ -180,6 +221,12 @@ test("bunch explain names nodes in sentences", () => {
   expect(said).toStartWith("slot 5 is a's\nshard cccccccc is served: led by a, replicated by b, slots 0-16383\n");
   expect(said).toContain("It is so since\n  1970-01-01 00:00:00  version 7: drain of b\n    node a admitted at x\n");
   expect(said).toContain("In the way:\n  replica b is not in sync");
+  const founded = plain(
+    describeExplanation({ explanation: { ...told, since: null, since_founding: 2, history: [] }, nodes }),
+  );
+  expect(founded).toContain("It is so since the cluster was founded, version 2 of its map.");
+  const forgotten = plain(describeExplanation({ explanation: { ...told, since: null }, nodes }));
+  expect(forgotten).toContain("It is so since before what is remembered.");
   const nobodys = { ...told, owner: null, shard: null, since: null, obstacles: [], history: [] };
   const free = plain(describeExplanation({ explanation: nobodys, nodes }));
   expect(free).toContain("slot 5 is nobody's");
@@ -375,5 +422,62 @@ describe("the node's address for operators", () => {
     expect(() => base({ node: "nonsense" })).toThrow("must be HOST:PORT");
     expect(() => base({ node: "127.0.0.1:60000" })).toThrow("name it with --http");
     expect(() => base({ http: "http://" })).toThrow("is no address");
+  });
+});
+
+describe("who cannot be told anything", () => {
+  const thrownBy = async (asked: Promise<unknown>): Promise<StartError> => {
+    const thrown: unknown = await asked.catch((error: unknown) => error);
+    if (!(thrown instanceof StartError)) throw new Error("it is refused with a sentence");
+    return thrown;
+  };
+  const answering = async (answer: () => Response): Promise<StartError> => {
+    using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: answer });
+    return await thrownBy(new RestAccess({ node: "", http: `127.0.0.1:${server.port}` }).get("/cluster/explain"));
+  };
+
+  test("is told how another node is named, and that this one may be down", async () => {
+    // Port 1 is nobody's.
+    const { message } = await thrownBy(new RestAccess({ node: "", http: "127.0.0.1:1" }).get("/cluster/info"));
+    expect(message).toMatch(
+      /--node names it by the address of its clients .*--http .*it may be down: ask another one\.$/,
+    );
+    const clients = new ClusterAccess({ node: "127.0.0.1:1" });
+    expect((await thrownBy(clients.ask("PING"))).message).toMatch(
+      /--node names it .*it may be down: ask another one\.$/,
+    );
+  });
+
+  test("by a node that wants a password is told the flag for it", async () => {
+    const saying = async (said: string): Promise<string> => {
+      using server = Bun.listen({
+        hostname: "127.0.0.1",
+        port: 0,
+        socket: { data: (socket) => void socket.write(`-${said}\r\n-${said}\r\n`) },
+      });
+      const access = new ClusterAccess({ node: `127.0.0.1:${server.port}`, password: "wrong" });
+      return (await thrownBy(access.ask("PING"))).message;
+    };
+    expect(await saying("NOAUTH Authentication required.")).toEndWith(
+      "says: NOAUTH Authentication required. Give it with --password, or in the environment's BUNCH_PASSWORD.",
+    );
+    expect(await saying("WRONGPASS invalid username-password pair")).toEndWith(
+      "pair. Look at --password, and at the environment's BUNCH_PASSWORD.",
+    );
+    expect(await saying("ERR no")).toEndWith(" says: ERR no");
+  });
+
+  test("ends with 3 where no node tells anything, and with 2 where the question is to blame", async () => {
+    const problem = (status: number) => (): Response =>
+      Response.json(
+        { type: "urn:bunch:problem:x", title: "x", status, detail: "Because." },
+        { status, headers: { "content-type": "application/problem+json" } },
+      );
+    expect(exitCodeFor(await answering(problem(422)))).toBe(2);
+    expect(exitCodeFor(await answering(problem(422)), 3)).toBe(3);
+    expect(exitCodeFor(new StartError("There is no node x."))).toBe(2);
+    for (const status of [401, 403, 404, 500, 503])
+      expect(exitCodeFor(await answering(problem(status))), String(status)).toBe(3);
+    expect(exitCodeFor(await answering(() => new Response("no", { status: 404 })))).toBe(3);
   });
 });

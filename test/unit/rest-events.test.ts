@@ -166,6 +166,8 @@ describe("a stream", () => {
       event: "member",
       data: { state: "down", previous: "suspect", reason: "a test" },
     });
+    node.hooks.memberChanged.notify({ ...told, reason: `${node.facts.id.slice(0, 8)} told so` });
+    expect((await stream.events(1))[0]?.data["reason"]).toBe("a found that it does not answer");
     await topology.request({ type: "release-slots", slots: [{ first: 7, last: 7 }] }, "a test");
     const [change, state] = await stream.events(2);
     expect(change?.event).toBe("change");

@@ -69,6 +69,7 @@ describe("GET /cluster/explain", () => {
     readonly slot: number | null;
     readonly owner: string | null;
     readonly shard_id: string | null;
+    readonly since_founding: number | null;
     readonly since: { readonly version: number; readonly cause: string; readonly changes: string[] } | null;
     readonly obstacles: readonly string[];
     readonly history: readonly { readonly version: number; readonly cause: string; readonly changes: string[] }[];
@@ -102,6 +103,13 @@ describe("GET /cluster/explain", () => {
     expect(owned.history.map(({ cause }) => cause).slice(0, 2)).toEqual(["the second test", "the first test"]);
     // Its neighbours have another history.
     expect((await explain("slot=12181")).history[0]?.cause).toBe("the first test");
+    // One that was never touched is as the cluster was founded.
+    const topology = present(node.service(topologyService), "there is a map");
+    expect(await explain("slot=12187")).toMatchObject({
+      since: null,
+      since_founding: present(topology.history[0], "the node was admitted").version - 1,
+    });
+    expect([owned.since_founding, nobodys.since_founding]).toEqual([null, null]);
     expect((await explain("slot=12187")).history.some(({ cause }) => cause === "the first test")).toBe(false);
     expect((await explain("slot=12182&limit=1")).history).toHaveLength(1);
     for (const slot of [12_180, 12_181, 12_183, 12_184, 12_185]) await assign("the third test", slot);

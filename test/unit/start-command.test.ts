@@ -1,6 +1,6 @@
 /** What `bun start` hands down to its nodes. That it forms a cluster is in `test/cluster/node-process.test.ts`. */
 import { expect, test } from "bun:test";
-import { childEnvironment, clusterTable, signalFor } from "../../src/cli/start-command.ts";
+import { childEnvironment, clusterTable, deathWords, signalFor } from "../../src/cli/start-command.ts";
 
 test("nodes of a local cluster inherit what they can share, and nothing that says who or where one of them is", () => {
   const own = {
@@ -58,4 +58,16 @@ test("the table says who is primary of which slots, and who replicates whom, in 
     ["", "node-2", "7002", "replica of node-1", "", ""],
     ["", "7003", "7003", `replica of ${"d".repeat(40)}`, "", ""],
   ]);
+});
+
+test("of a node that has died it is said what that means, and whom to ask what to do", () => {
+  expect(deathWords("signal SIGKILL", 0, 7001)).toBe(
+    "the node has died (signal SIGKILL); its slots are not served; bun run bunch health --node 127.0.0.1:7001 says what to do",
+  );
+  expect(deathWords("exit code 1", 1, 7002)).toBe(
+    "the node has died (exit code 1); if it was a primary, a replica takes over; bun run bunch health --node 127.0.0.1:7002 says how it is",
+  );
+  expect(deathWords("exit code 1", 1, undefined)).toBe(
+    "the node has died (exit code 1); if it was a primary, a replica takes over",
+  );
 });

@@ -4,8 +4,9 @@
  * Words are for somebody who has never seen this program: what is so for clients, and the command that helps. `docs/health.md` has them as a table, and a test holds
  * it against this file.
  */
-import type { HealthCheckName, HealthState } from "../../contracts/health.ts";
+import type { HealthCheck, HealthCheckName, HealthState } from "../../contracts/health.ts";
 import { BALANCE_LEAST_BUSY, BALANCE_LEAST_BYTES } from "./limits.ts";
+import type { Finding } from "./types.ts";
 
 /** What people are told where a check is not well. */
 interface Words {
@@ -38,19 +39,6 @@ const BALANCE_MS = 60_000;
 const LOOP_CLEAR_MS = 60_000;
 
 export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
-  node: {
-    scope: "node",
-    ok: "This node takes part, and serves what is its own.",
-    warn: undefined,
-    critical: {
-      meaning: "This node serves no keys: clients are sent away with an error, or wait.",
-      advice:
-        "See what it waits for. If it waits for a cluster: start the nodes of --join, or CLUSTER MEET it. If it has no lease: see the checks quorum and members, and whether this node reaches the leader's bus port.",
-    },
-    warnWhen: "",
-    criticalWhen: "it waits for something before it serves, or it is a primary without a lease",
-    raiseMs: SETTLE_MS,
-  },
   quorum: {
     scope: "cluster",
     ok: "A majority of the voters agrees on a leader: the cluster map can change, and lost primaries are replaced.",
@@ -70,6 +58,19 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
     criticalWhen: "no leader is heard, or fewer than a majority of the voters answer",
     raiseMs: SETTLE_MS,
   },
+  node: {
+    scope: "node",
+    ok: "This node takes part, and serves what is its own.",
+    warn: undefined,
+    critical: {
+      meaning: "This node serves no keys: clients are sent away with an error, or wait.",
+      advice:
+        "See what it waits for. If it waits for a cluster: start the nodes of --join, or CLUSTER MEET it. If it has no lease: see the checks quorum and members, and whether this node reaches the leader's bus port.",
+    },
+    warnWhen: "",
+    criticalWhen: "it waits for something before it serves, or it is a primary without a lease",
+    raiseMs: SETTLE_MS,
+  },
   slots: {
     scope: "cluster",
     ok: "Each of the 16384 slots has a primary that serves it.",
@@ -77,7 +78,7 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
     critical: {
       meaning: "Keys in these slots are served by nobody: clients get CLUSTERDOWN, or wait.",
       advice:
-        "Slots that are nobody's: redis-cli --cluster fix, or CLUSTER ADDSLOTSRANGE on a primary. A primary that is gone: start it again; if it lost its data, see what failover waits for, and CLUSTER ACCEPT-LOSS where nobody holds them any more (docs/recovery.md).",
+        "The check names the commands for the case at hand. A primary that is gone and may still run: get it back. Else a replica in sync takes over by itself. Where none is left: CLUSTER ACCEPT-LOSS goes on with what others hold; or the primary is started again as it was, empty; or its slots are given up and given to another (CLUSTER DELSLOTSRANGE, FORGET, ADDSLOTSRANGE). Slots that are nobody's: CLUSTER ADDSLOTSRANGE. See docs/recovery.md.",
     },
     warnWhen: "",
     criticalWhen: "a slot is nobody's, its primary cannot serve it, or it waits for the word of who had it",
@@ -256,10 +257,37 @@ export const CHECKS: Readonly<Record<HealthCheckName, CheckAbout>> = {
   },
 };
 
-/** All checks, in the order in which they are told. */
+/** All checks, in the order in which they are told: without a majority no primary has a lease, and what follows from that comes after it. */
 export const CHECK_NAMES = Object.keys(CHECKS) as readonly HealthCheckName[];
 
-/** What a state of a check means, and what to do. */
+/**
+ * What is told of a check that is better than its state, for as long as it keeps that: what is so, and what was.
+ *
+ * @param was What was found last that was as the state says.
+ * @param betterMs For how long it has been better, in milliseconds.
+ */
+export function wordsOfBetter(
+  name: HealthCheckName,
+  was: Finding,
+  is: Finding,
+  betterMs: number,
+): Pick<HealthCheck, "summary" | "meaning" | "advice" | "values"> {
+  const summary = `${is.summary} A moment ago: ${was.summary}`;
+  if (is.state !== "ok") {
+    const { meaning, advice } = wordsOf(name, is.state);
+    return { summary, meaning, advice: is.advice ?? advice, values: is.values };
+  }
+  // What comes in single moments is not over with each of them.
+  if (CHECKS[name].clearMs !== undefined) return { summary, ...wordsOf(name, was.state), values: was.values };
+  return {
+    summary,
+    meaning: "This is well again, and is told as it was until that has lasted for a while.",
+    advice: "Wait a few seconds: if it stays so, there is nothing to do.",
+    values: { ...is.values, "well-ms": betterMs },
+  };
+}
+
+/** What a state of a check means, and what to do, whatever was found. */
 export function wordsOf(name: HealthCheckName, state: HealthState): Words {
   const about = CHECKS[name];
   const words = state === "ok" ? undefined : about[state];

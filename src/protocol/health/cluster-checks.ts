@@ -1,6 +1,7 @@
 /** The checks about the cluster: facts and thresholds in, a finding out. Pure; each is judged by this moment alone. */
 import { majorityOf } from "../raft/quorum.ts";
 import { BALANCE_LEAST_BUSY, BALANCE_LEAST_BYTES } from "./limits.ts";
+import { adviceOnSlots } from "./slot-advice.ts";
 import type {
   BalanceFacts,
   ClockFacts,
@@ -53,7 +54,8 @@ export function checkQuorum({ leader, voters, nodeCount }: QuorumFacts): Finding
 }
 
 /** Whether each slot is served. */
-export function checkSlots({ free, unserved, released }: SlotFacts): Finding {
+export function checkSlots(facts: SlotFacts): Finding {
+  const { free, unserved, released } = facts;
   const sum = (parts: readonly { readonly slots: SlotFacts["free"] }[]): number =>
     parts.reduce((total, { slots }) => total + countSlots(slots), 0);
   const values = { unassigned: countSlots(free), unserved: sum(unserved), waiting: sum(released) };
@@ -71,12 +73,8 @@ export function checkSlots({ free, unserved, released }: SlotFacts): Finding {
         ]),
     ...released.map(({ slots, node }) => `${rangesOf(slots)} wait until ${node} has said that it lost them`),
   ];
-  return {
-    name: "slots",
-    state: parts.length === 0 ? "ok" : "critical",
-    summary: parts.length === 0 ? "All slots are served." : `${parts.join("; ")}.`,
-    values,
-  };
+  if (parts.length === 0) return { name: "slots", state: "ok", summary: "All slots are served.", values };
+  return { name: "slots", state: "critical", summary: `${parts.join("; ")}.`, advice: adviceOnSlots(facts), values };
 }
 
 /** Whether each shard has the copies that it is to have. */

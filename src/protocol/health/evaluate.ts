@@ -20,8 +20,8 @@ export function evaluate(facts: HealthFacts, thresholds: HealthThresholds): read
   ): void => {
     if (part !== undefined) found.push(check(part, thresholds));
   };
-  judge(facts.node, checkNode);
   judge(facts.quorum, checkQuorum);
+  judge(facts.node, checkNode);
   judge(facts.slots, checkSlots);
   judge(facts.replicas, checkReplicas);
   judge(facts.members, checkMembers);

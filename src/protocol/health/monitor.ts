@@ -20,6 +20,8 @@ export interface Watched {
   /** Since when its readings have been so, in milliseconds of the caller's clock. */
   readonly sinceMs: number;
   readonly finding: Finding;
+  /** Readings have been better than the state since then, and not for long enough yet: the last of them. */
+  readonly better?: { readonly sinceMs: number; readonly finding: Finding } | undefined;
 }
 
 /** A check came into another state. */
@@ -39,6 +41,7 @@ interface Entry {
   sinceMs: number;
   /** The last one that was as its state says, so that words and state belong together. */
   finding: Finding;
+  better: Watched["better"];
   isNew: boolean;
   /** Since when readings have been at least as bad as each state, and at least as good. `undefined`: the last one was not. */
   readonly worseSinceMs: (number | undefined)[];
@@ -85,6 +88,8 @@ export class Monitor {
       const previous = entry.state;
       if (next !== undefined) Object.assign(entry, next);
       if (next !== undefined || finding.state === entry.state) entry.finding = finding;
+      const sinceMs = reading < rank(entry.state) ? entry.betterSinceMs[rank(entry.state) - 1] : undefined;
+      entry.better = sinceMs === undefined ? undefined : { sinceMs, finding };
       if (next !== undefined) changes.push({ ...next, previous, finding });
     }
     const judged = new Set(findings.map(({ name }) => name));
@@ -105,6 +110,7 @@ export class Monitor {
       state: finding.state,
       sinceMs: nowMs,
       finding,
+      better: undefined,
       isNew: true,
       worseSinceMs: [],
       betterSinceMs: [],

@@ -22,14 +22,35 @@ export interface QuorumFacts {
   readonly nodeCount: number;
 }
 
+/** A shard that owns slots and is not served, and who is left of it. */
+export interface UnservedShard {
+  readonly id: string;
+  readonly slots: readonly SlotRange[];
+  /** Why, in words. */
+  readonly reason: string;
+  readonly primary: { readonly id: string; readonly name: string };
+  /** Its primary does not answer; has started again without what the shard held; has never started; is there, and may not serve. */
+  readonly trouble: "gone" | "empty" | "new" | "lease";
+  /** Its replicas. Holders have every acknowledged write, as the map says. */
+  readonly others: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly isHolder: boolean;
+    readonly isThere: boolean;
+  }[];
+}
+
 /** Slots that nobody serves. */
 export interface SlotFacts {
   /** Nobody's. */
   readonly free: readonly SlotRange[];
-  /** Those of shards that are not served. */
-  readonly unserved: readonly { readonly slots: readonly SlotRange[]; readonly reason: string }[];
+  readonly unserved: readonly UnservedShard[];
   /** Those that wait until who had them has said that it knows. */
-  readonly released: readonly { readonly slots: readonly SlotRange[]; readonly node: string }[];
+  readonly released: readonly { readonly slots: readonly SlotRange[]; readonly node: string; readonly id: string }[];
+  /** A majority of the voters agrees: the map can change. */
+  readonly canChange: boolean;
+  /** A primary that is there, and serves: slots can be given to it. */
+  readonly helper: { readonly name: string; readonly host: string; readonly port: number } | undefined;
 }
 
 export interface ReplicaFacts {
@@ -186,6 +207,8 @@ export interface Finding {
   readonly name: HealthCheckName;
   readonly state: HealthState;
   readonly summary: string;
+  /** What to do, where that depends on what was found; else as the catalog has it. */
+  readonly advice?: string;
   readonly values: Readonly<Record<string, number | string>>;
 }
 

@@ -37,8 +37,8 @@ import {
 } from "./open-slots.ts";
 import { type TopologyAct, type TopologyRecord, describeRecord } from "./records.ts";
 
-/** Acts that `explain` can tell of. */
-const HISTORY_LENGTH = 10_000;
+/** Acts that `explain` can tell of at least. */
+export const HISTORY_LENGTH = 10_000;
 /** Requests whose outcome is remembered, so that one that is asked again gets it. */
 const OUTCOMES_LENGTH = 10_000;
 /** Nodes that were taken out, and are kept out. Some 85 bytes of a snapshot each. */
