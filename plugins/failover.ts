@@ -364,10 +364,7 @@ export default definePlugin({
         (thrown: unknown) => context.fault(thrown),
       );
     };
-    const looks = new Paced(
-      (periodMs, callback) => context.every(periodMs, callback),
-      () => look(),
-    );
+    const looks = new Paced(context, () => look());
     const look = (): void => {
       lead();
       // Who does not lead is told when it begins to.

@@ -405,21 +405,18 @@ export default definePlugin({
       hasStarted = true;
       pace();
     });
-    const ticks = new Paced(
-      (periodMs, callback) => context.every(periodMs, callback),
-      () => {
-        for (const source of sources.values()) source.tick();
-        const led = replyGate.isLeased() ? ledShard(topology.map) : undefined;
-        orphans.look(
-          topology.map.migrations.filter(({ target }) => target === led?.id),
-          (id) => targets.get(id)?.takeHeard() === true,
-        );
-        // A fence may last as long as there is no majority: who has no lease must not let clients wait for that.
-        if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
-        leftovers.tidy();
-        if (leftovers.hasWork) clearLeftovers();
-      },
-    );
+    const ticks = new Paced(context, () => {
+      for (const source of sources.values()) source.tick();
+      const led = replyGate.isLeased() ? ledShard(topology.map) : undefined;
+      orphans.look(
+        topology.map.migrations.filter(({ target }) => target === led?.id),
+        (id) => targets.get(id)?.takeHeard() === true,
+      );
+      // A fence may last as long as there is no majority: who has no lease must not let clients wait for that.
+      if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
+      leftovers.tidy();
+      if (leftovers.hasWork) clearLeftovers();
+    });
     let hasStarted = false;
     const pace = (): void => {
       if (hasStarted) ticks.periodMs = topology.map.migrations.length > 0 ? TICK_MS : IDLE_TICK_MS;

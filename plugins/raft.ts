@@ -100,6 +100,13 @@ export default definePlugin({
     let driver: RaftDriver | undefined;
     let leadership: Leadership | undefined;
     const whenLeading: (() => void)[] = [];
+    const tellLed = (): void => {
+      try {
+        for (const callback of whenLeading) callback();
+      } catch (thrown) {
+        context.fault(thrown);
+      }
+    };
     let [isOut, isStopping, isLetGo] = [false, false, false];
     /** It has read what it remembers. Before that it is neither fresh nor a member, whatever it seems to be. */
     let hasRead = false;
@@ -235,7 +242,7 @@ export default definePlugin({
             if (leading !== undefined) [isEstablished, refusal] = [true, ""];
             leadership = leadershipOf(driver, clock.monotonicMs(), settings.tickMs);
             tellLeading();
-            if (leadership !== undefined) for (const callback of whenLeading) clock.soon(callback);
+            if (leadership !== undefined) clock.soon(tellLed);
             requests.leaderChanged(clock.monotonicMs());
           },
           proposed: (id, index) => proposals.proposed(id, index),
@@ -547,7 +554,7 @@ export default definePlugin({
       pace.ticksAtOnce = ticksAtOnce();
       beats.periodMs = pace.periodMs;
     };
-    const beats = new Paced((periodMs, callback) => context.every(periodMs, callback), tick);
+    const beats = new Paced(context, tick);
 
     // --- life ---
 

@@ -393,14 +393,11 @@ export default definePlugin({
       replyGate.break("the node stops");
     });
 
-    const ticks = new Paced(
-      (periodMs, callback) => context.every(periodMs, callback),
-      () => {
-        primary?.tick();
-        replica?.tick();
-        guardStranded();
-      },
-    );
+    const ticks = new Paced(context, () => {
+      primary?.tick();
+      replica?.tick();
+      guardStranded();
+    });
     let hasStarted = false;
     const pace = (): void => {
       if (hasStarted) ticks.periodMs = primary === undefined && replica === undefined ? 0 : TICK_MS;

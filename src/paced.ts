@@ -1,15 +1,15 @@
 /** A callback that comes again and again, more often while there is more to look at. */
+import type { NodeContext } from "./plugin.ts";
 import type { Timer } from "./world.ts";
 
 export class Paced {
-  readonly #every: (periodMs: number, callback: () => void) => Timer;
+  readonly #context: Pick<NodeContext, "every">;
   readonly #callback: () => void;
   #periodMs = 0;
   #timer: Timer | undefined;
 
-  /** @param every Such as `context.every`. */
-  constructor(every: (periodMs: number, callback: () => void) => Timer, callback: () => void) {
-    this.#every = every;
+  constructor(context: Pick<NodeContext, "every">, callback: () => void) {
+    this.#context = context;
     this.#callback = callback;
   }
 
@@ -18,6 +18,6 @@ export class Paced {
     if (periodMs === this.#periodMs) return;
     this.#periodMs = periodMs;
     this.#timer?.cancel();
-    this.#timer = periodMs === 0 ? undefined : this.#every(periodMs, this.#callback);
+    this.#timer = periodMs === 0 ? undefined : this.#context.every(periodMs, this.#callback);
   }
 }

@@ -5,7 +5,7 @@ import { StartError } from "../errors.ts";
 export const raftSettings = Type.Object({
   tickMs: Type.Integer({
     description:
-      "The grain of Raft's time, in milliseconds, at most heartbeatMs. Heartbeats and elections are counted in it; a finer one wakes idle nodes more often.",
+      "The grain of Raft's time, in milliseconds, at most heartbeatMs. Heartbeats and elections are counted in it; a finer one wakes nodes more often while no leader is heard.",
     default: 50,
     minimum: 1,
   }),

@@ -41,6 +41,14 @@ class TwoShards {
     return Array.from({ length: this.#count }, (_, at) => at);
   }
 
+  /** Who leads the log. */
+  get leader(): number {
+    return present(
+      this.all.find((at) => this.nodes.consensus(at).status.role === "leader"),
+      "somebody leads",
+    );
+  }
+
   get up(): readonly number[] {
     return this.all.filter((at) => this.nodes.isUp(at));
   }
@@ -186,10 +194,7 @@ async function besideTheLeader(): Promise<{
   readonly key: string;
 }> {
   const shards = await TwoShards.of(0, {}, 1, 3);
-  const leader = present(
-    shards.all.find((at) => shards.nodes.consensus(at).status.role === "leader"),
-    "somebody leads",
-  );
+  const { leader } = shards;
   const [source, target] = shards.map.shards.filter(({ primary }) => shards.at(primary) !== leader);
   if (source === undefined || target === undefined) throw new Error("there are three shards");
   const isInSource = (name: string): boolean => {
@@ -545,10 +550,7 @@ describe("a migration", () => {
       const { simulation } = nodes;
       const keys = keysOf(20);
       for (const { key } of keys) await shards.run(shards.a, `SET ${key} 41`);
-      const leader = present(
-        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
-        "somebody leads",
-      );
+      const { leader } = shards;
       const [primary, replica] = [shards.at(shards.a.primary), shards.at(shards.a.replicas[0] ?? "")];
       expect([primary, replica]).not.toContain(leader);
       const client = localClient(nodes.node(replica));
@@ -675,10 +677,7 @@ describe("a migration", () => {
       await shards.run(target, `SET ${KEYS[0]?.key ?? ""} 1`);
       await nodes.until("the replica to be out of the set", () => shards.a.inSync.length === 1);
       for (const { key } of UPPER) await shards.run(source, `SET ${key} 41`);
-      const leader = present(
-        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
-        "somebody leads",
-      );
+      const { leader } = shards;
       expect([primary, replica]).not.toContain(leader);
       await shards.start(source.slots, target, leader);
       const keyspace = shards.keyspace(replica);
@@ -710,10 +709,7 @@ describe("a migration", () => {
       const shards = await TwoShards.of(1, SLOW);
       const { nodes } = shards;
       const { simulation } = nodes;
-      const leader = present(
-        shards.all.find((at) => nodes.consensus(at).status.role === "leader"),
-        "somebody leads",
-      );
+      const { leader } = shards;
       const { a: target, b: source } = shards;
       const [primary, replica] = [shards.at(target.primary), shards.at(target.replicas[0] ?? "")];
       expect([primary, replica]).not.toContain(leader);

@@ -6,10 +6,12 @@ test("it comes as often as was said last, by one timer, which stays if nothing c
   const timers: { periodMs: number; isCancelled: boolean; callback: () => void }[] = [];
   let calls = 0;
   const paced = new Paced(
-    (periodMs, callback) => {
-      const timer = { periodMs, isCancelled: false, callback };
-      timers.push(timer);
-      return { cancel: () => void (timer.isCancelled = true) };
+    {
+      every(periodMs, callback) {
+        const timer = { periodMs, isCancelled: false, callback };
+        timers.push(timer);
+        return { cancel: () => void (timer.isCancelled = true) };
+      },
     },
     () => void (calls += 1),
   );
