@@ -356,17 +356,21 @@ describe("the document", () => {
   test("names every answer to good input", async () => {
     for (const { path, method, operation } of operations) {
       let taken = 0;
-      await fc.assert(
-        fc.asyncProperty(goodRequests(operation), async (asked) => {
-          const { answer, what } = await send(path, method, operation, asked);
-          expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
-          expect(answer.status, `${what}: ${answer.text}`).not.toBe(500);
-          if (answer.status === 422) expect(fieldsOf(answer), what).not.toEqual([]);
-          else taken += 1;
-        }),
-        { numRuns: RUNS },
-      );
-      // What no schema says, such as that of two fields one must be there, is found by the operation itself.
+      const hold = async (asked: Asked): Promise<void> => {
+        const { answer, what } = await send(path, method, operation, asked);
+        expect(openApi.misfitsOf(operation, answer), what).toEqual([]);
+        expect(answer.status, `${what}: ${answer.text}`).not.toBe(500);
+        if (answer.status === 422) expect(fieldsOf(answer), what).not.toEqual([]);
+        else taken += 1;
+      };
+      await fc.assert(fc.asyncProperty(goodRequests(operation), hold), { numRuns: RUNS });
+      // What no schema says, such as that of two fields one must be there, is found by the operation itself: it may
+      // refuse nine in ten, and now and then all of so few.
+      const more = taken > 0 ? [] : fc.sample(goodRequests(operation), 40 * RUNS);
+      for (const asked of more) {
+        if (taken > 0) break;
+        await hold(asked);
+      }
       expect(taken, `${method} ${path} takes what the document says`).toBeGreaterThan(0);
     }
     expect(present(node.service(topologyService), "there is a map").isMember).toBe(true);
