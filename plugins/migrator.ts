@@ -49,6 +49,7 @@ import {
   topologyService,
 } from "../src/contracts/topology.ts";
 import { KeyHold } from "../src/key-hold.ts";
+import { EarlyOpens, type OpenMessage } from "../src/migration/early-opens.ts";
 import { Leftovers } from "../src/migration/leftovers.ts";
 import { LoggedWriter } from "../src/migration/logged-writer.ts";
 import { Orphans } from "../src/migration/orphans.ts";
@@ -131,6 +132,7 @@ export default definePlugin({
     const tell = (slot: number, args: ArgumentList): void => {
       if (hooks.effect.isHeard) dispatcher.tellEffect(slot, args);
     };
+    const early = new EarlyOpens();
     const leftovers = new Leftovers(keyspace, tell);
     const writer = new LoggedWriter(keyspace, tell);
     // No number of an earlier start's, of which frames may still be on their way.
@@ -210,8 +212,9 @@ export default definePlugin({
       soon,
       send,
       nextSession: () => (session += 1),
-      startFill: (slots) => new SlotFill(keyspace, slots, () => clock.monotonicMs()),
+      startFill: (slots, isNew) => new SlotFill(keyspace, slots, () => clock.monotonicMs(), isNew),
       keysIn: (slots) => countKeys(slots),
+      mapVersion: () => topology.map.version,
       allowance: allow,
       spend: (bytes) => void (allowance -= bytes),
       async request(request, cause) {
@@ -241,6 +244,7 @@ export default definePlugin({
       soon,
       send,
       startSink: (slots) => new SlotSink(keyspace, { slots, writer }),
+      keysIn: (slots) => countKeys(slots),
       run: (args) => runner.run(args),
       flush: (slots) => leftovers.flush(slots),
       mapVersion: () => topology.map.version,
@@ -273,6 +277,7 @@ export default definePlugin({
         targets.delete(id);
         target.end(isLed ? "a shard has another primary" : "the task is over, or another node leads the target");
       }
+      for (const { from, message } of early.due(map.version)) opened(from, message);
       if (sources.size > 0) unhookEffects ??= context.on(hooks.effect, effect);
       else {
         unhookEffects?.();
@@ -348,8 +353,9 @@ export default definePlugin({
 
     // --- words from others ---
 
-    const opened = (from: NodeId, message: Extract<MigrationMessage, { readonly type: "open" }>): void => {
+    const opened = (from: NodeId, message: OpenMessage): void => {
       const { map } = topology;
+      if (map.version < message.mapVersion && early.keep(from, message)) return;
       const refuse = (reason: string): void =>
         void send(from, { type: "refused", session: message.session, isFinal: false, reason });
       const record = map.migrations.find(({ id }) => id === message.id);
@@ -388,6 +394,7 @@ export default definePlugin({
         case "stream":
         case "final":
         case "closed":
+          if (message.type === "closed") early.closed(nodeId, message.session);
           for (const target of targets.values()) if (target.from === nodeId) target.received(message);
           break;
         default:
@@ -399,6 +406,7 @@ export default definePlugin({
         nodeId ??
         topology.map.nodes.find(({ busHost, busPort }) => busHost === address.host && busPort === address.port)?.id;
       if (id === undefined) return;
+      early.linkLost(id);
       for (const source of sources.values()) source.linkLost(id);
     });
     context.on(hooks.start, () => {

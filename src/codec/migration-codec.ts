@@ -8,16 +8,17 @@ import { ByteReader } from "./byte-reader.ts";
 import { ByteWriter } from "./byte-writer.ts";
 
 export type MigrationMessage =
-  /** Source: it wants to send the slots of a task. In these primary epochs of the two shards, by its map. */
+  /** Source: it wants to send the slots of a task. In these primary epochs of the two shards, by its map, whose version it says. */
   | {
       readonly type: "open";
       readonly session: number;
       readonly id: string;
       readonly sourceEpoch: number;
       readonly targetEpoch: number;
+      readonly mapVersion: number;
     }
-  /** Target: it takes them. */
-  | { readonly type: "accepted"; readonly session: number }
+  /** Target: it takes them. @param holdsKeys It has keys of the slots already. */
+  | { readonly type: "accepted"; readonly session: number; readonly holdsKeys: boolean }
   /** Target: it does not, or not any more. @param isFinal It will not for long: the task is to be given up. */
   | { readonly type: "refused"; readonly session: number; readonly isFinal: boolean; readonly reason: string }
   /**
@@ -70,6 +71,7 @@ export function encodeMigration(message: MigrationMessage): Uint8Array {
       writer.text(message.id);
       writer.number(message.sourceEpoch);
       writer.number(message.targetEpoch);
+      writer.number(message.mapVersion);
       break;
     case "refused":
       writer.flag(message.isFinal);
@@ -98,6 +100,7 @@ export function encodeMigration(message: MigrationMessage): Uint8Array {
       writer.raw(message.bytes);
       break;
     case "accepted":
+      writer.flag(message.holdsKeys);
       break;
     default:
       message satisfies never;
@@ -117,7 +120,14 @@ export function decodeMigration(bytes: Uint8Array): MigrationMessage | undefined
 function read(reader: ByteReader, type: (typeof TYPES)[number], session: number): MigrationMessage {
   switch (type) {
     case "open":
-      return { type, session, id: reader.text(), sourceEpoch: reader.number(), targetEpoch: reader.number() };
+      return {
+        type,
+        session,
+        id: reader.text(),
+        sourceEpoch: reader.number(),
+        targetEpoch: reader.number(),
+        mapVersion: reader.number(),
+      };
     case "refused":
       return { type, session, isFinal: reader.flag(), reason: reader.text() };
     case "closed":
@@ -134,7 +144,7 @@ function read(reader: ByteReader, type: (typeof TYPES)[number], session: number)
     case "answer":
       return { type, session, bytes: reader.rest() };
     case "accepted":
-      return { type, session };
+      return { type, session, holdsKeys: reader.flag() };
     default:
       return type satisfies never;
   }

@@ -51,8 +51,11 @@ export interface SourceHost {
   send(to: NodeId, message: MigrationMessage): boolean;
   /** A number that this node has not used for a session. */
   nextSession(): number;
-  startFill(slots: MigrationRecord["slots"]): SlotFill;
+  /** @param isNew The receiver has no key of the slots. */
+  startFill(slots: MigrationRecord["slots"], isNew: boolean): SlotFill;
   keysIn(slots: MigrationRecord["slots"]): number;
+  /** The version of the map that this node knows. */
+  mapVersion(): number;
   /** How many bytes may be sent now, by the rate limit. */
   allowance(): number;
   spend(bytes: number): void;
@@ -272,7 +275,7 @@ export class MigrationSource {
         if (session.fill !== undefined) return;
         this.#patience = 1;
         this.#waitingFor = undefined;
-        session.fill = this.#host.startFill(this.#record.slots);
+        session.fill = this.#host.startFill(this.#record.slots, !message.holdsKeys);
         this.#pumpSoon();
         return;
       case "refused":
@@ -324,7 +327,9 @@ export class MigrationSource {
     };
     this.#session = session;
     this.#sessions += 1;
-    this.#host.send(target, { type: "open", session: session.id, id: this.#record.id, sourceEpoch, targetEpoch });
+    const mapVersion = this.#host.mapVersion();
+    const { id } = this.#record;
+    this.#host.send(target, { type: "open", session: session.id, id, sourceEpoch, targetEpoch, mapVersion });
   }
 
   #pumpSoon(): void {

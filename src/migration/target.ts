@@ -24,6 +24,7 @@ export interface TargetHost {
   soon(callback: () => void): void;
   send(to: NodeId, message: MigrationMessage): boolean;
   startSink(slots: readonly SlotRange[]): SlotSink;
+  keysIn(slots: readonly SlotRange[]): number;
   /** Applies an effect to this node's keys, and to its log. @returns Why it failed: of a key that has not come yet it may. */
   run(args: ArgumentList): string | undefined;
   /** Removes all keys of slots, here and in the log. */
@@ -84,7 +85,7 @@ export class MigrationTarget {
     this.#record = record;
     this.#terms = terms;
     this.#sink = host.startSink(record.slots);
-    host.send(from, { type: "accepted", session });
+    host.send(from, { type: "accepted", session, holdsKeys: host.keysIn(record.slots) > 0 });
   }
 
   get isOver(): boolean {

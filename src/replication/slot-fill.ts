@@ -14,8 +14,9 @@ export class SlotFill {
   readonly #nowMs: () => number;
   #isConfirmed = false;
 
-  constructor(keyspace: Keyspace, slots: readonly SlotRange[], nowMs: () => number) {
-    this.#source = new SlotSource(keyspace, slots);
+  /** @param isNew The receiver has no key of the slots, which then need no digests. */
+  constructor(keyspace: Keyspace, slots: readonly SlotRange[], nowMs: () => number, isNew = false) {
+    this.#source = new SlotSource(keyspace, slots, isNew ? { maxDigestBytes: 0 } : {});
     this.#nowMs = nowMs;
     this.#startedAtMs = nowMs();
   }

@@ -8,8 +8,15 @@ const text = fc.string({ unit: "grapheme", maxLength: 60 });
 const bytes = fc.uint8Array({ maxLength: 60 });
 const session = number;
 const message: fc.Arbitrary<MigrationMessage> = fc.oneof(
-  fc.record({ type: fc.constant("open" as const), session, id: text, sourceEpoch: number, targetEpoch: number }),
-  fc.record({ type: fc.constant("accepted" as const), session }),
+  fc.record({
+    type: fc.constant("open" as const),
+    session,
+    id: text,
+    sourceEpoch: number,
+    targetEpoch: number,
+    mapVersion: number,
+  }),
+  fc.record({ type: fc.constant("accepted" as const), session, holdsKeys: fc.boolean() }),
   fc.record({ type: fc.constant("refused" as const), session, isFinal: fc.boolean(), reason: text }),
   fc.record({ type: fc.constantFrom("effects", "stream"), session, number, isLast: fc.boolean(), bytes }),
   fc.record({ type: fc.constant("final" as const), session, number, fence: number }),

@@ -62,7 +62,8 @@ class World {
         return true;
       },
       nextSession: () => 1,
-      startFill: (slots) => new SlotFill(store, slots, () => this.nowMs),
+      startFill: (slots, isNew) => new SlotFill(store, slots, () => this.nowMs, isNew),
+      mapVersion: () => 1,
       keysIn: () => 0,
       allowance: () => Number.POSITIVE_INFINITY,
       spend() {},
@@ -114,7 +115,7 @@ class World {
 
   /** The target has what there is, and the fence is asked for. */
   async level(): Promise<void> {
-    this.say({ type: "accepted", session: 1 });
+    this.say({ type: "accepted", session: 1, holdsKeys: false });
     await this.turn();
     expect(this.asked.splice(0)).toEqual([ASKED]);
   }
@@ -188,7 +189,7 @@ test("a target that does not come for long is given up, and no sooner: what this
   world.isInTouch = true;
   pass(world, 59_000);
   expect(world.asked).toEqual([]);
-  world.say({ type: "accepted", session: 1 });
+  world.say({ type: "accepted", session: 1, holdsKeys: false });
   pass(world, 500);
   world.source.update({ ...RECORD, isPaused: true }, TERMS);
   pass(world, 120_000);
@@ -242,7 +243,7 @@ test("a fence is asked for though clients write so much that the target never ha
 test("a fence is not asked for, or not again, before the target has committed what it has: commands would wait for nothing", async () => {
   const world = new World();
   world.commits = false;
-  world.say({ type: "accepted", session: 1 });
+  world.say({ type: "accepted", session: 1, holdsKeys: false });
   await world.turn();
   expect(world.asked).toEqual([]);
   world.commits = true;

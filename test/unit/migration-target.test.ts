@@ -44,6 +44,7 @@ test("an effect that fails where all keys have come ends the session: what the s
       said.push(message);
       return true;
     },
+    keysIn: () => 0,
     startSink: (slots) => new SlotSink(new Store({ seed: 1, random: () => 0 }), { slots }),
     run: () => failing.reason,
     flush() {},

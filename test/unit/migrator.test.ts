@@ -283,6 +283,25 @@ describe("a migration", () => {
   );
 
   test(
+    "begins with its first session, whoever hears of the task first",
+    async () => {
+      const shards = await TwoShards.of(0, {}, 1, 3);
+      // One of them is led by who leads the log, and hears of it before the target does.
+      for (const source of shards.map.shards) {
+        const target = present(
+          shards.map.shards.find(({ id }) => id !== source.id),
+          "there are others",
+        );
+        const first = source.slots[0]?.first ?? 0;
+        const id = await shards.start([{ first, last: first }], target);
+        await shards.ended(id);
+        expect(shards.task(id, shards.at(source.primary))?.progress?.restarts).toBe(0);
+      }
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "brings values that are longer than a message",
     async () => {
       const shards = await TwoShards.of(1);
