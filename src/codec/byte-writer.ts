@@ -4,6 +4,9 @@ import { copyBytes } from "./copy-bytes.ts";
 
 const encoder = new TextEncoder();
 
+/** From this many bytes on a view costs less than a copy: of smaller arrays the engine first moves the bytes to where views can share them. */
+const VIEW_FROM_BYTES = 4096;
+
 export class ByteWriter {
   #bytes: Uint8Array;
   #length = 0;
@@ -92,8 +95,11 @@ export class ByteWriter {
 
   /** What was written. The writer is not used after. */
   finish(): Uint8Array {
-    // A copy: a view of a small array costs more, since the engine then moves it to where views can share it.
-    return this.#length === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#length);
+    const { length } = this.#bytes;
+    if (this.#length === length) return this.#bytes;
+    // What is kept costs no more than twice what it holds.
+    const isView = this.#length >= VIEW_FROM_BYTES && this.#length * 2 >= length;
+    return isView ? this.#bytes.subarray(0, this.#length) : this.#bytes.slice(0, this.#length);
   }
 
   #reserve(count: number): void {

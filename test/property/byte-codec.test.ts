@@ -162,4 +162,17 @@ describe("ByteWriter", () => {
     writer.raw(new Uint8Array(100).fill(3));
     expect([...writer.finish()]).toEqual([1, 2, ...Array.from({ length: 100 }, () => 3)]);
   });
+
+  test("what was written is all there, and keeps at most twice as much, however much room there was", () => {
+    for (const capacity of [0, 100, 5000, 10_000, 1_000_000]) {
+      for (const length of [0, 1, 4095, 4096, 5000, 9999]) {
+        const writer = new ByteWriter(capacity);
+        writer.raw(new Uint8Array(length).map((_, at) => at % 251));
+        const finished = writer.finish();
+        expect(finished.every((byte, at) => byte === at % 251)).toBe(true);
+        expect(finished).toHaveLength(length);
+        expect(finished.buffer.byteLength).toBeLessThanOrEqual(2 * length);
+      }
+    }
+  });
 });

@@ -8,6 +8,7 @@ import { MigrationSource, type SourceHost } from "../../src/migration/source.ts"
 import { SlotFill } from "../../src/replication/slot-fill.ts";
 import { EntryReader } from "../../src/replication/shard-log.ts";
 import { SlotSink } from "../../src/replication/slot-sink.ts";
+import { KeyReference } from "../../src/store/key-reference.ts";
 import { Store } from "../../src/store/store.ts";
 
 const SLOTS = [{ first: 5, last: 6 }];
@@ -41,8 +42,11 @@ class World {
   /** The map has done what it was asked last. */
   #agreed = (): void => undefined;
 
+  /** The source's keys. */
+  readonly store = new Store({ seed: 1, random: () => 0 });
+
   constructor() {
-    const store = new Store({ seed: 1, random: () => 0 });
+    const { store } = this;
     const host: SourceHost = {
       events: { debug() {}, info() {}, warn() {}, error() {} },
       settings: {
@@ -114,8 +118,8 @@ class World {
   }
 
   /** The target has what there is, and the fence is asked for. */
-  async level(): Promise<void> {
-    this.say({ type: "accepted", session: 1, holdsKeys: false });
+  async level(holdsKeys = false): Promise<void> {
+    this.say({ type: "accepted", session: 1, holdsKeys });
     await this.turn();
     expect(this.asked.splice(0)).toEqual([ASKED]);
   }
@@ -133,6 +137,28 @@ class World {
     return present(this.finals[0], "the last word went out");
   }
 }
+
+test("slots are compared by their digests where the target has keys of them, and not where it has none", async () => {
+  for (const holdsKeys of [false, true]) {
+    const world = new World();
+    const { store } = world;
+    const key = new KeyReference();
+    // A key of slot 5.
+    for (let number = 0; key.slot !== 5; number += 1) {
+      const name = new TextEncoder().encode(String(number));
+      store.refer(key, name, 0, name.length);
+    }
+    store.setString(key, key.bytes, key.start, key.end, 0);
+    const digested: number[] = [];
+    const digest = store.digestSlot.bind(store);
+    store.digestSlot = (slot) => {
+      digested.push(slot);
+      return digest(slot);
+    };
+    await world.level(holdsKeys);
+    expect(digested).toEqual(holdsKeys ? [5] : []);
+  }
+});
 
 test("a source asks for the completion when the target has committed its last word, and not before", async () => {
   const world = new World();
