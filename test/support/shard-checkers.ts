@@ -216,24 +216,23 @@ export class HeirsAreWhole {
   }
 }
 
-/** A replica removes no key because it has expired. */
+/** A replica removes no key because it has expired. Between two looks it may have led, and removed some: in an epoch of its own. */
 export class ReplicasRemoveNothing {
-  readonly #expired = new Map<string, number>();
+  readonly #expired = new Map<string, { readonly epoch: number; readonly count: number }>();
 
   look({ members }: ShardsLook): void {
-    for (const { view, replication, keyspace } of members) {
+    for (const { view, replication, keyspace, shard } of members) {
       const key = `${view.name} ${view.node.facts.runId}`;
-      if (replication.role !== "replica") {
+      if (replication.role !== "replica" || shard === undefined) {
         this.#expired.delete(key);
         continue;
       }
+      const count = keyspace.expiredCount;
       const before = this.#expired.get(key);
-      if (before !== undefined && keyspace.expiredCount !== before) {
-        throw new Violation(
-          `${view.name} is a replica, and has removed ${keyspace.expiredCount - before} expired keys`,
-        );
+      if (before?.epoch === shard.primaryEpoch && count !== before.count) {
+        throw new Violation(`${view.name} is a replica, and has removed ${count - before.count} expired keys`);
       }
-      this.#expired.set(key, keyspace.expiredCount);
+      this.#expired.set(key, { epoch: shard.primaryEpoch, count });
     }
   }
 }
