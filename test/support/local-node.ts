@@ -4,12 +4,12 @@ import type { Config } from "../../src/config.ts";
 import { type Node, type NodeOptions, createNode } from "../../src/node.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 
-/** Starts a node that listens nowhere. */
+/** Starts a node that no client can connect to. Its port for other nodes is any: tests run side by side. */
 export async function startLocalNode(config: Config = {}, options: Partial<NodeOptions> = {}): Promise<Node> {
   const node = await createNode({
     world: createBunWorld({ logLevel: "silent" }),
     ...options,
-    config: { ...config, plugins: { resp: false, http: false, ...config.plugins } },
+    config: { port: 0, ...config, plugins: { resp: false, http: false, ...config.plugins } },
   });
   await node.start();
   return node;

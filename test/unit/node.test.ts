@@ -58,7 +58,7 @@ describe("a node", () => {
     ];
     const node = await createNode({
       world: createBunWorld({ logLevel: "silent" }),
-      config: { plugins: { resp: false } },
+      config: { port: 0, plugins: { resp: false } },
       plugins,
     });
     expect(node.start()).rejects.toThrow('Plugin "two" failed in hook "start": no luck');
