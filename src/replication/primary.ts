@@ -623,8 +623,10 @@ export class ShardPrimary {
       const member = this.#member(id);
       this.#mark(member, nowMs);
       const link = this.#links.get(id);
-      // A hello of an earlier start may come late, when the map has the next one, which holds nothing.
-      const isFollowing = link !== undefined && link.fill === undefined && this.#host.startOf(id) === link.start;
+      // A hello of an earlier start may come late, when the map has the next one, which holds nothing. And one of an earlier session: what it says the replica may not
+      // hold any more, since it has been filled from then on; or it hears nothing of what is sent to it, and nothing would be committed while it is waited for.
+      const isHeard = link?.isHeard === true && this.#host.startOf(id) === link.start;
+      const isFollowing = isHeard && link.fill === undefined;
       if (member.joining !== undefined) {
         const isLate = nowMs - member.joining.sinceMs > settings.joinMs;
         if ((!isFollowing || isLate || inSync.includes(id)) && this.#asked?.includes(id) !== true) {

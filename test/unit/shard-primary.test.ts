@@ -154,10 +154,28 @@ describe("a shard's primary", () => {
     const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
     world.start = "second";
     primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
     for (; world.now < 500; world.now += 50) primary.tick();
     expect(world.asked).toEqual([]);
     world.start = "first";
     primary.tick();
+    expect(world.asked).toEqual([{ inSync: ["a", "b"], eligible: [] }]);
+  });
+
+  test("has nobody in its set for a hello alone, which may be of a session that is over: the replica is filled since, or hears nothing", () => {
+    const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
+    const ticks = (untilMs: number): void => {
+      for (; world.now < untilMs; world.now += 50) primary.tick();
+    };
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    ticks(2 * LOST_MS);
+    expect(world.asked).toEqual([]);
+    // Nor does anything wait for it.
+    write(primary, 10);
+    expect(world.gate.mayLeave(2)).toBe(true);
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 2, bytes: 10 });
+    ticks(3 * LOST_MS);
     expect(world.asked).toEqual([{ inSync: ["a", "b"], eligible: [] }]);
   });
 
