@@ -11,6 +11,7 @@
  */
 import { integerArgument } from "../src/arguments.ts";
 import type { Call } from "../src/call.ts";
+import type { Client } from "../src/client.ts";
 import { type Replication, replicationService } from "../src/contracts/replication.ts";
 import { type NodeRecord, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -19,7 +20,15 @@ import { NOT_AN_INTEGER, SYNTAX_ERROR } from "../src/replies.ts";
 /** With nobody who replicates each node is a primary by itself. */
 const NOTHING_REPLICATED: Pick<
   Replication,
-  "role" | "position" | "committed" | "replicas" | "waitingFor" | "last" | "acknowledgedBy" | "whenAcknowledged"
+  | "role"
+  | "position"
+  | "committed"
+  | "replicas"
+  | "waitingFor"
+  | "last"
+  | "acknowledgedBy"
+  | "whenAcknowledged"
+  | "waitingCount"
 > = {
   role: "none",
   position: undefined,
@@ -28,7 +37,8 @@ const NOTHING_REPLICATED: Pick<
   waitingFor: undefined,
   last: 0,
   acknowledgedBy: () => 0,
-  whenAcknowledged: () => Promise.resolve(0),
+  whenAcknowledged: () => ({ reached: Promise.resolve(0), end: () => undefined }),
+  waitingCount: 0,
 };
 
 export default definePlugin({
@@ -47,6 +57,10 @@ export default definePlugin({
       if (replication.waitingFor === undefined) return "connected";
       return replication.position === undefined ? "sync" : "connect";
     };
+
+    /** Clients that WAIT, and what ends that: one that goes, and comes again to wait for what never comes, leaves nothing behind. */
+    const waiting = new Map<Client, () => void>();
+    context.on(context.hooks.clientClosed, (client) => waiting.get(client)?.());
 
     context.command({
       name: "role",
@@ -110,9 +124,15 @@ export default definePlugin({
         const have = replication.acknowledgedBy(replication.last);
         // As in Redis, within a transaction it tells and does not wait: nothing is to come between the commands of that.
         if (have >= count || call.isNested) return call.reply.integer(have);
+        const { client } = call;
         const deferred = call.defer();
-        replication.whenAcknowledged(count, limitMs).then(
-          (reached) => deferred.resolve((reply) => reply.integer(reached)),
+        const { reached, end } = replication.whenAcknowledged(count, limitMs);
+        waiting.set(client, end);
+        reached.then(
+          (has) => {
+            waiting.delete(client);
+            deferred.resolve((reply) => reply.integer(has));
+          },
           (thrown: unknown) => context.fault(thrown),
         );
       },
@@ -180,6 +200,7 @@ export default definePlugin({
       fields["master_repl_offset"] = offset();
       fields["repl_epoch"] = position?.epoch ?? 0;
       fields["repl_committed"] = committed;
+      fields["repl_waiting_clients"] = replication.waitingCount;
       return { section: "replication", fields };
     });
   },

@@ -47,7 +47,6 @@ import { type PrimaryHost, type PrimaryTerms, ShardPrimary } from "../src/replic
 import { type ReplicaHost, ShardReplica } from "../src/replication/replica.ts";
 import { ShardLog } from "../src/replication/shard-log.ts";
 import { SlotSink } from "../src/replication/slot-sink.ts";
-import type { Timer } from "../src/world.ts";
 
 const TICK_MS = 50;
 /** A primary with too few in sync for so many times the silence that a replica suffers has nobody wait any more: longer than any failover takes. */
@@ -427,21 +426,23 @@ export default definePlugin({
       else events.warn("this replica has followed nobody for long", { reason: replica.refusal ?? "" });
     };
 
-    /** What something comes to; `false` if the time is over before. @param limitMs 0: without an end. */
-    const within = async (
+    /** What something comes to; `false` if the time is over before, or nobody waits any more (`end`). @param limitMs 0: without an end. */
+    const within = (
       limitMs: number,
       begin: (resolve: (isSo: boolean) => void) => () => void,
-    ): Promise<boolean> => {
-      let timer: Timer | undefined;
-      let end: (() => void) | undefined;
-      const isSo = await new Promise<boolean>((resolve) => {
-        if (limitMs > 0) timer = clock.after(limitMs, () => resolve(false));
-        end = begin(resolve);
+    ): { readonly isSo: Promise<boolean>; end(): void } => {
+      let settle: (isSo: boolean) => void = () => undefined;
+      const settled = new Promise<boolean>((resolve) => {
+        settle = resolve;
       });
-      timer?.cancel();
-      // Whoever asks again and again for what does not come makes nothing grow.
-      end?.();
-      return isSo;
+      const timer = limitMs > 0 ? clock.after(limitMs, () => settle(false)) : undefined;
+      const forget = begin(settle);
+      const isSo = settled.finally(() => {
+        timer?.cancel();
+        // Whoever asks again and again for what does not come makes nothing grow.
+        forget();
+      });
+      return { isSo, end: () => settle(false) };
     };
     const replication: Replication = {
       get role() {
@@ -476,13 +477,16 @@ export default definePlugin({
         return replyGate.last;
       },
       acknowledgedBy: (sequence) => primary?.acknowledgedBy(sequence) ?? 0,
-      async whenAcknowledged(count, limitMs) {
+      whenAcknowledged(count, limitMs) {
         const leading = primary;
-        if (leading === undefined) return 0;
+        if (leading === undefined) return { reached: Promise.resolve(0), end: () => undefined };
         leading.flush();
         const { last } = log;
-        await within(limitMs, (resolve) => leading.whenAcknowledged(count, resolve));
-        return leading.acknowledgedBy(last);
+        const { isSo, end } = within(limitMs, (resolve) => leading.whenAcknowledged(count, resolve));
+        return { reached: isSo.then(() => leading.acknowledgedBy(last)), end };
+      },
+      get waitingCount() {
+        return primary?.waitingCount ?? 0;
       },
       get isHandingOver() {
         return primary?.isHandingOver === true;
@@ -495,7 +499,7 @@ export default definePlugin({
         for (const callback of whenHandingOver) callback();
         if (!hold.isHolding) hold.hold();
         leading.flush();
-        return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve));
+        return await within(limitMs, (resolve) => leading.whenHasAll(to, resolve)).isSo;
       },
       letKeysGo(areFree) {
         if (primary?.isHandingOver === true) hold.letKeysGo(areFree);

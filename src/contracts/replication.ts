@@ -45,6 +45,13 @@ export interface FillProgress {
   readonly etaMs: number | undefined;
 }
 
+export interface WaitForReplicas {
+  /** How many have it, once they are as many as were wanted, or when the wait is over. */
+  readonly reached: Promise<number>;
+  /** Ends the wait: whoever asked is gone. */
+  end(): void;
+}
+
 export interface Replication {
   readonly role: ReplicationRole;
   /** Where this node's copy of the log ends; `undefined` while it has none that is whole (a replica that is being filled, or was never). */
@@ -81,9 +88,10 @@ export interface Replication {
    * Waits until so many replicas have everything that this node has done until now.
    *
    * @param limitMs 0: without an end.
-   * @returns How many have, then or when the time is over.
    */
-  whenAcknowledged(count: number, limitMs: number): Promise<number>;
+  whenAcknowledged(count: number, limitMs: number): WaitForReplicas;
+  /** How many wait for replicas at this moment. */
+  readonly waitingCount: number;
   /**
    * For a planned failover: a primary takes no more commands on keys (they are held, not refused), and waits until a replica has all of its log.
    *

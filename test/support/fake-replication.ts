@@ -32,7 +32,8 @@ export class FakeReplication {
           logBytes: 0,
           isChangingSets: false,
           acknowledgedBy: () => 0,
-          whenAcknowledged: () => Promise.resolve(0),
+          whenAcknowledged: () => ({ reached: Promise.resolve(0), end: () => undefined }),
+          waitingCount: 0,
           waitingFor: undefined,
           get position() {
             return fake.position;

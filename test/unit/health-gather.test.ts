@@ -198,7 +198,8 @@ class Told {
         return told.last;
       },
       acknowledgedBy: () => 0,
-      whenAcknowledged: () => Promise.resolve(0),
+      whenAcknowledged: () => ({ reached: Promise.resolve(0), end: () => undefined }),
+      waitingCount: 0,
       handOver: () => Promise.resolve(false),
       letKeysGo: () => undefined,
       resume: () => undefined,

@@ -504,6 +504,21 @@ describe("replication-commands", () => {
     expect(await shard.nodes.run(replica, "WAIT 1 0")).toStartWith("ERR WAIT cannot be used with replica instances.");
   });
 
+  test("WAIT without an end ends with its client: those who come again and again, for what does not come, leave nothing behind", async () => {
+    const shard = await Shard.of(2);
+    await shard.write("SET k v");
+    const waiting = async (): Promise<string> =>
+      /repl_waiting_clients:(\d+)/.exec(await shard.write("INFO replication"))?.[1] ?? "";
+    for (let count = 0; count < 10; count += 1) {
+      const client = localClient(shard.nodes.node(shard.primary));
+      const ended = client.run("WAIT 2 0").catch(() => "closed");
+      expect(await waiting()).toBe("1");
+      client.close();
+      expect(await ended).toBe("closed");
+      expect(await waiting()).toBe("0");
+    }
+  });
+
   test("ROLE and INFO name the primary and its replicas, and where they are", async () => {
     const shard = await Shard.of(3);
     const [replica = 0, other = 0] = shard.replicas;
