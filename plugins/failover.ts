@@ -93,7 +93,8 @@ const WISH_MS = 1000;
 const REDIRECT_LEASES = 0.6;
 /**
  * What a primary could not answer before its lease was over waits for another lease, or for the word that somebody else leads. A primary that is cut off gets neither:
- * after this part of a lease, by when another one has taken over that is to, its clients' connections end, and they find that one. What comes meanwhile is held.
+ * after this part of a lease, by when another one has taken over that is to, its clients' connections end, and they find that one. What comes meanwhile is held. The
+ * same of one that was cut off when it had surrendered: it serves nothing before the map ends that, and refuses what it held.
  */
 const HOPELESS_LEASES = 0.5;
 /** How often a node that stops looks whether somebody has taken over, in milliseconds. */
@@ -143,8 +144,8 @@ export default definePlugin({
     /** Who has the shard handed over to it holds commands on keys: clients are sent there, and connect to it, while its promotion is under way. */
     let redirects: { readonly to: NodeId; readonly untilMs: number } | undefined;
     let surrenderedAtMs = 0;
-    /** Since when it has no lease that it had. */
-    let lapsedAtMs: number | undefined;
+    /** When whoever waits for another lease than the one that it had waits no longer. */
+    let hopelessAtMs: number | undefined;
     let isFirstAwaited = false;
     /** Its primary has surrendered to it, and sends clients here: what they want is held, and not sent back, until this shard has another version, or until then. */
     let inherits: { readonly shardVersion: number; readonly untilMs: number } | undefined;
@@ -241,10 +242,16 @@ export default definePlugin({
       if (servesSoon && !hold.isHolding) hold.hold();
       else if (!servesSoon && hold.isHolding) hold.release();
       const isLapsed = leaseState === "lapsed" || leaseState === "stale-reads";
-      if (!isLapsed) lapsedAtMs = undefined;
-      else if (before === "held") lapsedAtMs = nowMs;
-      const isHopeless = lapsedAtMs !== undefined && nowMs - lapsedAtMs >= HOPELESS_LEASES * settings.leaseMs;
+      if (isServing) hopelessAtMs = undefined;
+      else if (before === "held") {
+        // One that was given up would have lapsed by then.
+        const leases = HOPELESS_LEASES + (surrender === undefined ? 0 : 1);
+        hopelessAtMs = nowMs + leases * settings.leaseMs;
+      }
+      const isHopeless = hopelessAtMs !== undefined && nowMs >= hopelessAtMs;
       if (isHopeless && replyGate.waitingCount > 0) replyGate.break(`no lease: ${whyLapsed(nowMs)}`);
+      replication?.setLeased(!isLapsed);
+      if (isHopeless) replication?.letAllGo();
       // A node that has just become a primary has its first one in a moment: that is nobody's worry. (`holdsUntilMs`)
       const isFirst = before === "none" && leaseState === "lapsed";
       const isLate = isFirstAwaited && leaseState === "lapsed" && nowMs >= holdsUntilMs;

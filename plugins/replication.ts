@@ -127,6 +127,8 @@ export default definePlugin({
     let session = world.random.below(2 ** 31);
     let hooksOfPrimary: readonly (() => void)[] = [];
     let unhookStranded: (() => void) | undefined;
+    /** It may serve, as far as leases are kept: see `setLeased`. */
+    let isLeased = true;
     const whenHandingOver: (() => void)[] = [];
 
     // --- applying, at a replica ---
@@ -258,7 +260,7 @@ export default definePlugin({
             call.reply.error(`NOREPLICAS ${refusal}: nothing was written`);
             return Verdict.rejected;
           }
-          if (isFull && !hold.isHolding) hold.hold();
+          if (isFull && isLeased && !hold.isHolding) hold.hold();
           return undefined;
         }),
       ];
@@ -279,6 +281,11 @@ export default definePlugin({
       ({ isWhole, committed } = replica);
       replica.close();
       replica = undefined;
+    };
+
+    /** That a key has expired is the primary's to say, which can say nothing without a lease: nobody would know, and reads of the slot would wait for that. */
+    const removeExpiredIfLeading = (): void => {
+      keyspace.removesExpired = assigned.role !== "replica" && isLeased;
     };
 
     /** The map says what this node does from here on. All of it changes in one step. */
@@ -308,7 +315,7 @@ export default definePlugin({
       }
       if (role !== "replica" || !isSameShard) stopReplica();
       if (!isSameShard) isWhole = false;
-      keyspace.removesExpired = role !== "replica";
+      removeExpiredIfLeading();
       // A copy of a shard that the node has left, with the cluster: nobody counts on it. It would be in the way of whatever becomes of the node next.
       if (wasIn.role === "replica" && role === "none" && shard === undefined) keyspace.clear();
       if (role === "primary" && shard !== undefined) {
@@ -402,28 +409,37 @@ export default definePlugin({
       if (hasStarted) ticks.periodMs = primary === undefined && replica === undefined ? 0 : TICK_MS;
     };
 
-    /** Nothing is read that a stranded replica, or a primary with too few in sync, would wait for ever to tell. */
+    /** Nothing is read that a stranded replica, or a primary with too few in sync or without a lease, would wait for ever to tell. */
     const refuseStranded = (call: Call): Verdict | undefined => {
       const { bits } = call.command;
       if (!call.hasKey && (bits & CommandBits.readonly) === 0) return undefined;
       if (replyGate.mayLeave(call.hasKey ? replyGate.positionOf(call.key.slot) : replyGate.positionOfAll))
         return undefined;
       if (primary !== undefined && (call.client.acks ?? replyGate.acks) === "primary") return undefined;
-      call.reply.error(
-        primary === undefined
-          ? "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed"
-          : `NOREPLICAS shard ${assigned.shard?.id ?? ""} has too few members in sync for what was last done here to be committed: nothing was done`,
-      );
+      if (primary === undefined)
+        call.reply.error(
+          "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed",
+        );
+      else if (primary.isStarved)
+        call.reply.error(
+          `NOREPLICAS shard ${assigned.shard?.id ?? ""} has too few members in sync for what was last done here to be committed: nothing was done`,
+        );
+      else
+        call.reply.error(
+          "CLUSTERDOWN The cluster is down: this node has no lease, and nobody knows whether what was last done here is kept",
+        );
       return Verdict.rejected;
     };
     const guardStranded = (): void => {
-      const isStranded = replica?.isStranded === true || primary?.isStarved === true;
-      if (isStranded === (unhookStranded !== undefined)) return;
+      const isStarved = primary?.isStarved === true;
+      const isStranded = replica?.isStranded === true;
+      // Without a lease there are stale reads, if any: else others refuse.
+      const mustRefuse = isStranded || isStarved || (primary !== undefined && !isLeased && replyGate.isLeased());
+      if (mustRefuse === (unhookStranded !== undefined)) return;
       unhookStranded?.();
-      unhookStranded = isStranded ? context.on(hooks.commandBefore, refuseStranded) : undefined;
-      if (!isStranded) return;
-      if (replica === undefined) events.warn("this primary has had too few members in sync for long", {});
-      else events.warn("this replica has followed nobody for long", { reason: replica.refusal ?? "" });
+      unhookStranded = mustRefuse ? context.on(hooks.commandBefore, refuseStranded) : undefined;
+      if (isStarved) events.warn("this primary has had too few members in sync for long", {});
+      if (isStranded) events.warn("this replica has followed nobody for long", { reason: replica?.refusal ?? "" });
     };
 
     /** What something comes to; `false` if the time is over before, or nobody waits any more (`end`). @param limitMs 0: without an end. */
@@ -503,6 +519,16 @@ export default definePlugin({
       },
       letKeysGo(areFree) {
         if (primary?.isHandingOver === true) hold.letKeysGo(areFree);
+      },
+      letAllGo() {
+        if (primary?.isHandingOver === true && hold.isHolding) hold.release();
+      },
+      setLeased(isSo) {
+        if (isSo === isLeased) return;
+        isLeased = isSo;
+        removeExpiredIfLeading();
+        guardStranded();
+        if (!isLeased && primary?.isHandingOver !== true && hold.isHolding) hold.release();
       },
       resume() {
         if (primary === undefined) return;

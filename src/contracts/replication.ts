@@ -100,8 +100,15 @@ export interface Replication {
   handOver(to: NodeId, limitMs: number): Promise<boolean>;
   /** While `handOver` holds: whether commands that name keys are let go, since somebody has an answer for them. They do not reach the keys of this node. */
   letKeysGo(areFree: boolean): void;
+  /** Lets go of all that `handOver` holds, since all of it is refused by now: nobody has taken over, and nobody knows when. This node hands over all the same. */
+  letAllGo(): void;
   /** Ends the hold of `handOver`. */
   resume(): void;
+  /**
+   * A primary has a lease again, or has none. Without one it writes nothing that it could keep to itself: no key is removed since it has expired, it is only not
+   * shown; and nothing is held until the log has room, since writes are refused.
+   */
+  setLeased(isLeased: boolean): void;
 }
 
 export const replicationService = service<Replication>("replication");

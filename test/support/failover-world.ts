@@ -2,6 +2,7 @@
 import { present } from "../../src/assert.ts";
 import { type Consensus, consensusService } from "../../src/contracts/consensus.ts";
 import { type Failover, failoverService } from "../../src/contracts/failover.ts";
+import { type Replication, replicationService } from "../../src/contracts/replication.ts";
 import {
   type ShardRecord,
   type Topology,
@@ -108,6 +109,11 @@ export class FailoverWorld {
 
   replication(name: string): FakeReplication {
     return this.#there(name).replication;
+  }
+
+  /** What the node itself has, a fake or not. */
+  replicationOf(name: string): Replication {
+    return present(this.node(name).service(replicationService), "there is replication");
   }
 
   topology(name: string): Topology {

@@ -47,6 +47,10 @@ export class FakeReplication {
             return Promise.resolve(fake.isLevel);
           },
           letKeysGo: () => undefined,
+          letAllGo() {
+            fake.isHolding = false;
+          },
+          setLeased: () => undefined,
           resume() {
             fake.isHolding = false;
           },

@@ -1,5 +1,6 @@
 /** Promotions: what is judged of a shard, rule by rule; then whole nodes on virtual time. */
 import { describe, expect, test } from "bun:test";
+import type { Config } from "../../src/config.ts";
 import type { ShardRecord } from "../../src/contracts/topology.ts";
 import {
   type Judgement,
@@ -268,6 +269,92 @@ describe("a primary that is lost", () => {
     expect(successor).not.toBe("b");
     expect(world.isRunning(successor)).toBe(true);
     expect(await world.run(successor, "get key")).toBe("old");
+  });
+
+  test("out of sight when it has just given its lease up refuses what it held, before long: nobody tells it that it may serve, or who does", async () => {
+    const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true });
+    await world.whole();
+    await world.follow("a", "c");
+    const { simulation } = world;
+    await simulation.runFor(500);
+    const client = localClient(world.node("b"));
+    const transaction = localClient(world.node("b"));
+    for (const line of ["multi", "set key new"]) await simulation.settle(line, transaction.run(line), 1000);
+    // The word that it has surrendered is lost.
+    simulation.cutOneWay([world.hostOf("b")], [world.hostOf("a")]);
+    expect(await world.run("c", "cluster failover")).toBe("OK");
+    await world.until("b to surrender", () => world.failover("b").leaseState === "surrendered");
+    simulation.isolate([world.hostOf("b")]);
+    const beganAtMs = simulation.nowMs;
+    const end = transaction.run("exec").catch(() => "closed");
+    // Nor does the heir hold any more.
+    await simulation.runFor(900);
+    const read = client.run("get key");
+    await simulation.runFor(300);
+    expect(world.replicationOf("b").isHandingOver).toBe(true);
+    expect(await simulation.settle("a refusal", read, 10_000)).toStartWith("CLUSTERDOWN");
+    expect(await simulation.settle("its end", end, 1000)).toBe("closed");
+    expect(simulation.nowMs - beganAtMs).toBeWithin(1400, 1900);
+    expect(world.failover("b").leaseState).toBe("surrendered");
+    // It hands over all the same, and serves nothing in the meantime.
+    simulation.heal();
+    await world.until("another to serve", () => world.primary("b") !== "b" && world.isRunning(world.primary("b")));
+    expect(await world.run("b", "get key")).toStartWith("MOVED");
+  });
+
+  test("out of sight with a log that is full refuses as any other: nothing waits for room that nobody can make", async () => {
+    const settingsOf = (): Config => ({ plugins: { replication: { ringBytes: "1mb" } } });
+    const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true, settingsOf });
+    await world.whole();
+    await world.follow("a", "c");
+    const { simulation } = world;
+    await simulation.runFor(500);
+    simulation.isolate([world.hostOf("b")]);
+    const write = async (value: string): Promise<string> =>
+      await localClient(world.node("b"))
+        .run(`set key ${value}`)
+        .catch(() => "closed");
+    const ends = [write("x".repeat(2 * 1024 * 1024))];
+    await simulation.runFor(100);
+    // This one is taken still.
+    ends.push(write("y"));
+    const refused = ["set key z", "get key"].map((line) => localClient(world.node("b")).run(line));
+    await simulation.runFor(300);
+    expect(world.isRunning("b")).toBe(true);
+    for (const each of refused) {
+      expect(await simulation.settle("a refusal", each, 10_000)).toStartWith("CLUSTERDOWN");
+    }
+    expect(await simulation.settle("their ends", Promise.all(ends), 1000)).toEqual(["closed", "closed"]);
+  });
+
+  test("out of sight, but not of its clients', whom it tells what it has: of what is kept whoever leads now, and of nothing else", async () => {
+    const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true });
+    await world.whole();
+    await world.follow("a", "c");
+    await world.change("a", { type: "change-setting", name: "partition-policy", value: "allow-reads" });
+    const { simulation } = world;
+    const client = localClient(world.node("b"));
+    const run = (line: string): Promise<string> => simulation.settle(line, client.run(line), 5000);
+    expect(await run("set {k}1 kept")).toBe("OK");
+    expect(await run("set {k}2 volatile px 3000")).toBe("OK");
+    expect(await run("set other kept")).toBe("OK");
+    simulation.isolate([world.hostOf("b")]);
+    const write = localClient(world.node("b"))
+      .run("set {w}1 new")
+      .catch(() => "closed");
+    expect(await simulation.settle("its end", write, 10_000)).toBe("closed");
+    await simulation.runFor(3000);
+    expect(world.failover("b").leaseState).toBe("stale-reads");
+    // That a key has expired since is told by its clock, and is nothing that others of its slot would wait for.
+    expect(await run("get {k}2")).toBe("nil");
+    expect(await run("get {k}1")).toBe("kept");
+    expect(await run("get other")).toBe("kept");
+    for (const line of ["get {w}1", "exists {w}2", "dbsize"]) expect(await run(line)).toStartWith("CLUSTERDOWN");
+    expect(await run("set {k}1 new")).toStartWith("CLUSTERDOWN");
+    simulation.heal();
+    await world.until("b to follow", () => world.replicationOf("b").role === "replica");
+    await world.until("all in sync", () => world.shard("b").inSync.length === 3);
+    expect(await run("get {k}1")).toStartWith("MOVED");
   });
 
   test("and is in sight again in a moment sends clients on: what comes just after its lease is held, and not refused", async () => {

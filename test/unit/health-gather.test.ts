@@ -202,6 +202,8 @@ class Told {
       waitingCount: 0,
       handOver: () => Promise.resolve(false),
       letKeysGo: () => undefined,
+      letAllGo: () => undefined,
+      setLeased: () => undefined,
       resume: () => undefined,
     };
   }
