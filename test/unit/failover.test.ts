@@ -186,6 +186,15 @@ describe("a loss is accepted", () => {
     });
   });
 
+  test("not before a new leader has heard of all survivors that it may hear yet: one of them may have the most", () => {
+    const shard = { ...SHARD, replicas: ["b", "c", "d"] };
+    for (const known of [{ c: [3, 4] as const }, { a: "empty" as const }]) {
+      const judgement = judge({ ...known, d: "expected" }, { ...accepts, shard, hasLostData: true });
+      expect(reasonOf(judgement)).toEndWith("; waits to hear of d");
+      expect(judgement.type).toBe("wait");
+    }
+  });
+
   test("by a primary that restarted with nothing, if nobody has more; by a replica with nothing, if that is not there", () => {
     const lost = { ...accepts, hasLostData: true };
     expect(judge({ a: "empty", c: "empty" }, lost)).toMatchObject({ type: "accept-loss", node: "a" });

@@ -112,7 +112,11 @@ function judgeHolders(facts: ShardFacts, primary: string): Judgement {
   if (member(shard.primary).isAlive && !facts.hasLostData) {
     return wait("odd", shard.primary, `${primary}; it is alive, and nobody else has all of its data`);
   }
-  return facts.acceptsLoss ? goOn(facts, primary) : wait("holders", shard.primary, reasonOfLoss(facts, primary));
+  if (!facts.acceptsLoss) return wait("holders", shard.primary, reasonOfLoss(facts, primary));
+  // Who is heard in a moment may have more than those that are heard already.
+  const unheard = shard.replicas.find((id) => member(id).isExpected);
+  if (unheard !== undefined) return wait("late", unheard, `${primary}; waits to hear of ${member(unheard).name}`);
+  return goOn(facts, primary);
 }
 
 /** Without what is lost: with the survivor that has the most, else with the primary that begins again, else with any that has nothing. */
