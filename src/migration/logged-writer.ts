@@ -45,11 +45,10 @@ export class LoggedWriter implements SlotWriter {
     this.#tell(key.slot, ArgumentList.of([DEL, nameOf(key)]));
   }
 
-  record(key: KeyReference, bytes: Uint8Array, step: RecordStep): string | undefined {
-    const problem = this.#direct.record(key, bytes, step);
-    if (problem !== undefined) return problem;
+  record(key: KeyReference, bytes: Uint8Array, step: RecordStep): boolean {
+    if (!this.#direct.record(key, bytes, step)) return false;
     this.#tell(key.slot, recordOperation(nameOf(key), step, bytes.subarray(step.valueStart, step.valueEnd)));
-    return undefined;
+    return true;
   }
 
   part(key: KeyReference, bytes: Uint8Array, step: PartStep): string | undefined {

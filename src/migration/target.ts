@@ -5,11 +5,14 @@
  * target whose replicas are slow is sent no more than the window.
  *
  * Whatever it holds already costs little: slots that are equal are not sent again. So a session keeps nothing for the next one.
+ *
+ * Where memory has run out another session would end as this one, again and again, and each takes what clients need: the source is told so, and has the task aborted.
  */
 import { Buffer } from "node:buffer";
 import type { MigrationMessage } from "../codec/migration-codec.ts";
 import type { ArgumentList } from "../codec/resp-parser.ts";
 import type { MigrationRecord, NodeId, SlotRange } from "../contracts/topology.ts";
+import { messageOf } from "../errors.ts";
 import { isOfMissingKeys } from "../replication/effect-runner.ts";
 import { flushedSlots } from "../replication/log-operations.ts";
 import { EntryReader, type EntryVisitor } from "../replication/shard-log.ts";
@@ -123,7 +126,7 @@ export class MigrationTarget {
       case "final":
         if (message.number !== this.#number) return this.end("a frame of the source's primary was lost");
         this.#number += 1;
-        if (message.type !== "final") this.#took(message);
+        if (message.type !== "final") this.#guarded(() => this.#took(message));
         else if (this.#hasConfirmed) {
           this.#final = message;
           this.mapChanged();
@@ -190,7 +193,7 @@ export class MigrationTarget {
   #answer(bytes: Uint8Array | undefined): void {
     const sink = this.#sink;
     if (this.#isOver) return;
-    if (sink.refusal !== undefined) return this.end(sink.refusal);
+    if (sink.refusal !== undefined) return this.end(sink.refusal, sink.lacksMemory);
     if (bytes !== undefined) this.#host.send(this.from, { type: "answer", session: this.#session, bytes });
     if (sink.isDone && !this.#hasConfirmed) {
       this.#hasConfirmed = true;
@@ -200,8 +203,21 @@ export class MigrationTarget {
     this.#isSinkDue = true;
     this.#host.soon(() => {
       this.#isSinkDue = false;
-      if (!this.#isOver) this.#answer(sink.step());
+      if (!this.#isOver) this.#guarded(() => this.#answer(sink.step()));
     });
+  }
+
+  /** Takes something, or ends the session: of what was taken by half nothing may be acknowledged, and nothing may follow. */
+  #guarded(take: () => void): void {
+    try {
+      take();
+    } catch (thrown) {
+      // What the machine has no memory for is refused by a RangeError, wherever it was wanted.
+      const lacksMemory = thrown instanceof RangeError;
+      const what = lacksMemory ? "there is no memory for what has come" : "what has come was not taken";
+      this.end(`${what}: ${messageOf(thrown)}`, lacksMemory);
+      if (!lacksMemory) throw thrown;
+    }
   }
 
   // --- what is committed ---

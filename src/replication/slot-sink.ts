@@ -13,7 +13,8 @@
  * is emptied in steps, which the owner makes (`step`) while `hasWork`. Slots that were never offered are emptied at the end: the sender's shard does not own them. A
  * sink for some slots (`slots`) takes no others, and leaves them as they are.
  *
- * What makes no sense is a `refusal`: then nothing more is taken, and the owner starts again, with another sink, from the state that this one has left.
+ * What makes no sense is a `refusal`: then nothing more is taken, and the owner starts again, with another sink, from the state that this one has left. So is a value that
+ * the machine has no memory for (`lacksMemory`): whoever starts again ends as this one did, until there is more.
  */
 import { SLOT_COUNT } from "../codec/slot.ts";
 import { type ChunkStep, type SlotOffer, encodeWants, readSlotStreamMessage } from "../codec/slot-stream-codec.ts";
@@ -57,6 +58,8 @@ export class SlotSink {
   isDone = false;
   /** Why a message was not taken. None is from then on. */
   refusal: string | undefined;
+  /** It is that there is no memory for it. */
+  lacksMemory = false;
 
   readonly #keyspace: Keyspace;
   readonly #writer: SlotWriter;
@@ -206,7 +209,8 @@ export class SlotSink {
     for (const step of steps) {
       const problem = this.#take(bytes, step);
       if (problem === undefined) continue;
-      this.#refuse(problem);
+      if (this.lacksMemory) this.refusal = problem;
+      else this.#refuse(problem);
       break;
     }
     keyspace.removesExpired = removesExpired;
@@ -238,7 +242,8 @@ export class SlotSink {
         this.#writer.remove(key);
         return undefined;
       case "record":
-        return this.#writer.record(key, bytes, step);
+        this.lacksMemory = !this.#writer.record(key, bytes, step);
+        return this.lacksMemory ? `there is no memory for a value of ${step.valueLength} bytes` : undefined;
       case "part":
         return this.#writer.part(key, bytes, step);
       default:

@@ -13,8 +13,8 @@ export interface SlotWriter {
   drop(slot: number, limit: number): number;
   /** There is no such key. */
   remove(key: KeyReference): void;
-  /** A key's record, in place of what there is. @param bytes Hold the step's value. @returns What is wrong, if anything. */
-  record(key: KeyReference, bytes: Uint8Array, step: RecordStep): string | undefined;
+  /** A key's record, in place of what there is. @param bytes Hold the step's value. @returns Whether there was memory for it; else nothing has changed. */
+  record(key: KeyReference, bytes: Uint8Array, step: RecordStep): boolean;
   /** Bytes of a value whose record came before. @returns What is wrong, if anything. */
   part(key: KeyReference, bytes: Uint8Array, step: PartStep): string | undefined;
 }
@@ -35,7 +35,7 @@ export class DirectWriter implements SlotWriter {
     this.#keyspace.remove(key);
   }
 
-  record(key: KeyReference, bytes: Uint8Array, step: RecordStep): string | undefined {
+  record(key: KeyReference, bytes: Uint8Array, step: RecordStep): boolean {
     const keyspace = this.#keyspace;
     const { valueType, flags, valueLength, valueStart, valueEnd } = step;
     const expiresAtMs = step.expiresAtMs === 0 ? NO_EXPIRY : step.expiresAtMs;
@@ -45,9 +45,9 @@ export class DirectWriter implements SlotWriter {
       copyBytes(bytes, valueStart, valueEnd, keyspace.bytes(record), keyspace.valueStart(record));
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
-      return `a value of ${valueLength} bytes, for which there is no memory`;
+      return false;
     }
-    return undefined;
+    return true;
   }
 
   part(key: KeyReference, bytes: Uint8Array, step: PartStep): string | undefined {

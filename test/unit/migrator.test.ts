@@ -474,6 +474,25 @@ describe("a migration", () => {
   }
 
   test(
+    "ends where the target's machine has no memory for a value, with that as its cause",
+    async () => {
+      const shards = await TwoShards.of(0);
+      for (const { key } of KEYS) await shards.run(shards.a, `SET ${key} ${"x".repeat(1000)}`);
+      shards.keyspace(shards.at(shards.b.primary)).store = () => {
+        throw new RangeError("Out of memory");
+      };
+      const task = await shards.ended(await shards.start(LOWER));
+      expect([task.phase, task.cause]).toEqual([
+        "aborted",
+        "the target cannot take it: there is no memory for a value of 1000 bytes",
+      ]);
+      await shards.expectClean();
+      expect(await shards.run(shards.a, "DBSIZE")).toBe(String(KEYS.length));
+    },
+    LIMIT_MS,
+  );
+
+  test(
     "loses no write to a key that expired behind a fence which was taken back: the target hears that it expired",
     async () => {
       const { shards, source, target, leader, key } = await besideTheLeader();

@@ -172,6 +172,25 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "ends where there is nothing that may go: noeviction",
   },
   {
+    name: "begins-anew-without-memory",
+    breaks: "A target whose machine has no memory left ends the task (SAFETY 21).",
+    file: "src/migration/target.ts",
+    find: "if (sink.refusal !== undefined) return this.end(sink.refusal, sink.lacksMemory);",
+    replace: "if (sink.refusal !== undefined) return this.end(sink.refusal);",
+    by: "test/unit/migration-target.test.ts",
+    named: "a value that the machine has no memory for ends the task",
+  },
+  {
+    name: "acknowledges-what-it-took-by-half",
+    breaks:
+      "What was not taken, for want of memory or by a mistake, is not acknowledged, nor completed (SAFETY 21, 22).",
+    file: "src/migration/target.ts",
+    find: "      this.end(`${what}: ${messageOf(thrown)}`, lacksMemory);\n",
+    replace: "",
+    by: "test/unit/migration-target.test.ts",
+    named: "what comes and is not taken for want of memory",
+  },
+  {
     name: "gives-up-before-it-evicts",
     breaks: "Memory has run out where nothing may go: before that the target evicts what it shows (SAFETY 21).",
     file: "plugins/eviction.ts",
