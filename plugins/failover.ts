@@ -149,7 +149,8 @@ export default definePlugin({
     let isFirstAwaited = false;
     /** Its primary has surrendered to it, and sends clients here: what they want is held, and not sent back, until this shard has another version, or until then. */
     let inherits: { readonly shardVersion: number; readonly untilMs: number } | undefined;
-    const hold = new KeyHold(context);
+    // What it waits for is a lease, or whoever gets it.
+    const hold = new KeyHold(context, () => "hold");
     const wishes = new Map<number, (problem: string | undefined) => void>();
     let lastWish = 0;
     /** Why it was not granted a lease, the last time, and when there was an answer at all. */
@@ -206,7 +207,7 @@ export default definePlugin({
       const before = leaseState;
       leaseState = stateOf(nowMs);
       const isOpen = leaseState === "none" || leaseState === "stale-reads";
-      replyGate.setLease(isOpen ? Number.POSITIVE_INFINITY : keeper.endsAtMs);
+      replyGate.setLease(isOpen ? Number.POSITIVE_INFINITY : keeper.endsAtMs, leaseState === "stale-reads");
       const isServing = leaseState === "none" || leaseState === "held";
       if (isServing) {
         unhook?.();
@@ -678,7 +679,7 @@ export default definePlugin({
         get isHeir() {
           return inherits !== undefined;
         },
-        holdForHeir: (client) => hold.add(client),
+        holdForHeir: (call) => hold.add(call),
         handOver: (shard, to, isForced, cause) => wish({ type: isForced ? "force" : "hand-over", shard, to }, cause),
         acceptLoss: (shard, cause) => wish({ type: "accept-loss", shard }, cause),
         promisedUntilMs: (id) => leading()?.promisedUntilMs(id),

@@ -41,6 +41,7 @@ import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { type ClusterMap, type OpenSlot, topologyService } from "../src/contracts/topology.ts";
+import { HeldCommands } from "../src/held-commands.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
 
@@ -197,7 +198,7 @@ function openRoute(
 const settingsSchema = Type.Object({
   maxHeldCommands: Type.Integer({
     description:
-      "How many commands may wait at a time for a slot that is at the end of its way to another shard: one for each connection, with what it has sent behind it. What comes beyond that is answered with TRYAGAIN: nothing was done, and clients may ask again.",
+      "How many commands may wait at a time at this node: for a slot that is at the end of its way to another shard, for a key that MIGRATE moves, for a planned failover; one for each connection, with what it has sent behind it. What comes beyond that is answered with TRYAGAIN: nothing was done, and clients may ask again.",
     default: 10_000,
     minimum: 1,
   }),
@@ -217,8 +218,8 @@ export default definePlugin({
   settings: settingsSchema,
   setup(context) {
     const { topology } = context.requires;
-    const { maxHeldCommands } = context.settings;
-    const maxHeldBytes = parseByteSize(context.settings.maxHeldBytes) ?? 0;
+    context.holdRoom.maxCommands = context.settings.maxHeldCommands;
+    context.holdRoom.maxBytes = parseByteSize(context.settings.maxHeldBytes) ?? 0;
     const { replication, failover, keyspace } = context.uses;
     const { dispatcher } = context;
     const scratch = new KeyReference();
@@ -243,55 +244,25 @@ export default definePlugin({
 
     // --- what waits for the end of a fence ---
 
-    /** With the bytes of each. */
-    const held = new Map<Client, number>();
-    let heldBytes = 0;
+    const held = new HeldCommands(context, {
+      tooManyError: TOO_MANY_HELD_ERROR,
+      downError: "CLUSTERDOWN The cluster is down: the slot is about to be another node's, and this node has no lease",
+      // Whoever hands the shard over holds what clients want, and sends them to the next primary, which knows of the fence.
+      withoutLease: () => (replication?.isHandingOver === true ? "pass" : "refuse"),
+    });
     let heldCount = 0;
-    let unheldCount = 0;
-    const forgetHeld = (client: Client): void => {
-      heldBytes -= held.get(client) ?? 0;
-      held.delete(client);
-    };
-    context.on(context.hooks.clientClosed, forgetHeld);
     /** Clients that have waited, and are asked anew: if they wait again it is for the same command. */
     const retried = new Set<Client>();
     const retryHeld = (): void => {
-      const released = [...held.keys()];
-      held.clear();
-      heldBytes = 0;
-      for (const client of released) {
-        retried.add(client);
-        client.transport.release();
-      }
+      for (const client of held.clients) retried.add(client);
+      held.release();
       // After all of them.
       clock.soon(() => retried.clear());
     };
     const hold = (call: Call): Verdict | undefined => {
-      if (!context.replyGate.isLeased()) {
-        // Whoever hands the shard over holds what clients want, and sends them to the next primary, which knows of the fence.
-        if (replication?.isHandingOver === true) return undefined;
-        // It ends its transaction, with the error of one of its commands.
-        if (call.command.fullName === "exec") return undefined;
-        call.reply.error(
-          "CLUSTERDOWN The cluster is down: the slot is about to be another node's, and this node has no lease",
-        );
-        return Verdict.rejected;
-      }
-      const { client } = call;
-      forgetHeld(client);
-      const bytes = call.end(call.count - 1) - call.start(0) + client.transport.queryBytes();
-      const isTooMuch = held.size >= maxHeldCommands || (held.size > 0 && heldBytes + bytes > maxHeldBytes);
-      // One of a transaction's is asked about only when its EXEC found no room.
-      if (isTooMuch || call.isNested) {
-        if (call.command.fullName === "exec") return undefined;
-        unheldCount += 1;
-        call.reply.error(TOO_MANY_HELD_ERROR);
-        return Verdict.rejected;
-      }
-      held.set(client, bytes);
-      heldBytes += bytes;
-      if (!retried.has(client)) heldCount += 1;
-      return Verdict.held;
+      const verdict = held.hold(call);
+      if (verdict === Verdict.held && !retried.has(call.client)) heldCount += 1;
+      return verdict;
     };
 
     /** Of a command without keys: a transaction with keys of a fenced slot, or a write to all slots. What is only queued waits with its transaction. */
@@ -410,10 +381,7 @@ export default definePlugin({
         if (action === FENCED) return isQueued(call) ? undefined : hold(call);
         if (action === routes.followed && mayRead(call.client, command)) return undefined;
         const open = action === OPEN ? routes.open.get(slot) : undefined;
-        if (isHeld(call, open?.action ?? action)) {
-          failover?.holdForHeir(call.client);
-          return Verdict.held;
-        }
+        if (isHeld(call, open?.action ?? action)) return failover?.holdForHeir(call);
         if (open !== undefined) {
           if (command.fullName === MIGRATE && open.part !== "replica") return undefined;
           const presence = newPresence();
@@ -430,16 +398,16 @@ export default definePlugin({
         moved_redirects: movedCount,
         // Now, and since the start.
         fence_waiting_commands: held.size,
-        fence_waiting_bytes: heldBytes,
+        fence_waiting_bytes: held.bytes,
         fence_waited_commands: heldCount,
-        fence_refused_commands: unheldCount,
+        fence_refused_commands: held.refusedCount,
       },
     }));
     context.parameter({ name: "cluster-enabled", get: () => "yes" });
     context.on(context.hooks.statisticsReset, () => {
       movedCount = 0;
       heldCount = 0;
-      unheldCount = 0;
+      held.refusedCount = 0;
       askedCount = 0;
     });
     return {
@@ -466,7 +434,6 @@ export default definePlugin({
         get heldCount() {
           return heldCount;
         },
-        retryHeld,
       },
     };
   },

@@ -29,6 +29,7 @@ import { ArgumentList } from "../src/codec/resp-parser.ts";
 import { splitUsage } from "../src/command-syntax.ts";
 import { type KeyMover, keyMoverService } from "../src/contracts/key-mover.ts";
 import { NO_EXPIRY, ValueType, keyspaceService } from "../src/contracts/keyspace.ts";
+import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
 import { type NodeRecord, type ShardRecord, topologyService } from "../src/contracts/topology.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -112,15 +113,16 @@ export default definePlugin({
   name: "migrate",
   summary: "MIGRATE: moves keys to another node.",
   requires: { keyspace: keyspaceService, topology: topologyService },
-  uses: { router: routerService },
+  uses: { router: routerService, replication: replicationService },
   provides: { mover: keyMoverService },
   setup(context) {
     const { keyspace, topology } = context.requires;
     // As in Redis: what is no cluster sends keys as to any server.
     const restoreName = context.uses.router === undefined ? "RESTORE" : "RESTORE-ASKING";
+    const { replication } = context.uses;
     const { dispatcher, hooks, node } = context;
     const { clock, network, log } = context.world;
-    const hold = new SlotHold(context);
+    const hold = new SlotHold(context, () => (replication?.isHandingOver === true ? "pass" : "refuse"));
     const scratch = new KeyReference();
     /** Grows when what went before must not arrive any more. */
     let session = 1;

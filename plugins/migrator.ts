@@ -37,7 +37,6 @@ import {
   migrationService,
 } from "../src/contracts/migration.ts";
 import { replicationService } from "../src/contracts/replication.ts";
-import { routerService } from "../src/contracts/routing.ts";
 import {
   type ClusterMap,
   type MapChange,
@@ -116,18 +115,18 @@ export default definePlugin({
   name: "migrator",
   summary: "Moves slots between shards while clients go on.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { bus: busService, router: routerService, memory: memoryService, replication: replicationService },
+  uses: { bus: busService, memory: memoryService, replication: replicationService },
   provides: { migration: migrationService },
   settings: settingsSchema,
   setup(context) {
     const { hooks, node, settings, world, dispatcher, replyGate } = context;
     const { topology, keyspace } = context.requires;
-    const { bus, router, memory, replication } = context.uses;
+    const { bus, memory, replication } = context.uses;
     const { clock, log: events } = world;
     const sources = new Map<string, MigrationSource>();
     const targets = new Map<string, MigrationTarget>();
     const ended: MigrationStatus[] = [];
-    const hold = new KeyHold(context);
+    const hold = new KeyHold(context, () => (replication?.isHandingOver === true ? "pass" : "refuse"));
     const runner = new EffectRunner(context, keyspace, "migration");
     const tell = (slot: number, args: ArgumentList): void => {
       if (hooks.effect.isHeard) dispatcher.tellEffect(slot, args);
@@ -420,8 +419,6 @@ export default definePlugin({
         topology.map.migrations.filter(({ target }) => target === led?.id),
         (id) => targets.get(id)?.takeHeard() === true,
       );
-      // A fence may last as long as there is no majority: who has no lease must not let clients wait for that.
-      if (topology.map.migrations.length > 0 && !replyGate.isLeased()) router?.retryHeld();
       leftovers.tidy();
       if (leftovers.hasWork) clearLeftovers();
     });

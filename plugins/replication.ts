@@ -106,7 +106,8 @@ export default definePlugin({
     const { bus } = context.uses;
     const { clock, log: events } = world;
     const log = new ShardLog();
-    const hold = new KeyHold(context);
+    // Who hands the shard over gives its lease up, and holds what clients want until it is known who leads.
+    const hold = new KeyHold(context, () => (primary?.isHandingOver === true ? "hold" : "refuse"));
     const fills = new Set<SlotFill>();
     let primary: ShardPrimary | undefined;
     let replica: ShardReplica | undefined;

@@ -27,6 +27,7 @@ import { splitUsage } from "../src/command-syntax.ts";
 import { BusChannel, busService } from "../src/contracts/bus.ts";
 import { keyMoverService } from "../src/contracts/key-mover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
+import { replicationService } from "../src/contracts/replication.ts";
 import {
   type NodeId,
   type ShardId,
@@ -59,14 +60,14 @@ export default definePlugin({
   name: "setslot",
   summary: "CLUSTER SETSLOT: moves slots from shard to shard, key by key.",
   requires: { topology: topologyService, keyspace: keyspaceService },
-  uses: { bus: busService, mover: keyMoverService },
+  uses: { bus: busService, mover: keyMoverService, replication: replicationService },
   provides: { holds: slotHoldsService },
   setup(context) {
     const { topology, keyspace } = context.requires;
-    const { bus, mover } = context.uses;
+    const { bus, mover, replication } = context.uses;
     const { hooks, node, replyGate } = context;
     const { clock, log } = context.world;
-    const hold = new SlotHold(context);
+    const hold = new SlotHold(context, () => (replication?.isHandingOver === true ? "pass" : "refuse"));
     let questions = 0;
 
     const refused = (error: string): SlotWord => ({ result: "refused", error, version: 0 });

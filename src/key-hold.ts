@@ -1,22 +1,24 @@
 /**
  * Holds back what would touch keys, while something is settled that rests on there being none (or on none changing): a node that gives all its slots away
- * must stay empty until that is agreed.
+ * must stay empty until that is agreed. What waits has the bounds of `HeldCommands`.
  */
-import type { Client } from "./client.ts";
+import type { Call } from "./call.ts";
 import { CommandBits } from "./command-table.ts";
-import { Verdict } from "./contracts/commands.ts";
+import type { Verdict } from "./contracts/commands.ts";
+import { HeldCommands, type HoldTerms } from "./held-commands.ts";
 import type { NodeContext } from "./plugin.ts";
 
 export class KeyHold {
   readonly #context: NodeContext;
-  readonly #held = new Set<Client>();
+  readonly #held: HeldCommands;
   #unhook: (() => void) | undefined;
   #holds = 0;
   #areKeysFree = false;
 
-  constructor(context: NodeContext) {
+  /** @param withoutLease What becomes of commands that it holds while this node has no lease: see `HoldTerms`. */
+  constructor(context: NodeContext, withoutLease: HoldTerms["withoutLease"] = () => "refuse") {
     this.#context = context;
-    context.on(context.hooks.clientClosed, (client) => void this.#held.delete(client));
+    this.#held = new HeldCommands(context, { withoutLease });
   }
 
   get isHolding(): boolean {
@@ -33,9 +35,7 @@ export class KeyHold {
         const isQueued = call.client.intercept !== undefined;
         const touchesKeys = call.hasKey || (call.command.bits & CommandBits.write) !== 0;
         const isFree = isQueued || !touchesKeys || (this.#areKeysFree && call.hasKey);
-        if (call.command.fullName !== "exec" && isFree) return undefined;
-        this.#held.add(call.client);
-        return Verdict.held;
+        return call.command.fullName !== "exec" && isFree ? undefined : this.#held.hold(call);
       },
       { order: "pre" },
     );
@@ -45,12 +45,12 @@ export class KeyHold {
   letKeysGo(areFree: boolean): void {
     if (areFree === this.#areKeysFree || !this.isHolding) return;
     this.#areKeysFree = areFree;
-    if (areFree) this.#decideAnew();
+    if (areFree) this.#held.release();
   }
 
   /** While it holds: also a command that touches no key of this node's (yet), until the last `release`. */
-  add(client: Client): void {
-    this.#held.add(client);
+  add(call: Call): Verdict | undefined {
+    return this.#held.hold(call);
   }
 
   /** Ends one `hold`. After the last one, what was held is decided anew. */
@@ -60,13 +60,7 @@ export class KeyHold {
     this.#unhook?.();
     this.#unhook = undefined;
     this.#areKeysFree = false;
-    this.#decideAnew();
-  }
-
-  #decideAnew(): void {
-    const released = [...this.#held];
-    this.#held.clear();
-    for (const client of released) client.transport.release();
+    this.#held.release();
   }
 
   /** Holds while the work is under way. */

@@ -16,6 +16,7 @@ import { keyspaceService } from "./contracts/keyspace.ts";
 import { defaultPlugins } from "./default-plugins.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { StartError, messageOf } from "./errors.ts";
+import { HoldRoom } from "./held-commands.ts";
 import { Hook, type HookOrder } from "./hook.ts";
 import { Hooks } from "./hooks.ts";
 import { type Identity, identify, identifyAnew, randomId } from "./identity.ts";
@@ -62,6 +63,7 @@ export class Node {
   readonly world: World;
 
   #state: State = "created";
+  readonly #holdRoom = new HoldRoom();
   readonly #services = new Map<ServiceToken<unknown>, unknown>();
   readonly #timers = new Set<Timer>();
   /** Subcommands of containers that no plugin has added yet, by the container's name. */
@@ -215,6 +217,7 @@ export class Node {
       passwords: this.passwords,
       dispatcher: this.dispatcher,
       replyGate: this.replyGate,
+      holdRoom: this.#holdRoom,
       parameters: this.parameters,
       core: this.core,
       settings,

@@ -12,6 +12,7 @@ import type { ClientPasswords } from "./client-passwords.ts";
 import type { CommandSpecification } from "./contracts/commands.ts";
 import type { CoreSettings } from "./config.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { HoldRoom } from "./held-commands.ts";
 import type { Hook, HookOrder } from "./hook.ts";
 import type { Hooks } from "./hooks.ts";
 import type { Identity } from "./identity.ts";
@@ -57,6 +58,8 @@ export interface NodeContext {
   readonly dispatcher: Dispatcher;
   /** What replies wait at that depend on keys. */
   readonly replyGate: ReplyGate;
+  /** Where commands wait that are held back. */
+  readonly holdRoom: HoldRoom;
   readonly parameters: ParameterTable;
   /** The settings of the node itself. */
   readonly core: CoreSettings;

@@ -36,6 +36,8 @@ export class ReplyGate {
   #first = 0;
   #committed = Number.POSITIVE_INFINITY;
   #leaseEndsAtMs = Number.POSITIVE_INFINITY;
+  #isStale = false;
+  readonly #whenLapsed: (() => void)[] = [];
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -93,6 +95,16 @@ export class ReplyGate {
     return this.#leaseEndsAtMs === Number.POSITIVE_INFINITY || this.#clock.monotonicMs() < this.#leaseEndsAtMs;
   }
 
+  /** Whether this node has no lease that it would need: replies may leave all the same, where stale ones are allowed. */
+  hasLapsed(): boolean {
+    return this.#isStale || !this.isLeased();
+  }
+
+  /** Has a callback told that the lease has lapsed; maybe more than once. */
+  onLapse(callback: () => void): void {
+    this.#whenLapsed.push(callback);
+  }
+
   /** Tells a waiter once its replies may leave, after those that wait already. @param position What the last of them depends on. */
   wait(position: number, waiter: ReplyWaiter): void {
     const last = this.#waiting.at(-1)?.position ?? 0;
@@ -105,10 +117,12 @@ export class ReplyGate {
     this.#changed();
   }
 
-  /** The lease runs until then; what waits for it alone leaves. */
-  setLease(endsAtMs: number): void {
+  /** The lease runs until then; what waits for it alone leaves. @param isStale There is none, and replies leave although they may be stale. */
+  setLease(endsAtMs: number, isStale = false): void {
     this.#leaseEndsAtMs = endsAtMs;
+    this.#isStale = isStale;
     this.#changed();
+    if (this.hasLapsed()) for (const callback of this.#whenLapsed) callback();
   }
 
   /** Ends all that wait: this node does not lead the log any more that they depend on. */

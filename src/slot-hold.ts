@@ -5,13 +5,14 @@
  * A held command is decided anew, from the beginning, when its slot is let go: it may find that the slot is somebody else's by then. Nobody decides on it before, so that it is not
  * sent to a node that does not know yet that it has the slot. Commands that touch keys of every slot (FLUSHALL) wait while any is held.
  *
- * It keeps one reference for each client that waits, and nothing of commands: a client that waits sends nothing more.
+ * What waits has the bounds of `HeldCommands`.
  */
 import type { Call } from "./call.ts";
-import { ALL_SLOTS, type Client, NO_SLOT } from "./client.ts";
+import { ALL_SLOTS, NO_SLOT } from "./client.ts";
 import { SLOT_COUNT } from "./codec/slot.ts";
 import { CommandBits } from "./command-table.ts";
-import { Verdict } from "./contracts/commands.ts";
+import type { Verdict } from "./contracts/commands.ts";
+import { HeldCommands, type HoldTerms } from "./held-commands.ts";
 import type { NodeContext } from "./plugin.ts";
 
 export class SlotHold {
@@ -20,12 +21,13 @@ export class SlotHold {
   readonly #holds = new Uint16Array(SLOT_COUNT);
   /** Slots that are held. Another list whenever others are. */
   held: readonly number[] = [];
-  readonly #held = new Map<Client, number>();
+  readonly #held: HeldCommands;
   #unhook: (() => void) | undefined;
 
-  constructor(context: NodeContext) {
+  /** @param withoutLease What becomes of commands that it holds while this node has no lease: see `HoldTerms`. */
+  constructor(context: NodeContext, withoutLease: HoldTerms["withoutLease"] = () => "refuse") {
     this.#context = context;
-    context.on(context.hooks.clientClosed, (client) => void this.#held.delete(client));
+    this.#held = new HeldCommands(context, { withoutLease });
   }
 
   isHeld(slot: number): boolean {
@@ -54,9 +56,7 @@ export class SlotHold {
       this.#unhook?.();
       this.#unhook = undefined;
     }
-    const released = [...this.#held].filter(([, slot]) => !this.#holdsBack(slot)).map(([client]) => client);
-    for (const client of released) this.#held.delete(client);
-    for (const client of released) client.transport.release();
+    this.#held.release((slot) => !this.#holdsBack(slot));
   }
 
   /** Holds while the work is under way. */
@@ -71,9 +71,7 @@ export class SlotHold {
 
   #decide(call: Call): Verdict | undefined {
     const slot = slotOf(call);
-    if (!this.#holdsBack(slot)) return undefined;
-    this.#held.set(call.client, slot);
-    return Verdict.held;
+    return this.#holdsBack(slot) ? this.#held.hold(call, slot) : undefined;
   }
 
   #holdsBack(slot: number): boolean {

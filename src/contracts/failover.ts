@@ -1,6 +1,7 @@
 /** Leases and failover, as others may see them. Provided by the plugin `failover`. */
-import type { Client } from "../client.ts";
+import type { Call } from "../call.ts";
 import { service } from "../service.ts";
+import type { Verdict } from "./commands.ts";
 import type { NodeId, ShardId } from "./topology.ts";
 
 /** By what right a node serves. */
@@ -19,8 +20,8 @@ export interface Failover {
   readonly leaseState: LeaseState;
   /** The primary has surrendered to this node, its replica: who asks for the shard's keys is not sent back there, but held until it is known who leads. */
   readonly isHeir: boolean;
-  /** Holds a client's command until then. */
-  holdForHeir(client: Client): void;
+  /** Holds a client's command until then, or writes why it may not wait. */
+  holdForHeir(call: Call): Verdict | undefined;
   /** When the lease ends, in monotonic milliseconds; `Infinity` where none is needed. */
   readonly leaseEndsAtMs: number;
   /** Leader: of shards whose primary is gone, why nothing is done about it, or what is waited for, in words. */

@@ -17,8 +17,6 @@ export interface Router {
   readonly askedCount: number;
   /** How often commands had to wait until it was agreed whose a slot is, since the start. */
   readonly heldCount: number;
-  /** Decides anew on those that wait at this moment. */
-  retryHeld(): void;
 }
 
 export const routerService = service<Router>("router");

@@ -400,6 +400,21 @@ describe("a key on its way", () => {
     expect(await world.asking("b", `append ${ONE} x`)).toBe("2");
   });
 
+  test("is waited for while its node has a lease, and no longer: others may know better by then", async () => {
+    const world = await SlotWorld.start();
+    await world.open("a", "b");
+    world.simulation.partition([world.hostOf("b")], [world.hostOf("d")]);
+    void world.migrate("a", "b", [ONE], "", 60_000).catch(() => "gone");
+    await world.until("the key to be there, uncommitted", () => world.keysAt("b") === 1);
+    const append = world.pending("a", `append ${ONE} x`);
+    world.simulation.isolate([world.hostOf("a")]);
+    await world.until("an answer", () => append.reply() !== "", 3000);
+    const down =
+      "CLUSTERDOWN The cluster is down: the keys wait until something is agreed on, and this node has no lease";
+    expect(append.reply()).toBe(down);
+    expect(await world.run("a", `get ${ONE}`)).toBe(down);
+  });
+
   test("of a slot that a replica is filled with is there as well: those that its shard takes in count", async () => {
     const world = await SlotWorld.start();
     await world.open("a", "b");

@@ -16,11 +16,11 @@ export const MIGRATION_MUTANTS: readonly Mutant[] = [
     name: "a-fence-ends-by-a-timer",
     breaks: "A fence ends by a record and by nothing else: a timer makes nobody serve the slot (SAFETY 22).",
     file: "plugins/hash-slot-router.ts",
-    find: "      held.set(client, bytes);\n      heldBytes += bytes;\n",
+    find: "      const verdict = held.hold(call);\n",
     replace:
-      "      const nowMs = clock.monotonicMs();\n      const since = (client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      held.set(client, bytes);\n      heldBytes += bytes;\n",
+      "      const nowMs = clock.monotonicMs();\n      const since = (call.client.fencedAtMs ??= nowMs);\n      if (nowMs - since >= 20) {\n        call.client.fencedAtMs = undefined;\n        return undefined;\n      }\n      clock.after(21, retryHeld);\n      const verdict = held.hold(call);\n",
     run: "migration",
-    seed: 31,
+    seed: 40,
     withinSeeds: 60,
   },
   {
