@@ -167,7 +167,7 @@ export default definePlugin({
       });
       const all = { ...options, leftOut: new Set(silent.keys()) };
       const { map } = topology;
-      const plan = drains === undefined ? planRebalance(map, loads, all) : planDrain(map, loads, drains, all);
+      const plan = drains === undefined ? planRebalance(map, loads, all) : planDrain(map, loads, [drains], all);
       return { plan, silent };
     };
 

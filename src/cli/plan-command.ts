@@ -41,10 +41,13 @@ export function planCommand(): Command {
     );
   const drain = withPlanFlags(
     new Command("drain")
-      .argument("<node>", "a node of the shard, or the shard: a name, an id, or the beginning of one")
-      .description("What moves all slots of a shard to the others."),
-  ).action((node: string, flags: PlanFlags) =>
-    plan(flags, (map, measured, options) => planDrain(map, measured.loads, shardCalled(map, node), options)),
+      .argument("<nodes...>", "a node of each shard, or the shards: names, ids, or the beginnings of some")
+      .description("What moves all slots of shards to the others."),
+  ).action((names: readonly string[], flags: PlanFlags) =>
+    plan(flags, (map, measured, options) => {
+      const shards = new Set(names.map((name) => shardCalled(map, name)));
+      return planDrain(map, measured.loads, [...shards], options);
+    }),
   );
   return new Command("plan")
     .description("Plans moves of slots: what would move, what it weighs, how long it takes. Changes nothing.")

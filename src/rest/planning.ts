@@ -30,7 +30,7 @@ function planOf(outcome: PlanOutcome): Plan {
 /** @throws {Problem} If there is no such plan. */
 export async function makeDrainPlan(sources: RestSources, shard: ShardId, options: PlanOptions = {}): Promise<Plan> {
   const { loads, leftOut } = await measure(sources);
-  return planOf(planDrain(sources.topology.map, loads, shard, { ...options, leftOut }));
+  return planOf(planDrain(sources.topology.map, loads, [shard], { ...options, leftOut }));
 }
 
 /** @throws {Problem} If there is no such plan. */

@@ -1,6 +1,7 @@
 /** Plans: what they leave alone, how shards are called, when a plan is stale, and the file that keeps one. */
 import { describe, expect, test } from "bun:test";
 import { present } from "../../src/assert.ts";
+import type { ClusterMap } from "../../src/contracts/topology.ts";
 import { encodePlanFile, readPlanFile } from "../../src/cli/plan-file.ts";
 import { pickSlots } from "../../src/protocol/plan/pick.ts";
 import { type Plan, findShard, whyStale } from "../../src/protocol/plan/plan.ts";
@@ -14,6 +15,12 @@ const HALVES = [{ slots: [{ first: 0, last: 8191 }] }, { slots: [{ first: 8192, 
 function planOf(outcome: PlanOutcome): Plan {
   if ("problem" in outcome) throw new Error(outcome.problem);
   return outcome;
+}
+
+/** The map after somebody has emptied shards. */
+function emptied(map: ClusterMap, ...which: readonly number[]): ClusterMap {
+  const shards = map.shards.map((shard, at) => (which.includes(at) ? { ...shard, wasEmptied: true as const } : shard));
+  return { ...map, shards };
 }
 
 /** Moves as text: `0>2: 0-99`. */
@@ -85,18 +92,18 @@ describe("a rebalance", () => {
       `shard ${shardIdAt(2)} stays 100.0 % below its part: it has fewer members in sync than those that could give it any`,
     );
     // Emptied, all of it goes where it has as many copies.
-    expect(movesOf(planDrain(map, EVEN, shardIdAt(0)))).toEqual(["0>1: 0-16383"]);
+    expect(movesOf(planDrain(map, EVEN, [shardIdAt(0)]))).toEqual(["0>1: 0-16383"]);
     // Where nobody has as many, it keeps them.
     const alone = planMap([
       { slots: [{ first: 0, last: 16_383 }], inSync: 2 },
       { slots: [], inSync: 1 },
     ]);
-    const kept = planOf(planDrain(alone, EVEN, shardIdAt(0)));
+    const kept = planOf(planDrain(alone, EVEN, [shardIdAt(0)]));
     expect(kept.moves).toEqual([]);
     expect(kept.warnings).toEqual([
       `shard ${shardIdAt(0)} keeps its slots: no other has as many members in sync; give others replicas, or allow fewer copies`,
     ]);
-    expect(movesOf(planDrain(alone, EVEN, shardIdAt(0), { allowsFewerCopies: true }))).toEqual(["0>1: 0-16383"]);
+    expect(movesOf(planDrain(alone, EVEN, [shardIdAt(0)], { allowsFewerCopies: true }))).toEqual(["0>1: 0-16383"]);
   });
 
   test("names the slot that is too large to be moved", () => {
@@ -111,19 +118,78 @@ describe("a rebalance", () => {
   });
 });
 
+describe("a shard that was emptied", () => {
+  const THIRD = { slots: [] };
+  const EMPTIED = `shard ${shardIdAt(2)} was emptied, and stays so`;
+
+  test("gets nothing by a rebalance, which says so, unless it is given a weight", () => {
+    const map = emptied(planMap([...HALVES, THIRD]), 2);
+    const plan = planOf(planRebalance(map, EVEN, { threshold: 0 }));
+    expect([plan.moves, plan.warnings]).toEqual([[], [`${EMPTIED}; it gets its part if it is given a weight`]]);
+    const weights = new Map([[shardIdAt(2), 1]]);
+    const meant = planOf(planRebalance(map, EVEN, { threshold: 0, weights }));
+    expect([movesOf(meant), meant.warnings]).toEqual([["0>2: 5462-8191", "1>2: 8192-10922"], []]);
+    expect(planOf(planRebalance(map, EVEN, { leavesEmpty: true })).warnings).toEqual([]);
+    const leaving = new Map([0, 1].map((at) => [shardIdAt(at), 0] as const));
+    expect(planRebalance(map, EVEN, { weights: leaving })).toEqual({
+      problem: "there is no shard that slots could go to: those that were emptied get some if they are given a weight",
+    });
+  });
+
+  test("gets nothing when the next one is drained, also while its own slots are still on their way", () => {
+    const map = emptied(planMap([...HALVES, THIRD, { slots: [] }]), 2);
+    const plan = planOf(planDrain(map, EVEN, [shardIdAt(0)]));
+    expect([movesOf(plan), plan.warnings]).toEqual([["0>3: 0-8191"], [EMPTIED]]);
+    const migration = {
+      id: "m",
+      source: shardIdAt(0),
+      target: shardIdAt(2),
+      slots: [{ first: 0, last: 8191 }],
+      state: "started",
+      isPaused: false,
+      cause: "",
+      startedAtMs: 0,
+    } as const;
+    expect(movesOf(planDrain(planMap([...HALVES, THIRD], [migration]), EVEN, [shardIdAt(1)]))).toEqual([
+      "1>2: 8192-16383",
+    ]);
+  });
+
+  test("is filled again by a drain of the only one that has slots, which says so", () => {
+    const map = emptied(planMap([{ slots: [{ first: 0, last: 16_383 }] }, { slots: [] }]), 1);
+    const plan = planOf(planDrain(map, EVEN, [shardIdAt(0)]));
+    expect([movesOf(plan), plan.warnings]).toEqual([
+      ["0>1: 0-16383"],
+      [`shard ${shardIdAt(1)} was emptied, and gets slots again: there is no other that could take them`],
+    ]);
+    // One that is there, and may not take what has more copies, is no other.
+    const shards = [{ slots: [{ first: 0, last: 16_383 }], inSync: 2 }, { slots: [], inSync: 2 }, { slots: [] }];
+    expect(movesOf(planDrain(emptied(planMap(shards), 1), EVEN, [shardIdAt(0)]))).toEqual(["0>1: 0-16383"]);
+  });
+});
+
 describe("a drain", () => {
+  test("empties several shards at once, and gives nothing from one of them to another", () => {
+    const map = planMap([...HALVES, { slots: [] }, { slots: [] }]);
+    const plan = planOf(planDrain(map, EVEN, [shardIdAt(0), shardIdAt(1)]));
+    expect(movesOf(plan)).toEqual(["0>2: 0-4095", "0>3: 4096-8191", "1>2: 8192-12287", "1>3: 12288-16383"]);
+    expect(planDrain(map, EVEN, [0, 1, 2, 3].map(shardIdAt))).toEqual({
+      problem: "there is no other shard that slots could go to",
+    });
+  });
+
   test("divides slots that hold nothing too, and an empty shard is empty already", () => {
     const map = planMap([...HALVES, { slots: [] }]);
     const empty = loadsOf(() => ({ keys: 0, bytes: 0, load: 0 }));
-    expect(movesOf(planDrain(map, empty, shardIdAt(0), { by: "keys" }))).toEqual(["0>1: 0-4095", "0>2: 4096-8191"]);
+    expect(movesOf(planDrain(map, empty, [shardIdAt(0)], { by: "keys" }))).toEqual(["0>1: 0-4095", "0>2: 4096-8191"]);
     const thirds = planMap([...HALVES, { slots: [] }, { slots: [] }]);
-    expect(movesOf(planDrain(thirds, empty, shardIdAt(0), { by: "bytes" }))).toEqual([
+    expect(movesOf(planDrain(thirds, empty, [shardIdAt(0)], { by: "bytes" }))).toEqual([
       "0>1: 0-2730",
       "0>2: 2731-5460",
       "0>3: 5461-8191",
     ]);
-    expect(movesOf(planDrain(map, EVEN, shardIdAt(2)))).toEqual([]);
-    expect(planDrain(planMap([HALVES[0] ?? { slots: [] }]), EVEN, shardIdAt(0))).toEqual({
+    expect(movesOf(planDrain(map, EVEN, [shardIdAt(2)]))).toEqual([]);
+    expect(planDrain(planMap([HALVES[0] ?? { slots: [] }]), EVEN, [shardIdAt(0)])).toEqual({
       problem: "there is no other shard that slots could go to",
     });
   });

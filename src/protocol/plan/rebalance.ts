@@ -8,6 +8,7 @@
  * - as far as that lets it, a shard of weight 0 is left with nothing, whatever that weighs; all others are within the threshold of their part, but for less than a slot.
  *   Where single slots are too large for that, less is beyond the thresholds than before, and the plan names who stays there;
  * - a plan of what it leads to is empty;
+ * - a shard that was emptied gets nothing unless it has a weight, or nobody else could take what another shard is to give: it is about to be taken out;
  * - no more is moved than the threshold wants: who has too much gives what is beyond it, who has too little gets what it lacks of it. Of a shard's slots those go
  *   that have the fewest bytes for that, in few ranges (for a range less, a tenth more bytes are moved).
  *
@@ -62,37 +63,61 @@ interface Member {
 /** Makes slots even over the shards. */
 export function planRebalance(map: ClusterMap, loads: PlanLoads, options: PlanOptions = {}): PlanOutcome {
   const planner = new Planner(map, loads, "rebalance", options);
-  if (planner.receivers.length === 0) return { problem: "there is no shard that slots could go to" };
+  if (planner.receivers.length === 0) {
+    const hint = planner.emptied.length === 0 ? "" : ": those that were emptied get some if they are given a weight";
+    return { problem: `there is no shard that slots could go to${hint}` };
+  }
   for (const member of planner.members) if (member.weight === 0) planner.empty(member);
   planner.even();
   return planner.finish();
 }
 
 /**
- * Takes all slots from a shard; the others get them, so that those with the least come up first. Nothing else moves.
+ * Takes all slots from shards; the others get them, so that those with the least come up first. Nothing else moves.
  *
- * @param shard Its id.
+ * Who takes nodes out empties one after the other: those that were emptied before get nothing, unless nobody else can take what there is.
+ *
+ * @param shards Their ids.
  */
-export function planDrain(map: ClusterMap, loads: PlanLoads, shard: ShardId, options: PlanOptions = {}): PlanOutcome {
-  const weights = new Map([...(options.weights ?? []), [shard, 0] as const]);
-  const planner = new Planner(map, loads, "drain", { ...options, weights });
-  const drained = planner.members.find((member) => member.shard.id === shard);
-  if (drained === undefined) return { problem: `shard ${shard} cannot be emptied: its primary is not there` };
-  if (planner.receivers.length === 0) return { problem: "there is no other shard that slots could go to" };
-  planner.empty(drained);
-  return planner.finish();
+export function planDrain(
+  map: ClusterMap,
+  loads: PlanLoads,
+  shards: readonly ShardId[],
+  options: PlanOptions = {},
+): PlanOutcome {
+  const weights = new Map([...(options.weights ?? []), ...shards.map((shard) => [shard, 0] as const)]);
+  const drain = (refillsEmptied: boolean): { readonly plan: PlanOutcome; readonly isWhole: boolean } => {
+    const planner = new Planner(map, loads, "drain", { ...options, weights }, refillsEmptied);
+    const drained = planner.members.filter(({ shard }) => shards.includes(shard.id));
+    const missing = shards.find((id) => !drained.some(({ shard }) => shard.id === id));
+    if (missing !== undefined) {
+      return { plan: { problem: `shard ${missing} cannot be emptied: its primary is not there` }, isWhole: false };
+    }
+    if (planner.receivers.length === 0) {
+      return { plan: { problem: "there is no other shard that slots could go to" }, isWhole: false };
+    }
+    for (const member of drained) planner.empty(member);
+    return { plan: planner.finish(), isWhole: !drained.some((member) => planner.keepsSlots(member)) };
+  };
+  const usual = drain(false);
+  if (usual.isWhole) return usual.plan;
+  const other = drain(true);
+  return other.isWhole ? other.plan : usual.plan;
 }
 
 class Planner {
   readonly members: readonly Member[];
   /** Those that may have slots. */
   readonly receivers: readonly Member[];
+  /** Shards without slots, since somebody took them or is about to: whoever did that wants them out. They take no part unless they have a weight. */
+  readonly emptied: readonly ShardRecord[];
   readonly #map: ClusterMap;
   readonly #loads: PlanLoads;
   readonly #kind: Plan["kind"];
   readonly #by: PlanMeasure;
   readonly #threshold: number;
   readonly #keepsCopies: boolean;
+  readonly #refillsEmptied: boolean;
   /** The shard of each slot, as the plan has it so far; those that a migration moves have their target. */
   readonly #owner: Int16Array;
   readonly #before: Int16Array;
@@ -103,7 +128,14 @@ class Planner {
   /** Receivers that can still be brought nearer to their part. */
   #free: readonly Member[];
 
-  constructor(map: ClusterMap, loads: PlanLoads, kind: Plan["kind"], options: PlanOptions) {
+  /** @param refillsEmptied Whether shards that were emptied take part as the others. */
+  constructor(
+    map: ClusterMap,
+    loads: PlanLoads,
+    kind: Plan["kind"],
+    options: PlanOptions,
+    refillsEmptied: boolean = false,
+  ) {
     const { by = "slots", threshold = DEFAULT_THRESHOLD, weights, leavesEmpty = false, leftOut } = options;
     this.#map = map;
     this.#loads = loads;
@@ -121,9 +153,19 @@ class Planner {
     }
     this.#before = this.#owner.slice();
     this.#amount = by === "slots" ? new Float64Array(SLOT_COUNT).fill(1) : loads[by];
+    this.emptied = map.shards.filter(
+      (shard, index) =>
+        !leavesEmpty &&
+        !this.#owner.includes(index) &&
+        (shard.wasEmptied === true || shard.slots.length > 0) &&
+        weights?.has(shard.id) !== true &&
+        leftOut?.has(shard.id) !== true,
+    );
+    this.#refillsEmptied = refillsEmptied;
     this.members = map.shards.flatMap((shard, index) => {
       const isEmpty = !this.#owner.includes(index);
-      const weight = weights?.get(shard.id) ?? (isEmpty && leavesEmpty ? undefined : 1);
+      const staysEmpty = isEmpty && (leavesEmpty || (!refillsEmptied && this.emptied.includes(shard)));
+      const weight = weights?.get(shard.id) ?? (staysEmpty ? undefined : 1);
       if (weight === undefined || leftOut?.has(shard.id) === true) return [];
       return [{ shard, index, weight, has: 0, part: 0, least: 0, most: 0 }];
     });
@@ -156,7 +198,9 @@ class Planner {
     const targets = enough.length > 0 || this.#keepsCopies ? enough : others;
     const slots = this.#runsOf(source).flatMap((run) => slotsIn([run]));
     if (targets.length === 0 || slots.length === 0) return;
-    const empty = this.#total === 0 ? 1 : (this.#total / SLOT_COUNT) * EMPTY_SLOT_PART;
+    // Where slots are counted, none is empty: what each would count for beside itself would bring others a few that they do not lack.
+    const nothing = this.#by === "slots" ? 0 : (this.#total / SLOT_COUNT) * EMPTY_SLOT_PART;
+    const empty = this.#total === 0 ? 1 : nothing;
     const worth = (slot: number): number => (this.#amount[slot] ?? 0) + empty;
     const parts = fillUp(
       targets.map(({ has, weight }) => ({ has, weight })),
@@ -368,6 +412,11 @@ class Planner {
     }
   }
 
+  /** Whether a shard has slots that could be moved, and are not. */
+  keepsSlots(member: Member): boolean {
+    return this.#runsOf(member).length > 0;
+  }
+
   finish(): Plan {
     const moves = this.#moves();
     const sum = (of: (move: PlannedMove) => number): number => moves.reduce((total, move) => total + of(move), 0);
@@ -384,7 +433,12 @@ class Planner {
       bytes: sum(({ bytes }) => bytes),
       before: this.#evenness(this.#before),
       after: this.#evenness(this.#owner),
-      warnings: [...this.#measureWarnings(), ...this.#copyWarnings(moves), ...this.#unevenWarnings()],
+      warnings: [
+        ...this.#measureWarnings(),
+        ...this.#copyWarnings(moves),
+        ...this.#unevenWarnings(),
+        ...this.#emptiedWarnings(moves),
+      ],
     };
     return { id: planId(content), ...content };
   }
@@ -458,12 +512,22 @@ class Planner {
           `slots ${slots.map(formatSlotRange).join(" ")} go from shard ${source}, which has ${copies(source)} members in sync, to shard ${target}, which has ${copies(target)}: there will be fewer copies of them`,
       );
     const kept = this.members
-      .filter((member) => member.weight === 0 && this.#runsOf(member).length > 0)
+      .filter((member) => member.weight === 0 && this.keepsSlots(member))
       .map(
         ({ shard }) =>
           `shard ${shard.id} keeps its slots: no other has as many members in sync; give others replicas, or allow fewer copies`,
       );
     return [...fewer, ...kept];
+  }
+
+  #emptiedWarnings(moves: readonly PlannedMove[]): readonly string[] {
+    if (this.#refillsEmptied) {
+      return this.emptied
+        .filter(({ id }) => moves.some(({ target }) => target === id))
+        .map(({ id }) => `shard ${id} was emptied, and gets slots again: there is no other that could take them`);
+    }
+    const hint = this.#kind === "drain" ? "" : "; it gets its part if it is given a weight";
+    return this.emptied.map(({ id }) => `shard ${id} was emptied, and stays so${hint}`);
   }
 
   /** Shards that stay beyond their thresholds, and the slot that is too large, if it is that. */
