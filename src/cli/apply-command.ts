@@ -11,9 +11,10 @@ import { confirm } from "./confirm.ts";
 import { type Ended, Follower, describeMove, onInterrupt } from "./follow.ts";
 import { shardCalled } from "./plan-command.ts";
 import { readPlanFile } from "./plan-file.ts";
-import { describePlan, movesTable, shardName } from "./plan-tables.ts";
+import { describePlan, movesTable, nodeName, shardName } from "./plan-tables.ts";
 import { failStart } from "./report.ts";
 import { TaskBoard, processScreen } from "./task-board.ts";
+import { formatDuration } from "./units.ts";
 
 interface ApplyFlags extends AccessFlags {
   readonly yes: boolean;
@@ -40,7 +41,11 @@ export function applyCommand(): Command {
         refuseStale(map);
         process.stdout.write(`${describePlan(map, plan)}\n`);
         if (plan.moves.length === 0) process.stdout.write("There is nothing to move.\n");
-        else await moveAll(access, map, plan.moves, `plan ${plan.id.slice(0, 12)}`, flags, refuseStale);
+        else {
+          await moveAll(access, map, plan.moves, `plan ${plan.id.slice(0, 12)}`, flags, refuseStale);
+          const drained = plan.after.shares.filter(({ weight }) => weight === 0).map(({ shard }) => shard);
+          tellEmpty(await access.map(), drained);
+        }
       } catch (thrown) {
         failStart(thrown);
       }
@@ -158,8 +163,10 @@ async function moveAll(
 function report(map: ClusterMap, ended: readonly Ended[]): void {
   const failed = ended.filter(({ isDone }) => !isDone);
   const done = ended.length - failed.length;
-  if (done > 0)
-    process.stdout.write(`${pc.green("done:")} ${done} of ${ended.length} ${ended.length === 1 ? "move" : "moves"}.\n`);
+  if (done > 0) {
+    const moves = `${done} of ${ended.length} ${ended.length === 1 ? "move" : "moves"}`;
+    process.stdout.write(`${pc.green("done:")} ${moves}${timeOf(ended)}.\n`);
+  }
   if (failed.length === 0) return;
   for (const { move, id, reason } of failed) {
     const what = move === undefined ? `task ${id ?? ""}` : describeMove(map, move);
@@ -169,4 +176,25 @@ function report(map: ClusterMap, ended: readonly Ended[]): void {
     "Slots of moves that were not done are where they were, and served. bunch plan makes a new plan of what is left.\n",
   );
   process.exitCode = 1;
+}
+
+/** How long it took from the first beginning to the last end, by the cluster's clock. */
+function timeOf(ended: readonly Ended[]): string {
+  const tasks = ended.flatMap(({ task }) => (task?.endedAtMs === undefined ? [] : [task]));
+  if (tasks.length === 0) return "";
+  const lastMs = Math.max(...tasks.map(({ startedAtMs, endedAtMs }) => endedAtMs ?? startedAtMs));
+  return ` in ${formatDuration(lastMs - Math.min(...tasks.map(({ startedAtMs }) => startedAtMs)))}`;
+}
+
+/** Of shards that a plan was to empty, and that are: what comes next. */
+function tellEmpty(map: ClusterMap, drained: readonly ShardId[]): void {
+  for (const { id, slots, primary, replicas } of map.shards) {
+    if (!drained.includes(id) || slots.length > 0) continue;
+    const copies =
+      replicas.length === 0 ? "" : ` and its replicas (${replicas.map((each) => nodeName(map, each)).join(", ")})`;
+    const forget = [primary, ...replicas].map((each) => `CLUSTER FORGET ${each}`).join(", ");
+    process.stdout.write(
+      `${shardName(map, id)} has no slots any more: it${copies} can be stopped, and then taken out: ${forget}.\n`,
+    );
+  }
 }

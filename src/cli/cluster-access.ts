@@ -22,9 +22,12 @@ export interface AccessFlags {
 /** Adds the flags that say which cluster is meant. */
 export function withAccess(command: Command): Command {
   return command
-    .option("--node <host:port>", "a node of the cluster, by the address of its clients", "127.0.0.1:6379")
+    .option("--node <host:port>", "a node of the cluster, by the address of its clients", DEFAULT_ADDRESS)
     .option("--password <password>", "the nodes' password (default: the environment's BUNCH_PASSWORD)");
 }
+
+/** Where a node is asked that nobody has named. */
+const DEFAULT_ADDRESS = "127.0.0.1:6379";
 
 export class ClusterAccess {
   readonly address: string;
@@ -35,6 +38,11 @@ export class ClusterAccess {
     this.address = node;
     this.#isForPrograms = json === true;
     this.#password = password ?? process.env["BUNCH_PASSWORD"];
+  }
+
+  /** The flag that names it, for commands that are told to people; nothing where they need none. */
+  get nodeFlag(): string {
+    return this.address === DEFAULT_ADDRESS ? "" : ` --node ${this.address}`;
   }
 
   /** Asks the node that was named. @throws {StartError} Why there is no answer, or what it said instead. */
@@ -57,12 +65,18 @@ export class ClusterAccess {
     return measureSlots(map, ({ primary }) => this.askAt(map, primary, ...LOADS_COMMAND));
   }
 
-  /** Tasks, each as the primary of its source sees it, or else as the named node does. */
-  async tasks(): Promise<readonly MigrationStatus[]> {
+  /**
+   * Tasks, each as the primary of its source sees it, or else as the named node does.
+   *
+   * @param followed Ids of tasks that have gone on until just now: how far they came is asked as well if they have ended. Of others the source may be long gone.
+   */
+  async tasks(followed: ReadonlySet<string> = new Set()): Promise<readonly MigrationStatus[]> {
     const tasks = readTasks(await this.ask("CLUSTER", "MIGRATIONS"));
     const senders = new Set(
       tasks
-        .filter(({ endedAtMs, progress }) => endedAtMs === undefined && progress === undefined)
+        .filter(
+          ({ id, endedAtMs, progress }) => progress === undefined && (endedAtMs === undefined || followed.has(id)),
+        )
         .flatMap(({ sourceNode }) => sourceNode ?? []),
     );
     if (senders.size === 0) return tasks;
@@ -75,7 +89,7 @@ export class ClusterAccess {
         for (const task of readTasks(told)) if (task.progress !== undefined) known.set(task.id, task);
       }),
     );
-    return tasks.map((task) => (task.progress === undefined ? (known.get(task.id) ?? task) : task));
+    return tasks.map((task) => (task.progress === undefined ? merged(task, known.get(task.id)) : task));
   }
 
   /** Asks a node of the map. @throws {StartError} As `ask`. */
@@ -87,6 +101,12 @@ export class ClusterAccess {
     const address = `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${node.port}`;
     return await this.#ask(address, command);
   }
+}
+
+/** A task as its source tells it, if it does. The source may learn a moment later that it has ended. */
+function merged(task: MigrationStatus, told: MigrationStatus | undefined): MigrationStatus {
+  if (told === undefined) return task;
+  return task.endedAtMs !== undefined && told.endedAtMs === undefined ? { ...task, progress: told.progress } : told;
 }
 
 /** JSON with harmless texts; what is none stays as it is, for who reads it to refuse. */

@@ -9,7 +9,7 @@ import { StartError, Unanswered, messageOf } from "../errors.ts";
 import type { PlannedMove } from "../protocol/plan/plan.ts";
 import type { ClusterAccess } from "./cluster-access.ts";
 import { rangesText, shardName } from "./plan-tables.ts";
-import { type TaskBoard, hasEnded } from "./task-board.ts";
+import { type TaskBoard, type Whole, doneOf, hasEnded } from "./task-board.ts";
 
 /** How often it looks, in milliseconds. */
 const LOOK_MS = 300;
@@ -31,6 +31,8 @@ export interface Ended {
   readonly move: PlannedMove | undefined;
   readonly isDone: boolean;
   readonly reason: string;
+  /** The task as it was seen last. */
+  readonly task: MigrationStatus | undefined;
 }
 
 export interface FollowOptions {
@@ -94,9 +96,11 @@ export class Follower {
   }
 
   async #startSome(): Promise<void> {
-    while (this.#running.size < this.#options.atOnce) {
+    for (let isFirst = true; this.#running.size < this.#options.atOnce; isFirst = false) {
       const [move] = this.#pending;
       if (move === undefined) return;
+      // Each start is agreed on: where there are many, those that were started are seen meanwhile.
+      if (!isFirst) await this.#look();
       const present = await this.#access.map();
       this.#withFewer ??= new Set(this.#pending.filter((each) => whyFewerCopies(present, each) !== undefined));
       const fewer = this.#withFewer.has(move) ? undefined : whyFewerCopies(present, move);
@@ -111,7 +115,7 @@ export class Follower {
       this.#pending.shift();
       if ("id" in started) this.#running.set(started.id, move);
       else {
-        this.#ended.push({ id: undefined, move, isDone: false, reason: started.problem });
+        this.#ended.push({ id: undefined, move, isDone: false, reason: started.problem, task: undefined });
         this.#board.say(`${describeMove(present, move)}: not started: ${started.problem}`);
       }
     }
@@ -169,11 +173,10 @@ export class Follower {
 
   /** Looks how far they are, and who has ended. */
   async #look(): Promise<void> {
-    const tasks = await this.#access.tasks();
+    const tasks = await this.#access.tasks(new Set(this.#running.keys()));
     // After the tasks: it knows what became of one that is not among them any more.
     const map = await this.#access.map();
     for (const task of tasks) if (this.#running.has(task.id)) this.#last.set(task.id, task);
-    this.#board.show(map, [...this.#last.values()]);
     for (const [id, move] of this.#running) {
       const task = tasks.find((each) => each.id === id);
       if (task !== undefined && !hasEnded(task)) continue;
@@ -183,8 +186,41 @@ export class Follower {
       const isThere = slots !== undefined && ownerOf(map, slots) === (move?.target ?? this.#last.get(id)?.target);
       const isDone = task === undefined ? isThere : task.phase === "completed";
       this.#running.delete(id);
-      this.#ended.push({ id, move, isDone, reason: task?.cause ?? (isDone ? "" : "it is not there any more") });
+      const reason = task?.cause ?? (isDone ? "" : "it is not there any more");
+      this.#ended.push({ id, move, isDone, reason, task: this.#last.get(id) });
+      // What was seen of it last is that it went on.
+      if (task === undefined) this.#last.delete(id);
     }
+    this.#show(map);
+  }
+
+  #show(map: ClusterMap): void {
+    this.#board.show(map, [...this.#last.values()], this.#whole());
+  }
+
+  /** All moves together, each worth the keys and slots that it has. */
+  #whole(): Whole {
+    let [worth, done] = [0, 0];
+    const count = (move: PlannedMove | undefined, task: MigrationStatus | undefined, part: number): void => {
+      const keys = task?.progress?.keysTotal ?? move?.keys ?? 0;
+      const slots = task?.progress?.slotsTotal ?? move?.slotCount ?? 0;
+      worth += keys + slots;
+      done += (keys + slots) * part;
+    };
+    for (const move of this.#pending) count(move, undefined, 0);
+    for (const { move, task, isDone } of this.#ended) count(move, task, isDone ? 1 : 0);
+    for (const [id, move] of this.#running) {
+      const task = this.#last.get(id);
+      count(move, task, task === undefined ? 0 : (doneOf(task) ?? 0));
+    }
+    const moved = this.#ended.filter(({ isDone }) => isDone).length;
+    return {
+      count: this.#pending.length + this.#running.size + this.#ended.length,
+      done: moved,
+      failed: this.#ended.length - moved,
+      pending: this.#pending.length,
+      part: worth === 0 ? 0 : done / worth,
+    };
   }
 }
 
@@ -196,7 +232,7 @@ export function onInterrupt(
 ): void {
   process.once("SIGINT", () => {
     const { pending, running } = left();
-    const node = access.address === "127.0.0.1:6379" ? "" : ` --node ${access.address}`;
+    const node = access.nodeFlag;
     const lines = ["Watching has ended; the cluster goes on."];
     if (running.length > 0) {
       lines.push(`  bunch migrations --watch${node}   watches again`);
@@ -205,7 +241,9 @@ export function onInterrupt(
     }
     if (pending > 0)
       lines.push(`${pending} of the moves were not started: bunch plan makes a new plan of what is left.`);
-    board.say(lines.join("\n"));
+    // Below the ^C that the terminal shows, with the bars as they were.
+    board.leave();
+    board.say(`\n${lines.join("\n")}`);
     process.exit(EXIT_INTERRUPTED);
   });
 }

@@ -1,5 +1,4 @@
 /** `bunch migrations`: the tasks that move slots; `bunch cancel`, `bunch pause`, `bunch resume`: ends one, stops it for a while, has it go on. */
-import Table from "cli-table3";
 import { Command } from "commander";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { ClusterMap } from "../contracts/topology.ts";
@@ -8,6 +7,7 @@ import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts
 import { Follower, onInterrupt } from "./follow.ts";
 import { rangesText, shardName, withNames } from "./plan-tables.ts";
 import { failStart } from "./report.ts";
+import { newTable } from "./rest-tables.ts";
 import { TaskBoard, hasEnded, processScreen } from "./task-board.ts";
 import { formatCount, formatDuration } from "./units.ts";
 
@@ -40,10 +40,7 @@ export function migrationsCommand(): Command {
 }
 
 function tasksTable(map: ClusterMap, tasks: readonly MigrationStatus[]): string {
-  const table = new Table({
-    head: ["task", "from", "to", "slots", "state", "keys", "since", "cause"],
-    style: { head: [], border: [] },
-  });
+  const table = newTable(["task", "from", "to", "slots", "state", "keys", "since", "cause"], ["keys", "since"]);
   for (const task of tasks) {
     const { progress, endedAtMs, startedAtMs } = task;
     const waits = task.waitingFor === undefined ? "" : `: ${withNames(map, task.waitingFor)}`;

@@ -116,18 +116,21 @@ async function plan(
     for (const [shard, reason] of measured.silent) {
       process.stdout.write(`${pc.yellow("warning:")} ${shardName(map, shard)} is left out: ${reason}\n`);
     }
-    await keep(made, flags.out);
+    await keep(made, flags.out, access);
   } catch (thrown) {
     failStart(thrown);
   }
 }
 
-async function keep(made: Plan, file: string | undefined): Promise<void> {
+async function keep(made: Plan, file: string | undefined, { nodeFlag }: ClusterAccess): Promise<void> {
   if (made.moves.length === 0) process.stdout.write("There is nothing to move.\n");
   else if (file === undefined) {
-    process.stdout.write("Nothing has changed. With --out FILE the plan is kept, and bunch apply FILE does it.\n");
+    process.stdout.write(
+      `Nothing has changed. With --out FILE the plan is kept, and bunch apply FILE${nodeFlag} does it.\n`,
+    );
   }
   if (file === undefined) return;
   await writeFile(file, encodePlanFile(made));
-  if (made.moves.length > 0) process.stdout.write(`The plan is in "${file}": bunch apply ${file} does it.\n`);
+  if (made.moves.length > 0)
+    process.stdout.write(`The plan is in "${file}": bunch apply ${file}${nodeFlag} does it.\n`);
 }

@@ -1,9 +1,9 @@
 /** Plans as tables: what would move, what that weighs, and how even it is before and after. */
-import Table from "cli-table3";
 import pc from "picocolors";
-import type { ClusterMap, ShardId } from "../contracts/topology.ts";
-import type { Plan, PlannedMove } from "../protocol/plan/plan.ts";
+import type { ClusterMap, NodeId, ShardId } from "../contracts/topology.ts";
+import type { Plan, PlannedMove, ShardShare } from "../protocol/plan/plan.ts";
 import { formatSlotRange } from "../protocol/slot-ranges.ts";
+import { byName, newTable } from "./rest-tables.ts";
 import { harmless } from "./terminal.ts";
 import { formatBytes, formatCount, formatDuration } from "./units.ts";
 
@@ -22,9 +22,13 @@ const SHOWN_RANGES = 6;
 /** A shard by the name of its primary, which people know. */
 export function shardName(map: ClusterMap, id: ShardId): string {
   const shard = map.shards.find((each) => each.id === id);
-  const node = map.nodes.find((each) => each.id === shard?.primary);
-  if (node === undefined) return id.slice(0, 8);
-  return node.name === "" ? `${node.host}:${node.port}` : node.name;
+  return nodeName(map, shard?.primary) ?? id.slice(0, 8);
+}
+
+/** A node by its name, or where it is reached; `undefined` if it is not in the map. */
+export function nodeName({ nodes }: ClusterMap, id: NodeId | undefined): string | undefined {
+  const node = nodes.find((each) => each.id === id);
+  return node?.name === "" ? `${node.host}:${node.port}` : node?.name;
 }
 
 /** Sentences about shards, with their names. */
@@ -32,9 +36,20 @@ export function withNames(map: ClusterMap, text: string): string {
   return map.shards.reduce((named, { id }) => named.replaceAll(id, shardName(map, id)), text);
 }
 
-export function rangesText(slots: readonly { readonly first: number; readonly last: number }[]): string {
-  const shown = slots.slice(0, SHOWN_RANGES).map(formatSlotRange).join(" ");
-  return slots.length > SHOWN_RANGES ? `${shown} and ${slots.length - SHOWN_RANGES} more` : shown;
+/** Ranges of slots; of many the first ones, and how many more there are. */
+export function rangesText(
+  slots: readonly { readonly first: number; readonly last: number }[],
+  most: number = SHOWN_RANGES,
+): string {
+  const shown = slots.slice(0, most).map(formatSlotRange).join(" ");
+  return slots.length > most ? `${shown} and ${slots.length - most} more` : shown;
+}
+
+/** Of one amount to another, such as `2.0 -> 1.5 MB`: the unit once, if it is the same. */
+function change(before: string, after: string): string {
+  if (before === after) return after;
+  const [, value = "", unit = ""] = /^(.*?)( [A-Z%]+)$/.exec(before) ?? [];
+  return `${unit !== "" && after.endsWith(unit) ? value : before} -> ${after}`;
 }
 
 function moveMs({ keys, bytes }: Pick<PlannedMove, "keys" | "bytes">): number {
@@ -53,11 +68,10 @@ function estimateMs(moves: readonly PlannedMove[]): number {
 }
 
 export function movesTable(map: ClusterMap, moves: readonly PlannedMove[]): string {
-  const table = new Table({
-    head: ["from", "to", "slots", "ranges", "keys", "bytes", "about"],
-    colAligns: ["left", "left", "right", "left", "right", "right", "right"],
-    style: { head: [], border: [] },
-  });
+  const table = newTable(
+    ["from", "to", "slots", "ranges", "keys", "bytes", "about"],
+    ["slots", "keys", "bytes", "about"],
+  );
   for (const move of moves) {
     table.push([
       shardName(map, move.source),
@@ -83,32 +97,25 @@ export function movesTable(map: ClusterMap, moves: readonly PlannedMove[]): stri
 }
 
 function spreadTable(map: ClusterMap, { before, after, by }: Plan): string {
-  const table = new Table({
-    head: ["shard", "weight", "slots", "keys", "bytes", `part of ${by}`],
-    colAligns: ["left", "right", "right", "right", "right", "right"],
-    style: { head: [], border: [] },
-  });
-  const part = (amount: number, all: readonly number[]): string => {
-    const total = all.reduce((sum, each) => sum + each, 0);
-    return total === 0 ? "-" : `${((100 * amount) / total).toFixed(1)} %`;
-  };
-  for (const [at, was] of before.shares.entries()) {
-    const will = after.shares[at] ?? was;
-    const change = (of: "slots" | "keys" | "bytes", format: (value: number) => string): string =>
-      was[of] === will[of] ? format(was[of]) : `${format(was[of])} -> ${format(will[of])}`;
-    const parts = [before, after].map(({ shares }, side) =>
-      part(
-        (side === 0 ? was : will)[by],
-        shares.map((share) => share[by]),
-      ),
-    );
+  const total = (shares: readonly ShardShare[]): number => shares.reduce((sum, share) => sum + share[by], 0);
+  const percent = (amount: number, all: number): string => (all === 0 ? "-" : `${((100 * amount) / all).toFixed(1)} %`);
+  // Most often all are worth the same, and there is more room without.
+  const hasWeights = before.shares.some(({ weight }) => weight !== 1);
+  const numbers = [...(hasWeights ? ["weight"] : []), "slots", "keys", "bytes", `part of ${by}`];
+  const table = newTable(["shard", ...numbers], numbers);
+  const rows = before.shares.map((was, at) => ({
+    was,
+    will: after.shares[at] ?? was,
+    name: shardName(map, was.shard),
+  }));
+  for (const { was, will, name } of rows.toSorted((one, other) => byName.compare(one.name, other.name))) {
     table.push([
-      shardName(map, was.shard),
-      String(was.weight),
-      change("slots", formatCount),
-      change("keys", formatCount),
-      change("bytes", formatBytes),
-      parts[0] === parts[1] ? (parts[0] ?? "") : parts.join(" -> "),
+      name,
+      ...(hasWeights ? [String(was.weight)] : []),
+      change(formatCount(was.slots), formatCount(will.slots)),
+      change(formatCount(was.keys), formatCount(will.keys)),
+      change(formatBytes(was.bytes), formatBytes(will.bytes)),
+      change(percent(was[by], total(before.shares)), percent(will[by], total(after.shares))),
     ]);
   }
   return table.toString();

@@ -94,10 +94,10 @@ export function roleWords(nodes: readonly NodeView[], node: NodeView): string {
   return "none";
 }
 
-const byName = new Intl.Collator("en", { numeric: true });
+/** As people look for names: node-2 before node-10. */
+export const byName = new Intl.Collator("en", { numeric: true });
 
 export function nodesTable(listed: readonly NodeView[]): string {
-  // As people look for them: node-2 before node-10.
   const nodes = listed.toSorted((one, other) => byName.compare(nameIn(listed, one.id), nameIn(listed, other.id)));
   const table = newTable(
     ["node", "state", "role", "slots", "clients at", "operators at", "zone", "map", "id"],

@@ -1,4 +1,7 @@
-/** Tasks that move slots, as lines with bars that are drawn over and over in a terminal; elsewhere a line when something has changed. */
+/**
+ * Tasks that move slots, as lines with bars. In a terminal those that go on are drawn over and over, with a line for all of them together; each that has ended is told
+ * once, above. Elsewhere there is a line when something has changed.
+ */
 import pc from "picocolors";
 import type { MigrationStatus } from "../contracts/migration.ts";
 import type { ClusterMap } from "../contracts/topology.ts";
@@ -6,6 +9,11 @@ import { rangesText, shardName, withNames } from "./plan-tables.ts";
 import { formatBytes, formatCount, formatDuration } from "./units.ts";
 
 const BAR_CELLS = 24;
+/** Where a terminal is narrow, what a task does is worth more than its bar, and than its slots, which the plan has told. */
+const NARROW_COLUMNS = 100;
+const NARROW_BAR_CELLS = 12;
+/** Ranges that a line shows of a task. */
+const SHOWN_RANGES = 1;
 /** Where nothing is drawn over, a line for each tenth is enough. */
 const PLAIN_STEPS = 10;
 
@@ -14,7 +22,22 @@ export interface Screen {
   /** Whether lines can be drawn over. */
   readonly isTerminal: boolean;
   readonly columns: number;
+  readonly rows: number;
   write(text: string): void;
+}
+
+/** All tasks that somebody watches, taken together. */
+export interface Whole {
+  /** How many there are, with those that are to be started. */
+  readonly count: number;
+  /** How many were moved. */
+  readonly done: number;
+  /** How many ended without. */
+  readonly failed: number;
+  /** How many are not started yet. */
+  readonly pending: number;
+  /** How much of all of it is done, from 0 to 1. */
+  readonly part: number;
 }
 
 export function processScreen(): Screen {
@@ -23,6 +46,9 @@ export function processScreen(): Screen {
     isTerminal: stdout.isTTY,
     get columns() {
       return stdout.columns;
+    },
+    get rows() {
+      return stdout.rows;
     },
     write: (text) => void stdout.write(text),
   };
@@ -33,7 +59,7 @@ export function hasEnded({ phase }: MigrationStatus): boolean {
 }
 
 /** How much of a task is done, from 0 to 1; `undefined` while nobody can say. */
-function doneOf({ phase, progress }: MigrationStatus): number | undefined {
+export function doneOf({ phase, progress }: MigrationStatus): number | undefined {
   if (phase === "completed") return 1;
   if (progress === undefined) return undefined;
   const { keysMoved, keysTotal, slotsDone, slotsTotal } = progress;
@@ -42,12 +68,13 @@ function doneOf({ phase, progress }: MigrationStatus): number | undefined {
   return Math.min(0.99, done);
 }
 
-function bar(done: number | undefined): string {
-  const cells = Math.round((done ?? 0) * BAR_CELLS);
-  return `[${"#".repeat(cells)}${"-".repeat(BAR_CELLS - cells)}]`;
+function bar(done: number | undefined, width: number): string {
+  const cells = Math.floor((done ?? 0) * width);
+  const percent = done === undefined ? "" : `${Math.floor(done * 100)}%`;
+  return `[${"#".repeat(cells)}${"-".repeat(width - cells)}] ${percent.padStart(4)}`;
 }
 
-/** What a task does, in words. */
+/** What a task does, in words: first what people wait for. */
 function wordsOf(map: ClusterMap, task: MigrationStatus): string {
   const { phase, isPaused, progress, waitingFor, cause, startedAtMs, endedAtMs } = task;
   if (phase === "completed") {
@@ -56,23 +83,23 @@ function wordsOf(map: ClusterMap, task: MigrationStatus): string {
   }
   if (phase === "aborted") return pc.red(`ended without moving anything: ${cause}`);
   const words: string[] = [];
-  if (progress !== undefined) {
-    words.push(`${formatCount(progress.keysMoved)} of ${formatCount(progress.keysTotal)} keys`);
-    if (progress.bytesPerSecond > 0) words.push(`${formatBytes(progress.bytesPerSecond)}/s`);
-    if (progress.etaMs !== undefined) words.push(`${formatDuration(progress.etaMs)} left`);
-    if (progress.restarts > 0) words.push(`begun again ${progress.restarts} times`);
-  }
-  if (phase === "level" || phase === "fenced") words.push(phase === "level" ? "level" : "handing over");
+  const stands = isPaused || waitingFor !== undefined;
   if (isPaused) words.push(pc.yellow("paused"));
   else if (waitingFor !== undefined) words.push(pc.yellow(`waits: ${withNames(map, waitingFor)}`));
+  else if (phase === "level" || phase === "fenced") words.push(phase === "level" ? "level" : "handing over");
+  else if (progress?.etaMs !== undefined) words.push(`${formatDuration(progress.etaMs)} left`);
+  if (progress !== undefined) {
+    const { keysMoved, keysTotal, bytesPerSecond, restarts } = progress;
+    words.push(`${formatCount(keysMoved)} of ${formatCount(keysTotal)} keys`);
+    if (bytesPerSecond > 0 && !stands) words.push(`${formatBytes(bytesPerSecond)}/s`);
+    if (restarts > 0) words.push(`begun again ${restarts === 1 ? "once" : `${restarts} times`}`);
+  }
   return words.length === 0 ? phase : words.join(", ");
 }
 
-function lineOf(map: ClusterMap, task: MigrationStatus): string {
-  const done = doneOf(task);
-  const percent = done === undefined ? "" : `${Math.floor(done * 100)}%`;
-  const way = `${shardName(map, task.source)} -> ${shardName(map, task.target)}`;
-  return `${task.id.slice(0, 8)}  ${way}  ${rangesText(task.slots)}  ${bar(done)} ${percent.padStart(4)}  ${wordsOf(map, task)}`;
+/** What lines have between their bar and the words about it. */
+function wayOf(map: ClusterMap, task: MigrationStatus): string {
+  return `${shardName(map, task.source)} -> ${shardName(map, task.target)}`;
 }
 
 export class TaskBoard {
@@ -81,32 +108,81 @@ export class TaskBoard {
   #drawn = 0;
   /** Where nothing is drawn over: what was said last of each. */
   readonly #said = new Map<string, string>();
+  /** Tasks that have ended, and were told above those that go on. */
+  readonly #told = new Set<string>();
+  /** The longest way and the longest ranges so far: what comes after them stands in a column. */
+  #wayLength = 0;
+  #rangesLength = 0;
 
   constructor(screen: Screen) {
     this.#screen = screen;
   }
 
-  show(map: ClusterMap, tasks: readonly MigrationStatus[]): void {
+  show(map: ClusterMap, tasks: readonly MigrationStatus[], whole?: Whole): void {
     if (!this.#screen.isTerminal) {
       for (const task of tasks) this.#sayIfNew(map, task);
       return;
     }
-    const lines = tasks.map((task) => cut(lineOf(map, task), this.#screen.columns));
-    this.#clear();
-    for (const line of lines) this.#screen.write(`${line}\n`);
-    this.#drawn = lines.length;
+    for (const task of tasks) {
+      this.#wayLength = Math.max(this.#wayLength, wayOf(map, task).length);
+      this.#rangesLength = Math.max(this.#rangesLength, rangesText(task.slots, SHOWN_RANGES).length);
+    }
+    const ended = tasks.filter((task) => hasEnded(task) && !this.#told.has(task.id));
+    for (const { id } of ended) this.#told.add(id);
+    const running = tasks.filter((task) => !hasEnded(task)).map((task) => this.#lineOf(map, task));
+    const isWhole = whole === undefined || whole.count < 2 || whole.pending + running.length === 0;
+    const summary = isWhole ? [] : [this.#summaryOf(whole)];
+    // One line stays free for the cursor. What has scrolled off the top cannot be drawn over.
+    const room = Math.max(1, this.#screen.rows - 1 - summary.length);
+    const shown =
+      running.length <= room
+        ? running
+        : [...running.slice(0, room - 1), `and ${running.length - room + 1} more that go on`];
+    this.#draw(
+      ended.map((task) => this.#lineOf(map, task)),
+      [...shown, ...summary],
+    );
   }
 
   /** Says something above the bars. */
   say(text: string): void {
-    this.#clear();
+    if (this.#drawn > 0) this.#screen.write(`${up(this.#drawn)}\u001B[J`);
+    this.#drawn = 0;
     this.#screen.write(`${text}\n`);
   }
 
-  #clear(): void {
-    // Up to the first line, and everything from there on away.
-    if (this.#drawn > 0) this.#screen.write(`\u001B[${this.#drawn}A\u001B[0J`);
+  /** Leaves the bars as they are, and goes on below. */
+  leave(): void {
     this.#drawn = 0;
+  }
+
+  /** Lines to stay, and below them lines to be drawn over: all at once, each over what was there, so that nothing flickers. */
+  #draw(above: readonly string[], live: readonly string[]): void {
+    const lines = [...above, ...live].map((line) => `${cut(line, this.#screen.columns)}\u001B[K\n`);
+    const over = this.#drawn > 0 ? up(this.#drawn) : "";
+    // What is left of more lines that were there.
+    const rest = this.#drawn > lines.length ? "\u001B[J" : "";
+    if (lines.length > 0 || rest !== "") this.#screen.write(`${over}${lines.join("")}${rest}`);
+    this.#drawn = live.length;
+  }
+
+  get #isNarrow(): boolean {
+    return this.#screen.isTerminal && this.#screen.columns > 0 && this.#screen.columns < NARROW_COLUMNS;
+  }
+
+  #lineOf(map: ClusterMap, task: MigrationStatus): string {
+    const progress = bar(doneOf(task), this.#isNarrow ? NARROW_BAR_CELLS : BAR_CELLS);
+    const ranges = rangesText(task.slots, SHOWN_RANGES).padEnd(this.#rangesLength);
+    const way = wayOf(map, task).padEnd(this.#wayLength);
+    const words = wordsOf(map, task);
+    return [task.id.slice(0, 8), progress, way, ...(this.#isNarrow ? [] : [ranges]), words].join("  ");
+  }
+
+  #summaryOf({ count, done, failed, pending, part }: Whole): string {
+    const words = [`${done} of ${count} moves done`];
+    if (failed > 0) words.push(pc.red(`${failed} not done`));
+    if (pending > 0) words.push(`${pending} to be started`);
+    return `together  ${bar(part, this.#isNarrow ? NARROW_BAR_CELLS : BAR_CELLS)}  ${words.join(", ")}`;
   }
 
   #sayIfNew(map: ClusterMap, task: MigrationStatus): void {
@@ -114,8 +190,12 @@ export class TaskBoard {
     const state = [task.phase, task.isPaused, task.waitingFor ?? "", step].join(" ");
     if (this.#said.get(task.id) === state) return;
     this.#said.set(task.id, state);
-    this.#screen.write(`${lineOf(map, task)}\n`);
+    this.#screen.write(`${this.#lineOf(map, task)}\n`);
   }
+}
+
+function up(lines: number): string {
+  return `\u001B[${lines}A`;
 }
 
 /** A line that does not wrap, or what is drawn over it would be wrong. Colours take no room. */

@@ -33,7 +33,10 @@ function moveFrom(at: number): PlannedMove {
 }
 const MOVES = [moveFrom(0), moveFrom(1), moveFrom(2)];
 
-/** A cluster in which each task ends when it was looked at twice, as a test says. */
+/** How often tasks are looked at before they end: until all are started, and once more. */
+const LOOKS = 4;
+
+/** A cluster in which each task ends when it was looked at a few times, as a test says. */
 class FakeCluster implements FollowAccess {
   present: ClusterMap = MAP;
   readonly asked: (readonly string[])[] = [];
@@ -79,7 +82,7 @@ class FakeCluster implements FollowAccess {
     this.mostAtOnce = Math.max(this.mostAtOnce, running.length);
     for (const task of running) {
       task.looks += 1;
-      if (task.looks < 2) continue;
+      if (task.looks < LOOKS) continue;
       const isAborted = this.aborts.has(task.status.id);
       const [phase, cause] = isAborted
         ? (["aborted", "somebody cancelled it"] as const)
@@ -104,9 +107,11 @@ class FakeScreen implements Screen {
   text = "";
   readonly isTerminal: boolean;
   readonly columns: number;
-  constructor(isTerminal = false, columns = 200) {
+  readonly rows: number;
+  constructor(isTerminal = false, columns = 200, rows = 24) {
     this.isTerminal = isTerminal;
     this.columns = columns;
+    this.rows = rows;
   }
   write(text: string): void {
     this.text += text;
@@ -249,37 +254,93 @@ describe("the board", () => {
     const board = new TaskBoard(screen);
     board.show(MAP, [task]);
     board.show(MAP, [{ ...task, progress: { ...PROGRESS, keysMoved: 31 } }]);
-    board.show(MAP, [{ ...task, progress: { ...PROGRESS, keysMoved: 41 } }]);
+    board.show(MAP, [{ ...task, progress: { ...PROGRESS, keysMoved: 41, restarts: 1 } }]);
     board.show(MAP, [{ ...task, isPaused: true, waitingFor: `shard ${shardIdAt(3)}` }]);
     board.show(MAP, [{ ...task, isPaused: false, waitingFor: `shard ${shardIdAt(3)}` }]);
+    board.show(MAP, [{ ...task, phase: "fenced", progress: { ...PROGRESS, keysMoved: 100, restarts: 2 } }]);
     board.show(MAP, [{ ...task, phase: "completed", endedAtMs: task.startedAtMs + 1500 }]);
     expect(stripVTControlCharacters(screen.text).split("\n")).toEqual([
-      "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left",
-      "01234567  n0 -> n3  0-9  [##########--------------]  41%  41 of 100 keys, 1.5 KB/s, 4.7 s left",
-      "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left, paused",
-      "01234567  n0 -> n3  0-9  [#######-----------------]  30%  30 of 100 keys, 1.5 KB/s, 4.7 s left, waits: shard n3",
-      "01234567  n0 -> n3  0-9  [########################] 100%  done in 1.5 s, commands held for 0 ms",
+      "01234567  [#######-----------------]  30%  n0 -> n3  0-9  4.7 s left, 30 of 100 keys, 1.5 KB/s",
+      "01234567  [#########---------------]  41%  n0 -> n3  0-9  4.7 s left, 41 of 100 keys, 1.5 KB/s, begun again once",
+      "01234567  [#######-----------------]  30%  n0 -> n3  0-9  paused, 30 of 100 keys",
+      "01234567  [#######-----------------]  30%  n0 -> n3  0-9  waits: shard n3, 30 of 100 keys",
+      "01234567  [#######################-]  99%  n0 -> n3  0-9  handing over, 100 of 100 keys, 1.5 KB/s, begun again 2 times",
+      "01234567  [########################] 100%  n0 -> n3  0-9  done in 1.5 s, commands held for 0 ms",
       "",
     ]);
   });
 
   test("in a terminal draws over what it drew, and no line is longer than the terminal", () => {
-    const screen = new FakeScreen(true, 40);
+    const screen = new FakeScreen(true, 60);
     const board = new TaskBoard(screen);
-    board.show(MAP, [task, task]);
-    expect(screen.text.split("\n").map(({ length }) => length)).toEqual([39, 39, 0]);
+    const other = { ...task, id: "89", source: shardIdAt(1) };
+    board.show(MAP, [task, other]);
+    expect(screen.text).toBe(
+      "01234567  [###---------]  30%  n0 -> n3  4.7 s left, 30 of \u001B[K\n89  [###---------]  30%  n1 -> n3  4.7 s left, 30 of 100 ke\u001B[K\n",
+    );
     screen.text = "";
     board.show(MAP, [task]);
-    expect(screen.text).toStartWith("\u001B[2A\u001B[0J01234567");
+    expect(screen.text).toStartWith("\u001B[2A01234567");
+    expect(screen.text).toEndWith("\u001B[K\n\u001B[J");
     screen.text = "";
     board.say("stop");
-    expect(screen.text).toBe("\u001B[1A\u001B[0Jstop\n");
+    expect(screen.text).toBe("\u001B[1A\u001B[Jstop\n");
+    board.show(MAP, [task]);
+    board.leave();
+    screen.text = "";
+    board.say("interrupted");
+    expect(screen.text).toBe("interrupted\n");
+  });
+
+  test("in a terminal tells what has ended once, above what goes on, and how far all of it is", () => {
+    const screen = new FakeScreen(true);
+    const board = new TaskBoard(screen);
+    const other = {
+      ...task,
+      id: "89abcdef",
+      source: shardIdAt(1),
+      slots: [
+        { first: 10, last: 10_009 },
+        { first: 1, last: 1 },
+      ],
+    };
+    const whole = { count: 4, done: 0, failed: 0, pending: 2, part: 0.15 };
+    board.show(MAP, [task, other], whole);
+    const ended = { ...task, phase: "completed" as const, endedAtMs: task.startedAtMs + 1500 };
+    screen.text = "";
+    board.show(MAP, [ended, other], { ...whole, done: 1, failed: 1, pending: 1, part: 0.5 });
+    expect(stripVTControlCharacters(screen.text).split("\n")).toEqual([
+      "01234567  [########################] 100%  n0 -> n3  0-9                  done in 1.5 s, commands held for 0 ms",
+      "89abcdef  [#######-----------------]  30%  n1 -> n3  10-10009 and 1 more  4.7 s left, 30 of 100 keys, 1.5 KB/s",
+      "together  [############------------]  50%  1 of 4 moves done, 1 not done, 1 to be started",
+      "",
+    ]);
+    screen.text = "";
+    board.show(MAP, [ended, { ...other, phase: "aborted", cause: "cancelled" }], {
+      ...whole,
+      done: 2,
+      failed: 2,
+      pending: 0,
+    });
+    expect(stripVTControlCharacters(screen.text).split("\n")).toEqual([
+      "89abcdef  [#######-----------------]  30%  n1 -> n3  10-10009 and 1 more  ended without moving anything: cancelled",
+      "",
+    ]);
+    expect(screen.text).toStartWith("\u001B[2A");
+  });
+
+  test("draws no more lines than the terminal has", () => {
+    const screen = new FakeScreen(true, 200, 5);
+    const tasks = Array.from({ length: 9 }, (_, at) => ({ ...task, id: `task-${at}` }));
+    new TaskBoard(screen).show(MAP, tasks, { count: 9, done: 0, failed: 0, pending: 0, part: 0.3 });
+    const lines = stripVTControlCharacters(screen.text).split("\n");
+    expect([lines.length, lines[2], lines[3]?.slice(0, 8)]).toEqual([5, "and 7 more that go on", "together"]);
   });
 
   test("without word of how far it is shows the phase", () => {
     const screen = new FakeScreen();
     new TaskBoard(screen).show(MAP, [{ ...task, progress: undefined, phase: "waiting" }]);
-    expect(screen.text).toBe("01234567  n0 -> n3  0-9  [------------------------]       waiting\n");
+    expect(screen.text).toBe("01234567  [------------------------]       n0 -> n3  0-9  waiting\n");
   });
 });
 

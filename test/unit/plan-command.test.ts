@@ -96,7 +96,12 @@ describe("a cluster of two, of which one has everything", () => {
   test("plan drain empties a shard; one that is empty needs none", async () => {
     const drained = await bunch("plan", "drain", "n0", "--out", file);
     expect(drained.output).toMatch(/│ n0 +│ n1 +│ +16 384 │ 0-16383/);
+    // Whoever copies the command asks the same cluster.
+    expect(drained.output).toContain(`bunch apply ${file} --node ${address} does it.`);
     expect((await bunch("plan", "drain", "n1")).output).toContain("There is nothing to move.");
+    expect((await bunch("plan", "drain", "n0", "n1")).output).toContain(
+      "There is no such plan: there is no other shard that slots could go to.",
+    );
   }, 60_000);
 
   test("apply asks before, refuses what is stale, and starts and watches what is not", async () => {
@@ -110,12 +115,16 @@ describe("a cluster of two, of which one has everything", () => {
       fake.tasks = [fakeTask({ id, source: from, target: to, slots: [{ first: 0, last: 16_383 }] })];
     };
     await child.until("30 of 100 keys");
+    const before = present();
+    topology.map = planMap([{ slots: [] }, { slots: [{ first: 0, last: 16_383 }] }]);
     expect(fake.asked[0]).toMatch(/^start 0-16383 to 51 at 7: plan [0-9a-f]{12} \(CLUSTER MOVE from /);
     fake.completeAll();
     expect(await child.exited).toBe(0);
     expect(child.output()).toContain("done in 2.0 s");
-    expect(child.output()).toContain("done: 1 of 1 move.");
-    const before = present();
+    expect(child.output()).toContain("done: 1 of 1 move in 2.0 s.");
+    expect(child.output()).toEndWith(
+      `n0 has no slots any more: it can be stopped, and then taken out: CLUSTER FORGET ${"a0".padEnd(40, "0")}.\n`,
+    );
     topology.map = { ...before, version: 99, shards: before.shards.map((shard) => ({ ...shard, version: 99 })) };
     const stale = await bunch("apply", file, "--yes");
     topology.map = before;
@@ -165,7 +174,7 @@ describe("a cluster of two, of which one has everything", () => {
     ];
     const listed = await bunch("migrations");
     // Since then, and however long the command took to start.
-    const [, seconds] = /│ abcd1 +│ n0 +│ n1 +│ 0-9 +│ streaming +│ 30 \/ 100 +│ ([\d.]+) s/.exec(listed.output) ?? [];
+    const [, seconds] = /│ abcd1 +│ n0 +│ n1 +│ 0-9 +│ streaming +│ 30 \/ 100 │ +([\d.]+) s/.exec(listed.output) ?? [];
     expect(Number(seconds)).toBeWithin(5, 60);
     expect(listed.output).toContain("streaming, paused");
     expect((await bunch("cancel", "abcd")).output).toContain("Several tasks have ids that begin with abcd.");
