@@ -1,8 +1,8 @@
 /**
  * http: listens for operators, their tools, and the health checks of orchestrators. What is served is other plugins' (`rest` and its like), which mount it.
  *
- * Promises: nothing reaches what is mounted before the node is ready, or without being within the bounds on bodies, requests at a time, and requests a second for
- * each address; no token is in a log, in a reply or in INFO; every error is a problem document (RFC 9457), and none has the text of an exception in it.
+ * Promises: nothing reaches what is mounted before the node is ready, or without being within the bounds on bodies, requests at a time (of all, and of each address), and
+ * requests a second for each address; no token is in a log, in a reply or in INFO; every error is a problem document (RFC 9457), and none has the text of an exception in it.
  *
  * Who may do what, the first of these that fits:
  * 1. Who shows a bearer token (`Authorization: Bearer ...`) has its role: `read`, `operate` or `admin`. A wrong one is refused, wherever it comes from.
@@ -36,6 +36,7 @@ import {
   mustInclude,
 } from "../src/http/roles.ts";
 import { type FileTokens, TokenFile } from "../src/http/token-file.ts";
+import { UnderWay } from "../src/http/under-way.ts";
 import { type LongAnswer, SHORT_BYTES, UnreadAnswers } from "../src/http/unread-answers.ts";
 import { isLoopback } from "../src/loopback.ts";
 import { isEveryAddress } from "../src/net-address.ts";
@@ -49,6 +50,9 @@ const RETRY_S = 1;
 /** How long requests that are being answered may go on when the node stops, in milliseconds. */
 const FINISH_MS = 1000;
 const FINISH_STEP_MS = 5;
+
+/** What anybody may ask, at any time. */
+const HEALTH_PATHS: ReadonlySet<string> = new Set(["/health/live", "/health/ready"]);
 
 /** How often the file with tokens is looked at, in seconds. A small file is read in less than a millisecond, beside the event loop. */
 const LOOK_S = 5;
@@ -118,6 +122,12 @@ const settingsSchema = Type.Object({
     default: 256,
     minimum: 1,
   }),
+  maxRequestsPerAddress: Type.Integer({
+    description:
+      "Of maxRequests, those that one address may have: one more from it is told to come later (429), while others are served. Behind a proxy all come from one address: raise it there to what maxRequests is.",
+    default: 128,
+    minimum: 1,
+  }),
   maxUnreadBytes: byteSize({
     description:
       "What long answers (more than 64 KiB) may have together that those who asked have not read yet; a read for whose answer there is no room is told to come again (503). An answer by itself may be longer. Each of the requests that are answered at a time may need memory of its own until its answer is there.",
@@ -161,10 +171,10 @@ export default definePlugin({
     const limit = new RateLimit(settings.requestsPerSecond);
     const mounts = new Map<string, HttpMount>();
     const notReady = new FirstHook<void, string>("notReady");
-    const counts = { requests: 0, wrongTokens: 0, rateLimited: 0, overloaded: 0, unread: 0, failed: 0 };
+    const counts = { requests: 0, wrongTokens: 0, rateLimited: 0, overloaded: 0, crowded: 0, unread: 0, failed: 0 };
     const unread = new UnreadAnswers(parseByteSize(settings.maxUnreadBytes) ?? 0, clock);
     let listener: HttpListener | undefined;
-    let underWay = 0;
+    const underWay = new UnderWay();
     let phase: "starting" | "ready" | "stopping" = "starting";
 
     // --- tokens ---
@@ -222,6 +232,7 @@ export default definePlugin({
           return unread.roomBytes;
         },
         remoteAddress: peer.remoteAddress,
+        remoteHost: from,
         keepOpen: () => peer.keepOpen(),
         isStillAllowed: () => true,
         charge: (requests: number) => limit.charge(from, clock.monotonicMs(), requests - 1),
@@ -264,7 +275,7 @@ export default definePlugin({
           { retryAfterS: RETRY_S },
         );
       }
-      exchange.long = unread.begin(bytes, () => void (underWay -= 1));
+      exchange.long = unread.begin(bytes, () => underWay.end(exchange.from));
       return exchange.long.body;
     };
     /** An answer as it is sent: if it is long, piece by piece. @throws {Problem} If there is no room for it. */
@@ -286,7 +297,7 @@ export default definePlugin({
     const letGo = (exchange: Exchange): void => {
       if (exchange.long === undefined) return;
       // The request goes on.
-      underWay += 1;
+      underWay.begin(exchange.from);
       exchange.long.letGo();
       exchange.long = undefined;
     };
@@ -301,11 +312,21 @@ export default definePlugin({
           retryAfterS: Math.ceil(waitMs / 1000),
         });
       }
-      if (underWay > settings.maxRequests) {
+      if (underWay.countOf(from) > settings.maxRequestsPerAddress) {
+        counts.crowded += 1;
+        throw new Problem(
+          "rate-limited",
+          `${settings.maxRequestsPerAddress} requests of this address are being answered already (http.maxRequestsPerAddress).`,
+          { retryAfterS: RETRY_S },
+        );
+      }
+      if (underWay.count > settings.maxRequests) {
         counts.overloaded += 1;
-        throw new Problem("unavailable", `${settings.maxRequests} requests are being answered already.`, {
-          retryAfterS: RETRY_S,
-        });
+        throw new Problem(
+          "unavailable",
+          `${settings.maxRequests} requests are being answered already (http.maxRequests).`,
+          { retryAfterS: RETRY_S },
+        );
       }
     };
     const health = (path: string): Response => {
@@ -324,8 +345,8 @@ export default definePlugin({
     };
     const answer = async (request: Request, peer: HttpPeer, exchange: Exchange): Promise<Response> => {
       const pathname = pathOf(request);
-      if (pathname === "/health/live" || pathname === "/health/ready") return health(pathname);
-      const from = hostOf(peer.remoteAddress);
+      if (HEALTH_PATHS.has(pathname)) return health(pathname);
+      const { from } = exchange;
       refuseIfBusy(from);
       if (phase !== "ready") {
         const reason = phase === "starting" ? "is starting" : "stops";
@@ -348,8 +369,8 @@ export default definePlugin({
     };
     const handle = async (request: Request, peer: HttpPeer): Promise<Response> => {
       counts.requests += 1;
-      underWay += 1;
-      const exchange: Exchange = { long: undefined };
+      const exchange: Exchange = { from: hostOf(peer.remoteAddress), long: undefined };
+      underWay.begin(exchange.from);
       try {
         const origin = request.headers.get("origin");
         const isAllowed = origin !== null && origins.has(origin);
@@ -370,7 +391,7 @@ export default definePlugin({
         return response;
       } finally {
         // A long answer is under way until it was read.
-        if (exchange.long === undefined) underWay -= 1;
+        if (exchange.long === undefined) underWay.end(exchange.from);
       }
     };
 
@@ -406,7 +427,7 @@ export default definePlugin({
       async () => {
         phase = "stopping";
         const deadlineMs = clock.monotonicMs() + FINISH_MS;
-        const isBusy = (): boolean => underWay > 0;
+        const isBusy = (): boolean => underWay.count > 0;
         while (isBusy() && clock.monotonicMs() < deadlineMs)
           await new Promise<void>((resolve) => void clock.after(FINISH_STEP_MS, resolve));
       },
@@ -421,10 +442,11 @@ export default definePlugin({
       fields: {
         http_port: listener?.port ?? 0,
         http_requests: counts.requests,
-        http_requests_under_way: underWay,
+        http_requests_under_way: underWay.count,
         http_refused_wrong_token: counts.wrongTokens,
         http_refused_rate: counts.rateLimited,
         http_refused_overload: counts.overloaded,
+        http_refused_overload_address: counts.crowded,
         http_unread_bytes: unread.bytes,
         http_refused_unread: counts.unread,
         http_failed: counts.failed,
@@ -458,6 +480,8 @@ export default definePlugin({
 
 /** A request that is being answered. */
 interface Exchange {
+  /** The address that it comes from, without the port. */
+  readonly from: string;
   /** Its answer, if that is long. */
   long: LongAnswer | undefined;
 }
@@ -474,6 +498,8 @@ const PREFLIGHT_HEADERS = {
 
 /** @throws {Problem} If the request names a host that is none, or none at all: where it was sent to makes no address then. */
 function pathOf({ url }: Request): string {
+  // Load balancers may look in HTTP/1.0, which need not name a host.
+  if (HEALTH_PATHS.has(url)) return url;
   try {
     return new URL(url).pathname;
   } catch {

@@ -35,6 +35,18 @@ const settingsSchema = Type.Object({
       "What the values in the answer to one `POST /kv/batch` may have together, in bytes as they are stored. A value for which there is no room is not read, and told as 413. Each of the requests that are answered at a time may need as much memory.",
     default: "16mb",
   }),
+  maxEventStreams: Type.Integer({
+    description:
+      "Streams of `GET /cluster/events` at a time; one more is told to come again (503). Each open dashboard has one, and each `bunch events`.",
+    default: 64,
+    minimum: 1,
+  }),
+  maxEventStreamsPerAddress: Type.Integer({
+    description:
+      "Of maxEventStreams, those that one address may have: one more from it is told to come later (429), while others get theirs. Behind a proxy all come from one address: raise it there to what maxEventStreams is.",
+    default: 32,
+    minimum: 1,
+  }),
 });
 
 export default definePlugin({
@@ -77,7 +89,10 @@ export default definePlugin({
       isCluster: router !== undefined,
       maxBatchBytes: parseByteSize(context.settings.maxBatchBytes) ?? 0,
     };
-    const events = new EventStreams(sources);
+    const events = new EventStreams(sources, {
+      maxStreams: context.settings.maxEventStreams,
+      maxStreamsPerAddress: context.settings.maxEventStreamsPerAddress,
+    });
     let rest: Promise<RestHandler> | undefined;
     // A tenth of a second in which nothing else happens: a node that has just started can spare it, one that serves clients better not.
     context.on(

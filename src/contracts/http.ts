@@ -26,6 +26,8 @@ export interface HttpCaller {
   readonly hasToken: boolean;
   /** `host:port`. */
   readonly remoteAddress: string;
+  /** The host of that: what one address may have is counted by it. */
+  readonly remoteHost: string;
   /** Whether it may still do what it may: its token has not been replaced. For what goes on after the request was let pass. */
   isStillAllowed(): boolean;
   /** What is asked is as much work as so many requests, of which one was counted already: the caller's next ones wait for it. */

@@ -150,7 +150,10 @@ export const FAMILIES = {
   bunch_health_webhook_retries_total: counter("Posts to the webhook that came to nothing and are tried again."),
   bunch_health_webhook_waiting_posts: gauge("Posts to the webhook that are not sent yet."),
   bunch_http_requests_total: counter("Requests of operators."),
-  bunch_http_refused_requests_total: counter("Requests that were refused: token, rate, overload.", "reason"),
+  bunch_http_refused_requests_total: counter(
+    "Requests that were refused: token (none of this node's), rate (an address asked too often), address (it has too many that are being answered), overload (all have), unread (too much waits to be read).",
+    "reason",
+  ),
   bunch_http_failed_requests_total: counter("Requests that failed by a mistake of the program's."),
   bunch_scrapes_total: counter("How often these metrics were asked for."),
   bunch_scrape_duration_seconds: gauge("How long it took to put them together the last time; 0: this is the first."),

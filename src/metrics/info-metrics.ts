@@ -50,6 +50,12 @@ export const INFO_METRICS: readonly InfoMetric[] = [
   { field: "http_requests", name: "bunch_http_requests_total" },
   { field: "http_refused_wrong_token", name: "bunch_http_refused_requests_total", labels: { reason: "token" } },
   { field: "http_refused_rate", name: "bunch_http_refused_requests_total", labels: { reason: "rate" } },
+  {
+    field: "http_refused_overload_address",
+    name: "bunch_http_refused_requests_total",
+    labels: { reason: "address" },
+  },
+  { field: "http_refused_unread", name: "bunch_http_refused_requests_total", labels: { reason: "unread" } },
   { field: "http_refused_overload", name: "bunch_http_refused_requests_total", labels: { reason: "overload" } },
   { field: "http_failed", name: "bunch_http_failed_requests_total" },
 ];

@@ -19,7 +19,7 @@ export function eventStream(events: EventStreams, callers: Callers) {
       }
       const asked = last ?? query.since;
       const since = asked === undefined ? undefined : readWhole(asked, "query", "/since", 0, Number.MAX_SAFE_INTEGER);
-      const stream = events.open(since, () => caller.isStillAllowed());
+      const stream = events.open(caller.remoteHost, since, () => caller.isStillAllowed());
       caller.keepOpen();
       return new Response(stream, { headers: { "content-type": "text/event-stream", "x-accel-buffering": "no" } });
     },

@@ -8,7 +8,7 @@
  * - `state`: how the cluster is, at first and whenever that changes.
  * - `health`: a check of the plugin `health` has another state.
  *
- * Whoever does not read is let go: what waits for one stream is bounded, and so are the streams.
+ * Whoever does not read is let go: what waits for one stream is bounded, and so are the streams, of all and of each address.
  */
 import type { HealthChange } from "../contracts/health.ts";
 import type { MemberChange } from "../contracts/membership.ts";
@@ -18,8 +18,8 @@ import { actView } from "./explanations.ts";
 import type { RestSources } from "./sources.ts";
 import { checkView, infoOf } from "./views.ts";
 
-/** Streams at a time. */
-const MAX_STREAMS = 64;
+/** One that is refused for want of room may be asked for again after so many seconds. */
+const RETRY_S = 10;
 /** Events that may wait for one stream. */
 const MAX_WAITING = 1000;
 /** Acts that a stream which comes back is told of. */
@@ -31,7 +31,15 @@ const LOOK_MS = 500;
 
 const encoder = new TextEncoder();
 
+/** How many streams there may be. */
+export interface StreamBounds {
+  readonly maxStreams: number;
+  readonly maxStreamsPerAddress: number;
+}
+
 interface EventStream {
+  /** The address that it was asked for from. */
+  readonly from: string;
   readonly controller: ReadableStreamDefaultController<Uint8Array>;
   /** The last version of the map that it was told. */
   version: number;
@@ -42,11 +50,13 @@ interface EventStream {
 
 export class EventStreams {
   readonly #sources: RestSources;
+  readonly #bounds: StreamBounds;
   readonly #streams = new Set<EventStream>();
   #heartbeatAtMs = 0;
 
-  constructor(sources: RestSources) {
+  constructor(sources: RestSources, bounds: StreamBounds) {
     this.#sources = sources;
+    this.#bounds = bounds;
   }
 
   /** How long between calls of `tick`, in milliseconds. */
@@ -59,20 +69,31 @@ export class EventStreams {
   /**
    * Opens a stream.
    *
+   * @param from The address that asks.
    * @param since The version of the map after which it goes on; by default the present one. One that is too far back begins anew, as the event `start` says.
    * @param isStillAllowed Asked now and then: the stream ends once it says no.
    * @throws {Problem} If there are too many.
    */
-  open(since: number | undefined, isStillAllowed: () => boolean): ReadableStream<Uint8Array> {
-    if (this.#streams.size >= MAX_STREAMS) {
-      throw new Problem("unavailable", `There are ${MAX_STREAMS} event streams already.`, { retryAfterS: 10 });
+  open(from: string, since: number | undefined, isStillAllowed: () => boolean): ReadableStream<Uint8Array> {
+    const { maxStreams, maxStreamsPerAddress } = this.#bounds;
+    if ([...this.#streams].filter((stream) => stream.from === from).length >= maxStreamsPerAddress) {
+      throw new Problem(
+        "rate-limited",
+        `This address has ${maxStreamsPerAddress} event streams already (rest.maxEventStreamsPerAddress).`,
+        { retryAfterS: RETRY_S },
+      );
+    }
+    if (this.#streams.size >= maxStreams) {
+      throw new Problem("unavailable", `There are ${maxStreams} event streams already (rest.maxEventStreams).`, {
+        retryAfterS: RETRY_S,
+      });
     }
     let own: EventStream | undefined;
     return new ReadableStream<Uint8Array>(
       {
         start: (controller) => {
           const version = since ?? this.#sources.topology.map.version;
-          own = { controller, version, clusterId: "", state: "", isStillAllowed };
+          own = { from, controller, version, clusterId: "", state: "", isStillAllowed };
           this.#streams.add(own);
           this.#follow(own);
         },

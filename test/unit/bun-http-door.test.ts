@@ -15,6 +15,7 @@ beforeAll(async () => {
     plugins: {
       resp: false,
       http: { ...TOKENS, port: 0, maxBodyBytes: MAX_BODY, bodyTimeoutS: 1, requestsPerSecond: 0 },
+      rest: { maxEventStreamsPerAddress: 64 },
     },
   }));
   port = Number(node.parameters.get("http-port")?.get());
@@ -133,6 +134,13 @@ test("whatever host a request names, it is answered by its path; what is no host
   expect(await asked("x", "/cluster/failover", "POST")).toContain("/node_id of the body");
   for (const host of ["a b", '"><', "[::1", "localhost:99999", "%00", ""])
     expect(await asked(host), host).toStartWith("HTTP/1.1 400");
+});
+
+test("a health check in HTTP/1.0 names no host, and is answered; nothing else is", async () => {
+  for (const path of ["/health/live", "/health/ready"])
+    expect(await raw(`GET ${path} HTTP/1.0\r\n\r\n`, "}"), path).toStartWith("HTTP/1.1 200 OK");
+  for (const path of ["/cluster/info", "/health", "/"])
+    expect(await raw(`GET ${path} HTTP/1.0\r\n\r\n`, "}"), path).toStartWith("HTTP/1.1 400");
 });
 
 test("a long answer that nobody reads is under way until its connection is closed, by whoever", async () => {

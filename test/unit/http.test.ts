@@ -401,6 +401,35 @@ describe("bounds", () => {
     expect((await door.ask("/who")).status).toBe(200);
   });
 
+  test("one address has its part of them, and others are served meanwhile", async () => {
+    const { door, http, node } = await start({
+      plugins: { http: { ...TOKENS, maxRequests: 3, maxRequestsPerAddress: 2 } },
+    });
+    const gate = Promise.withResolvers<void>();
+    http.mount({ prefix: "/wait", handle: () => gate.promise.then(() => new Response("done")) });
+    const ask = (from: string, path = "/wait"): ReturnType<FakeHttpDoor["ask"]> =>
+      door.ask(path, { token: TOKENS.readToken, from });
+    // An address is one, whichever socket it came in by.
+    const waiting = [ask("10.0.0.1:1"), ask("[::ffff:10.0.0.1]:2")];
+    const refused = await ask("10.0.0.1:3");
+    expect([refused.status, refused.headers.get("retry-after"), refused.json()]).toMatchObject([
+      429,
+      "1",
+      { detail: "2 requests of this address are being answered already (http.maxRequestsPerAddress)." },
+    ]);
+    expect((await ask("10.0.0.1:3", "/health/live")).status).toBe(200);
+    waiting.push(ask("10.0.0.2:1"));
+    // With that there are as many as there may be of all.
+    expect((await ask("10.0.0.3:1")).status).toBe(503);
+    gate.resolve();
+    expect((await Promise.all(waiting)).map(({ status }) => status)).toEqual([200, 200, 200]);
+    expect(await Promise.all([ask("10.0.0.1:1"), ask("10.0.0.1:2")])).toMatchObject([{ status: 200 }, { status: 200 }]);
+    const client = localClient(node);
+    const info = await client.run("INFO http");
+    client.close();
+    expect(info).toContain("http_refused_overload:1\r\nhttp_refused_overload_address:1\r\n");
+  });
+
   test("a long answer is under way until it was read or let go, and those that wait to be read are so long together", async () => {
     const length = 1024 * 1024;
     const long = Uint8Array.from({ length }, (_, at) => at % 251);

@@ -182,9 +182,25 @@ describe("a stream", () => {
 });
 
 test("streams are bounded, and who does not read is let go", async () => {
-  const streams = await Promise.all(Array.from({ length: 64 }, () => Stream.open()));
-  const refused = await door.ask("/cluster/events", { token });
-  expect(refused.status).toBe(503);
+  const open = (from: string, count: number): Promise<readonly Stream[]> =>
+    Promise.all(Array.from({ length: count }, () => Stream.open("/cluster/events", { from })));
+  const streams = [...(await open("10.0.0.1:1", 32))];
+  // Who has many keeps nobody else out.
+  const tooMany = await door.ask("/cluster/events", { token, from: "10.0.0.1:2" });
+  expect([tooMany.status, tooMany.headers.get("retry-after"), tooMany.json()]).toMatchObject([
+    429,
+    "10",
+    { detail: "This address has 32 event streams already (rest.maxEventStreamsPerAddress)." },
+  ]);
+  streams.push(...(await open("10.0.0.2:1", 32)));
+  const refused = await door.ask("/cluster/events", { token, from: "10.0.0.3:1" });
+  expect([refused.status, refused.headers.get("retry-after"), refused.json()]).toMatchObject([
+    503,
+    "10",
+    { detail: "There are 64 event streams already (rest.maxEventStreams)." },
+  ]);
+  await streams.pop()?.close();
+  streams.push(...(await open("10.0.0.3:1", 1)));
   await Promise.all(streams.map((stream) => stream.close()));
   const deaf = await Stream.open();
   const told = { nodeId: "b".repeat(40), incarnation: 1, state: "alive", previous: "suspect", reason: "" } as const;
