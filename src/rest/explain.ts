@@ -8,7 +8,19 @@ import type { HistoryEntry, NodeRecord, ShardRecord, Topology } from "../contrac
 import { reasonInWords, withMemberNames } from "../member-words.ts";
 import { HISTORY_LENGTH } from "../protocol/topology/state.ts";
 import { parseSlotRange } from "../protocol/slot-ranges.ts";
+import type { Nodes } from "./nodes.ts";
 import type { RestSources } from "./sources.ts";
+import { heardLeader, whyNoLeader } from "./views.ts";
+
+type TopologySource = Pick<RestSources, "topology">;
+
+/** Where it is read what stands in the way. */
+export interface ObstacleSources extends Pick<
+  RestSources,
+  "topology" | "view" | "consensus" | "membership" | "failover" | "migrations"
+> {
+  readonly nodes: Pick<Nodes, "ask">;
+}
 
 /** How long the leader may take to tell its reasons. */
 const PATIENCE_MS = 1000;
@@ -21,6 +33,11 @@ export type Subject =
 
 /** Acts that make somebody the owner of slots, or a shard's primary. */
 const DECIDING = /assigned|(?<!may be )completed|given to|promoted|goes on with|created|admitted/;
+/** Acts that say which member of a shard leads it. */
+const LEADING = /promoted|goes on with/;
+/** Acts that make a node a member of a shard. */
+const JOINING = /added to shard|created with primary/;
+const OF_MEMBERS = new RegExp(`${LEADING.source}|${JOINING.source}`);
 
 /** Whether a sentence of the history names a slot. */
 function namesSlot(sentence: string, slot: number): boolean {
@@ -39,12 +56,20 @@ function taskOf(sentence: string): string | undefined {
   return /^migration (\S+) /.exec(sentence)?.[1];
 }
 
+/** Since when a node has been in its shard, as a version of the map; 0: since before what is remembered. */
+function joinedAt(history: readonly HistoryEntry[], node: string, shard: string): number {
+  const isIt = (sentence: string): boolean =>
+    JOINING.test(sentence) && sentence.includes(node) && sentence.includes(shard);
+  return history.findLast(({ changes }) => changes.some(isIt))?.version ?? 0;
+}
+
 /** The acts about something, the newest first. */
-export function historyOf({ topology }: Pick<RestSources, "topology">, subject: Subject): readonly HistoryEntry[] {
+export function historyOf({ topology }: TopologySource, subject: Subject): readonly HistoryEntry[] {
   const { history, map } = topology;
   const names = new Set<string>();
   const tasks = new Set<string>();
   let shard: ShardRecord | undefined;
+  let fromVersion = 0;
   switch (subject.type) {
     case "slot":
       shard = map.shards[map.shardOfSlot[subject.slot] ?? -1];
@@ -54,29 +79,43 @@ export function historyOf({ topology }: Pick<RestSources, "topology">, subject: 
       break;
     case "node":
       names.add(subject.node.id);
+      shard = map.shards.find(
+        ({ primary, replicas }) => primary === subject.node.id || replicas.includes(subject.node.id),
+      );
+      if (shard !== undefined) fromVersion = joinedAt(history, subject.node.id, shard.id);
       break;
     default:
       subject satisfies never;
   }
-  const isAbout = (sentence: string): boolean => {
+  const isAbout = (sentence: string, version: number): boolean => {
     const task = taskOf(sentence);
     if (task !== undefined && tasks.has(task)) return true;
+    // Who leads a slot's shard serves the slot; and who leads its shard instead of a node has made that a replica.
+    const isOfLeading =
+      shard !== undefined && version >= fromVersion && sentence.includes(shard.id) && LEADING.test(sentence);
     const isNamed =
-      subject.type === "slot"
-        ? namesSlot(sentence, subject.slot) ||
-          // Who leads the slot's shard serves the slot.
-          (shard !== undefined && sentence.includes(shard.id) && /promoted|goes on with/.test(sentence))
-        : [...names].some((name) => sentence.includes(name));
+      isOfLeading ||
+      (subject.type === "slot"
+        ? namesSlot(sentence, subject.slot)
+        : [...names].some((name) => sentence.includes(name)));
     if (isNamed && task !== undefined) tasks.add(task);
     return isNamed;
   };
   // In order: what becomes of a task is told under its id alone.
-  return history.filter(({ changes }) => changes.filter(isAbout).length > 0).toReversed();
+  return history
+    .filter(({ changes, version }) => changes.filter((sentence) => isAbout(sentence, version)).length > 0)
+    .toReversed();
 }
 
-/** The act that made it so that somebody has it. */
-export function sinceOf(acts: readonly HistoryEntry[]): HistoryEntry | undefined {
-  return acts.find(({ changes }) => changes.some((sentence) => DECIDING.test(sentence)));
+/**
+ * The act that made it so that somebody has it; of a node the one that made it what it is in its shard, or if there is none the one by which it has come.
+ *
+ * @param acts All acts about it, the newest first.
+ */
+export function sinceOf(acts: readonly HistoryEntry[], type: Subject["type"]): HistoryEntry | undefined {
+  const latest = (wanted: RegExp): HistoryEntry | undefined =>
+    acts.find(({ changes }) => changes.some((sentence) => wanted.test(sentence)));
+  return (type === "node" ? latest(OF_MEMBERS) : undefined) ?? latest(DECIDING);
 }
 
 /**
@@ -100,10 +139,11 @@ export function foundingVersion({ history, map }: Pick<Topology, "history" | "ma
 export function sinceFounding(
   topology: Pick<Topology, "history" | "map">,
   acts: readonly HistoryEntry[],
+  type: Subject["type"],
   hasOwner: boolean,
 ): number | undefined {
   // What nobody has, and what was decided about, somebody has let go.
-  const isUntouched = sinceOf(acts) === undefined && (hasOwner || acts.length === 0);
+  const isUntouched = sinceOf(acts, type) === undefined && (hasOwner || acts.length === 0);
   return isUntouched ? foundingVersion(topology) : undefined;
 }
 
@@ -113,8 +153,8 @@ async function reasonsOfLeader({
   consensus,
   topology,
   nodes,
-}: RestSources): Promise<ReadonlyMap<string, string>> {
-  const leader = consensus?.status.leader;
+}: ObstacleSources): Promise<ReadonlyMap<string, string>> {
+  const leader = heardLeader(consensus);
   if (failover === undefined || leader === undefined) return new Map();
   if (leader === topology.self.id) return failover.reasons;
   const node = topology.node(leader);
@@ -130,17 +170,25 @@ function textOf(reply: ReplyValue | undefined): string {
 }
 
 /** What stands in the way, in words; nothing: all is as it should be. */
-export async function obstaclesOf(sources: RestSources, subject: Subject): Promise<readonly string[]> {
+export async function obstaclesOf(sources: ObstacleSources, subject: Subject): Promise<readonly string[]> {
   const { topology, view } = sources;
   const { map } = topology;
   const nameOf = (id: string): string => topology.node(id)?.name || id;
   const found: string[] = [];
+  // Whatever the next step is: nobody decides it.
+  const leaderless = whyNoLeader(sources);
+  if (leaderless !== undefined) found.push(leaderless);
+  const wordsOf = (id: string): string | undefined => {
+    const health = id === topology.self.id ? undefined : view.healthOf(id);
+    return health === undefined || health.state === "alive" ? undefined : reasonInWords(health, map.nodes);
+  };
+  const isTold = (words: string): boolean => found.some((each) => each.includes(words));
   const ofShard = async (shard: ShardRecord): Promise<void> => {
-    const why = view.whyNotServed(shard);
-    if (why !== undefined) found.push(why);
     const told = (await reasonsOfLeader(sources)).get(shard.id);
-    const reason = told === undefined ? undefined : withMemberNames(told, map.nodes);
-    if (reason !== undefined && reason !== why) found.push(reason);
+    if (told !== undefined) found.push(withMemberNames(told, map.nodes));
+    const why = view.whyNotServed(shard);
+    // What the leader says of a primary that is gone may have that in it, and more.
+    if (why !== undefined && !isTold(wordsOf(shard.primary) ?? why)) found.push(why);
     for (const id of shard.replicas) {
       if (!shard.inSync.includes(id)) found.push(`replica ${nameOf(id)} is not in sync`);
     }
@@ -182,12 +230,12 @@ export async function obstaclesOf(sources: RestSources, subject: Subject): Promi
       const { node } = subject;
       const { waitingFor } = topology;
       if (node.id === topology.self.id && waitingFor !== undefined) found.push(`this node waits for ${waitingFor}`);
-      const health = node.id === topology.self.id ? undefined : view.healthOf(node.id);
-      if (health !== undefined && health.state !== "alive")
-        found.push(`it is ${health.state}: ${reasonInWords(health, map.nodes)}`);
       if (node.incarnation === 0) found.push("it has not started yet");
       const shard = map.shards.find(({ primary, replicas }) => primary === node.id || replicas.includes(node.id));
       if (shard !== undefined) await ofShard(shard);
+      const words = wordsOf(node.id);
+      if (words !== undefined && !isTold(words))
+        found.push(`it is ${view.healthOf(node.id)?.state ?? "gone"}: ${words}`);
       if (shard?.primary === node.id && shard.slots.length > 0)
         found.push("it owns slots: it cannot be taken out before they are moved");
       break;

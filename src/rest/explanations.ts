@@ -126,7 +126,7 @@ export function explanations(sources: RestSources, callers: Callers) {
               ? subject.shard
               : shardOfNode(subject.node.id);
         const acts = historyOf(sources, subject);
-        const since = sinceOf(acts);
+        const since = sinceOf(acts, subject.type);
         return {
           map_version: map.version,
           slot: subject.type === "slot" ? subject.slot : null,
@@ -136,7 +136,7 @@ export function explanations(sources: RestSources, callers: Callers) {
           shard: shard === undefined ? null : shardView(view, shard),
           migration: subject.type === "slot" ? await moveOf(subject.slot) : null,
           since: since === undefined ? null : actView(since, map.nodes),
-          since_founding: sinceFounding(topology, acts, shard !== undefined) ?? null,
+          since_founding: sinceFounding(topology, acts, subject.type, shard !== undefined) ?? null,
           obstacles: [...(await obstaclesOf(sources, subject))],
           history: acts.slice(0, most).map((act) => actView(act, map.nodes)),
         };

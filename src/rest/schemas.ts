@@ -95,7 +95,9 @@ export const infoSchema = record({
   slots: record({ assigned: count, total: count, coverage }),
   nodes: record({ count, my_node_id: nodeId }),
   shards: record({ count, with_slots: count }),
-  leader: orNull(Type.String({ description: "The node that leads the log of the cluster map, as this node knows." })),
+  leader: orNull(
+    Type.String({ description: "The node that leads the log of the cluster map, if this node hears any." }),
+  ),
   term: Type.Integer({ minimum: 0, description: "Of that log." }),
   map_version: Type.Integer({ minimum: 0, description: "Of the cluster map that this node has." }),
 });

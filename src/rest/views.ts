@@ -40,22 +40,27 @@ export function infoOf({ topology, view, consensus, membership, isCluster }: Vie
     slots: { assigned, total: SLOT_COUNT, coverage: coverageOf(assigned) },
     nodes: { count: map.nodes.length, my_node_id: self.id },
     shards: { count: map.shards.length, with_slots: map.shards.filter(({ slots }) => slots.length > 0).length },
-    leader: consensus?.status.leader ?? null,
+    leader: heardLeader(consensus) ?? null,
     term: consensus?.status.term ?? 0,
     map_version: map.version,
   };
 }
 
+/** Who leads the log of the cluster map, as long as this node hears it: of one that is gone nobody says that it leads. */
+export function heardLeader(consensus: Consensus | undefined): NodeId | undefined {
+  return consensus?.status.hearsLeader === true ? consensus.status.leader : undefined;
+}
+
 /** Why nothing about the cluster can change, which most other reasons follow from; `undefined`: a leader is heard, or this node is in no cluster. */
-function whyNoLeader({
+export function whyNoLeader({
   topology,
   consensus,
   membership,
 }: Pick<ViewSources, "topology" | "consensus" | "membership">): string | undefined {
   if (consensus === undefined || topology.map.version === 0) return undefined;
-  const { isOut, leader, hearsLeader, members } = consensus.status;
+  const { isOut, members } = consensus.status;
   const voters = members.filter(({ isVoter }) => isVoter).map(({ nodeId }) => nodeId);
-  if (isOut || voters.length === 0 || (leader !== undefined && hearsLeader)) return undefined;
+  if (isOut || voters.length === 0 || heardLeader(consensus) !== undefined) return undefined;
   const silent = voters.filter((id) => id !== topology.self.id && isGone(membership?.member(id)));
   const answering = voters.length - silent.length;
   const majority = majorityOf(voters.length);
@@ -100,7 +105,7 @@ export function nodeView(sources: ViewSources, listed: NodeRecord): NodeView {
     is_master: shard?.primary === id,
     is_replica: isReplica,
     is_myself: id === topology.self.id,
-    is_leader: consensus?.status.leader === id,
+    is_leader: heardLeader(consensus) === id,
     is_voter: consensus?.status.members.some(({ nodeId, isVoter }) => nodeId === id && isVoter) ?? false,
     role,
     zone,

@@ -14,6 +14,7 @@ import { membershipService } from "../../src/contracts/membership.ts";
 import { replicationService } from "../../src/contracts/replication.ts";
 import { topologyService } from "../../src/contracts/topology.ts";
 import type { Info } from "../../src/rest/schemas.ts";
+import { obstaclesOf } from "../../src/rest/explain.ts";
 import { infoOf } from "../../src/rest/views.ts";
 import { FailoverWorld, type FailoverWorldOptions } from "./failover-world.ts";
 
@@ -44,13 +45,30 @@ export class HealthWorld extends FailoverWorld {
 
   /** What `GET /cluster/info` tells at a node. */
   info(name: string): Info {
+    return infoOf({ ...this.#sources(name), isCluster: true });
+  }
+
+  /** What `GET /cluster/explain` says at a node of what stands in the way of another one's being as it should be. */
+  async obstacles(name: string, ofNode: string): Promise<readonly string[]> {
+    const sources = this.#sources(name);
+    const { map } = sources.topology;
+    const node = present(
+      map.nodes.find((each) => each.name === ofNode),
+      `${ofNode} is in the map`,
+    );
+    // Nobody else is asked: the one that is asked leads, or nobody does.
+    const nodes = { ask: () => Promise.resolve(undefined) };
+    return await obstaclesOf({ ...sources, migrations: undefined, nodes }, { type: "node", node });
+  }
+
+  #sources(name: string) {
     const node = this.node(name);
     const topology = present(node.service(topologyService), "there is a map");
     const [consensus, membership] = [node.service(consensusService), node.service(membershipService)];
     const [failover, replication] = [node.service(failoverService), node.service(replicationService)];
     const clock = { monotonicMs: () => this.localMs(name), wallMs: () => this.localMs(name) };
     const view = new ClusterView({ topology, membership, failover, replication, clock });
-    return infoOf({ topology, view, consensus, membership, isCluster: true });
+    return { topology, view, consensus, membership, failover };
   }
 
   /** Waits until a node says so. @returns What it says. */

@@ -54,6 +54,13 @@ describe("a shard of three", () => {
       /^the majority is lost: 1 of 3 voters answers, and 2 must \((b, c|c, b) do not\); nothing about the cluster can change, and no primary serves without a lease$/,
     );
     expect(second).toBe("primary a, this node, has no lease");
+    // Who led is not said to lead, and nothing of what is needed next can be decided.
+    expect(world.info("a").leader).toBeNull();
+    expect(await world.obstacles("a", "a")).toEqual([
+      first ?? "",
+      "primary a, this node, has no lease",
+      "it owns slots: it cannot be taken out before they are moved",
+    ]);
     expect(others.map((each) => each.slice(0, 15)).toSorted()).toEqual(["node b is down:", "node c is down:"]);
     for (const name of ["b", "c"]) world.simulation.restart(world.hostOf(name));
     await world.whole();
@@ -81,6 +88,11 @@ describe("a shard of three", () => {
       expect.stringMatching(/^primary b is down: .*does? not answer|did not answer/),
     ]);
     expect(world.check("a", "slots").advice).toContain("CLUSTER DELSLOTSRANGE 8192 16383");
+    expect(await world.obstacles("a", "b")).toEqual([
+      "primary b: its link broke; the shard has no replica",
+      world.info("a").reasons[0] ?? "",
+      "it owns slots: it cannot be taken out before they are moved",
+    ]);
   });
 
   test("suspects a member that is cut off for a while, and that one sees that it is alone", async () => {
