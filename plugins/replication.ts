@@ -240,8 +240,14 @@ export default definePlugin({
     });
 
     const effect = (told: Effect): void => {
-      for (const fill of fills) fill.note(told, dispatcher.lookUp(told.args));
-      primary?.effect(told);
+      try {
+        for (const fill of fills) fill.note(told, dispatcher.lookUp(told.args));
+        primary?.effect(told);
+      } catch (thrown) {
+        // What is in no log is in nobody's copy, and can not be answered: there is no place in the log that it would have to wait for.
+        replyGate.logged(told.slot, Number.POSITIVE_INFINITY);
+        context.fault(thrown);
+      }
     };
     const startPrimary = (shard: ShardRecord, map: ClusterMap): void => {
       if (!isWhole) {
@@ -447,7 +453,7 @@ export default definePlugin({
     const within = (
       limitMs: number,
       begin: (resolve: (isSo: boolean) => void) => () => void,
-    ): { readonly isSo: Promise<boolean>; end(): void } => {
+    ): { readonly isSo: Promise<boolean>; readonly end: () => void } => {
       let settle: (isSo: boolean) => void = () => undefined;
       const settled = new Promise<boolean>((resolve) => {
         settle = resolve;

@@ -69,8 +69,6 @@ const settingsSchema = Type.Object({
   }),
 });
 
-const OUT_OF_MEMORY = "OOM the machine has no memory left for this command";
-
 export default definePlugin({
   name: "transactions",
   summary: "MULTI and EXEC, with WATCH.",
@@ -183,8 +181,8 @@ export default definePlugin({
           if (!this.#run(write)) return;
           this.#deferred.resolve((reply) => reply.raw(this.#written.bytes, 0, this.#written.length));
         } catch (thrown) {
-          // There was no room for a reply, not even for its error: as in a transaction that nobody waits for, EXEC as a whole fails then.
-          if (thrown instanceof RangeError) this.#deferred.resolve((reply) => reply.error(OUT_OF_MEMORY));
+          // There was no room for a reply, not even for its error. An error of EXEC as a whole would say that nothing was done.
+          if (thrown instanceof RangeError) this.#client.transport.kill();
           else context.fault(thrown);
         }
       }

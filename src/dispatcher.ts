@@ -20,7 +20,9 @@ import { Verdict } from "./contracts/commands.ts";
 import type { Keyspace } from "./contracts/keyspace.ts";
 import { messageOf } from "./errors.ts";
 import type { Hooks } from "./hooks.ts";
+import { stateOperation } from "./replication/log-operations.ts";
 import type { ReplyGate } from "./reply-gate.ts";
+import { KeyReference } from "./store/key-reference.ts";
 import type { Clock, Log } from "./world.ts";
 
 const MINUS = 0x2d;
@@ -211,6 +213,7 @@ export class Dispatcher {
     try {
       command.run(call);
     } catch (thrown) {
+      if (!(thrown instanceof Fault) && this.#changes() !== changesBefore) this.#leftHalfDone(call, changesBefore);
       // For a command within another there may be no room left even for its error: the outer one fails then.
       this.#failed(command, thrown, reply, mark);
     } finally {
@@ -335,6 +338,32 @@ export class Dispatcher {
     const slot = call.hasKey ? call.key.slot : -1;
     if (call.effects === undefined) this.tellEffect(slot, call.args);
     else for (const parts of call.effects) this.tellEffect(slot, ArgumentList.of(parts));
+  }
+
+  /**
+   * A command threw when it had changed something. An error would say that nothing was done: the connection ends, and the client knows that it does not know. What
+   * was done is told as the states of the command's keys, since whoever ran the command might come farther, or less far.
+   */
+  #leftHalfDone(call: Call, changesBefore: number): void {
+    const { args, client, command } = call;
+    client.transport.kill();
+    const { keyspace } = this;
+    if (keyspace === undefined || (command.bits & CommandBits.write) === 0 || !this.#hooks.effect.isHeard) return;
+    try {
+      const keys = command.keysOf(args);
+      if (keys.length === 0) this.#tellEffects(call, changesBefore);
+      const key = new KeyReference();
+      for (const index of keys) {
+        keyspace.refer(key, args.bytes, args.start(index), args.end(index));
+        this.tellEffect(key.slot, stateOperation(keyspace, key));
+      }
+    } catch (thrown) {
+      const fault = new Fault(`what command '${command.fullName}' left half done cannot be told: ${messageOf(thrown)}`);
+      this.#fault(fault);
+      throw fault;
+    }
+    // Here, since whoever runs it within another may not come as far as to tell.
+    call.effects = [];
   }
 
   /**

@@ -49,7 +49,7 @@ export interface WaitForReplicas {
   /** How many have it, once they are as many as were wanted, or when the wait is over. */
   readonly reached: Promise<number>;
   /** Ends the wait: whoever asked is gone. */
-  end(): void;
+  readonly end: () => void;
 }
 
 export interface Replication {

@@ -21,6 +21,7 @@ const PART = Uint8Array.of(0, 2);
 const FLUSH = Uint8Array.of(0, 3);
 
 const encoder = new TextEncoder();
+const DEL = encoder.encode("DEL");
 const decoder = new TextDecoder();
 
 /** What a record says, but for its key and value. */
@@ -36,6 +37,22 @@ export interface RecordMeta {
 export function recordOperation(key: Uint8Array, meta: RecordMeta, value: Uint8Array): ArgumentList {
   const { valueType, flags, expiresAtMs, valueLength } = meta;
   return ArgumentList.of([RECORD, key, encoder.encode(`${valueType} ${flags} ${expiresAtMs} ${valueLength}`), value]);
+}
+
+/** What brings a key to the state that it has here, whatever it was before: its record, or DEL. */
+export function stateOperation(keyspace: Keyspace, key: KeyReference): ArgumentList {
+  const name = key.bytes.subarray(key.start, key.end);
+  const record = peekAny(keyspace, key);
+  if (record === 0) return ArgumentList.of([DEL, name]);
+  const valueLength = keyspace.valueLength(record);
+  const start = keyspace.valueStart(record);
+  const meta: RecordMeta = {
+    valueType: keyspace.type(record),
+    flags: keyspace.flags(record),
+    expiresAtMs: keyspace.expiresAtMs(record),
+    valueLength,
+  };
+  return recordOperation(name, meta, keyspace.bytes(record).subarray(start, start + valueLength));
 }
 
 export function partOperation(key: Uint8Array, place: number, bytes: Uint8Array): ArgumentList {

@@ -39,3 +39,11 @@ export interface Member {
   /** It is not tried again before. */
   notBeforeMs: number;
 }
+
+/** Why a member does not stay in sync, in words. */
+export function whyOut({ lostAtMs, levelAtMs }: Member, nowMs: number): string {
+  if (lostAtMs === Number.NEGATIVE_INFINITY)
+    return "it has what the primary has not, or too little, and is filled anew";
+  if (lostAtMs !== undefined) return `its link broke ${Math.round(nowMs - lostAtMs)} ms ago`;
+  return `it has lagged for ${Math.round(nowMs - levelAtMs)} ms`;
+}

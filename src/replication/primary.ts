@@ -20,7 +20,7 @@ import type { NodeId, ShardRecord } from "../contracts/topology.ts";
 import { committedOf } from "../protocol/replication/commit.ts";
 import type { ReplyGate } from "../reply-gate.ts";
 import type { Log } from "../world.ts";
-import type { Link, Member } from "./primary-links.ts";
+import { type Link, type Member, whyOut } from "./primary-links.ts";
 import type { ShardLog } from "./shard-log.ts";
 import type { SlotFill } from "./slot-fill.ts";
 import { Waits } from "./waits.ts";
@@ -660,19 +660,11 @@ export class ShardPrimary {
     const mustGo = (id: NodeId): boolean => this.#member(id).lostAtMs === Number.NEGATIVE_INFINITY;
     const nextEligible = isBelow ? [...eligible, ...lost].filter((id) => !nextInSync.includes(id) && !mustGo(id)) : [];
     const cause = [
-      ...lost.map((id) => `${id} is out: ${this.#reasonOf(id, nowMs)}`),
+      ...lost.map((id) => `${id} is out: ${whyOut(this.#member(id), nowMs)}`),
       ...level.map((id) => `${id} has caught up`),
       ...gone.map((id) => `${id} is filled anew`),
     ].join("; ");
     this.#ask(nextInSync, nextEligible, cause);
-  }
-
-  #reasonOf(id: NodeId, nowMs: number): string {
-    const { lostAtMs, levelAtMs } = this.#member(id);
-    if (lostAtMs === Number.NEGATIVE_INFINITY)
-      return "it has what the primary has not, or too little, and is filled anew";
-    if (lostAtMs !== undefined) return `its link broke ${Math.round(nowMs - lostAtMs)} ms ago`;
-    return `it has lagged for ${Math.round(nowMs - levelAtMs)} ms`;
   }
 
   #ask(inSync: readonly NodeId[], eligible: readonly NodeId[], cause: string): void {

@@ -9,9 +9,10 @@ import { ReplyWriter } from "../../src/codec/resp-writer.ts";
 import { ReplyGate } from "../../src/reply-gate.ts";
 import { Command } from "../../src/command-table.ts";
 import { type CommandSpecification, type Effect, Verdict } from "../../src/contracts/commands.ts";
-import { NO_EXPIRY } from "../../src/contracts/keyspace.ts";
+import { NO_EXPIRY, ValueType } from "../../src/contracts/keyspace.ts";
 import { Dispatcher } from "../../src/dispatcher.ts";
 import { Hooks } from "../../src/hooks.ts";
+import { KeyReference } from "../../src/store/key-reference.ts";
 import { Store } from "../../src/store/store.ts";
 import type { Clock, Log, LogFields } from "../../src/world.ts";
 
@@ -122,6 +123,13 @@ function send(line: string): string {
   reply.reset();
   verdict = dispatcher.dispatch(client, argumentsOf(line), reply);
   return written();
+}
+
+function keyOf(name: string): KeyReference {
+  const key = new KeyReference();
+  const bytes = new TextEncoder().encode(name);
+  store.refer(key, bytes, 0, bytes.length);
+  return key;
 }
 
 function written(): string {
@@ -756,6 +764,77 @@ describe("what a command throws", () => {
     expect(faults).toStrictEqual([]);
     expect(logged.map(({ event }) => event)).toStrictEqual(["command out of memory"]);
     expect(dispatcher.errorCounts.get("OOM")).toBe(1);
+  });
+
+  describe("when it has changed something", () => {
+    let told: readonly string[][];
+    const pairs = [{ first: 1, last: 2, step: 1, flags: ["RW"] }];
+    const half = (thrown: Error): Command =>
+      add({
+        name: "half",
+        arity: 3,
+        flags: ["write"],
+        keys: pairs,
+        run: (call) => {
+          store.setString(call.key, call.bytes, call.start(1), call.end(1), 1_900_000_000_000);
+          call.effectIs("both", call.copy(1), call.copy(2));
+          throw thrown;
+        },
+      });
+    beforeEach(() => {
+      told = [];
+      hooks.effect.add("replica", ({ args }) => {
+        told = [...told, args.copies().map((part) => new TextDecoder().decode(part))];
+      });
+    });
+
+    test("ends the connection: an error would say that nothing was done; and replicas are told what its keys are now", () => {
+      half(new RangeError("Out of memory"));
+      send("half {a}1 {a}2");
+      expect(transport.kills).toBe(1);
+      const meta = `${ValueType.string} ${store.flags(store.peek(keyOf("{a}1")))} 1900000000000 4`;
+      expect(told).toEqual([
+        ["\0\u0001", "{a}1", meta, "{a}1"],
+        ["DEL", "{a}2"],
+      ]);
+    });
+
+    test("is told though there is no room for a reply, not even for its error: of a transaction's command too", () => {
+      reply.maxBytes = reply.bytes.length;
+      const inner = argumentsOf("count key");
+      add({
+        name: "count",
+        arity: 2,
+        flags: ["write"],
+        keys: [{ first: 1, last: 1, step: 1, flags: ["RW"] }],
+        run: (call) => {
+          store.setString(call.key, call.bytes, call.start(0), call.end(0), NO_EXPIRY);
+          call.reply.integer(1_000_000);
+        },
+      });
+      add({
+        name: "outer",
+        run: (call) => {
+          call.reply.simple("x".repeat(reply.maxBytes - 8));
+          dispatcher.dispatchNested(client, inner, call.reply);
+        },
+      });
+      // Nobody gets it.
+      expect(send("outer")).toStartWith("-ERR the reply is larger than ");
+      expect(transport.kills).toBeGreaterThan(0);
+      expect(told).toHaveLength(1);
+      expect(told[0]?.slice(1, 2)).toEqual(["key"]);
+      expect(told[0]?.at(-1)).toBe("count");
+    });
+
+    test("stops the node if that cannot be told", () => {
+      half(new Error("no luck"));
+      store.peek = () => {
+        throw new RangeError("Out of memory");
+      };
+      expect(() => send("half {a}1 {a}2")).toThrow("what command 'half' left half done cannot be told");
+      expect(faults).toHaveLength(1);
+    });
   });
 
   test("only its own reply is taken back, not those of commands before it", () => {

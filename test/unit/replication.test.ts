@@ -1,10 +1,11 @@
 /** Replication, on whole nodes in a simulated world: what a replica holds, when a reply leaves, and what becomes of a member that is away. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import type { Config } from "../../src/config.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
 import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts";
 import { type Replication, replicationService } from "../../src/contracts/replication.ts";
+import { ShardLog } from "../../src/replication/shard-log.ts";
 import { localClient } from "../support/local-node.ts";
 import { SimNodes, hostOf } from "../support/sim-nodes.ts";
 
@@ -552,6 +553,37 @@ describe("replication-commands", () => {
       await shard.inSync(3);
     }
   });
+});
+
+test("a primary that cannot log what it has done stops, and acknowledges it to nobody: whoever takes over has nothing of it", async () => {
+  const shard = await Shard.of(3);
+  const { simulation } = shard.nodes;
+  await shard.write("SET k old");
+  const former = shard.primary;
+  const client = localClient(shard.nodes.node(former));
+  const append = spyOn(ShardLog.prototype, "append").mockImplementation(() => {
+    throw new RangeError("Out of memory");
+  });
+  try {
+    expect(
+      await simulation.settle(
+        "SET",
+        client.run("SET k new").catch(() => "closed"),
+        20_000,
+      ),
+    ).toBe("closed");
+  } finally {
+    append.mockRestore();
+  }
+  simulation.crash(hostOf(former));
+  await shard.nodes.until("another primary", () =>
+    shard.replicas.some((at) => shard.replication(at).role === "primary"),
+  );
+  shard.primary = present(
+    shard.all.find((at) => shard.nodes.isUp(at) && shard.replication(at).role === "primary"),
+    "one is primary",
+  );
+  expect(await shard.write("GET k")).toBe("old");
 });
 
 test("a primary that is deposed closes the connections whose last commands it does not know the end of, and answers them nothing (SAFETY 9)", async () => {
