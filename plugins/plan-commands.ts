@@ -24,7 +24,7 @@ import { type ShardId, topologyService } from "../src/contracts/topology.ts";
 import { LocalConnection } from "../src/local-connection.ts";
 import { LOADS_COMMAND, measureSlots } from "../src/migration/measure-slots.ts";
 import { definePlugin } from "../src/plugin.ts";
-import { PLAN_MEASURES, type Plan, type PlanMeasure, findShard } from "../src/protocol/plan/plan.ts";
+import { PLAN_MEASURES, type Plan, type PlanMeasure, findShard, twiceWeighed } from "../src/protocol/plan/plan.ts";
 import { type PlanOptions, planDrain, planRebalance } from "../src/protocol/plan/rebalance.ts";
 import { formatSlotRange } from "../src/protocol/slot-ranges.ts";
 import { SYNTAX_ERROR } from "../src/replies.ts";
@@ -66,6 +66,7 @@ export default definePlugin({
         }
         const shard = findShard(topology.map, name);
         if ("problem" in shard) return { error: `ERR ${shard.problem}` };
+        if (weights.has(shard.id)) return { error: `ERR ${twiceWeighed(name)}` };
         weights.set(shard.id, Number(value));
       }
       return weights;

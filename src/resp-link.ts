@@ -4,7 +4,7 @@
  * Commands are made when there is room for them, so that what is on its way is all that is in memory.
  */
 import { ReplyReader, type ReplyValue } from "./codec/resp-reader.ts";
-import type { Clock, Network, Stream, StreamHandler, Timer } from "./world.ts";
+import { type Clock, NO_SUCH_HOST, type Network, type Stream, type StreamHandler, type Timer } from "./world.ts";
 
 /** Where an exchange ended before its time. */
 export type LinkFailure = "connecting" | "writing" | "reading";
@@ -100,12 +100,13 @@ export class RespLink implements StreamHandler {
   }
 
   /** @param stream None: it was closed here, since nothing happened. */
-  closed(stream?: Stream): void {
+  closed(stream?: Stream, reason?: string): void {
     if (this.isClosed) return;
     this.isClosed = true;
     const isSent = this.#isExhausted && this.#waiting.length === 0;
-    // Redis finds out that a connection was refused when it writes.
-    if (this.#isOpen || stream !== undefined) this.#end(isSent ? "reading" : "writing");
+    // Redis finds out that a connection was refused when it writes, and that a name leads nowhere before.
+    const wasAsked = stream !== undefined && reason?.startsWith(NO_SUCH_HOST) !== true;
+    if (this.#isOpen || wasAsked) this.#end(isSent ? "reading" : "writing");
     else this.#end("connecting");
   }
 

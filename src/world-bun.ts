@@ -8,27 +8,29 @@ import { type FileHandle, mkdir, open, readFile, readdir, rename, statfs, trunca
 import { arch, platform, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import type { Socket as BunSocket, TCPSocketListener } from "bun";
+import { messageOf } from "./errors.ts";
 import { listenError } from "./listen-error.ts";
 import { Metronome } from "./metronome.ts";
 import { BunHttpClient, BunHttpDoor, BunPageMaker } from "./world-bun-http.ts";
-import type {
-  BindOptions,
-  Clock,
-  ConnectOptions,
-  DatagramSocket,
-  Disk,
-  DiskSpace,
-  ListenOptions,
-  Listener,
-  Log,
-  LogFields,
-  Machine,
-  Network,
-  Random,
-  Stream,
-  StreamHandler,
-  Timer,
-  World,
+import {
+  type BindOptions,
+  type Clock,
+  type ConnectOptions,
+  type DatagramSocket,
+  type Disk,
+  type DiskSpace,
+  type ListenOptions,
+  type Listener,
+  type Log,
+  type LogFields,
+  type Machine,
+  NO_SUCH_HOST,
+  type Network,
+  type Random,
+  type Stream,
+  type StreamHandler,
+  type Timer,
+  type World,
 } from "./world.ts";
 
 export interface BunWorldOptions {
@@ -230,13 +232,13 @@ class BunNetwork implements Network {
             (socket.data ?? stream).closed(error.message);
             socket.terminate();
           },
-          connectError: (_socket, error) => stream.closed(error.message),
+          connectError: (_socket, error) => stream.closed(whyNotConnected(options, error)),
           end(socket) {
             socket.end();
           },
         },
       });
-    connect().catch((thrown: unknown) => stream.closed(thrown instanceof Error ? thrown.message : String(thrown)));
+    connect().catch((thrown: unknown) => stream.closed(whyNotConnected(options, thrown)));
     return stream;
   }
 
@@ -271,6 +273,13 @@ class BunNetwork implements Network {
       throw listenError(thrown, options.host, options.port);
     }
   }
+}
+
+/** Why a stream has not come about. */
+function whyNotConnected({ host, port }: ConnectOptions, thrown: unknown): string {
+  const isUnknown = thrown instanceof Error && "syscall" in thrown && thrown.syscall === "getaddrinfo";
+  const message = messageOf(thrown);
+  return isUnknown || host === "" || port < 0 ? `${NO_SUCH_HOST}: ${message}` : message;
 }
 
 /** Where host names lead, asked for anew now and then, since machines move. */

@@ -120,6 +120,9 @@ export interface Stream {
   destroy(): void;
 }
 
+/** What a stream was to is no address, and no name that leads to one. */
+export const NO_SUCH_HOST = "no such host";
+
 /** What happens on a stream. No call comes after `closed`, and none from within a call to the stream's own methods. */
 export interface StreamHandler {
   /** The stream that `connect` gave is open. Not called for accepted ones. */
@@ -131,7 +134,7 @@ export interface StreamHandler {
   /**
    * The end. Called once, whoever closed it.
    *
-   * @param reason `undefined` after an orderly end, else what happened (`refused`, `reset`, `unreachable` ...).
+   * @param reason `undefined` after an orderly end, else what happened (`refused`, `reset`, `unreachable` ...); it begins with `NO_SUCH_HOST` where there was nobody to ask.
    */
   closed(stream: Stream, reason: string | undefined): void;
 }

@@ -4,7 +4,7 @@ import { Command, Option } from "commander";
 import pc from "picocolors";
 import type { ClusterMap, ShardId } from "../contracts/topology.ts";
 import { StartError } from "../errors.ts";
-import { PLAN_MEASURES, type Plan, type PlanMeasure, findShard } from "../protocol/plan/plan.ts";
+import { PLAN_MEASURES, type Plan, type PlanMeasure, findShard, twiceWeighed } from "../protocol/plan/plan.ts";
 import { type PlanOptions, type PlanOutcome, planDrain, planRebalance } from "../protocol/plan/rebalance.ts";
 import type { Measured } from "../migration/measure-slots.ts";
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
@@ -90,7 +90,9 @@ function readWeights(map: ClusterMap, text: string | undefined): ReadonlyMap<Sha
     if (name === undefined || value === undefined) {
       throw new StartError(`Flag --weights has "${part}", but each part must be SHARD=NUMBER, such as a=2.`);
     }
-    weights.set(shardCalled(map, name), Number(value));
+    const shard = shardCalled(map, name);
+    if (weights.has(shard)) throw new StartError(`Flag --weights is "${text}", but ${twiceWeighed(name)}.`);
+    weights.set(shard, Number(value));
   }
   return weights;
 }

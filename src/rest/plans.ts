@@ -1,8 +1,9 @@
 /** The operations of REST about plans of moves of slots: they are made, looked at, and applied if the shards are still the ones that they were made for. */
 import { type Static, Type } from "@sinclair/typebox";
 import { Elysia } from "elysia";
+import type { ShardId } from "../contracts/topology.ts";
 import { Problem } from "../http/problem.ts";
-import { PLAN_MEASURES, type Plan, findShard, whyStale } from "../protocol/plan/plan.ts";
+import { PLAN_MEASURES, type Plan, findShard, twiceWeighed, whyStale } from "../protocol/plan/plan.ts";
 import { type Callers, DECIDED, invalidField, needs, shown } from "./api.ts";
 import { causeOf } from "./change.ts";
 import { makeDrainPlan, makeRebalancePlan, startMoves } from "./planning.ts";
@@ -107,14 +108,20 @@ export function planOperations(sources: RestSources, callers: Callers) {
         if ((kind === "drain") !== (drains !== undefined)) {
           throw invalidField("body", "/drains", "must be there for a drain, and for nothing else");
         }
+        const ofShards = new Map<ShardId, number>();
+        for (const [name, weight] of Object.entries(weights)) {
+          const field = `/weights/${shown(name)}`;
+          const shard = shardCalled(name, field);
+          // By a name in one place, and an id in another.
+          if (ofShards.has(shard)) throw invalidField("body", field, twiceWeighed(name));
+          ofShards.set(shard, weight);
+        }
         const options = {
           by,
           threshold: threshold_percent / 100,
           allowsFewerCopies: body.allows_fewer_copies === true,
           leavesEmpty: body.leaves_empty === true,
-          weights: new Map(
-            Object.entries(weights).map(([shard, weight]) => [shardCalled(shard, `/weights/${shown(shard)}`), weight]),
-          ),
+          weights: ofShards,
         };
         const plan =
           drains === undefined

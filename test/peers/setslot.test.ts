@@ -128,6 +128,10 @@ describe.skipIf(!needsRedisServer())("a slot that is moved key by key, beside re
         `0 migrate 127.0.0.1`,
         `0 migrate 127.0.0.1 1 {hello}a 0 1000`,
         `0 migrate 127.0.0.1 99999 {hello}a 0 1000`,
+        `0 migrate 127.0.0.1 -5 {hello}a 0 1000`,
+        `0 migrate no-such-host.invalid 1 {hello}a 0 1000`,
+        `0 migrate 999.1.1.1 1 {hello}a 0 1000`,
+        `0 migrate "" 1 {hello}a 0 1000`,
         `0 migrate 127.0.0.1 TARGETPORT {hello}a 0 1000 auth secret`,
         // A slot that is not open: the other one does not take it.
         `0 migrate 127.0.0.1 TARGETPORT {hello}a 0 1000`,

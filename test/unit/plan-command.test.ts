@@ -88,6 +88,9 @@ describe("a cluster of two, of which one has everything", () => {
     expect(await refused("rebalance", "--weights", "x=2")).toContain(
       "In this cluster there is no shard or node x; the shards' primaries are n0, n1.",
     );
+    expect(await refused("rebalance", "--weights", "n0=1,n0=2")).toContain(
+      'Flag --weights is "n0=1,n0=2", but the shard of n0 has more than one weight: give each shard one.',
+    );
     expect(await refused("rebalance", "--threshold", "much")).toContain('Flag --threshold is "much"');
     expect(await refused("rebalance", "--by", "beauty")).toContain("Allowed choices are slots, keys, bytes, load");
     expect(await refused("rebalance", "--weights", "n0=0,n1=0")).toContain("There is no such plan");

@@ -92,6 +92,10 @@ describe("CLUSTER PLAN at one of three nodes", () => {
     [["REBALANCE", "BY"], "ERR syntax error"],
     [["REBALANCE", "THRESHOLD", "100"], "ERR THRESHOLD is a percentage below 100"],
     [["REBALANCE", "WEIGHTS", "node-1"], "ERR weights are SHARD=NUMBER, with a comma between two: a=2,b=0"],
+    [
+      ["REBALANCE", "WEIGHTS", "node-1=1,node-0=1,node-1=2"],
+      "ERR the shard of node-1 has more than one weight: give each shard one",
+    ],
     [["REBALANCE", "WEIGHTS", "x=1"], "ERR there is no shard or node x"],
     [
       ["REBALANCE", "WEIGHTS", "node-0=0,node-1=0,node-2=0"],

@@ -574,6 +574,17 @@ describe("another node that is drained", () => {
     [greeting, told] = ["", "*0\r\n"];
   });
 
+  test("is not planned with two weights of one shard, by whatever names", async () => {
+    const answer = await door.ask("/cluster/plans", {
+      method: "POST",
+      token,
+      json: { kind: "rebalance", weights: { n1: 1, [b]: 2 } },
+    });
+    const field = `/weights/${b}`;
+    const detail = `the shard of ${b} has more than one weight: give each shard one`;
+    expect([answer.status, answer.json()]).toMatchObject([422, { errors: [{ in: "body", field, detail }] }]);
+  });
+
   test("that nobody has heard of the end of is told as that", async () => {
     const unknown = "urn:bunch:problem:outcome-unknown";
     // It gets what it is asked, and is gone.

@@ -935,6 +935,9 @@ describe("change-setting", () => {
         `ERR cluster setting "${name}" wants `,
       );
     }
+    expect(model.reasonOf({ type: "change-setting", name: "auto-rebalance-weights", value: "a=1,b=0,a=2" })).toBe(
+      'ERR cluster setting "auto-rebalance-weights" has more than one weight for a',
+    );
     expect(model.reasonOf({ type: "change-setting", name: "x".repeat(1000), value: "1" })).toBe(
       `ERR there is no cluster setting "${"x".repeat(64)}"; there are min-in-sync, acks, on-loss, replica-migration, partition-policy, auto-rebalance, auto-rebalance-weights, feature-level`,
     );

@@ -143,3 +143,8 @@ export function findShard(map: ClusterMap, text: string): ShardRecord | { readon
   if (first === undefined) return { problem: `there is no shard or node ${text.slice(0, 64)}` };
   return others.length === 0 ? first : { problem: `several shards or nodes have ids that begin with ${text}` };
 }
+
+/** Why weights are refused of which two are of one shard, whatever it is called in each. @param name As it is called in the second. */
+export function twiceWeighed(name: string): string {
+  return `the shard of ${name.slice(0, 64)} has more than one weight: give each shard one`;
+}

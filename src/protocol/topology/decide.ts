@@ -80,6 +80,12 @@ export function problemOfSetting(name: string, value: string): string | undefine
   return value.length <= maxLength && pattern.test(value) ? undefined : `cluster setting "${name}" wants ${wants}`;
 }
 
+/** A name that has two parts in weights, such as `a=2,b=0,a=1`. */
+function namedTwice(weights: string): string | undefined {
+  const names = weights.split(",").map((part) => part.split("=")[0] ?? "");
+  return names.find((name, at) => names.indexOf(name) < at);
+}
+
 /**
  * Decides one request.
  *
@@ -193,6 +199,10 @@ export function decideRequest(
     case "change-setting": {
       const problem = problemOfSetting(request.name, request.value);
       if (problem !== undefined) return rejection(`ERR ${problem}`);
+      const twice = request.name === "auto-rebalance-weights" ? namedTwice(request.value) : undefined;
+      if (twice !== undefined) {
+        return rejection(`ERR cluster setting "${request.name}" has more than one weight for ${twice}`);
+      }
       if (request.name === "feature-level") {
         const lacking = [...state.nodes.values()].find((node) => !hasLevel(node, Number(request.value)));
         if (lacking !== undefined) return rejection(`ERR ${lackText(lacking, Number(request.value))}`);
