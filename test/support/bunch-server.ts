@@ -35,6 +35,63 @@ export async function endLeftovers(): Promise<void> {
   await Promise.all(left.map((child) => child.exited));
 }
 
+/** What a process has written, for those who wait for some of it. */
+class Output {
+  text = "";
+  hasEnded = false;
+  // Several texts may be waited for at a time.
+  readonly #waiters = new Set<() => void>();
+
+  add(text: string): void {
+    this.text += text;
+    this.#wake();
+  }
+
+  end(): void {
+    this.hasEnded = true;
+    this.#wake();
+  }
+
+  async until(wanted: string, patienceMs: number): Promise<void> {
+    const deadline = performance.now() + patienceMs;
+    while (!this.text.includes(wanted)) {
+      if (this.hasEnded || performance.now() > deadline) {
+        throw new Error(`"${wanted}" did not appear in: ${this.text}`);
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, 1000);
+      this.#waiters.add(resolve);
+      await promise;
+      this.#waiters.delete(resolve);
+      clearTimeout(timer);
+    }
+  }
+
+  #wake(): void {
+    for (const waiter of this.#waiters) waiter();
+  }
+}
+
+/** @param drained Settles when all that it wrote has been read. */
+function watched(child: ReturnType<typeof Bun.spawn>, output: Output, drained: Promise<unknown>): BunchProcess {
+  running.add(child);
+  const exited = child.exited.then(async (code) => {
+    await drained;
+    return code;
+  });
+  void exited.then(() => {
+    running.delete(child);
+    output.end();
+  });
+  return {
+    output: () => output.text,
+    until: (wanted, patienceMs = PATIENCE_MS) => output.until(wanted, patienceMs),
+    exited,
+    kill: (signal) => child.kill(signal),
+    processId: child.pid,
+  };
+}
+
 /** Runs the command line in a process of its own. @param within What the command begins with. */
 export function runBunch(
   args: readonly string[],
@@ -42,12 +99,7 @@ export function runBunch(
   directory?: string,
   within: readonly string[] = [],
 ): BunchProcess {
-  let text = "";
-  // Several texts may be waited for at a time.
-  const waiters = new Set<() => void>();
-  const wake = (): void => {
-    for (const waiter of waiters) waiter();
-  };
+  const output = new Output();
   const child = Bun.spawn([...within, process.execPath, MAIN, ...args], {
     stdin: "ignore",
     stdout: "pipe",
@@ -57,40 +109,28 @@ export function runBunch(
   });
   const read = async (stream: ReadableStream<Uint8Array>): Promise<void> => {
     const decoder = new TextDecoder();
-    for await (const chunk of stream) {
-      text += decoder.decode(chunk, { stream: true });
-      wake();
-    }
+    for await (const chunk of stream) output.add(decoder.decode(chunk, { stream: true }));
   };
-  running.add(child);
-  const drained = Promise.all([read(child.stdout), read(child.stderr)]);
-  const exited = child.exited.then(async (code) => {
-    await drained;
-    wake();
-    return code;
-  });
-  let hasExited = false;
-  void exited.then(() => {
-    running.delete(child);
-    hasExited = true;
-    wake();
-  });
-  return {
-    output: () => text,
-    async until(wanted, patienceMs = PATIENCE_MS) {
-      const deadline = performance.now() + patienceMs;
-      while (!text.includes(wanted)) {
-        if (hasExited || performance.now() > deadline) throw new Error(`"${wanted}" did not appear in: ${text}`);
-        const { promise, resolve } = Promise.withResolvers<void>();
-        const timer = setTimeout(resolve, 1000);
-        waiters.add(resolve);
-        await promise;
-        waiters.delete(resolve);
-        clearTimeout(timer);
-      }
+  return watched(child, output, Promise.all([read(child.stdout), read(child.stderr)]));
+}
+
+/** Runs it in a terminal, so that it asks. */
+export function runBunchInTerminal(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): BunchProcess & { readonly type: (text: string) => void } {
+  const output = new Output();
+  const decoder = new TextDecoder();
+  const { promise: drained, resolve } = Promise.withResolvers<void>();
+  const child = Bun.spawn([process.execPath, MAIN, ...args], {
+    terminal: {
+      cols: 120,
+      rows: 50,
+      data: (_, bytes) => output.add(decoder.decode(bytes, { stream: true })),
+      // It ends with the process.
+      exit: () => resolve(),
     },
-    exited,
-    kill: (signal) => child.kill(signal),
-    processId: child.pid,
-  };
+    env: { ...process.env, NO_COLOR: "1", ...environment },
+  });
+  return { ...watched(child, output, drained), type: (text) => void child.terminal?.write(text) };
 }

@@ -7,7 +7,7 @@ import { readPlanFile } from "../../src/cli/plan-file.ts";
 import { defaultPlugins } from "../../src/default-plugins.ts";
 import { type Node, createNode } from "../../src/node.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
-import { endLeftovers, runBunch } from "../support/bunch-server.ts";
+import { endLeftovers, runBunch, runBunchInTerminal } from "../support/bunch-server.ts";
 import { FakeMigrations, FixedTopology, fakeTask } from "../support/fake-migrations.ts";
 import { makeNode } from "../support/make-map.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
@@ -135,6 +135,39 @@ describe("a cluster of two, of which one has everything", () => {
     expect(stale.output).toContain(
       "has changed since (it is at version 99, and the plan was made on 1). Nothing was done",
     );
+  }, 60_000);
+
+  test("apply looks again once it was told to: somebody may have thought about it for long, and a shard have changed", async () => {
+    expect((await bunch("plan", "drain", "n0", "--out", file)).code).toBe(0);
+    const begin = async (): Promise<ReturnType<typeof runBunchInTerminal>> => {
+      const child = runBunchInTerminal(["apply", file, "--node", address], { BUNCH_PASSWORD: "secret" });
+      await child.until("Do this? Type yes:");
+      return child;
+    };
+    const late = await begin();
+    const before = present();
+    topology.map = { ...before, version: 99, shards: before.shards.map((shard) => ({ ...shard, version: 99 })) };
+    late.type("yes\r");
+    expect(await late.exited).toBe(2);
+    topology.map = before;
+    expect(late.output()).toContain(
+      "has changed since (it is at version 99, and the plan was made on 1). Nothing was done",
+    );
+    const other = await begin();
+    other.type("no\r");
+    expect(await other.exited).toBe(2);
+    expect(other.output()).toContain("Nothing was done.");
+    expect(fake.asked).toEqual([]);
+    fake.onAsked = () => {
+      const [source, target] = [shardIdAt(0), shardIdAt(1)];
+      fake.tasks = [fakeTask({ id: `id-${fake.started}`, source, target, slots: [{ first: 0, last: 16_383 }] })];
+    };
+    const good = await begin();
+    good.type("yes\r");
+    await good.until("30 of 100 keys");
+    fake.completeAll();
+    expect(await good.exited).toBe(0);
+    expect(fake.asked).toHaveLength(1);
   }, 60_000);
 
   test("move tells what was not done, and exits with 1; Ctrl-C ends watching, and says how to end the task", async () => {
