@@ -36,8 +36,8 @@ import { replicationService } from "../src/contracts/replication.ts";
 import { type NodeId, type TopologyRequest, topologyService } from "../src/contracts/topology.ts";
 import { StartError } from "../src/errors.ts";
 import { KeyHold } from "../src/key-hold.ts";
-import { within } from "../src/consensus/within.ts";
 import { Desk, type Suspicion } from "../src/failover/desk.ts";
+import { retire } from "../src/failover/retire.ts";
 import { Paced } from "../src/paced.ts";
 import { withMemberNames } from "../src/member-words.ts";
 import { definePlugin } from "../src/plugin.ts";
@@ -73,6 +73,12 @@ const settingsSchema = Type.Object({
     default: 1000,
     minimum: 10,
   }),
+  retireMs: Type.Integer({
+    description:
+      "How long a primary that is told to stop goes on while it has a replica that is not in sync yet, or nobody can have it take over, in milliseconds: what no other member holds would be lost with it. Not longer than whoever stops processes waits before it kills them (10 s for Docker, 30 s for Kubernetes).",
+    default: 8000,
+    minimum: 0,
+  }),
 });
 
 /** How often the leader looks at the shards, in milliseconds: a beat that others have, too. */
@@ -97,8 +103,6 @@ const REDIRECT_LEASES = 0.6;
  * same of one that was cut off when it had surrendered: it serves nothing before the map ends that, and refuses what it held.
  */
 const HOPELESS_LEASES = 0.5;
-/** How often a node that stops looks whether somebody has taken over, in milliseconds. */
-const RETIRE_STEP_MS = 5;
 
 /** It may have been sent in vain, or be on its way: only who has not been asked is known not to have done it. */
 const UNANSWERED =
@@ -451,23 +455,21 @@ export default definePlugin({
       }
     };
     /** Before it stops, a primary has the best of its replicas take over. */
-    const retire = async (): Promise<void> => {
-      const shard = topology.selfShard;
-      if (!isPrimary() || shard === undefined || shard.replicas.length === 0 || replication === undefined) return;
-      const [heir] = replication.replicas
-        .filter(({ isInSync, state }) => isInSync && state === "following")
-        .toSorted((one, other) => one.lag - other.lag);
+    const handOverToStop = async (): Promise<void> => {
+      const { id: shard, replicas = [] } = topology.selfShard ?? {};
+      if (!isPrimary() || shard === undefined || replicas.length === 0 || replication === undefined) return;
       const cause = `node ${topology.self.name || node.id} stops`;
-      const problem =
-        heir === undefined
-          ? "no replica is in sync"
-          : await wish({ type: "hand-over", shard: shard.id, to: heir.nodeId }, cause);
-      if (problem === undefined) {
-        await within(clock, settings.handOverMs + settings.leaseMs, RETIRE_STEP_MS, () => !isPrimary());
-      }
-      if (!isPrimary()) return;
-      const reason = problem ?? "nobody has taken over in time";
-      log.warn("failover: stops without handing its shard over", { shard: shard.id, reason });
+      const reason = await retire({
+        clock,
+        isPrimary,
+        replicas: () => replication.replicas,
+        isAlive: (id) => membership?.member(id)?.state === "alive",
+        handOver: (to) => wish({ type: "hand-over", shard, to }, cause),
+        handOverMs: settings.handOverMs + settings.leaseMs,
+        retireMs: settings.retireMs,
+        waits: (why) => log.info("failover: waits for a replica before it stops", { shard, reason: why }),
+      });
+      if (reason !== "") log.warn("failover: stops without handing its shard over", { shard, reason });
     };
 
     // --- messages ---
@@ -583,7 +585,7 @@ export default definePlugin({
     // One that is a cluster by itself leads already, and others may come at once.
     context.on(hooks.ready, look);
     context.on(hooks.stop, async () => {
-      await retire();
+      await handOverToStop();
       isStopped = true;
       timer?.cancel();
       for (const settle of wishes.values()) settle("the node stops");

@@ -360,6 +360,37 @@ describe("a primary that is told to stop", () => {
     });
   }
 
+  test("and is the only one that has the data waits until a replica, which was started anew, has them too", async () => {
+    const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true });
+    await world.whole();
+    await world.follow("c");
+    const { simulation } = world;
+    expect(await world.run("b", "set key value")).toBe("OK");
+    world.crash("c");
+    await world.until("it to be missed", () => world.shard("b").inSync.length === 1);
+    simulation.restart(world.hostOf("c"));
+    const isThere = (): boolean =>
+      world.isUp("c") && world.topology("c").waitingFor === undefined && world.shard("c").primaryEpoch > 0;
+    await world.until("c to be there", isThere);
+    expect(world.shard("b").inSync).toEqual([world.idOf("b")]);
+    const stopping = world.node("b").stop();
+    await simulation.settle("the end", stopping, 10_000);
+    await world.until("c to serve", () => world.primary("c") === "c" && world.isRunning("c"));
+    expect(await world.run("c", "get key")).toBe("value");
+  });
+
+  test("waits no longer than it may, and says for what", async () => {
+    const world = await startShard({ failover: { retireMs: 500 } });
+    world.replication("b").replicas = [{ ...levelReplica(world.idOf("c")), isInSync: false, state: "filling" }];
+    const beganAtMs = world.simulation.nowMs;
+    await world.simulation.settle("the end", world.node("b").stop(), 5000);
+    expect(world.simulation.nowMs - beganAtMs).toBeWithin(450, 700);
+    const said = world.log.filter((line) => line.includes("no replica is in sync"));
+    expect(said).toHaveLength(2);
+    expect(said[0]).toContain("waits for a replica before it stops");
+    expect(said[1]).toContain("stops without handing its shard over");
+  });
+
   test("and cannot hand over stops all the same, and says why", async () => {
     const world = await startShard();
     await world.simulation.settle("the end", world.node("b").stop(), 5000);
