@@ -128,6 +128,7 @@ export default definePlugin({
     let session = world.random.below(2 ** 31);
     let hooksOfPrimary: readonly (() => void)[] = [];
     let unhookStranded: (() => void) | undefined;
+    let unhookHalf: (() => void) | undefined;
     /** It may serve, as far as leases are kept: see `setLeased`. */
     let isLeased = true;
     const whenHandingOver: (() => void)[] = [];
@@ -283,8 +284,20 @@ export default definePlugin({
       fills.clear();
       if (hold.isHolding) hold.release();
     };
+    /**
+     * Half a copy says nothing of what keys there are, and what of it is not committed yet has no place in this node's log. Reads of single keys are the router's to
+     * refuse, and EXEC asks for each of its commands.
+     */
+    const refuseHalf = (call: Call): Verdict | undefined => {
+      const { bits, fullName } = call.command;
+      if (call.hasKey || (bits & CommandBits.aboutKeys) === 0 || fullName === "exec") return undefined;
+      if (replica === undefined || replica.isWhole) return undefined;
+      call.reply.error("LOADING this node is being filled with its shard's data, and does not know all keys yet");
+      return Verdict.rejected;
+    };
     const stopReplica = (): void => {
       if (replica === undefined) return;
+      unhookHalf?.();
       ({ isWhole, committed } = replica);
       replica.close();
       replica = undefined;
@@ -338,8 +351,10 @@ export default definePlugin({
           primary.shardChanged(shard, termsOf(map));
         }
       } else if (role === "replica" && shard !== undefined) {
-        if (replica === undefined) replica = new ShardReplica(replicaHost(), shard, isWhole, isWhole ? committed : 0);
-        else replica.shardChanged(shard);
+        if (replica === undefined) {
+          replica = new ShardReplica(replicaHost(), shard, isWhole, isWhole ? committed : 0);
+          unhookHalf = context.on(hooks.commandBefore, refuseHalf);
+        } else replica.shardChanged(shard);
       } else {
         replyGate.setCommitted(Number.POSITIVE_INFINITY);
       }

@@ -219,8 +219,17 @@ describe("a replica", () => {
     simulation.restart(hostOf(replica));
     await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
     expect(shard.replication(replica).position).toBeUndefined();
+    await shard.nodes.until("some of it to be there", () => shard.keyspace(replica).size > 0);
+    expect(shard.replication(replica).position).toBeUndefined();
+    const asked = ["DBSIZE", "KEYS *", "SCAN 0", "RANDOMKEY", "CLUSTER COUNTKEYSINSLOT 7629"];
+    const client = localClient(shard.nodes.node(replica));
+    const replies = asked.map((line) => client.run(line));
+    for (const reply of replies) expect(await simulation.settle("a reply", reply, 1)).toStartWith("LOADING ");
     await shard.expectEqual();
     expect(shard.keyspace(replica).size).toBe(501);
+    expect(await shard.nodes.run(replica, "DBSIZE")).toBe("501");
+    const counted = await shard.write("CLUSTER COUNTKEYSINSLOT 7629");
+    expect(await shard.nodes.run(replica, "CLUSTER COUNTKEYSINSLOT 7629")).toBe(counted);
   });
 });
 
