@@ -34,6 +34,8 @@ export class ReplyGate {
   // In the order of their positions, which grow: a reply that comes later waits at least as long. `#first` are gone.
   #waiting: { readonly position: number; readonly waiter: ReplyWaiter }[] = [];
   #first = 0;
+  /** Those whose position is committed, and who wait for the lease alone: not for whoever came before them and waits for more. */
+  #waitingForLease: { readonly position: number; readonly waiter: ReplyWaiter }[] = [];
   #committed = Number.POSITIVE_INFINITY;
   #leaseEndsAtMs = Number.POSITIVE_INFINITY;
   #isStale = false;
@@ -60,7 +62,7 @@ export class ReplyGate {
 
   /** How many wait. */
   get waitingCount(): number {
-    return this.#waiting.length - this.#first;
+    return this.#waiting.length - this.#first + this.#waitingForLease.length;
   }
 
   /**
@@ -105,8 +107,12 @@ export class ReplyGate {
     this.#whenLapsed.push(callback);
   }
 
-  /** Tells a waiter once its replies may leave, after those that wait already. @param position What the last of them depends on. */
+  /** Tells a waiter once its replies may leave, after those of its own that wait already. @param position What the last of them depends on. */
   wait(position: number, waiter: ReplyWaiter): void {
+    if (position <= this.#committed) {
+      this.#waitingForLease.push({ position, waiter });
+      return;
+    }
     const last = this.#waiting.at(-1)?.position ?? 0;
     this.#waiting.push({ position: Math.max(position, last), waiter });
   }
@@ -128,7 +134,8 @@ export class ReplyGate {
   /** Ends all that wait: this node does not lead the log any more that they depend on. */
   break(reason: string): void {
     this.breaks += 1;
-    const broken = this.#waiting.slice(this.#first);
+    const broken = [...this.#waitingForLease, ...this.#waiting.slice(this.#first)];
+    this.#waitingForLease = [];
     this.#waiting = [];
     this.#first = 0;
     for (const { waiter } of broken) waiter.broken(reason);
@@ -140,6 +147,14 @@ export class ReplyGate {
   }
 
   #release(): void {
+    if (this.#waitingForLease.length > 0 && this.isLeased()) {
+      const waiting = this.#waitingForLease;
+      this.#waitingForLease = [];
+      for (const { position, waiter } of waiting) {
+        if (this.mayLeave(position)) waiter.released(position);
+        else this.wait(position, waiter);
+      }
+    }
     for (let next = this.#waiting[this.#first]; next !== undefined; next = this.#waiting[this.#first]) {
       if (!this.mayLeave(next.position)) break;
       this.#first += 1;

@@ -52,6 +52,29 @@ describe("the gate", () => {
     expect(waiter.told).toStrictEqual(["released 3", "released 3"]);
   });
 
+  test("keeps nobody who waits for the lease alone behind those who wait for others to have something, too", () => {
+    const gate = makeGate();
+    gate.setCommitted(5);
+    gate.setLease(Number.NEGATIVE_INFINITY);
+    const [slow, quick] = [new Waiter(), new Waiter()];
+    gate.wait(6, slow);
+    gate.wait(1, quick);
+    gate.wait(5, quick);
+    expect(gate.waitingCount).toBe(3);
+    gate.setCommitted(5);
+    expect(quick.told).toStrictEqual([]);
+    gate.setLease(Number.POSITIVE_INFINITY);
+    expect([quick.told, slow.told]).toStrictEqual([["released 1", "released 5"], []]);
+    gate.setCommitted(6);
+    expect([gate.waitingCount, slow.told]).toStrictEqual([0, ["released 6"]]);
+    // Nobody is forgotten when all that wait are ended.
+    gate.setLease(Number.NEGATIVE_INFINITY);
+    gate.wait(7, slow);
+    gate.wait(6, quick);
+    gate.break("over");
+    expect([gate.waitingCount, slow.told.at(-1), quick.told.at(-1)]).toStrictEqual([0, "broken: over", "broken: over"]);
+  });
+
   test("depends on nothing that was in a log which was cut", () => {
     const gate = makeGate();
     gate.logged(SLOT, 100);
