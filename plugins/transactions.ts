@@ -178,7 +178,7 @@ export default definePlugin({
       /** Takes the awaited reply, and runs what is left. In a turn of its own: whoever gives the reply may be within a command of somebody else's. */
       goOn(write: (reply: ReplyWriter) => void): void {
         try {
-          if (!this.#run(write)) return;
+          if (!dispatcher.asOne(() => this.#run(write))) return;
           this.#deferred.resolve((reply) => reply.raw(this.#written.bytes, 0, this.#written.length));
         } catch (thrown) {
           // There was no room for a reply, not even for its error. An error of EXEC as a whole would say that nothing was done.

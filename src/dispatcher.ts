@@ -164,6 +164,17 @@ export class Dispatcher {
     return this.#run(call, command);
   }
 
+  /** Runs what belongs together, outside of any command of a client's (the rest of a transaction): what it changes is not parted. */
+  asOne<Result>(run: () => Result): Result {
+    this.#isInCommand = true;
+    this.#effectCount = 0;
+    try {
+      return run();
+    } finally {
+      this.#isInCommand = false;
+    }
+  }
+
   /**
    * Asks what would keep a command from running, without running it: EXEC asks for all of its queue before it runs any.
    *

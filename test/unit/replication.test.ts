@@ -640,6 +640,19 @@ test("a transaction that waits for a command in the middle, and ends under anoth
   expect(await shard.write("GET k")).toBe("before");
 });
 
+test("what is behind a command that a transaction waited for is not parted, as little as what is before it", async () => {
+  const shard = await Shard.of(2);
+  const client = localClient(shard.nodes.node(shard.primary));
+  const run = (line: string): Promise<string> => shard.nodes.simulation.settle(line, client.run(line), 5000);
+  const before = shard.replication(shard.primary).last;
+  const long = "x".repeat(20_000);
+  const lines = [`SET {k}1 ${long}`, `SET {k}2 ${long}`];
+  for (const line of ["MULTI", ...lines, "CLUSTER SETTING on-loss stop", ...lines, "SET {k}3 v"]) await run(line);
+  expect(await run("EXEC")).toBe("[OK OK OK OK OK OK]");
+  expect(shard.replication(shard.primary).last).toBe(before + 2);
+  await shard.expectEqual();
+});
+
 describe("a shard whose data are given up", () => {
   test("begins empty where the one that goes on had half a copy", async () => {
     // With Raft's state on disk two of three may restart.
