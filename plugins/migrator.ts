@@ -207,7 +207,7 @@ export default definePlugin({
         abandonMs: settings.abandonMs,
       },
       nowMs: () => clock.monotonicMs(),
-      isInTouch: () => replyGate.isLeased(),
+      isInTouch: () => !replyGate.hasLapsed(),
       soon,
       send,
       nextSession: () => (session += 1),
@@ -414,7 +414,7 @@ export default definePlugin({
     });
     const ticks = new Paced(context, () => {
       for (const source of sources.values()) source.tick();
-      const led = replyGate.isLeased() ? ledShard(topology.map) : undefined;
+      const led = replyGate.hasLapsed() ? undefined : ledShard(topology.map);
       orphans.look(
         topology.map.migrations.filter(({ target }) => target === led?.id),
         (id) => targets.get(id)?.takeHeard() === true,

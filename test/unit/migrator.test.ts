@@ -780,12 +780,13 @@ describe("a migration", () => {
     LIMIT_MS,
   );
 
-  test(
-    "has commands that wait answered when their primary has lost its lease meanwhile, since nobody knows how long that may be",
-    async () => {
+  test.each(["deny", "allow-reads"])(
+    "has commands that wait answered when their primary has lost its lease meanwhile, since nobody knows how long that may be (partition-policy %s)",
+    async (policy) => {
       const shards = await TwoShards.of(1);
       const { nodes } = shards;
       const { simulation } = nodes;
+      await shards.run(shards.a, `CLUSTER SETTING partition-policy ${policy}`);
       const [{ key } = { key: "" }] = KEYS;
       await shards.run(shards.a, `SET ${key} 1`);
       await shards.reaches(await shards.start(LOWER), "fenced");
