@@ -122,7 +122,8 @@ export class MigrationSource {
   #waitingFor: string | undefined = "the target's primary has not answered yet";
   #fencedAtMs: number | undefined;
   #fencedMs = 0;
-  #sessions = 0;
+  /** Sessions that the target took part in: one that it refused sent nothing. */
+  #fills = 0;
   #bytes = 0;
   /** Of the session that has ended. */
   #lastProgress: MigrationProgress | undefined;
@@ -170,7 +171,7 @@ export class MigrationSource {
       bytesPerSecond: tookMs > 0 ? (session.sentBytes * 1000) / tookMs : 0,
       etaMs: session.fill.isDone ? 0 : etaMs,
       fencedMs: this.#fencedMs + (this.#fencedAtMs === undefined ? 0 : nowMs - this.#fencedAtMs),
-      restarts: Math.max(0, this.#sessions - 1),
+      restarts: Math.max(0, this.#fills - 1),
     };
   }
 
@@ -276,6 +277,7 @@ export class MigrationSource {
         this.#patience = 1;
         this.#waitingFor = undefined;
         session.fill = this.#host.startFill(this.#record.slots, !message.holdsKeys);
+        this.#fills += 1;
         this.#pumpSoon();
         return;
       case "refused":
@@ -326,7 +328,6 @@ export class MigrationSource {
       isSettled: false,
     };
     this.#session = session;
-    this.#sessions += 1;
     const mapVersion = this.#host.mapVersion();
     const { id } = this.#record;
     this.#host.send(target, { type: "open", session: session.id, id, sourceEpoch, targetEpoch, mapVersion });

@@ -298,3 +298,20 @@ test("how long commands were held is told though the target hears of the complet
   world.say({ type: "refused", session: 1, isFinal: false, reason: "the task is over" });
   expect(world.source.progress).toMatchObject({ slotsDone: 2, fencedMs: 7 });
 });
+
+test("what the target refused before it took part in it was no beginning: only what had begun is told as begun again", async () => {
+  const world = new World();
+  const refuse = (): void =>
+    world.say({ type: "refused", session: 1, isFinal: false, reason: "another session comes first" });
+  const again = (): void => {
+    world.nowMs += 1000;
+    world.source.tick();
+    world.say({ type: "accepted", session: 1, holdsKeys: false });
+  };
+  refuse();
+  again();
+  expect(world.source.progress).toMatchObject({ restarts: 0 });
+  refuse();
+  again();
+  expect(world.source.progress).toMatchObject({ restarts: 1 });
+});
