@@ -3,10 +3,17 @@
  *
  * Leases are long here, so that a machine with much else to do interrupts nobody: redis-cli gives up when a node answers that it has none.
  */
-import { afterAll, afterEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { type NodeLine, agreed, ask, askUntil, nodesOf, redisCli, redisCliTold, until } from "../support/ask-nodes.ts";
 import { type BunchProcess, endLeftovers } from "../support/bunch-server.ts";
-import { ClusterLoad, ioredisClient, type LoadClient, nodeRedisClient, slotOf } from "../support/cluster-load.ts";
+import {
+  ClusterLoad,
+  complaintsOf,
+  ioredisClient,
+  type LoadClient,
+  nodeRedisClient,
+  slotOf,
+} from "../support/cluster-load.ts";
 import { busAddresses, runNode } from "../support/node-processes.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { needsRedisServer, startRedisServer } from "../support/redis-server.ts";
@@ -32,13 +39,13 @@ afterAll(endLeftovers, LIMIT_MS);
 
 const at = (port: number): string => `127.0.0.1:${port}`;
 
-/** Three primaries on ports from this one on. */
-async function startThree(first: number): Promise<readonly [number, number, number]> {
-  const ports = [first, first + 1, first + 2] as const;
+/** Three primaries on ports from this one on. @returns Their processes. */
+async function startThree(first: number): Promise<readonly BunchProcess[]> {
+  const ports = [first, first + 1, first + 2];
   const founding = ["--join", busAddresses(...ports), "--bootstrap-expect", "3"];
-  nodes.push(...ports.map((port) => runNode(port, ...founding, ...FLAGS)));
+  const started = ports.map((port) => runNode(port, ...founding, ...FLAGS));
   for (const port of ports) await askUntil(port, "cluster info", "cluster_state:ok");
-  return ports;
+  return started;
 }
 
 /** Runs redis-cli --cluster, which must succeed. */
@@ -73,6 +80,12 @@ async function size(port: number): Promise<number> {
   return Number(/:(\d+)/.exec(await ask(port, "dbsize"))?.[1]);
 }
 
+/** The names of a slot's keys at a node. */
+async function keysIn(port: number, slot: number): Promise<readonly string[]> {
+  const reply = await ask(port, `cluster getkeysinslot ${slot} 1000`);
+  return [...reply.matchAll(/\$\d+\r\n(.*)\r\n/g)].map(([, name = ""]) => name);
+}
+
 /** Runs commands on one connection. @returns The replies. */
 async function runAll(port: number, lines: readonly (readonly string[])[]): Promise<readonly (string | undefined)[]> {
   const client = await RawClient.connect(port);
@@ -86,16 +99,19 @@ function ownerOf(lines: readonly NodeLine[], slot: number): NodeLine | undefined
   return lines.find(({ slots }) =>
     slots.split(" ").some((range) => {
       const [from = Number.NaN, to = from] = range.split("-").map(Number);
-      return slot >= from && slot <= to;
+      return range !== "" && slot >= from && slot <= to;
     }),
   );
 }
 
-describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
+describe.skipIf(!needsRedisServer())("redis-cli --cluster on three nodes", () => {
+  const [first, second, third] = [21_100, 21_101, 21_102];
+
+  beforeAll(() => startThree(first), LIMIT_MS);
+
   test(
     "reshard: 200 slots with 5000 keys go over under load, and no client sees an error or an older value",
     async () => {
-      const [first, second] = await startThree(21_100);
       const keys: { readonly name: string; readonly value: string; readonly isExpiring: boolean }[] = [];
       const tags = new Map<number, string>();
       for (let count = 0; tags.size < 200; count += 1) {
@@ -169,41 +185,27 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
   );
 
   test(
-    "add-node, rebalance onto it, rebalance away from it, del-node: keys go there and back",
+    "import: the keys of a redis-server come in",
     async () => {
-      const [first, second, third] = await startThree(21_110);
-      const added = 21_113;
-      nodes.push(runNode(added, "--empty", ...FLAGS));
-      await askUntil(added, "ping", "PONG");
-      clients = [ioredisClient([first])];
-      const [client] = clients;
-      const names = Array.from({ length: 500 }, (_, index) => `key:${index}`);
-      for (const name of names) await client?.set(name, name);
-      await cluster("add-node", at(added), at(first));
-      const id = await idOf(added);
-      await agreed([first, second, third, added], (known) => known.length === 4);
-      // A small weight, since a slot takes a dozen commands.
-      const moved = await cluster(
-        "rebalance",
-        at(first),
-        "--cluster-weight",
-        `${id}=0.01`,
-        "--cluster-use-empty-masters",
-      );
-      expect(moved).toContain("Rebalancing across 4 nodes");
-      await isClean(second);
-      const owned = ownerOf(await nodesOf(first), 0)?.id;
-      expect(owned).toBe(id);
-      const counts = await Promise.all([first, second, third, added].map(size));
-      expect(counts.reduce((sum, count) => sum + count, 0)).toBe(names.length);
-      for (const name of names) expect(await client?.get(name)).toBe(name);
-
-      await cluster("rebalance", at(first), "--cluster-weight", `${id}=0`);
-      await isClean(third);
-      expect(await size(added)).toBe(0);
-      expect(await cluster("del-node", at(first), id)).toContain("Sending CLUSTER RESET SOFT to the deleted node");
-      await isClean(first);
-      for (const name of names) expect(await client?.get(name)).toBe(name);
+      const countAll = async (): Promise<number> => {
+        return (await Promise.all([first, second, third].map(size))).reduce((sum, count) => sum + count, 0);
+      };
+      const before = await countAll();
+      const redis = await startRedisServer({ port: 21_109 });
+      try {
+        const names = Array.from({ length: 200 }, (_, index) => `key:${index}`);
+        await runAll(
+          redis.port,
+          names.map((name) => ["set", name, `value of ${name}`]),
+        );
+        await cluster("import", at(second), "--cluster-from", at(redis.port));
+        expect(await countAll()).toBe(before + names.length);
+        expect(await size(redis.port)).toBe(0);
+        clients = [ioredisClient([first])];
+        for (const name of names) expect(await clients[0]?.get(name)).toBe(`value of ${name}`);
+      } finally {
+        await redis.stop();
+      }
     },
     LIMIT_MS,
   );
@@ -211,7 +213,6 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
   test(
     "fix: a slot that was left open is closed, and no key is lost, in each of the ways in which that can be",
     async () => {
-      const [first, second, third] = await startThree(21_120);
       const ids = new Map(
         await Promise.all([first, second, third].map(async (port) => [port, await idOf(port)] as const)),
       );
@@ -237,9 +238,9 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       // 1. Both marks. Where keys have gone, redis-cli gathers them where most of them are; else it goes on.
       const tags: string[] = [];
       for (const [slot, gone] of [
-        [1, "a"],
-        [6, "ab"],
-        [7, ""],
+        [301, "a"],
+        [306, "ab"],
+        [307, ""],
       ] as const) {
         const own = await fill(slot, first);
         tags.push(own);
@@ -251,65 +252,152 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster", () => {
       }
       const [one = "", six = "", seven = ""] = tags;
       // 2. One takes in, and nobody sends; a key has come there.
-      const two = await fill(2, first);
+      const two = await fill(302, first);
       expect(await ask(first, `del ${two}b`)).toBe(":1\r\n");
-      await setSlot(second, `2 importing ${id(first)}`);
+      await setSlot(second, `302 importing ${id(first)}`);
       expect(await runAll(second, [["asking"], ["set", `${two}b`, "b"]])).toEqual(["+OK\r\n", "+OK\r\n"]);
       // 3. Two take in, and have nothing.
-      const three = await fill(3, first);
-      await setSlot(second, `3 importing ${id(first)}`);
-      await setSlot(first, `3 migrating ${id(second)}`);
-      await setSlot(third, `3 importing ${id(first)}`);
+      const three = await fill(303, first);
+      await setSlot(second, `303 importing ${id(first)}`);
+      await setSlot(first, `303 migrating ${id(second)}`);
+      await setSlot(third, `303 importing ${id(first)}`);
       // 4. One sends, and nobody takes in.
-      const four = await fill(4, first);
-      await setSlot(first, `4 migrating ${id(third)}`);
+      const four = await fill(304, first);
+      await setSlot(first, `304 migrating ${id(third)}`);
 
       const { code, said } = await redisCli("--cluster", "fix", at(third));
       expect(code, said).toBe(0);
       for (const which of [1, 2, 3, 4]) expect(said).toContain(`Case ${which}:`);
       await isClean(second);
-      await holds(one, 1, first);
-      await holds(six, 6, second);
-      await holds(seven, 7, second);
-      await holds(two, 2, first);
-      await holds(three, 3, second);
-      await holds(four, 4, first);
+      await holds(one, 301, first);
+      await holds(six, 306, second);
+      await holds(seven, 307, second);
+      await holds(two, 302, first);
+      await holds(three, 303, second);
+      await holds(four, 304, first);
 
       // Nobody owns it: who has keys of it gets it.
-      await setSlot(second, `5 importing ${id(first)}`);
-      const tag = tagOf(5);
+      await setSlot(second, `305 importing ${id(first)}`);
+      const tag = tagOf(305);
       for (const name of ["a", "b", "c"]) {
         expect(await runAll(second, [["asking"], ["set", `${tag}${name}`, name]])).toEqual(["+OK\r\n", "+OK\r\n"]);
       }
-      expect(await ask(first, "cluster delslots 5")).toBe("+OK\r\n");
+      expect(await ask(first, "cluster delslots 305")).toBe("+OK\r\n");
       const unowned = await redisCliTold("yes\n", "--cluster", "fix", at(first));
       expect(unowned.code, unowned.said).toBe(0);
       await isClean(first);
-      await holds(tag, 5, second);
+      await holds(tag, 305, second);
     },
     LIMIT_MS,
   );
 
   test(
-    "import: the keys of a redis-server come in",
+    "fix: slots that were left open are closed while clients write to them, and no client sees an older value",
     async () => {
-      const [first, second, third] = await startThree(21_130);
-      const redis = await startRedisServer({ port: 21_139 });
+      // Where keys are at both sides, redis-cli takes the slot from its owner and gives it back: for a moment it is nobody's (CLUSTERDOWN). node-redis leaves that to
+      // whoever called it, ioredis asks again.
+      const [source, target] = [await idOf(first), await idOf(second)];
+      // Both marks, with keys at both sides; one takes in, and nobody sends; one sends, and nobody takes in.
+      const [both, takenIn, sent] = [310, 311, 312];
+      clients = [ioredisClient([first, second]), ioredisClient([first, second])];
+      const loads = [both, takenIn, sent].map(
+        (slot) => new ClusterLoad(clients, { writers: 1, readers: 1, keys: 10, prefix: `${tagOf(slot)}fix` }),
+      );
       try {
-        const names = Array.from({ length: 200 }, (_, index) => `key:${index}`);
-        await runAll(
-          redis.port,
-          names.map((name) => ["set", name, `value of ${name}`]),
-        );
-        await cluster("import", at(second), "--cluster-from", at(redis.port));
-        const counts = await Promise.all([first, second, third].map(size));
-        expect(counts.reduce((sum, count) => sum + count, 0)).toBe(names.length);
-        expect(await size(redis.port)).toBe(0);
-        clients = [ioredisClient([first])];
-        for (const name of names) expect(await clients[0]?.get(name)).toBe(`value of ${name}`);
+        for (const each of loads) await each.goesOn();
+        await setSlot(second, `${both} importing ${source}`);
+        await setSlot(first, `${both} migrating ${target}`);
+        const names = await keysIn(first, both);
+        expect(names.length).toBe(20);
+        const half = names.slice(0, 10);
+        expect(
+          await runAll(first, [["migrate", "127.0.0.1", String(second), "", "0", "5000", "keys", ...half]]),
+        ).toEqual(["+OK\r\n"]);
+        expect(await keysIn(second, both)).toHaveLength(10);
+        await setSlot(second, `${takenIn} importing ${source}`);
+        await setSlot(first, `${sent} migrating ${await idOf(third)}`);
+        // All keys are written, those on the other side by way of ASK.
+        for (const each of loads) await each.goesOn();
+        await cluster("fix", at(third));
+        for (const each of loads) await each.goesOn();
+        await isClean(third);
+        const witness = ioredisClient([third]);
+        clients.push(witness);
+        for (const each of loads) {
+          await each.end(witness);
+          expect(each.breaches).toEqual([]);
+          expect([...each.errors]).toEqual([]);
+        }
+        for (const slot of [both, takenIn, sent]) {
+          const sides = await Promise.all([first, second, third].map((port) => keysIn(port, slot)));
+          expect(sides.map(({ length }) => length).toSorted((one, other) => one - other)).toEqual([0, 0, 20]);
+        }
+        expect(await ask(third, "cluster map")).not.toContain("openSlots");
       } finally {
-        await redis.stop();
+        for (const each of loads) each.stop();
       }
+    },
+    LIMIT_MS,
+  );
+});
+
+describe.skipIf(!needsRedisServer())("redis-cli --cluster under load", () => {
+  test(
+    "add-node beside a replica that was just killed, rebalance onto the node, rebalance away from it, del-node: keys go there and back, and no client sees an error",
+    async () => {
+      const [first, second, third, replica, added] = [21_110, 21_111, 21_112, 21_113, 21_114];
+      const [one, two, three] = await startThree(first);
+      if (one === undefined || two === undefined || three === undefined) throw new Error("three nodes are started");
+      nodes.push(one, two, three);
+      const seeds = ["--join", busAddresses(first, second, third)];
+      const dying = runNode(replica, ...seeds, "--replica-of", `node-${third}`, ...FLAGS);
+      nodes.push(dying, runNode(added, "--empty", ...FLAGS));
+      await askUntil(added, "ping", "PONG");
+      await askUntil(third, "info replication", /slave0:.*state=online.*in_sync=1/);
+      clients = [ioredisClient([first]), await nodeRedisClient([first])];
+      const [client] = clients;
+      if (client === undefined) throw new Error("two clients are there");
+      const names = Array.from({ length: 500 }, (_, index) => `key:${index}`);
+      await Promise.all(names.map((name) => client.set(name, name)));
+      // All keys that it writes are in the slots that go to the new node and come back: the first ones of each shard.
+      load = new ClusterLoad(clients, {
+        writers: 2,
+        readers: 1,
+        keys: 6,
+        prefix: "load",
+        isMeant: (slot) => [0, 5461, 10_923].some((from) => slot >= from && slot < from + 10),
+      });
+      await load.goesOn();
+
+      dying.kill("SIGKILL");
+      await dying.exited;
+      await cluster("add-node", at(added), at(first));
+      const id = await idOf(added);
+      await agreed([first, second, third, added], (known) => known.length === 5);
+      await load.goesOn();
+      // A small weight, since a slot takes a dozen commands.
+      const moved = await cluster(
+        "rebalance",
+        at(first),
+        "--cluster-weight",
+        `${id}=0.01`,
+        "--cluster-use-empty-masters",
+      );
+      expect(moved).toContain("Rebalancing across 4 nodes");
+      await isClean(second);
+      for (const slot of [0, 5461, 10_923]) expect(ownerOf(await nodesOf(first), slot)?.id).toBe(id);
+      await load.goesOn();
+
+      await cluster("rebalance", at(first), "--cluster-weight", `${id}=0`);
+      await isClean(third);
+      expect(await size(added)).toBe(0);
+      await load.goesOn();
+      expect(await cluster("del-node", at(first), id)).toContain("Sending CLUSTER RESET SOFT to the deleted node");
+      await isClean(first);
+      expect(await complaintsOf(load, [first])).toEqual([]);
+      expect(await Promise.all(names.map((name) => client.get(name)))).toEqual(names);
+      const counts = await Promise.all([first, second, third].map(size));
+      expect(counts.reduce((sum, count) => sum + count, 0)).toBe(names.length + 2 * 2 * 6);
     },
     LIMIT_MS,
   );
