@@ -37,7 +37,7 @@ const drainingSchema = record({
   node_id: nodeId,
   state: oneOf(["draining"], "Its slots are on their way to other nodes: ask again, until it is removed."),
   slots_left: count,
-  migrations: Type.Array(Type.String(), { description: "The tasks that move them." }),
+  migrations: Type.Array(Type.String(), { description: "The tasks that move them, and those that bring it more." }),
 });
 
 export function nodeChanges(sources: RestSources, callers: Callers) {
@@ -100,10 +100,21 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
           if (problem !== undefined) throw new Problem("conflict", problem);
           // Nothing goes over the connection meanwhile.
           caller.keepOpen();
-          const migrations = await drain(sources, shard.id, cause, waitMs);
-          const left = countSlots(sources.view.shard(shard.id)?.slots ?? []);
-          if (left > 0) {
-            return status(202, { node_id: id, state: "draining" as const, slots_left: left, migrations });
+          const endsAtMs = sources.clock.monotonicMs() + waitMs;
+          for (;;) {
+            const migrations = await drain(sources, shard.id, cause, endsAtMs);
+            if (migrations !== undefined) {
+              const left = countSlots(sources.view.shard(shard.id)?.slots ?? []);
+              return status(202, { node_id: id, state: "draining" as const, slots_left: left, migrations });
+            }
+            try {
+              await change(sources, cause, () => ({ type: "remove-node", node: id }));
+              return { node_id: id, state: "removed" as const };
+            } catch (thrown) {
+              // A move to it may have begun at this moment: that is waited for as well.
+              const isRefused = thrown instanceof Problem && thrown.kind === "conflict";
+              if (!isRefused || isEmptied(sources, shard.id)) throw thrown;
+            }
           }
         }
         await change(sources, cause, () => ({ type: "remove-node", node: id }));
@@ -112,7 +123,7 @@ export function nodeChanges(sources: RestSources, callers: Callers) {
       {
         ...needs(callers, "admin", "Takes a node out of the cluster", {
           description:
-            "Refused, with the reason, while it owns slots, or takes some in. With `drain=true` these are moved to other nodes first; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
+            "Refused, with the reason, while it owns slots, or takes some in. With `drain=true` these are moved to other nodes first, and so is what others begin to move to it meanwhile; if that takes longer than the caller waits (202), ask again. It does not come back by itself.",
           cost: 50,
           problems: ["not-found", ...DECIDED],
         }),
@@ -214,16 +225,32 @@ function whyStaying({ migrations, openSlots }: ClusterMap, shard: ShardId): stri
     : `It takes in keys of slot ${taken.slot}: end that first (CLUSTER SETSLOT ${taken.slot} STABLE).`;
 }
 
+/** Moves that bring slots to a shard. */
+function gainsOf({ topology }: RestSources, shard: ShardId): ClusterMap["migrations"] {
+  return topology.map.migrations.filter(({ target }) => target === shard);
+}
+
+/** Whether a shard has no slots, and gets none. */
+function isEmptied(sources: RestSources, shard: ShardId): boolean {
+  return (sources.view.shard(shard)?.slots ?? []).length === 0 && gainsOf(sources, shard).length === 0;
+}
+
 /**
  * Moves all slots of a shard to others, and waits for it.
  *
  * Others may move some of them meanwhile: these go on, and what nobody moves is planned and started. When a task ends there may be slots again that nobody moves (it was
- * cancelled, or others came to the shard), and so on, until there are none.
+ * cancelled, or others came to the shard), and so on, until there are none. What others begin to move to it is waited for, and moved on.
  *
- * @returns The tasks that go on, if the time is over.
+ * @param endsAtMs When the time is over, on the monotonic clock.
+ * @returns The tasks that go on, if the time is over; `undefined`: it has no slots, and gets none.
  * @throws {Problem} If a task that was started here has ended without moving anything, or nothing can be moved.
  */
-async function drain(sources: RestSources, shard: string, cause: string, waitMs: number): Promise<string[]> {
+async function drain(
+  sources: RestSources,
+  shard: string,
+  cause: string,
+  endsAtMs: number,
+): Promise<string[] | undefined> {
   const { clock, view } = sources;
   const own = new Set<string>();
   const slots = (): readonly SlotRange[] => view.shard(shard)?.slots ?? [];
@@ -232,12 +259,13 @@ async function drain(sources: RestSources, shard: string, cause: string, waitMs:
     tasks().filter(({ source, endedAtMs }) => source === shard && endedAtMs === undefined);
   const aborted = (): MigrationStatus | undefined =>
     tasks().find(({ id, phase }) => own.has(id) && phase === "aborted");
-  const endsAtMs = clock.monotonicMs() + waitMs;
+  /** All that has to end. */
+  const ahead = (): readonly { readonly id: string }[] => [...underWay(), ...gainsOf(sources, shard)];
   let attempts = 0;
   for (;;) {
     const failed = aborted();
     if (failed !== undefined) throw notEmptied(failed.cause);
-    if (slots().length === 0) return [];
+    if (isEmptied(sources, shard)) return undefined;
     const going = underWay();
     const idle = subtractRanges(
       slots(),
@@ -255,15 +283,15 @@ async function drain(sources: RestSources, shard: string, cause: string, waitMs:
         continue;
       }
     }
-    const before = new Set(underWay().map(({ id }) => id));
-    const hasMoved = (): boolean => slots().length === 0 || aborted() !== undefined || hasEnded(before, underWay());
-    if (!(await until(clock, endsAtMs - clock.monotonicMs(), hasMoved))) return underWay().map(({ id }) => id);
+    const before = new Set(ahead().map(({ id }) => id));
+    const hasMoved = (): boolean => isEmptied(sources, shard) || aborted() !== undefined || hasEnded(before, ahead());
+    if (!(await until(clock, endsAtMs - clock.monotonicMs(), hasMoved))) return ahead().map(({ id }) => id);
     attempts = 0;
   }
 }
 
 /** Whether one of some tasks does not go on. */
-function hasEnded(before: ReadonlySet<string>, present: readonly MigrationStatus[]): boolean {
+function hasEnded(before: ReadonlySet<string>, present: readonly { readonly id: string }[]): boolean {
   return present.filter(({ id }) => before.has(id)).length < before.size;
 }
 

@@ -122,20 +122,21 @@ export function slotChanges(sources: RestSources, callers: Callers) {
         const caller = callers.allow(request, "operate");
         const task = taskCalled(sources, body);
         if (task.awaitsWord === true && task.endedAtMs === undefined) {
-          idOf(await tasksFor(sources).allowCompletion(task.id, causeOf(request, caller)));
+          idOf(sources, task, await tasksFor(sources).allowCompletion(task.id, causeOf(request, caller)));
         }
         const limitMs = body.wait_ms ?? COMPLETION_MS;
         // Nothing goes over the connection meanwhile.
         caller.keepOpen();
-        const hasEnded = (): boolean =>
-          tasksFor(sources).tasks.find(({ id }) => id === task.id)?.endedAtMs !== undefined;
-        const isOver = await until(sources.clock, limitMs, hasEnded);
+        const isOver = await until(sources.clock, limitMs, () => nowOf(sources, task).endedAtMs !== undefined);
+        const now = nowOf(sources, task);
+        // What was asked for has not come to be, and will not.
+        if (now.phase === "aborted") throw endedProblem(now);
         const view = await shownTask(task.id);
         return isOver ? status(200, view) : status(202, view);
       },
       {
         ...needs(callers, "operate", "Has a move be completed, and waits until it has been", {
-          description: "200: it has ended, `state` says how. 202: it goes on.",
+          description: "200: it is completed. 202: it goes on. 409: it is aborted, or cannot be completed.",
           problems: ["not-found", ...DECIDED],
         }),
         query: noQuery,
@@ -153,7 +154,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
         const task = taskUnderWay(sources, body);
-        return await shownTask(idOf(await tasksFor(sources).cancel(task.id, cause)));
+        return await shownTask(idOf(sources, task, await tasksFor(sources).cancel(task.id, cause)));
       },
       {
         ...needs(callers, "operate", "Ends a move: the slots stay where they are", {
@@ -169,7 +170,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
         const task = taskUnderWay(sources, body);
-        return await shownTask(idOf(await tasksFor(sources).pause(task.id, cause)));
+        return await shownTask(idOf(sources, task, await tasksFor(sources).pause(task.id, cause)));
       },
       {
         ...needs(callers, "operate", "Has a move send nothing until it is resumed: what was sent stays", {
@@ -185,7 +186,7 @@ export function slotChanges(sources: RestSources, callers: Callers) {
       async ({ body, request }) => {
         const cause = causeOf(request, callers.allow(request, "operate"));
         const task = taskUnderWay(sources, body);
-        return await shownTask(idOf(await tasksFor(sources).resume(task.id, cause)));
+        return await shownTask(idOf(sources, task, await tasksFor(sources).resume(task.id, cause)));
       },
       {
         ...needs(callers, "operate", "Has a move that was paused go on", {
@@ -204,9 +205,22 @@ function tasksFor({ migrations }: RestSources): Migrations {
   return migrations;
 }
 
-function idOf(outcome: MigrationOutcome): string {
+/** @throws {Problem} Why it was not done. */
+function idOf(sources: RestSources, task: MigrationStatus, outcome: MigrationOutcome): string {
   if (outcome.type === "done") return outcome.id;
-  throw problemOf(outcome.reason);
+  const problem = problemOf(outcome.reason);
+  const now = nowOf(sources, task);
+  // Whoever decides has forgotten it by then.
+  throw problem.kind === "conflict" && now.endedAtMs !== undefined ? endedProblem(now) : problem;
+}
+
+/** A task as it is at this moment. */
+function nowOf(sources: RestSources, task: MigrationStatus): MigrationStatus {
+  return tasksFor(sources).tasks.find(({ id }) => id === task.id) ?? task;
+}
+
+function endedProblem({ id, phase, cause }: MigrationStatus): Problem {
+  return new Problem("conflict", `Migration ${id} has ended: it is ${phase}${cause === "" ? "" : ` (${cause})`}.`);
 }
 
 /** The shard that a node leads. @throws {Problem} If it leads none. */
@@ -242,10 +256,7 @@ function wantedSlots(
 function taskUnderWay(sources: RestSources, called: Parameters<typeof taskCalled>[1]): MigrationStatus {
   const task = taskCalled(sources, called);
   if (task.endedAtMs === undefined) return task;
-  throw new Problem(
-    "conflict",
-    `Migration ${task.id} has ended: it is ${task.phase}${task.cause === "" ? "" : ` (${task.cause})`}.`,
-  );
+  throw endedProblem(task);
 }
 
 /** @throws {Problem} If there is none. */

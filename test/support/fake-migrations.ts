@@ -53,6 +53,8 @@ export class FakeMigrations {
   readonly outcomes: MigrationOutcome[] = [];
   /** Called when a task was asked for. */
   onAsked: () => void = () => undefined;
+  /** Called when something was asked of a task that there is. */
+  onWord: () => void = () => undefined;
   /** How many tasks were asked for: the last one is `id-` and this. */
   started = 0;
   readonly plugin: Plugin;
@@ -61,6 +63,10 @@ export class FakeMigrations {
     const note = (line: string, id: string): Promise<MigrationOutcome> => {
       this.asked.push(line);
       return Promise.resolve(this.outcomes.shift() ?? { type: "done", id });
+    };
+    const word = (line: string, id: string): Promise<MigrationOutcome> => {
+      this.onWord();
+      return note(line, id);
     };
     const present = (): readonly MigrationStatus[] => this.tasks;
     const migrations: Migrations = {
@@ -79,10 +85,10 @@ export class FakeMigrations {
         const outcome = await note(`start ${told.join(" and ")}${version}: ${cause}`, "");
         return outcome.type === "done" ? { type: "done", ids } : outcome;
       },
-      allowCompletion: (id, cause) => note(`allow ${id}: ${cause}`, id),
-      cancel: (id, cause) => note(`cancel ${id}: ${cause}`, id),
-      pause: (id, cause) => note(`pause ${id}: ${cause}`, id),
-      resume: (id, cause) => note(`resume ${id}: ${cause}`, id),
+      allowCompletion: (id, cause) => word(`allow ${id}: ${cause}`, id),
+      cancel: (id, cause) => word(`cancel ${id}: ${cause}`, id),
+      pause: (id, cause) => word(`pause ${id}: ${cause}`, id),
+      resume: (id, cause) => word(`resume ${id}: ${cause}`, id),
     };
     this.plugin = definePlugin({
       name: "fake-migrations",
@@ -121,13 +127,19 @@ export class FixedTopology {
   outcome: RequestOutcome<readonly string[]> = { type: "refused", reason: "nothing changes here" };
   /** What was asked for. */
   readonly requests: TopologyRequest[] = [];
+  /** Called when something is asked for, whose outcome is known by then. */
+  onRequest: () => void = () => undefined;
   readonly plugin: Plugin;
 
   constructor(map: ClusterMap) {
     this.map = map;
     const { requests } = this;
     const present = (): ClusterMap => this.map;
-    const settled = (): RequestOutcome<readonly string[]> => this.outcome;
+    const settled = (): RequestOutcome<readonly string[]> => {
+      const { outcome } = this;
+      this.onRequest();
+      return outcome;
+    };
     this.plugin = definePlugin({
       name: "fixed-topology",
       summary: "A map that a test makes.",

@@ -2,7 +2,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { type Failover, failoverService } from "../../src/contracts/failover.ts";
 import type { RequestOutcome } from "../../src/contracts/consensus.ts";
-import { defaultPlugins } from "../../src/default-plugins.ts";
 import type { Node } from "../../src/node.ts";
 import { definePlugin } from "../../src/plugin.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
@@ -15,18 +14,11 @@ import { hasty } from "../support/hasty-clock.ts";
 import { type Answer, type FakeHttpDoor, TOKENS, startHttpNode } from "../support/http-door.ts";
 import { holdToDocument } from "../support/openapi-document.ts";
 import { planMap, shardIdAt } from "../support/plan-map.ts";
+import { HALVES, WITHOUT, listenAs } from "../support/rest-scene.ts";
 
-/** What would decide really, or stand in the way of what a test says. */
-const WITHOUT = Object.fromEntries(
-  defaultPlugins
-    .map(({ name }): string => name)
-    .filter((name) =>
-      ["topology", "raft", "bus", "hash-slot-router", "migrator", "failover", "auto-rebalance"].includes(name),
-    )
-    .map((name) => [name, false]),
-);
 const token = TOKENS.adminToken;
 
+const NOTHING_CHANGES = { type: "refused", reason: "nothing changes here" } as const;
 const UNKNOWN = "nobody knows what came of it: look, and ask again (no word)";
 const OUTCOMES: readonly (readonly [RequestOutcome<readonly string[]>, number, string])[] = [
   [{ type: "done", index: 5, outcome: ["OK"] }, 200, ""],
@@ -315,8 +307,33 @@ describe("a move of slots, and a change of who leads", () => {
           status: 409,
           detail: `Migration id-9 has ended: it is ${phase} (${how}).`,
         });
+      // Whoever asked for it to be completed and is told so relies on it.
+      const completed = await post("/cluster/migration/complete", { slot: 5 });
+      expect([completed.status, completed.json()]).toMatchObject(
+        phase === "completed"
+          ? [200, { state: "completed" }]
+          : [409, { detail: `Migration id-9 has ended: it is aborted (${how}).` }],
+      );
     }
     expect(migrations.asked).toEqual([]);
+    // It ends while somebody asks for something else.
+    for (const [word, status] of [
+      ["pause", 409],
+      ["complete", 409],
+      ["cancel", 504],
+    ] as const) {
+      migrations.tasks = [{ ...task, awaitsWord: true }];
+      migrations.onWord = () => void (migrations.tasks = [{ ...over, phase: "aborted" }]);
+      migrations.outcomes.push({
+        type: "refused",
+        reason: status === 504 ? UNKNOWN : "ERR There is no migration id-9",
+      });
+      const detail = `Migration id-9 has ended: it is aborted (${how}).`;
+      expect((await post(`/cluster/migration/${word}`, { slot: 5 })).json(), word).toMatchObject(
+        status === 504 ? { status } : { status, detail },
+      );
+    }
+    migrations.onWord = () => undefined;
     migrations.tasks = [{ ...task, awaitsWord: true, startedFor: wanted, cause: wanted }];
     expect((await door.ask("/cluster/migration/5", { token })).json()).toMatchObject({
       cause: wanted,
@@ -355,9 +372,13 @@ describe("a move of slots, and a change of who leads", () => {
 });
 
 describe("another node that is drained", () => {
-  const other = { first: 8192, last: 16_383 };
-  const shards = [{ slots: [{ first: 0, last: 8191 }] }, { slots: [other] }];
-  const made = planMap(shards);
+  const [
+    half,
+    {
+      slots: [other],
+    },
+  ] = HALVES;
+  const made = planMap(HALVES);
   const [a = "", b = ""] = made.nodes.map(({ id }) => id);
   /** The map with what is moved at this moment, and what the second shard has left. */
   const mapWith = (tasks: readonly MigrationStatus[], slots: readonly SlotRange[] = [other]): ClusterMap => {
@@ -372,7 +393,7 @@ describe("another node that is drained", () => {
         cause: "a test",
         startedAtMs: 0,
       }));
-    return { ...planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots }], moving), nodes: topology.map.nodes };
+    return { ...planMap([half, { slots }], moving), nodes: topology.map.nodes };
   };
   const topology = new FixedTopology(made);
   const migrations = new FakeMigrations();
@@ -403,16 +424,11 @@ describe("another node that is drained", () => {
   let node: Node;
   let door: FakeHttpDoor;
   beforeAll(async () => {
-    peer = Bun.listen({
-      hostname: "127.0.0.1",
-      port: 31_010,
-      socket: {
-        open(socket) {
-          if (greeting !== "") socket.end(greeting);
-        },
-        data: (socket) => void (told === "" ? socket.end() : socket.write(told)),
-      },
-    });
+    peer = listenAs(
+      31_010,
+      () => told,
+      () => greeting,
+    );
     withPeer = made.nodes.map((each) => (each.id === b ? { ...each, host: "127.0.0.1", port: 31_010 } : each));
     topology.map = { ...made, nodes: withPeer };
     const use = [topology.plugin, migrations.plugin, silentMeet];
@@ -442,8 +458,10 @@ describe("another node that is drained", () => {
     endedAtMs: 1,
     cause: why,
   });
-  const drain = (query = ""): Promise<Answer> =>
-    door.ask(`/cluster/nodes/${b}?drain=true${query}`, { method: "DELETE", token });
+  const remove = (query = ""): Promise<Answer> => door.ask(`/cluster/nodes/${b}${query}`, { method: "DELETE", token });
+  const drain = (query = ""): Promise<Answer> => remove(`?drain=true${query}`);
+  const post = (path: string, json?: unknown): Promise<Answer> => door.ask(path, { method: "POST", token, json });
+  const replicate = (): Promise<Answer> => post("/cluster/replicate", { node_id: b, master_id: a });
   const asked = async (count: number): Promise<readonly string[]> => {
     while (migrations.asked.length < count) await new Promise((resolve) => setImmediate(resolve));
     return migrations.asked.map((line) => line.replace(/ at [0-9]+: .*$/, ""));
@@ -493,6 +511,52 @@ describe("another node that is drained", () => {
     });
   });
 
+  test("is not taken out while others begin to move slots to it: these are waited for, and moved on", async () => {
+    const toIt = { ...moving("to-it", { first: 0, last: 9 }), source: shardIdAt(0), target: shardIdAt(1) };
+    migrations.onAsked = () => set(moving(`id-${migrations.started}`, other));
+    const answer = drain();
+    expect(await asked(1)).toEqual(["start 8192-16383 to 50"]);
+    // Its own are gone, and what comes has not come yet.
+    migrations.tasks = [toIt];
+    topology.map = mapWith([toIt], []);
+    const before = topology.requests.length;
+    migrations.onAsked = () => set(moving(`id-${migrations.started}`, { first: 0, last: 9 }));
+    migrations.tasks = [ended(toIt, "completed")];
+    topology.map = mapWith([], [{ first: 0, last: 9 }]);
+    expect(await asked(2)).toEqual(["start 8192-16383 to 50", "start 0-9 to 50"]);
+    expect(topology.requests).toHaveLength(before);
+    // Another one begins when it is about to be taken out, which is refused for that.
+    topology.outcome = { type: "rejected", reason: "ERR migration again moves slots to it" };
+    topology.onRequest = () => {
+      topology.onRequest = () => undefined;
+      topology.outcome = { type: "done", index: 1, outcome: [] };
+      const again = { ...toIt, id: "again" };
+      migrations.tasks = [again];
+      topology.map = mapWith([again], []);
+      setImmediate(() => {
+        migrations.tasks = [ended(again, "aborted")];
+        topology.map = mapWith([], []);
+      });
+    };
+    migrations.tasks = [];
+    topology.map = mapWith([], []);
+    expect((await answer).json()).toEqual({ node_id: b, state: "removed" });
+    expect(topology.requests.slice(before)).toEqual([
+      { type: "remove-node", node: b },
+      { type: "remove-node", node: b },
+    ]);
+    topology.outcome = NOTHING_CHANGES;
+  });
+
+  test("that gets slots for longer than is waited is told as draining", async () => {
+    migrations.onAsked = () => {
+      const toIt = { ...moving("to-it", { first: 0, last: 9 }), source: shardIdAt(0), target: shardIdAt(1) };
+      set(moving(`id-${migrations.started}`, other), toIt);
+    };
+    const answer = await drain("&wait_ms=0");
+    expect([answer.status, answer.json()]).toMatchObject([202, { migrations: [`id-${migrations.started}`, "to-it"] }]);
+  });
+
   test("keeps its slots where it would not be taken out afterwards: another move brings it some, or keys come one by one", async () => {
     const toIt = { ...moving("to-it", { first: 0, last: 9 }), source: shardIdAt(0), target: shardIdAt(1) };
     set(toIt);
@@ -512,7 +576,7 @@ describe("another node that is drained", () => {
 
   test("is taken out on the operator's word, whichever node was asked: also its own replica", async () => {
     topology.map = mapWith([], []);
-    await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token });
+    await remove();
     expect(topology.requests.at(-1)).toEqual({ type: "remove-node", node: b });
   });
 
@@ -534,8 +598,6 @@ describe("another node that is drained", () => {
   });
 
   test("is told to be the replica of another one once that is seen here, and before as agreed", async () => {
-    const replicate = (): Promise<Answer> =>
-      door.ask("/cluster/replicate", { method: "POST", token, json: { node_id: b, master_id: a } });
     for (const [reply, status] of [
       ["-ERR To set a master the node must be empty and without assigned slots.", 409],
       ["+OK", 202],
@@ -557,8 +619,6 @@ describe("another node that is drained", () => {
   });
 
   test("that lets this node in to nothing is told so, with what to do: it was not done", async () => {
-    const replicate = (): Promise<Answer> =>
-      door.ask("/cluster/replicate", { method: "POST", token, json: { node_id: b, master_id: a } });
     const full = "-ERR max number of clients reached\r\n";
     for (const [atDoor, reply, reason] of [
       [full, "", "takes no more clients: CONFIG SET maxclients there, or close some"],
@@ -589,102 +649,21 @@ describe("another node that is drained", () => {
     const unknown = "urn:bunch:problem:outcome-unknown";
     // It gets what it is asked, and is gone.
     told = "";
-    const replicated = await door.ask("/cluster/replicate", {
-      method: "POST",
-      token,
-      json: { node_id: b, master_id: a },
-    });
+    const replicated = await replicate();
     expect([replicated.status, replicated.json()]).toMatchObject([504, { type: unknown }]);
     told = "*0\r\n";
-    const met = await door.ask("/cluster/nodes", { method: "POST", token, json: { address: "127.0.0.1:31011" } });
+    const met = await post("/cluster/nodes", { address: "127.0.0.1:31011" });
     expect([met.status, met.json()]).toMatchObject([504, { type: unknown }]);
     topology.outcome = { type: "unknown", reason: "no word came back" };
-    const removed = await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token });
+    const removed = await remove();
     expect([removed.status, removed.json()]).toMatchObject([504, { type: unknown }]);
     topology.outcome = { type: "done", index: 1, outcome: [] };
-    expect((await door.ask(`/cluster/nodes/${b}`, { method: "DELETE", token })).status).toBe(200);
-    const plan = await door.ask("/cluster/plans", { method: "POST", token, json: { kind: "drain", drains: "n1" } });
+    expect((await remove()).status).toBe(200);
+    const plan = await post("/cluster/plans", { kind: "drain", drains: "n1" });
     expect(plan.status).toBe(201);
     migrations.outcomes.push({ type: "refused", reason: UNKNOWN });
     const { id } = plan.json() as { id: string };
-    const applied = await door.ask(`/cluster/plans/${id}/apply`, { method: "POST", token });
+    const applied = await post(`/cluster/plans/${id}/apply`);
     expect([applied.status, applied.json()]).toMatchObject([504, { type: unknown }]);
-  });
-});
-
-describe("a key that another node has", () => {
-  const made = planMap([{ slots: [{ first: 0, last: 8191 }] }, { slots: [{ first: 8192, last: 16_383 }] }]);
-  const nodes = made.nodes.map((each, at) =>
-    at === 0 ? each : { ...each, host: "127.0.0.1", port: 31_012, httpHost: "127.0.0.1", httpPort: 31_013 },
-  );
-  const topology = new FixedTopology({ ...made, nodes });
-  let told = "";
-  let peer: Bun.TCPSocketListener<undefined>;
-  let node: Node;
-  let door: FakeHttpDoor;
-  beforeAll(async () => {
-    peer = Bun.listen({
-      hostname: "127.0.0.1",
-      port: 31_012,
-      socket: { data: (socket) => void (told === "" ? socket.end() : socket.write(told)) },
-    });
-    const plugins = { ...WITHOUT, "hash-slot-router": true };
-    ({ node, door } = await startHttpNode({ use: [topology.plugin], plugins }));
-    await holdToDocument(door);
-  });
-  afterAll(async () => {
-    await node.stop();
-    peer.stop(true);
-  });
-
-  test("is asked for there, or by this one: what that node says is told, and what nobody knows as that", async () => {
-    // foo is in slot 12182.
-    for (const [method, unknown] of [
-      ["GET", 503],
-      ["PUT", 504],
-      ["DELETE", 504],
-    ] as const) {
-      const ask = (query: string): Promise<Answer> =>
-        door.ask(`/kv/foo${query}`, { method, token, ...(method === "PUT" ? { body: "x" } : {}) });
-      const moved = await ask("");
-      expect([moved.status, moved.headers.get("location"), moved.json()], method).toMatchObject([
-        307,
-        "http://127.0.0.1:31013/kv/foo",
-        { code: "MOVED", slot: 12_182, node: "127.0.0.1:31012" },
-      ]);
-      told = "";
-      expect((await ask("?route=proxy")).status, method).toBe(unknown);
-      told = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
-      const wrong = await ask("?route=proxy");
-      expect([wrong.status, wrong.json()], method).toMatchObject([409, { code: "WRONGTYPE" }]);
-    }
-  });
-
-  test("is nowhere to be sent to, or asked, where this node knows that nobody serves it: it says why", async () => {
-    const { map } = topology;
-    topology.map = {
-      ...map,
-      nodes: map.nodes.map((each) => (each.port === 31_012 ? { ...each, incarnation: 0 } : each)),
-    };
-    for (const query of ["", "?route=proxy"]) {
-      const answer = await door.ask(`/kv/foo${query}`, { token });
-      expect([answer.status, answer.json()], query).toMatchObject([
-        503,
-        {
-          type: "urn:bunch:problem:cluster-down",
-          detail: "Nobody serves slot 12182: primary n1 has not started yet.",
-          code: "CLUSTERDOWN",
-          slot: 12_182,
-        },
-      ]);
-      expect(answer.headers.get("retry-after")).toBe("1");
-    }
-    const batch = await door.ask("/kv/batch", {
-      token,
-      method: "POST",
-      json: { operations: [{ op: "get", key: "foo" }] },
-    });
-    expect(batch.json()).toMatchObject({ results: [{ status: 503, type: "urn:bunch:problem:cluster-down" }] });
-    topology.map = map;
   });
 });
