@@ -4,6 +4,9 @@ import { StartError, messageOf } from "../errors.ts";
 import { type ClusterHealth, HEALTH_COMMAND, type NodeHealth, readHealth } from "../health/cluster-health.ts";
 import type { ClusterAccess } from "./cluster-access.ts";
 
+/** How long the others may take. One that hangs keeps nobody waiting for longer: what the others say of it is told sooner. */
+const OTHERS_MS = 3000;
+
 /**
  * Asks a node, and by its map all others.
  *
@@ -14,11 +17,12 @@ export async function askHealth(access: ClusterAccess, isOne: boolean): Promise<
   const first = mustTell(readHealth(await access.ask(...HEALTH_COMMAND)), access.address);
   if (isOne) return { told: [first], silent: [] };
   const map: ClusterMap = await access.map();
+  const hasty = access.within(OTHERS_MS);
   const others = map.nodes.filter(({ id }) => id !== first.nodeId);
   const answers = await Promise.all(
     others.map(async ({ id, name }) => {
       try {
-        return mustTell(readHealth(await access.askAt(map, id, ...HEALTH_COMMAND)), name || id);
+        return mustTell(readHealth(await hasty.askAt(map, id, ...HEALTH_COMMAND)), name || id);
       } catch (thrown) {
         return { nodeId: id, nodeName: name, reason: messageOf(thrown) };
       }

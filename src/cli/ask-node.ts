@@ -6,7 +6,7 @@ import { harmless } from "./terminal.ts";
 /** A map of some thousand nodes is a few megabytes. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 /** How long a node may take, for connecting and for the whole of its answer. */
-const PATIENCE_MS = 10_000;
+export const PATIENCE_MS = 10_000;
 
 const decoder = new TextDecoder();
 
@@ -50,7 +50,7 @@ export async function askNode(
   password: string | undefined,
   ...command: readonly string[]
 ): Promise<string> {
-  const answer = await askNodeAnything(address, password, ...command);
+  const answer = await askNodeAnything(address, password, PATIENCE_MS, ...command);
   if (answer instanceof Uint8Array) return decoder.decode(answer);
   throw new StartError(`The node at ${address} gives no answer to ${command.join(" ")} that makes sense.`);
 }
@@ -59,12 +59,14 @@ export async function askNode(
  * Asks a node.
  *
  * @param address `host:port`, where it listens for clients.
+ * @param patienceMs How long it may take.
  * @returns Its answer, in RESP2.
  * @throws {StartError} Why there is no answer, or what the node said instead.
  */
 export async function askNodeAnything(
   address: string,
   password: string | undefined,
+  patienceMs: number,
   ...command: readonly string[]
 ): Promise<ReplyValue> {
   const [, host, port] = /^\[?(.+?)\]?:([0-9]{1,5})$/.exec(address) ?? [];
@@ -72,7 +74,7 @@ export async function askNodeAnything(
     throw new StartError(`"${address}" is no address of a node: it must be HOST:PORT, such as 127.0.0.1:6379.`);
   }
   const commands = [...(password === undefined ? [] : [["AUTH", password]]), command];
-  const replies = await exchange(host, Number(port), commands).catch((thrown: unknown) => {
+  const replies = await exchange(host, Number(port), commands, patienceMs).catch((thrown: unknown) => {
     throw new Unanswered(`Cannot ask the node at ${address}: ${messageOf(thrown).replace(/[. ]+$/, "")}.`);
   });
   const refused = replies.find((reply) => reply instanceof ReplyError);
@@ -88,11 +90,12 @@ async function exchange(
   hostname: string,
   port: number,
   commands: readonly (readonly string[])[],
+  patienceMs: number,
 ): Promise<readonly ReplyValue[]> {
   const reader = new ReplyReader({ maxBulkBytes: MAX_ANSWER_BYTES });
   const replies: ReplyValue[] = [];
   const { promise, resolve, reject } = Promise.withResolvers<readonly ReplyValue[]>();
-  const timer = setTimeout(() => reject(new Error(`it has not answered within ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  const timer = setTimeout(() => reject(new Error(`it has not answered within ${patienceMs / 1000} s`)), patienceMs);
   const connecting = Bun.connect({
     hostname,
     port,

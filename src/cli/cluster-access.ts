@@ -8,7 +8,7 @@ import { LOADS_COMMAND, type Measured, measureSlots } from "../migration/measure
 import { readTasks } from "../migration/read-tasks.ts";
 import { isEveryAddress } from "../net-address.ts";
 import { imageOf } from "../protocol/topology/state.ts";
-import { askNode, askNodeAnything, askedByFlags } from "./ask-node.ts";
+import { PATIENCE_MS, askNode, askNodeAnything, askedByFlags } from "./ask-node.ts";
 import { readMapFile } from "./map-file.ts";
 import { harmlessReply, parseHarmless } from "./terminal.ts";
 
@@ -31,13 +31,24 @@ const DEFAULT_ADDRESS = "127.0.0.1:6379";
 
 export class ClusterAccess {
   readonly address: string;
+  readonly #flags: AccessFlags;
   readonly #password: string | undefined;
   readonly #isForPrograms: boolean;
+  readonly #patienceMs: number;
 
-  constructor({ node, password, json }: AccessFlags) {
+  /** @param patienceMs How long an answer may take. */
+  constructor(flags: AccessFlags, patienceMs = PATIENCE_MS) {
+    const { node, password, json } = flags;
     this.address = node;
+    this.#flags = flags;
     this.#isForPrograms = json === true;
     this.#password = password ?? process.env["BUNCH_PASSWORD"];
+    this.#patienceMs = patienceMs;
+  }
+
+  /** The same cluster, whose nodes may take so long for an answer, in milliseconds. */
+  within(patienceMs: number): ClusterAccess {
+    return new ClusterAccess(this.#flags, patienceMs);
   }
 
   /** The flag that names it, for commands that are told to people; nothing where they need none. */
@@ -51,7 +62,7 @@ export class ClusterAccess {
   }
 
   async #ask(address: string, command: readonly string[]): Promise<ReplyValue> {
-    const reply = await askNodeAnything(address, this.#password, ...command);
+    const reply = await askNodeAnything(address, this.#password, this.#patienceMs, ...command);
     return this.#isForPrograms ? reply : harmlessReply(reply);
   }
 

@@ -1,5 +1,4 @@
 /** `bunch health`: what is right and wrong with a cluster, what it means and what to do; its exit code says the worst of it, for scripts. */
-import Table from "cli-table3";
 import { Command } from "commander";
 import pc from "picocolors";
 import type { HealthCheckName, HealthState } from "../contracts/health.ts";
@@ -8,6 +7,7 @@ import { type ClusterHealth, type HealthLine, linesOf, stateOf } from "../health
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
 import { askHealth } from "./ask-health.ts";
 import type { HealthView, NodeView } from "../rest/schemas.ts";
+import { type TableColumn, fittedTable, terminalColumns } from "./fitted-table.ts";
 import { failStart, sayError } from "./report.ts";
 import { RestAccess, withOperatorsDoor } from "./rest-access.ts";
 import { nameIn } from "./rest-tables.ts";
@@ -19,8 +19,13 @@ const EXIT_CODES: Readonly<Record<HealthState, number>> = { ok: 0, warn: 1, crit
 /** Nobody can tell: the node does not answer, or the question was wrong. */
 export const EXIT_UNKNOWN = 3;
 
-/** Columns of what a check has found. */
-const SUMMARY_WIDTH = 72;
+const COLUMNS: readonly TableColumn[] = [
+  { head: "state" },
+  { head: "check" },
+  { head: "node", least: 11 },
+  { head: "since", spare: 1 },
+  { head: "what", least: 30, most: 72 },
+];
 
 const PAINT: Readonly<Record<HealthState, (text: string) => string>> = {
   ok: pc.green,
@@ -61,7 +66,9 @@ export function healthCommand(): Command {
             "--token is for the port for operators, which --http names; without that, --password is wanted.",
           );
         const { picture, json } = flags.http === undefined ? await askClients(flags) : await askOperators(flags);
-        process.stdout.write(`${flags.json ? jsonText(json, 2) : describeHealth(picture, Date.now())}\n`);
+        process.stdout.write(
+          `${flags.json ? jsonText(json, 2) : describeHealth(picture, Date.now(), terminalColumns())}\n`,
+        );
         process.exitCode = EXIT_CODES[picture.state];
       } catch (thrown) {
         if (!(thrown instanceof StartError)) failStart(thrown);
@@ -129,26 +136,26 @@ export function pictureOfView(view: HealthView, nodes: readonly NodeView[]): Hea
  * All that people need to see.
  *
  * @param nowMs Wall time in milliseconds.
+ * @param room Columns of the terminal; 0: without bound.
  */
-export function describeHealth({ state, lines, silent, asked, leader }: HealthPicture, nowMs: number): string {
+export function describeHealth(
+  { state, lines, silent, asked, leader }: HealthPicture,
+  nowMs: number,
+  room = 0,
+): string {
   const inState = (wanted: HealthState): readonly HealthLine[] => lines.filter(({ check }) => check.state === wanted);
   const bad = [...inState("critical"), ...inState("warn")];
-  const table = new Table({
-    head: ["state", "check", "node", "since", "what"],
-    colWidths: [null, null, null, null, SUMMARY_WIDTH + 2],
-    wordWrap: true,
-    style: { head: [], border: [] },
-  });
+  const rows: (readonly string[])[] = [];
   // The worst comes first.
-  for (const line of bad) table.push(rowOf(line, nowMs));
-  for (const { name, reason } of silent) table.push([PAINT.warn("warn"), "answer", name, "", reason]);
-  for (const line of inState("ok")) table.push(rowOf(line, nowMs));
+  for (const line of bad) rows.push(rowOf(line, nowMs));
+  for (const { name, reason } of silent) rows.push([PAINT.warn("warn"), "answer", name, "", reason]);
+  for (const line of inState("ok")) rows.push(rowOf(line, nowMs));
   const count = bad.length === 0 ? "" : `: ${bad.length} of ${lines.length} checks`;
   const answered = `${asked - silent.length} of ${asked} nodes answered`;
   const led = leader === undefined ? "none of them leads" : `${leader} leads`;
   return [
     `${PAINT[state](state)}${count} (${answered}, ${led})`,
-    table.toString(),
+    fittedTable(COLUMNS, rows, room, true),
     ...bad.map((line) => {
       const { name, state: worst, meaning, advice } = line.check;
       const sees = line.others > 0 ? "see" : "sees";

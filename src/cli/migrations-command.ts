@@ -4,6 +4,7 @@ import type { MigrationStatus } from "../contracts/migration.ts";
 import type { ClusterMap } from "../contracts/topology.ts";
 import { StartError } from "../errors.ts";
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
+import { type TableColumn, fittedTable, terminalColumns } from "./fitted-table.ts";
 import { Follower, onInterrupt } from "./follow.ts";
 import { rangesText, shardName, withNames } from "./plan-tables.ts";
 import { failStart } from "./report.ts";
@@ -23,7 +24,7 @@ export function migrationsCommand(): Command {
         const running = tasks.filter((task) => !hasEnded(task)).map(({ id }) => id);
         if (!flags.watch) {
           process.stdout.write(
-            `${tasks.length === 0 ? "No slots are being moved." : tasksTable(await access.map(), tasks)}\n`,
+            `${tasks.length === 0 ? "No slots are being moved." : tasksTable(await access.map(), tasks, terminalColumns())}\n`,
           );
           return;
         }
@@ -39,12 +40,23 @@ export function migrationsCommand(): Command {
     });
 }
 
-function tasksTable(map: ClusterMap, tasks: readonly MigrationStatus[]): string {
-  const table = newTable(["task", "from", "to", "slots", "state", "keys", "since", "cause"], ["keys", "since"]);
-  for (const task of tasks) {
+const TASK_COLUMNS: readonly TableColumn[] = [
+  { head: "task" },
+  { head: "from" },
+  { head: "to" },
+  { head: "slots", least: 11 },
+  { head: "state", least: 10 },
+  { head: "keys", isNumber: true },
+  { head: "since", isNumber: true, spare: 1 },
+  { head: "cause", least: 16, spare: 2 },
+];
+
+/** @param room Columns of the terminal; 0: without bound. */
+function tasksTable(map: ClusterMap, tasks: readonly MigrationStatus[], room: number): string {
+  const rows = tasks.map((task) => {
     const { progress, endedAtMs, startedAtMs } = task;
     const waits = task.waitingFor === undefined ? "" : `: ${withNames(map, task.waitingFor)}`;
-    table.push([
+    return [
       task.id.slice(0, 12),
       shardName(map, task.source),
       shardName(map, task.target),
@@ -53,9 +65,9 @@ function tasksTable(map: ClusterMap, tasks: readonly MigrationStatus[]): string 
       progress === undefined ? "" : `${formatCount(progress.keysMoved)} / ${formatCount(progress.keysTotal)}`,
       formatDuration((endedAtMs ?? Date.now()) - startedAtMs),
       withNames(map, task.phase === "completed" ? task.startedFor : task.cause),
-    ]);
-  }
-  return table.toString();
+    ];
+  });
+  return fittedTable(TASK_COLUMNS, rows, room, true);
 }
 
 /** Makes the subcommands that do something with one task. */

@@ -2,6 +2,7 @@
 import { StartError } from "../errors.ts";
 import { EXIT_UNKNOWN } from "./health-command.ts";
 import { EXIT_USAGE, failStart, sayError } from "./report.ts";
+import { terminalColumns } from "./fitted-table.ts";
 import { RestAccess, RestError, type RestFlags } from "./rest-access.ts";
 import { jsonText } from "./terminal.ts";
 
@@ -50,17 +51,18 @@ export function untilInterrupted(): Ending {
 /**
  * Prints what a command tells, as JSON or for people.
  *
+ * @param describe What people get, where the terminal has so many columns (0: without bound).
  * @param usage The exit code where the question is to blame.
  */
 export async function tell<Told>(
   flags: JsonFlags,
   ask: (access: RestAccess) => Promise<Told>,
-  describe: (told: Told) => string,
+  describe: (told: Told, room: number) => string,
   usage?: number,
 ): Promise<Told | undefined> {
   try {
     const told = await ask(new RestAccess(flags));
-    process.stdout.write(`${flags.json ? jsonText(told, 2) : describe(told)}\n`);
+    process.stdout.write(`${flags.json ? jsonText(told, 2) : describe(told, terminalColumns())}\n`);
     return told;
   } catch (thrown) {
     sayUnknown(thrown, usage);

@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import pc from "picocolors";
 import type { HealthState } from "../contracts/health.ts";
 import { withNames } from "../rest/amiss.ts";
+import { type TableColumn, fittedTable } from "./fitted-table.ts";
 import type { Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
 
 export const HEALTH_PAINT: Readonly<Record<HealthState, (text: string) => string>> = {
@@ -29,17 +30,6 @@ const NODE_PAINT: Readonly<Record<NodeView["state"], (text: string) => string>> 
 const SHOWN_RANGES = 6;
 
 type Range = { readonly start: number; readonly end: number };
-
-/** An empty table as all of them look. @param right Columns of numbers, by their heads. */
-export function newTable(head: readonly string[], right: readonly string[] = []): Table.Table {
-  return new Table({
-    head: head.map((title) => pc.bold(title)),
-    colAligns: head.map((column) => (right.includes(column) ? "right" : "left")),
-    style: { head: [], border: [] },
-    // There may be hundreds of rows: no lines between them.
-    chars: { mid: "", "left-mid": "", "mid-mid": "", "right-mid": "" },
-  });
-}
 
 /** A table without lines, for where there is little room. */
 export function newBareTable(head: readonly string[], right: readonly string[] = []): Table.Table {
@@ -97,31 +87,47 @@ export function roleWords(nodes: readonly NodeView[], node: NodeView): string {
 /** As people look for names: node-2 before node-10. */
 export const byName = new Intl.Collator("en", { numeric: true });
 
-export function nodesTable(listed: readonly NodeView[]): string {
+const NODE_COLUMNS: readonly TableColumn[] = [
+  { head: "node" },
+  { head: "state" },
+  { head: "role", least: 10 },
+  { head: "slots", isNumber: true },
+  { head: "clients at" },
+  { head: "operators at", spare: 2 },
+  { head: "zone", spare: 1 },
+  { head: "map" },
+  // Its beginning is enough to name one.
+  { head: "id", least: 9, spare: 3 },
+];
+
+/** @param room Columns of the terminal; 0: without bound. */
+export function nodesTable(listed: readonly NodeView[], room = 0): string {
   const nodes = listed.toSorted((one, other) => byName.compare(nameIn(listed, one.id), nameIn(listed, other.id)));
-  const table = newTable(
-    ["node", "state", "role", "slots", "clients at", "operators at", "zone", "map", "id"],
-    ["slots"],
-  );
-  for (const node of nodes) {
-    const part = node.is_leader ? "leads" : node.is_voter ? "votes" : "";
-    table.push([
-      `${nameIn(nodes, node.id)}${node.is_myself ? " *" : ""}`,
-      paintState(node.state),
-      roleWords(nodes, node),
-      node.is_replica ? "" : String(node.slot_count),
-      node.address,
-      node.http_address ?? "",
-      node.zone,
-      part,
-      node.id,
-    ]);
-  }
-  return table.toString();
+  const rows = nodes.map((node) => [
+    `${nameIn(nodes, node.id)}${node.is_myself ? " *" : ""}`,
+    paintState(node.state),
+    roleWords(nodes, node),
+    node.is_replica ? "" : String(node.slot_count),
+    node.address,
+    node.http_address ?? "",
+    node.zone,
+    node.is_leader ? "leads" : node.is_voter ? "votes" : "",
+    node.id,
+  ]);
+  return fittedTable(NODE_COLUMNS, rows, room);
 }
 
-export function shardsTable(nodes: readonly NodeView[], shards: readonly ShardView[]): string {
-  const table = newTable(["primary", "slots", "ranges", "replicas", "served"], ["slots"]);
+const SHARD_COLUMNS: readonly TableColumn[] = [
+  { head: "primary" },
+  { head: "slots", isNumber: true },
+  { head: "ranges", least: 11 },
+  { head: "replicas", least: 12 },
+  { head: "served", least: 16 },
+];
+
+/** @param room Columns of the terminal; 0: without bound. */
+export function shardsTable(nodes: readonly NodeView[], shards: readonly ShardView[], room = 0): string {
+  const rows: string[][] = [];
   for (const { primary, replicas, in_sync: inSync, slots, slot_count: count, is_served: isServed, reason } of shards) {
     if (count === 0 && replicas.length === 0) continue;
     const members = replicas.map((id) => {
@@ -129,9 +135,9 @@ export function shardsTable(nodes: readonly NodeView[], shards: readonly ShardVi
       return inSync.includes(id) ? name : pc.yellow(`${name} (not in sync)`);
     });
     const served = count === 0 ? "" : isServed ? pc.green("yes") : pc.red(`no: ${withNodeNames(nodes, reason ?? "")}`);
-    table.push([nameIn(nodes, primary), String(count), rangesWords(slots), members.join(", ") || "none", served]);
+    rows.push([nameIn(nodes, primary), String(count), rangesWords(slots), members.join(", ") || "none", served]);
   }
-  return table.toString();
+  return fittedTable(SHARD_COLUMNS, rows, room);
 }
 
 /** One line for a task that moves slots. */

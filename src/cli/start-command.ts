@@ -14,7 +14,7 @@ import { BUS_PORT_OFFSET, type CoreSettings, HTTP_PORT_OFFSET, describeSettings 
 import { defaultPlugins } from "../default-plugins.ts";
 import { StartError, messageOf } from "../errors.ts";
 import { TOKENS_PATTERN, TOKENS_WANTS } from "../http/roles.ts";
-import { askNode, askNodeAnything } from "./ask-node.ts";
+import { PATIENCE_MS, askNode, askNodeAnything } from "./ask-node.ts";
 import { failStart } from "./report.ts";
 
 /** How long nodes may take to stop in order before they are ended: longer than one takes for replies that nobody reads. */
@@ -295,6 +295,7 @@ async function httpLines(
     const told = await askNodeAnything(
       `127.0.0.1:${port}`,
       process.env["BUNCH_PASSWORD"],
+      PATIENCE_MS,
       "CONFIG",
       "GET",
       "http-port",

@@ -6,13 +6,13 @@ import { amissOf } from "../rest/amiss.ts";
 import type { HealthView, Info, MigrationView, NodeView, ShardView } from "../rest/schemas.ts";
 import { EXIT_UNKNOWN } from "./health-command.ts";
 import { type RestAccess, RestError, withRest } from "./rest-access.ts";
+import { type TableColumn, fittedTable } from "./fitted-table.ts";
 import { type JsonFlags, tell } from "./rest-command.ts";
 import {
   CLUSTER_PAINT,
   HEALTH_PAINT,
   moveWords,
   nameIn,
-  newTable,
   nodesTable,
   paintState,
   rangesWords,
@@ -61,8 +61,12 @@ export function exitCodeOf({
   return Math.max(EXIT_CODES[info.state], EXIT_CODES[health?.state ?? "ok"]);
 }
 
-/** All that people need to see. */
-export function describeStatus({ info, nodes, shards, migrations, health }: Status): string {
+/**
+ * All that people need to see.
+ *
+ * @param room Columns of the terminal; 0: without bound.
+ */
+export function describeStatus({ info, nodes, shards, migrations, health }: Status, room = 0): string {
   const gone = nodes.filter(({ state }) => state !== "alive");
   const leader = info.leader === null ? pc.red("nobody leads it") : `${nameIn(nodes, info.leader)} leads it`;
   const { assigned, total } = info.slots;
@@ -90,7 +94,7 @@ export function describeStatus({ info, nodes, shards, migrations, health }: Stat
     `nodes    ${nodes.length}, ${gone.length === 0 ? "all alive" : `of which ${gone.map((node) => `${nameIn(nodes, node.id)} is ${paintState(node.state)}`).join(", ")}`}`,
     `map      version ${info.map_version}, term ${info.term}: ${leader}`,
     `asked    ${nameIn(nodes, info.nodes.my_node_id)}, of cluster ${info.cluster_id || "none"}`,
-    shardsTable(nodes, shards),
+    shardsTable(nodes, shards, room),
     ...migrations.map((move) => `moving   ${moveWords(nodes, move)}`),
   ];
   if (health === null) return [...lines, "health   no plugin of this node judges it"].join("\n");
@@ -131,7 +135,7 @@ export function nodesCommand(): Command {
       await tell(
         flags,
         (access) => access.get<{ readonly nodes: readonly NodeView[] }>("/cluster/nodes"),
-        ({ nodes }) => `${nodesTable(nodes)}\n* was asked`,
+        ({ nodes }, room) => `${nodesTable(nodes, room)}\n* was asked`,
       );
     });
 }
@@ -147,25 +151,36 @@ interface SlotRangesView {
   readonly assigned: number;
 }
 
-/** Who has which slots, those of nobody among them. */
-export function describeSlots({ ranges, assigned }: SlotRangesView, nodes: readonly NodeView[]): string {
-  const table = newTable(["slots", "count", "primary", "replicas"], ["count"]);
+const SLOT_COLUMNS: readonly TableColumn[] = [
+  { head: "slots" },
+  { head: "count", isNumber: true },
+  { head: "primary" },
+  { head: "replicas", least: 12 },
+];
+
+/**
+ * Who has which slots, those of nobody among them.
+ *
+ * @param room Columns of the terminal; 0: without bound.
+ */
+export function describeSlots({ ranges, assigned }: SlotRangesView, nodes: readonly NodeView[], room = 0): string {
+  const rows: string[][] = [];
   const free: { start: number; end: number }[] = [];
   let next = 0;
   const noteFree = (end: number): void => {
     if (end < next) return;
     free.push({ start: next, end });
-    table.push([rangesWords([{ start: next, end }]), String(end - next + 1), pc.red("nobody"), ""]);
+    rows.push([rangesWords([{ start: next, end }]), String(end - next + 1), pc.red("nobody"), ""]);
   };
   for (const { start, end, count, primary, replicas } of ranges) {
     noteFree(start - 1);
     next = end + 1;
     const names = replicas.map((id) => nameIn(nodes, id)).join(", ");
-    table.push([rangesWords([{ start, end }]), String(count), nameIn(nodes, primary), names]);
+    rows.push([rangesWords([{ start, end }]), String(count), nameIn(nodes, primary), names]);
   }
   noteFree(SLOT_COUNT - 1);
   const missing = free.length === 0 ? "" : pc.red(`; nobody has ${rangesWords(free)}`);
-  return `${table.toString()}\n${assigned} of ${SLOT_COUNT} slots are assigned${missing}`;
+  return `${fittedTable(SLOT_COLUMNS, rows, room)}\n${assigned} of ${SLOT_COUNT} slots are assigned${missing}`;
 }
 
 /** Makes the subcommand. */
@@ -185,7 +200,7 @@ export function slotsCommand(): Command {
           ({ nodes } = listed);
           return ranges;
         },
-        (ranges) => describeSlots(ranges, nodes),
+        (ranges, room) => describeSlots(ranges, nodes, room),
       );
     });
 }

@@ -168,6 +168,7 @@ test(
     expect(silent.said).toMatch(new RegExp(`^answer \\(warn\\) {2}node node-${F} (does not answer|is down)`, "m"));
     expect(silent.said).toContain(" (1 of 2 nodes told)");
     expect(silent.said).not.toContain("disk (critical)");
+    expect((await healthOf(E)).said.replaceAll(/[│\s]+/g, " ")).toContain("it has not answered within 3 s");
     f.kill("SIGKILL");
     await f.exited;
     rmSync(dataDir, { recursive: true });
