@@ -11,6 +11,7 @@ import { confirm } from "./confirm.ts";
 import { type Ended, Follower, describeMove, onInterrupt } from "./follow.ts";
 import { shardCalled } from "./plan-command.ts";
 import { readPlanFile } from "./plan-file.ts";
+import { terminalColumns } from "./fitted-table.ts";
 import { describePlan, movesTable, nodeName, shardName } from "./plan-tables.ts";
 import { failStart } from "./report.ts";
 import { TaskBoard, processScreen } from "./task-board.ts";
@@ -39,7 +40,7 @@ export function applyCommand(): Command {
           );
         };
         refuseStale(map);
-        process.stdout.write(`${describePlan(map, plan)}\n`);
+        process.stdout.write(`${describePlan(map, plan, terminalColumns())}\n`);
         if (plan.moves.length === 0) process.stdout.write("There is nothing to move.\n");
         else {
           await moveAll(access, map, plan.moves, `plan ${plan.id.slice(0, 12)}`, flags, refuseStale);
@@ -72,7 +73,7 @@ export function moveCommand(): Command {
           process.stdout.write(`${shardName(map, target)} has these slots already.\n`);
           return;
         }
-        process.stdout.write(`${movesTable(map, moves)}\n`);
+        process.stdout.write(`${movesTable(map, moves, terminalColumns())}\n`);
         await moveAll(access, map, moves, "bunch move", flags);
       } catch (thrown) {
         failStart(thrown);

@@ -4,7 +4,7 @@
  */
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
-import type { ClusterMap } from "../contracts/topology.ts";
+import type { ClusterMap, ShardId } from "../contracts/topology.ts";
 import { StartError, Unanswered, messageOf } from "../errors.ts";
 import type { PlannedMove } from "../protocol/plan/plan.ts";
 import type { ClusterAccess } from "./cluster-access.ts";
@@ -45,7 +45,7 @@ export interface FollowOptions {
 
 export class Follower {
   /** Moves that are still to be started. */
-  readonly #pending: PlannedMove[];
+  readonly #pending: Set<PlannedMove>;
   /** Tasks that were started, or were there, and have not ended. */
   readonly #running = new Map<string, PlannedMove | undefined>();
   readonly #ended: Ended[] = [];
@@ -55,8 +55,8 @@ export class Follower {
   readonly #options: FollowOptions;
   /** Moves of which it was known at the beginning that they leave fewer copies. */
   #withFewer: ReadonlySet<PlannedMove> | undefined;
-  /** How often in a row it has looked for the copies of the next move. */
-  #copyLooks = 0;
+  /** Of moves that wait: how often in a row it has looked for their copies. */
+  readonly #copyLooks = new Map<PlannedMove, number>();
 
   /** @param running Ids of tasks that are there already. */
   constructor(
@@ -68,19 +68,19 @@ export class Follower {
   ) {
     this.#access = access;
     this.#board = board;
-    this.#pending = [...moves];
+    this.#pending = new Set(moves);
     for (const id of running) this.#running.set(id, undefined);
     this.#options = options;
   }
 
   /** How many are not started yet, and the tasks that go on. */
   get left(): { readonly pending: number; readonly running: readonly string[] } {
-    return { pending: this.#pending.length, running: [...this.#running.keys()] };
+    return { pending: this.#pending.size, running: [...this.#running.keys()] };
   }
 
   /** @throws {StartError} If nobody answers any more. */
   async run(): Promise<readonly Ended[]> {
-    for (let silent = 0; this.#pending.length > 0 || this.#running.size > 0;) {
+    for (let silent = 0; this.#pending.size > 0 || this.#running.size > 0;) {
       try {
         await this.#startSome();
         await this.#look();
@@ -90,35 +90,48 @@ export class Follower {
         if (!(thrown instanceof StartError) || silent > MAX_SILENT_LOOKS) throw thrown;
         if (silent === 1) this.#board.say(`${messageOf(thrown)} It is asked again; what was started goes on.`);
       }
-      if (this.#running.size > 0 || this.#pending.length > 0) await sleep(this.#options.lookMs ?? LOOK_MS);
+      if (this.#running.size > 0 || this.#pending.size > 0) await sleep(this.#options.lookMs ?? LOOK_MS);
     }
     return this.#ended;
   }
 
+  /** In the plan's order; but those that wait let others pass, which concern neither of their shards, nor one of those behind them that wait therefore. */
   async #startSome(): Promise<void> {
-    for (let isFirst = true; this.#running.size < this.#options.atOnce; isFirst = false) {
-      const [move] = this.#pending;
-      if (move === undefined) return;
+    const waiting = new Set<ShardId>();
+    let hasStarted = false;
+    for (const move of this.#pending) {
       // Each start is agreed on: where there are many, those that were started are seen meanwhile.
-      if (!isFirst) await this.#look();
-      const present = await this.#access.map();
-      this.#withFewer ??= new Set(this.#pending.filter((each) => whyFewerCopies(present, each) !== undefined));
-      const fewer = this.#withFewer.has(move) ? undefined : whyFewerCopies(present, move);
-      // A replica that is away for a moment comes back.
-      if (fewer !== undefined && this.#copyLooks < MAX_COPY_LOOKS) {
-        if (this.#copyLooks === 0) this.#board.say(`${describeMove(present, move)}: waits: ${fewer}`);
-        this.#copyLooks += 1;
-        return;
-      }
-      this.#copyLooks = 0;
-      const started = fewer === undefined ? await this.#start(present, move) : { problem: fewer };
-      this.#pending.shift();
-      if ("id" in started) this.#running.set(started.id, move);
-      else {
-        this.#ended.push({ id: undefined, move, isDone: false, reason: started.problem, task: undefined });
-        this.#board.say(`${describeMove(present, move)}: not started: ${started.problem}`);
-      }
+      if (hasStarted) await this.#look();
+      hasStarted = false;
+      if (this.#running.size >= this.#options.atOnce) return;
+      const { source, target } = move;
+      if (waiting.has(source) || waiting.has(target)) waiting.add(source).add(target);
+      else if (await this.#startIfWhole(move)) hasStarted = true;
+      else waiting.add(source).add(target);
     }
+  }
+
+  /** Starts a move, or gives it up. @returns False if it waits for copies. */
+  async #startIfWhole(move: PlannedMove): Promise<boolean> {
+    const present = await this.#access.map();
+    this.#withFewer ??= new Set([...this.#pending].filter((each) => whyFewerCopies(present, each) !== undefined));
+    const fewer = this.#withFewer.has(move) ? undefined : whyFewerCopies(present, move);
+    const looks = this.#copyLooks.get(move) ?? 0;
+    // A replica that is away for a moment comes back.
+    if (fewer !== undefined && looks < MAX_COPY_LOOKS) {
+      if (looks === 0) this.#board.say(`${describeMove(present, move)}: waits: ${fewer}`);
+      this.#copyLooks.set(move, looks + 1);
+      return false;
+    }
+    this.#copyLooks.delete(move);
+    const started = fewer === undefined ? await this.#start(present, move) : { problem: fewer };
+    this.#pending.delete(move);
+    if ("id" in started) this.#running.set(started.id, move);
+    else {
+      this.#ended.push({ id: undefined, move, isDone: false, reason: started.problem, task: undefined });
+      this.#board.say(`${describeMove(present, move)}: not started: ${started.problem}`);
+    }
+    return true;
   }
 
   async #start(

@@ -8,7 +8,6 @@ import { type TableColumn, fittedTable, terminalColumns } from "./fitted-table.t
 import { Follower, onInterrupt } from "./follow.ts";
 import { rangesText, shardName, withNames } from "./plan-tables.ts";
 import { failStart } from "./report.ts";
-import { newTable } from "./rest-tables.ts";
 import { TaskBoard, hasEnded, processScreen } from "./task-board.ts";
 import { formatCount, formatDuration } from "./units.ts";
 

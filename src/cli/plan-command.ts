@@ -9,6 +9,7 @@ import { type PlanOptions, type PlanOutcome, planDrain, planRebalance } from "..
 import type { Measured } from "../migration/measure-slots.ts";
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
 import { encodePlanFile } from "./plan-file.ts";
+import { terminalColumns } from "./fitted-table.ts";
 import { describePlan, shardName } from "./plan-tables.ts";
 import { failStart } from "./report.ts";
 
@@ -114,7 +115,7 @@ async function plan(
     const leftOut = new Set(measured.silent.keys());
     const made = make(map, measured, { by: flags.by, allowsFewerCopies: flags.allowFewerCopies === true, leftOut });
     if ("problem" in made) throw new StartError(`There is no such plan: ${made.problem}.`);
-    process.stdout.write(`${describePlan(map, made)}\n`);
+    process.stdout.write(`${describePlan(map, made, terminalColumns())}\n`);
     for (const [shard, reason] of measured.silent) {
       process.stdout.write(`${pc.yellow("warning:")} ${shardName(map, shard)} is left out: ${reason}\n`);
     }

@@ -3,7 +3,8 @@ import pc from "picocolors";
 import type { ClusterMap, NodeId, ShardId } from "../contracts/topology.ts";
 import type { Plan, PlannedMove, ShardShare } from "../protocol/plan/plan.ts";
 import { formatSlotRange } from "../protocol/slot-ranges.ts";
-import { byName, newTable } from "./rest-tables.ts";
+import { type TableColumn, fittedTable } from "./fitted-table.ts";
+import { byName } from "./rest-tables.ts";
 import { harmless } from "./terminal.ts";
 import { formatBytes, formatCount, formatDuration } from "./units.ts";
 
@@ -67,24 +68,29 @@ function estimateMs(moves: readonly PlannedMove[]): number {
   return Math.max(0, ...busy.values());
 }
 
-export function movesTable(map: ClusterMap, moves: readonly PlannedMove[]): string {
-  const table = newTable(
-    ["from", "to", "slots", "ranges", "keys", "bytes", "about"],
-    ["slots", "keys", "bytes", "about"],
-  );
-  for (const move of moves) {
-    table.push([
-      shardName(map, move.source),
-      shardName(map, move.target),
-      formatCount(move.slotCount),
-      rangesText(move.slots),
-      formatCount(move.keys),
-      formatBytes(move.bytes),
-      formatDuration(moveMs(move)),
-    ]);
-  }
+const MOVE_COLUMNS: readonly TableColumn[] = [
+  { head: "from" },
+  { head: "to" },
+  { head: "slots", isNumber: true },
+  { head: "ranges", least: 11 },
+  { head: "keys", isNumber: true, spare: 2 },
+  { head: "bytes", isNumber: true },
+  { head: "about", isNumber: true, spare: 1 },
+];
+
+/** @param room Columns of the terminal; 0: without bound. */
+export function movesTable(map: ClusterMap, moves: readonly PlannedMove[], room: number): string {
+  const rows = moves.map((move) => [
+    shardName(map, move.source),
+    shardName(map, move.target),
+    formatCount(move.slotCount),
+    rangesText(move.slots),
+    formatCount(move.keys),
+    formatBytes(move.bytes),
+    formatDuration(moveMs(move)),
+  ]);
   const sum = (of: (move: PlannedMove) => number): number => moves.reduce((total, move) => total + of(move), 0);
-  table.push([
+  rows.push([
     "together",
     "",
     formatCount(sum(({ slotCount }) => slotCount)),
@@ -93,23 +99,24 @@ export function movesTable(map: ClusterMap, moves: readonly PlannedMove[]): stri
     formatBytes(sum(({ bytes }) => bytes)),
     formatDuration(estimateMs(moves)),
   ]);
-  return table.toString();
+  return fittedTable(MOVE_COLUMNS, rows, room);
 }
 
-function spreadTable(map: ClusterMap, { before, after, by }: Plan): string {
+function spreadTable(map: ClusterMap, { before, after, by }: Plan, room: number): string {
   const total = (shares: readonly ShardShare[]): number => shares.reduce((sum, share) => sum + share[by], 0);
   const percent = (amount: number, all: number): string => (all === 0 ? "-" : `${((100 * amount) / all).toFixed(1)} %`);
   // Most often all are worth the same, and there is more room without.
   const hasWeights = before.shares.some(({ weight }) => weight !== 1);
   const numbers = [...(hasWeights ? ["weight"] : []), "slots", "keys", "bytes", `part of ${by}`];
-  const table = newTable(["shard", ...numbers], numbers);
-  const rows = before.shares.map((was, at) => ({
+  const columns = [{ head: "shard" }, ...numbers.map((head): TableColumn => ({ head, isNumber: true, least: 8 }))];
+  const rows: string[][] = [];
+  const shards = before.shares.map((was, at) => ({
     was,
     will: after.shares[at] ?? was,
     name: shardName(map, was.shard),
   }));
-  for (const { was, will, name } of rows.toSorted((one, other) => byName.compare(one.name, other.name))) {
-    table.push([
+  for (const { was, will, name } of shards.toSorted((one, other) => byName.compare(one.name, other.name))) {
+    rows.push([
       name,
       ...(hasWeights ? [String(was.weight)] : []),
       change(formatCount(was.slots), formatCount(will.slots)),
@@ -118,14 +125,14 @@ function spreadTable(map: ClusterMap, { before, after, by }: Plan): string {
       change(percent(was[by], total(before.shares)), percent(will[by], total(after.shares))),
     ]);
   }
-  return table.toString();
+  return fittedTable(columns, rows, room);
 }
 
-/** All that people need to see of a plan before they say yes. */
-export function describePlan(map: ClusterMap, plan: Plan): string {
+/** All that people need to see of a plan before they say yes. @param room Columns of the terminal; 0: without bound. */
+export function describePlan(map: ClusterMap, plan: Plan, room: number): string {
   const percent = (worst: number): string => `${(100 * worst).toFixed(1)} %`;
-  const lines = [spreadTable(map, plan), ""];
-  if (plan.moves.length > 0) lines.push(movesTable(map, plan.moves), "");
+  const lines = [spreadTable(map, plan, room), ""];
+  if (plan.moves.length > 0) lines.push(movesTable(map, plan.moves, room), "");
   lines.push(
     `Plan ${plan.id.slice(0, 12)}, for map version ${plan.mapVersion}. The shard farthest from its part is ${percent(plan.before.worst)} off now, and ${percent(plan.after.worst)} after.`,
     ...plan.warnings.map((warning) => `${pc.yellow("warning:")} ${withNames(map, harmless(warning))}`),

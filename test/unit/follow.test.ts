@@ -200,6 +200,38 @@ describe("moves", () => {
     expect(lost[2]?.reason).toContain("has 1 of its members in sync");
   });
 
+  test("that wait let others pass, but for those that concern the same shards", async () => {
+    const members = (away: number): ClusterMap["shards"] =>
+      MAP.shards.map((shard, at) => ({ ...shard, inSync: at === away ? [`${at} a`] : [`${at} a`, `${at} b`] }));
+    const move = (from: number, to: number, first: number): PlannedMove => ({
+      ...moveFrom(from),
+      target: shardIdAt(to),
+      slots: [{ first, last: first + 9 }],
+    });
+    /** Who is to get slots of the first shard lacks a member for a while, from the second look at the map on. */
+    const tasksOf = async (...moves: readonly PlannedMove[]): Promise<readonly (string | undefined)[]> => {
+      const cluster = new FakeCluster();
+      const shardOfSlot = MAP.shardOfSlot.slice().fill(0, 100, 110).fill(1, 110, 120);
+      cluster.present = { ...MAP, shards: members(-1), shardOfSlot };
+      let looks = 0;
+      const fetch = cluster.map.bind(cluster);
+      cluster.map = () => {
+        looks += 1;
+        if (looks === 2) cluster.present = { ...cluster.present, shards: members(3) };
+        if (looks === 60) cluster.present = { ...cluster.present, shards: members(-1) };
+        return fetch();
+      };
+      const board = new TaskBoard(new FakeScreen());
+      const ended = await new Follower(cluster, board, moves, [], { atOnce: 9, cause: "plan abc", lookMs: 0 }).run();
+      expect(ended.every(({ isDone }) => isDone)).toBe(true);
+      return cluster.asked.map((command) => command[4]);
+    };
+    expect(await tasksOf(move(2, 1, 20), move(0, 3, 0), move(1, 2, 10))).toEqual(["20", "10", "0"]);
+    // The one at 100 has the source of the one that waits, and the one at 110 has the target of that.
+    const inOrder = ["20", "0", "100", "110"];
+    expect(await tasksOf(move(2, 1, 20), move(0, 3, 0), move(0, 2, 100), move(1, 2, 110))).toEqual(inOrder);
+  });
+
   test("that end without moving anything are told, with the reason, and the others go on", async () => {
     const cluster = new FakeCluster();
     cluster.aborts.add("task-10");
