@@ -199,7 +199,9 @@ export default definePlugin({
       if (!needsLease()) return "none";
       if (surrender !== undefined) return "surrendered";
       if (nowMs < keeper.endsAtMs) return "held";
-      return topology.map.settings.get("partition-policy") === "allow-reads" ? "stale-reads" : "lapsed";
+      // In a moment there may be a lease again, or the first one, or a map that says where to go: commands are held for that, by either policy.
+      const isStale = topology.map.settings.get("partition-policy") === "allow-reads" && nowMs >= holdsUntilMs;
+      return isStale ? "stale-reads" : "lapsed";
     };
     const whyLapsed = (nowMs: number): string => {
       if (consensus?.status.leader === undefined) return "no leader is known";
@@ -209,6 +211,8 @@ export default definePlugin({
     const guard = (): void => {
       const nowMs = clock.monotonicMs();
       const before = leaseState;
+      // A process that stood still, or beats that were lost.
+      if (before === "held" && nowMs >= keeper.endsAtMs) holdsUntilMs = nowMs + HOPELESS_LEASES * settings.leaseMs;
       leaseState = stateOf(nowMs);
       const isOpen = leaseState === "none" || leaseState === "stale-reads";
       replyGate.setLease(isOpen ? Number.POSITIVE_INFINITY : keeper.endsAtMs, leaseState === "stale-reads");
@@ -241,8 +245,6 @@ export default definePlugin({
       ) {
         inherits = undefined;
       }
-      // A process that stood still, or beats that were lost: in a moment there is a lease again, or a map that says where to go.
-      if (leaseState === "lapsed" && before === "held") holdsUntilMs = nowMs + HOPELESS_LEASES * settings.leaseMs;
       const servesSoon = inherits !== undefined || (leaseState === "lapsed" && nowMs < holdsUntilMs);
       if (servesSoon && !hold.isHolding) hold.hold();
       else if (!servesSoon && hold.isHolding) hold.release();

@@ -366,19 +366,25 @@ describe("a primary that is lost", () => {
     expect(await run("get {k}1")).toStartWith("MOVED");
   });
 
-  test("and is in sight again in a moment sends clients on: what comes just after its lease is held, and not refused", async () => {
-    const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true });
-    await world.whole();
-    await world.follow("a", "c");
-    const { simulation } = world;
-    await simulation.runFor(500);
-    const client = localClient(world.node("b"));
-    expect(await simulation.settle("a write", client.run("set key old"), 1000)).toBe("OK");
-    simulation.isolate([world.hostOf("b")]);
-    await world.until("the lease to be over", () => world.failover("b").leaseState === "lapsed", 3000);
-    const read = client.run("get key");
-    await simulation.runFor(50);
-    simulation.heal();
-    expect(await simulation.settle("an answer", read, 1000)).toMatch(/^MOVED \d+ 10\.0\.0\.[13]:6379$/);
-  });
+  test.each(["deny", "allow-reads"])(
+    "and is in sight again in a moment sends clients on: what comes just after its lease is held, and not refused (%s)",
+    async (policy) => {
+      const world = new FailoverWorld({ slots: { b: ["0-16383"] }, isReal: true });
+      await world.whole();
+      await world.follow("a", "c");
+      await world.change("a", { type: "change-setting", name: "partition-policy", value: policy });
+      const { simulation } = world;
+      await simulation.runFor(500);
+      const client = localClient(world.node("b"));
+      expect(await simulation.settle("a write", client.run("set key old"), 1000)).toBe("OK");
+      simulation.isolate([world.hostOf("b")]);
+      await world.until("the lease to be over", () => !world.isHeld("b"), 3000);
+      const waiting = [client.run("get key"), localClient(world.node("b")).run("set key new")];
+      await simulation.runFor(50);
+      simulation.heal();
+      for (const answer of waiting) {
+        expect(await simulation.settle("an answer", answer, 1000)).toMatch(/^MOVED \d+ 10\.0\.0\.[13]:6379$/);
+      }
+    },
+  );
 });
