@@ -228,10 +228,10 @@ export class Follower {
     }
     const moved = this.#ended.filter(({ isDone }) => isDone).length;
     return {
-      count: this.#pending.length + this.#running.size + this.#ended.length,
+      count: this.#pending.size + this.#running.size + this.#ended.length,
       done: moved,
       failed: this.#ended.length - moved,
-      pending: this.#pending.length,
+      pending: this.#pending.size,
       part: worth === 0 ? 0 : done / worth,
     };
   }
