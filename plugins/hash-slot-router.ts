@@ -279,6 +279,15 @@ export default definePlugin({
     /** Whether all keys are in a slot, of a command whose keys must be looked for. */
     const isOneSlot = ({ command, args }: Call, slot: number): boolean =>
       command.keysOf(args).every((index) => keySlot(args.bytes, args.start(index), args.end(index)) === slot);
+    /** Whether it waits for a replica, or for a person: the map knows who holds the data beside the start of this node that did. */
+    const lostError = (): string => {
+      const { id = "", primary, inSync = [], eligible = [] } = topology.selfShard ?? {};
+      const hasHolder = [...inSync, ...eligible].some((member) => member !== primary);
+      const what = hasHolder
+        ? "waits for a replica to take over"
+        : `nobody else holds them: CLUSTER ACCEPT-LOSS ${id} goes on without`;
+      return `CLUSTERDOWN The cluster is down: this node has restarted without the slot's data, and ${what}`;
+    };
     const refuse = (call: Call, slot: number, action: number): Verdict => {
       if (action === UNASSIGNED) {
         call.reply.error("CLUSTERDOWN Hash slot not served");
@@ -289,9 +298,7 @@ export default definePlugin({
             : "CLUSTERDOWN This node was taken out of the cluster",
         );
       } else if (action === LOST) {
-        call.reply.error(
-          "CLUSTERDOWN The cluster is down: this node has restarted without the slot's data, and waits for a replica to take over",
-        );
+        call.reply.error(lostError());
       } else {
         movedCount += 1;
         call.reply.error(`MOVED ${slot} ${routes.addresses[action - MOVED] ?? ""}`);

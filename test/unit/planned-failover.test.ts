@@ -311,6 +311,20 @@ describe("a loss", () => {
     expect(await world.run("b", "get key")).toBe("nil");
   });
 
+  test("that nobody can make good is told to clients by the primary that restarted, with the way out", async () => {
+    const world = await lose();
+    const { id } = world.shard("a");
+    world.positions.set("b", undefined);
+    world.crash("b");
+    world.simulation.restart(world.hostOf("b"));
+    await world.until("b to be back", () => world.isUp("b"));
+    await world.until("b to know", () => world.topology("b").waitingFor?.startsWith("a replica") === true);
+    expect(world.shard("b").inSync).toEqual([world.idOf("b")]);
+    expect(await world.run("b", "get key")).toBe(
+      `CLUSTERDOWN The cluster is down: this node has restarted without the slot's data, and nobody else holds them: CLUSTER ACCEPT-LOSS ${id} goes on without`,
+    );
+  });
+
   test("is accepted without a word where the cluster setting on-loss says so", async () => {
     const world = await lose();
     await world.change("a", { type: "change-setting", name: "on-loss", value: "accept" });
