@@ -24,6 +24,12 @@ const DEAF_LEASES = 2;
 /** A forced failover that has not come about in so many leases' time is given up. */
 const FORCE_LEASES = 5;
 
+/**
+ * Where losses are accepted without a word, whoever holds a shard's data is gone when it was not heard for so many leases' time: one that only stood still comes back
+ * with everything that was acknowledged.
+ */
+const GONE_LEASES = 5;
+
 /** What speaks against a node, and since when by this node's clock. */
 export interface Suspicion {
   readonly sinceMs: number;
@@ -303,6 +309,14 @@ export class Desk {
     return nowMs - Math.max(sinceMs, this.#beganAtMs) < this.#aliveMs ? undefined : trouble;
   }
 
+  #areHoldersGone(shard: ShardRecord, nowMs: number): boolean {
+    const holders = [...shard.inSync, ...shard.eligible].filter(
+      (id) => id !== shard.primary || !this.#hasLostData(shard),
+    );
+    const goneMs = GONE_LEASES * this.#options.leaseMs;
+    return holders.every((id) => nowMs - (this.#report(id)?.atMs ?? this.#beganAtMs) >= goneMs);
+  }
+
   // --- what is done ---
 
   #judge(shard: ShardRecord, nowMs: number, acceptsLoss: boolean): Judgement {
@@ -324,7 +338,8 @@ export class Desk {
     this.#watch(shard, nowMs);
     // Nothing more is decided before it is known what became of the last.
     if (this.#deciding.has(shard.id)) return;
-    const judgement = this.#judge(shard, nowMs, this.#host.map.settings.get("on-loss") === "accept");
+    const acceptsLoss = this.#host.map.settings.get("on-loss") === "accept" && this.#areHoldersGone(shard, nowMs);
+    const judgement = this.#judge(shard, nowMs, acceptsLoss);
     if (judgement.type === "fine") {
       if (this.#waits.delete(shard.id)) this.#host.log.info("failover: not needed any more", { shard: shard.id });
     } else if (judgement.type === "wait") {

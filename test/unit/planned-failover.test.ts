@@ -329,8 +329,24 @@ describe("a loss", () => {
     const world = await lose();
     await world.change("a", { type: "change-setting", name: "on-loss", value: "accept" });
     world.crash("b");
-    await world.until("c to serve", () => world.isRunning("c"), 1500);
+    await world.until("c to serve", () => world.isRunning("c"), 6000);
     expect(world.shard("c").inSync).toEqual([world.idOf("c")]);
+  });
+
+  test("is not accepted without a word while whoever has the data may only stand still", async () => {
+    const world = await lose();
+    await world.change("a", { type: "change-setting", name: "on-loss", value: "accept" });
+    const { id } = world.shard("a");
+    world.simulation.stall(world.hostOf("b"), 4000);
+    await world.until("its lease to be over", () =>
+      (world.failover("a").reasons.get(id) ?? "").includes("ACCEPT-LOSS"),
+    );
+    await world.until("it to go on", () => world.isRunning("b"), 5000);
+    expect(world.primary("a")).toBe("b");
+    expect(world.shard("a").primaryEpoch).toBe(world.shard("b").primaryEpoch);
+    expect(world.topology("a").history.some(({ changes }) => changes.some((each) => each.includes("lost")))).toBe(
+      false,
+    );
   });
 
   test("of a shard without replicas has nobody to go on with", async () => {
