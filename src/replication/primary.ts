@@ -79,6 +79,8 @@ export interface PrimaryHost {
 const FRAME_BYTES = 64 * 1024;
 /** The same while a replica is filled. A message that is longer comes in pieces. */
 const PIECE_BYTES = 256 * 1024;
+/** Bytes of the log that are read for one replica in a turn, about, however far it is behind: with more, clients would wait for longer than a millisecond or two. */
+const TURN_BYTES = 512 * 1024;
 /** After how long without entries what is committed is told in a frame of its own. */
 const TELL_MS = 5;
 /** A change of the sets that was refused is asked for again after so long. */
@@ -401,7 +403,9 @@ export class ShardPrimary {
       return;
     }
     if (link.fill !== undefined) this.#pumpFill(link, link.fill);
+    const before = link.sentBytes;
     while (link.fill === undefined && link.sentBytes - link.acknowledgedBytes < settings.windowBytes) {
+      if (link.sentBytes - before >= TURN_BYTES) return this.#flushSoon();
       const bytes = log.read(link.cursor, FRAME_BYTES);
       if (bytes === undefined) {
         // Replicas read nothing of slots that have come before they know that they have their keys.
@@ -420,9 +424,12 @@ export class ShardPrimary {
     const { log } = this.#host;
     const { session } = link;
     log.seal();
+    let readBytes = 0;
     while (this.#sendPieces(link)) {
+      if (readBytes >= TURN_BYTES) return this.#flushSoon();
       const entry = log.readEntry(link.cursor);
       if (entry !== undefined) {
+        readBytes += entry.length;
         const bytes = fill.effectsOf(entry);
         if (bytes !== undefined) link.pieces.push({ type: "effects", bytes, sent: 0 });
         continue;

@@ -91,6 +91,16 @@ class World implements PrimaryHost {
     }
   }
 
+  /** Bytes of entries, effects and streams. */
+  sentBytes(to: string): number {
+    let sum = 0;
+    for (const each of this.sent) {
+      if (each.to === to && "bytes" in each.message && typeof each.message.bytes !== "number")
+        sum += each.message.bytes.length;
+    }
+    return sum;
+  }
+
   /** What was said to a replica, by kinds. */
   saidTo(to: string): readonly string[] {
     return this.sent.filter((each) => each.to === to).map(({ message }) => message.type);
@@ -359,6 +369,36 @@ describe("a shard's primary", () => {
     expect(primary.acknowledgedBy(1)).toBe(0);
     primary.hello("b", hello(2, { epoch: 1, sequence: 1 }));
     expect(primary.acknowledgedBy(1)).toBe(1);
+  });
+
+  test("sends a replica that is far behind a part in each turn: what clients want comes in between", () => {
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1, { epoch: 1, sequence: 1 }));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 1, bytes: 0 });
+    primary.linkLost("b");
+    for (let count = 0; count < 300; count += 1) write(primary, 16 * 1024);
+    primary.hello("b", hello(2, { epoch: 1, sequence: 1 }));
+    world.sent.length = 0;
+    primary.acknowledged("b", { type: "ack", session: 2, sequence: 1, bytes: 0 });
+    expect(world.sentBytes("b")).toBeWithin(1, MEBIBYTE);
+    world.turn();
+    expect(world.sentBytes("b")).toBeGreaterThan(300 * 16 * 1024);
+  });
+
+  test("reads a part of the log in each turn for a replica that it fills, too", () => {
+    Object.assign(world.settings, { ringBytes: 64 * MEBIBYTE });
+    const alone = { ...SHARD, inSync: ["a"] };
+    const primary = new ShardPrimary(world, alone, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", hello(1));
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 0, bytes: 0 });
+    // It has said nothing for so long that no more is sent to it.
+    for (let count = 0; count < 1000; count += 1) write(primary, 16 * 1024);
+    const sent = world.sentBytes("b");
+    expect(sent).toBeWithin(8 * MEBIBYTE, 9 * MEBIBYTE);
+    primary.acknowledged("b", { type: "ack", session: 1, sequence: 0, bytes: sent });
+    expect(world.sentBytes("b") - sent).toBeWithin(1, MEBIBYTE);
+    world.turn();
+    expect(world.sentBytes("b")).toBeGreaterThan(15 * MEBIBYTE);
   });
 
   test("sends a replica that it fills effects of any length, in pieces that the bus takes", () => {
