@@ -14,6 +14,8 @@ const NARROW_COLUMNS = 100;
 const NARROW_BAR_CELLS = 12;
 /** Ranges that a line shows of a task. */
 const SHOWN_RANGES = 1;
+/** Less is shown as 0.0 s. */
+const SHOWN_MS = 50;
 /** Where nothing is drawn over, a line for each tenth is enough. */
 const PLAIN_STEPS = 10;
 
@@ -87,7 +89,10 @@ function wordsOf(map: ClusterMap, task: MigrationStatus): string {
   if (isPaused) words.push(pc.yellow("paused"));
   else if (waitingFor !== undefined) words.push(pc.yellow(`waits: ${withNames(map, waitingFor)}`));
   else if (phase === "level" || phase === "fenced") words.push(phase === "level" ? "level" : "handing over");
-  else if (progress?.etaMs !== undefined) words.push(`${formatDuration(progress.etaMs)} left`);
+  // With nothing left to send it waits for the target, or for its turn.
+  else if (progress?.etaMs !== undefined && progress.etaMs >= SHOWN_MS) {
+    words.push(`${formatDuration(progress.etaMs)} left`);
+  }
   if (progress !== undefined) {
     const { keysMoved, keysTotal, bytesPerSecond, restarts } = progress;
     words.push(`${formatCount(keysMoved)} of ${formatCount(keysTotal)} keys`);

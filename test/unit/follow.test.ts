@@ -289,6 +289,7 @@ describe("the board", () => {
     board.show(MAP, [{ ...task, progress: { ...PROGRESS, keysMoved: 41, restarts: 1 } }]);
     board.show(MAP, [{ ...task, isPaused: true, waitingFor: `shard ${shardIdAt(3)}` }]);
     board.show(MAP, [{ ...task, isPaused: false, waitingFor: `shard ${shardIdAt(3)}` }]);
+    board.show(MAP, [{ ...task, progress: { ...PROGRESS, keysMoved: 100, etaMs: 0 } }]);
     board.show(MAP, [{ ...task, phase: "fenced", progress: { ...PROGRESS, keysMoved: 100, restarts: 2 } }]);
     board.show(MAP, [{ ...task, phase: "completed", endedAtMs: task.startedAtMs + 1500 }]);
     expect(stripVTControlCharacters(screen.text).split("\n")).toEqual([
@@ -296,6 +297,7 @@ describe("the board", () => {
       "01234567  [#########---------------]  41%  n0 -> n3  0-9  4.7 s left, 41 of 100 keys, 1.5 KB/s, begun again once",
       "01234567  [#######-----------------]  30%  n0 -> n3  0-9  paused, 30 of 100 keys",
       "01234567  [#######-----------------]  30%  n0 -> n3  0-9  waits: shard n3, 30 of 100 keys",
+      "01234567  [#######################-]  99%  n0 -> n3  0-9  100 of 100 keys, 1.5 KB/s",
       "01234567  [#######################-]  99%  n0 -> n3  0-9  handing over, 100 of 100 keys, 1.5 KB/s, begun again 2 times",
       "01234567  [########################] 100%  n0 -> n3  0-9  done in 1.5 s, commands held for 0 ms",
       "",
