@@ -9,6 +9,7 @@
  *   shards without slots.
  * - CLUSTER PLAN DRAIN: all slots of a shard go to the others.
  * - No slot goes to a shard with fewer members in sync, but with ALLOWFEWERCOPIES.
+ * - None goes to a shard that was emptied, but by a weight of its own, or where nobody else could take what is drained: it is about to be taken out.
  *
  * The reply is a map: id (the same for the same plan), kind, by, cluster-id, map-version; slots, keys and bytes, that would move in all; worst-before and worst-after,
  * how far the shard that is farthest from its part is from it, in percent, as text; moves, shares, warnings (sentences) and left-out. A move is a map of source,

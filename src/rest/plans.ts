@@ -165,7 +165,7 @@ export function planOperations(sources: RestSources, callers: Callers) {
               additionalProperties: false,
               maxProperties: 1000,
               description:
-                "Parts of shards beside each other, by a name or an id of the shard or a node of it. Default: 1 each.",
+                "Parts of shards beside each other, by a name or an id of the shard or a node of it. Default: 1 each, and nothing for those that were emptied.",
             }),
           ),
           leaves_empty: Type.Optional(Type.Boolean({ description: "Gives nothing to shards that have no slots." })),
