@@ -380,6 +380,18 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       await rows.nth(1).getByText("alive, amiss: disk").waitFor();
       // The shard whose replica is gone.
       expect(await page.locator("#shard-rows tr").first().textContent()).toContain("many-50");
+      // In a wide window nothing is empty beside what is amiss, however much that is: it takes all of the width, and the log is as high as the map.
+      const boxOf = async (what: string) => present(await page.locator(what).boundingBox(), `${what} is there`);
+      const [health, card, slots, log] = [
+        await boxOf("#health"),
+        await boxOf("#checks > li"),
+        await boxOf("#slots"),
+        await boxOf("#events"),
+      ];
+      expect(health.width).toBeGreaterThan(1300);
+      expect(health.width - card.width).toBeLessThan(60);
+      expect(Math.abs(slots.y + slots.height - log.y - log.height)).toBeLessThan(2);
+      expect(slots.y - health.y - health.height).toBeLessThan(20);
       // What is the same on many is said once.
       const disk = page.locator("#checks > li", { hasText: "disk: warn" });
       await disk.getByText("many-3: 9 MB are free.").waitFor();
