@@ -149,12 +149,11 @@ export function makeRoutes(map: ClusterMap, self: { readonly id: string; readonl
     }
   }
   let hasFences = false;
-  for (const { source, target, slots, fence } of map.migrations) {
-    if (fence === undefined) continue;
-    const led = map.shards.find(({ primary }) => primary === self.id);
-    const isHolder = led !== undefined && own !== undefined && led.primaryIncarnation === own.incarnation;
-    // Who has restarted without the data waits for another to take over: that may be for long.
-    if (!isHolder || (led.id !== source && led.id !== target)) continue;
+  const led = map.shards.find(({ primary }) => primary === self.id);
+  // Who has restarted without the data waits for another to take over: that may be for long.
+  const holds = led !== undefined && led.primaryIncarnation === own?.incarnation ? led.id : undefined;
+  for (const { source, target, slots, fence } of holds === undefined ? [] : map.migrations) {
+    if (fence === undefined || (holds !== source && holds !== target)) continue;
     hasFences = true;
     for (const { first, last } of slots) actionOfSlot.fill(FENCED, first, last + 1);
   }

@@ -253,6 +253,8 @@ export default definePlugin({
     const follow = ({ map, previous, delta }: MapChange): void => {
       const shard = topology.selfShard;
       const led = ledShard(map);
+      // There may be a thousand, and each of them changes the map three times.
+      const records = new Map(map.migrations.map((record) => [record.id, record]));
       for (const record of map.migrations) {
         if (record.source !== led?.id) continue;
         const terms = termsOf(map, record);
@@ -260,14 +262,15 @@ export default definePlugin({
         if (source === undefined) sources.set(record.id, new MigrationSource(sourceHost, record, terms));
         else source.update(record, terms);
       }
-      if (previous !== undefined) noteEnded(map, previous);
+      if (previous !== undefined) noteEnded(map, previous, records);
       for (const [id, source] of sources) {
-        if (map.migrations.some((record) => record.id === id && record.source === led?.id)) continue;
+        const record = records.get(id);
+        if (record !== undefined && record.source === led?.id) continue;
         sources.delete(id);
         source.close("the task is over, or another node leads the source");
       }
       for (const [id, target] of targets) {
-        const record = map.migrations.find((each) => each.id === id);
+        const record = records.get(id);
         const isLed = record !== undefined && record.target === led?.id;
         if (isLed && !target.isOver && target.isOf(target.session, termsOf(map, record))) {
           target.mapChanged();
@@ -301,9 +304,9 @@ export default definePlugin({
     context.on(hooks.mapChanged, follow, { order: "post" });
 
     const counts = { completed: 0, aborted: 0, keys: 0, bytes: 0, fencedMs: 0 };
-    const noteEnded = (map: ClusterMap, previous: ClusterMap): void => {
+    const noteEnded = (map: ClusterMap, previous: ClusterMap, records: ReadonlyMap<string, MigrationRecord>): void => {
       for (const record of previous.migrations) {
-        if (map.migrations.some(({ id }) => id === record.id)) continue;
+        if (records.has(record.id)) continue;
         const isCompleted = record.slots.every(
           ({ first }) => map.shards[map.shardOfSlot[first] ?? -1]?.id === record.target,
         );

@@ -43,7 +43,8 @@ export class Orphans {
    * @param hasHeard Whether the source's primary has sent anything since the last look.
    */
   look(records: readonly MigrationRecord[], hasHeard: (id: string) => boolean): void {
-    for (const id of this.#watched.keys()) if (!records.some((record) => record.id === id)) this.#watched.delete(id);
+    const ids = new Set(records.map(({ id }) => id));
+    for (const id of this.#watched.keys()) if (!ids.has(id)) this.#watched.delete(id);
     for (const record of records) this.#lookAt(record, hasHeard(record.id));
   }
 

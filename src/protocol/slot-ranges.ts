@@ -89,6 +89,21 @@ export function intersectRanges(ranges: readonly SlotRange[], others: readonly S
   return common;
 }
 
+/** Whether all of `others` lies in `ranges`, which are canonical. */
+export function coversRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): boolean {
+  return others.every(({ first, last }) => {
+    // The last range that begins no later.
+    let low = 0;
+    let high = ranges.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((ranges[middle]?.first ?? 0) <= first) low = middle + 1;
+      else high = middle;
+    }
+    return last <= (ranges[low - 1]?.last ?? -1);
+  });
+}
+
 /** What of `ranges` does not lie in `others`. */
 export function subtractRanges(ranges: readonly SlotRange[], others: readonly SlotRange[]): readonly SlotRange[] {
   let rest = ranges;

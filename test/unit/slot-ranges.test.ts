@@ -3,10 +3,12 @@ import { expect, test } from "bun:test";
 import * as fc from "fast-check";
 import {
   canonicalRanges,
+  coversRanges,
   divideSlots,
   findRepeatedSlot,
   formatSlotRange,
   parseSlotRange,
+  subtractRanges,
 } from "../../src/protocol/slot-ranges.ts";
 
 const SLOTS = 16_384;
@@ -66,6 +68,15 @@ test("findRepeatedSlot names the first range that has a slot again, and the lowe
         for (const each of slots) seen.add(each);
       }
       expect(findRepeatedSlot(ranges)).toEqual(wanted);
+    }),
+  );
+});
+
+test("coversRanges says whether nothing is left of the others", () => {
+  fc.assert(
+    fc.property(drawn.map(canonicalRanges), drawn.map(canonicalRanges), (ranges, others) => {
+      expect(coversRanges(ranges, others)).toBe(subtractRanges(others, ranges).length === 0);
+      expect(coversRanges(canonicalRanges([...ranges, ...others]), others)).toBe(true);
     }),
   );
 });

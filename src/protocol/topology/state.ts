@@ -21,7 +21,7 @@ import type {
   SlotRange,
   Tombstone,
 } from "../../contracts/topology.ts";
-import { canonicalRanges, subtractRanges, intersectRanges } from "../slot-ranges.ts";
+import { canonicalRanges, coversRanges, intersectRanges, subtractRanges } from "../slot-ranges.ts";
 import { JsonTexts } from "./json-texts.ts";
 import {
   assignedTo,
@@ -538,7 +538,7 @@ function checkSeal({ seal, nodes }: TopologyState): void {
 function checkMigration(state: TopologyState, migration: MigrationRecord): void {
   const source = present(state.shards.get(migration.source), "a migration's source is a shard");
   assert(state.shards.has(migration.target), "a migration's target is a shard");
-  assert(subtractRanges(migration.slots, source.slots).length === 0, "a migration's source owns its slots");
+  assert(coversRanges(source.slots, migration.slots), "a migration's source owns its slots");
 }
 
 /** The first slot that is in both. Both in order. */
