@@ -2,8 +2,8 @@
 import type { Command } from "commander";
 import type { ReplyValue } from "../codec/resp-reader.ts";
 import type { MigrationStatus } from "../contracts/migration.ts";
-import type { ClusterMap, NodeId } from "../contracts/topology.ts";
-import { StartError } from "../errors.ts";
+import type { ClusterMap, NodeId, NodeRecord } from "../contracts/topology.ts";
+import { StartError, Unanswered } from "../errors.ts";
 import { LOADS_COMMAND, type Measured, measureSlots } from "../migration/measure-slots.ts";
 import { readTasks } from "../migration/read-tasks.ts";
 import { isEveryAddress } from "../net-address.ts";
@@ -30,7 +30,9 @@ export function withAccess(command: Command): Command {
 const DEFAULT_ADDRESS = "127.0.0.1:6379";
 
 export class ClusterAccess {
-  readonly address: string;
+  #address: string;
+  /** Where the nodes of the map are that was read last. */
+  #known: readonly string[] = [];
   readonly #flags: AccessFlags;
   readonly #password: string | undefined;
   readonly #isForPrograms: boolean;
@@ -39,7 +41,7 @@ export class ClusterAccess {
   /** @param patienceMs How long an answer may take. */
   constructor(flags: AccessFlags, patienceMs = PATIENCE_MS) {
     const { node, password, json } = flags;
-    this.address = node;
+    this.#address = node;
     this.#flags = flags;
     this.#isForPrograms = json === true;
     this.#password = password ?? process.env["BUNCH_PASSWORD"];
@@ -51,14 +53,36 @@ export class ClusterAccess {
     return new ClusterAccess(this.#flags, patienceMs);
   }
 
+  /** The node that is asked: the one that was named, or another of its cluster since that one gave no answer. */
+  get address(): string {
+    return this.#address;
+  }
+
   /** The flag that names it, for commands that are told to people; nothing where they need none. */
   get nodeFlag(): string {
     return this.address === DEFAULT_ADDRESS ? "" : ` --node ${this.address}`;
   }
 
-  /** Asks the node that was named. @throws {StartError} Why there is no answer, or what it said instead. */
+  /**
+   * Asks the node. If it gives no answer, which is told, the next question goes to another one of the cluster, as far as one is known.
+   *
+   * @throws {StartError} Why there is no answer, or what it said instead.
+   */
   ask(...command: readonly string[]): Promise<ReplyValue> {
-    return askedByFlags(this.#ask(this.address, command));
+    return this.#orAnother(this.#ask(this.#address, command));
+  }
+
+  async #orAnother<Answer>(answer: Promise<Answer>): Promise<Answer> {
+    const asked = this.#address;
+    return await askedByFlags(
+      answer.catch((thrown: unknown): never => {
+        // Several questions may be under way.
+        if (thrown instanceof Unanswered && asked === this.#address) {
+          this.#address = this.#known[(this.#known.indexOf(asked) + 1) % this.#known.length] ?? asked;
+        }
+        throw thrown;
+      }),
+    );
   }
 
   async #ask(address: string, command: readonly string[]): Promise<ReplyValue> {
@@ -67,8 +91,11 @@ export class ClusterAccess {
   }
 
   async map(): Promise<ClusterMap> {
-    const text = await askedByFlags(askNode(this.address, this.#password, "CLUSTER", "MAP"));
-    return imageOf(readMapFile(this.#isForPrograms ? text : withHarmlessTexts(text), this.address), undefined);
+    const address = this.#address;
+    const text = await this.#orAnother(askNode(address, this.#password, "CLUSTER", "MAP"));
+    const map = imageOf(readMapFile(this.#isForPrograms ? text : withHarmlessTexts(text), address), undefined);
+    this.#known = map.nodes.filter(({ port }) => port > 0).map((node) => this.#addressOf(node));
+    return map;
   }
 
   /** Asks every primary what its slots hold and cost. */
@@ -107,10 +134,13 @@ export class ClusterAccess {
   async askAt(map: ClusterMap, id: NodeId, ...command: readonly string[]): Promise<ReplyValue> {
     const node = map.nodes.find((each) => each.id === id);
     if (node === undefined || node.port === 0) throw new StartError(`Node ${id} has no address.`);
+    return await this.#ask(this.#addressOf(node), command);
+  }
+
+  #addressOf({ host: told, port }: NodeRecord): string {
     // Who listens everywhere is reached where the others are.
-    const host = isEveryAddress(node.host) ? this.address.replace(/:[0-9]+$/, "") : node.host;
-    const address = `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${node.port}`;
-    return await this.#ask(address, command);
+    const host = isEveryAddress(told) ? this.#address.replace(/:[0-9]+$/, "") : told;
+    return `${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${port}`;
   }
 }
 

@@ -88,7 +88,7 @@ export class Follower {
       } catch (thrown) {
         silent += 1;
         if (!(thrown instanceof StartError) || silent > MAX_SILENT_LOOKS) throw thrown;
-        if (silent === 1) this.#board.say(`${messageOf(thrown)} It is asked again; what was started goes on.`);
+        if (silent === 1) this.#board.say(`${messageOf(thrown)} The cluster is asked again; what was started goes on.`);
       }
       if (this.#running.size > 0 || this.#pending.size > 0) await sleep(this.#options.lookMs ?? LOOK_MS);
     }
