@@ -287,7 +287,8 @@ class Planner {
 
   /** One round of pairs. @returns Whether anything moves by it. */
   #evenByRanges(): boolean {
-    if (this.#free.every((member) => this.#beyond(member) === 0)) return false;
+    const isEven = (): boolean => this.#free.every((member) => this.#beyond(member) === 0);
+    if (isEven()) return false;
     const desired = desiredAmounts(this.#free);
     const lacks = (member: Member): number => (desired.get(member) ?? 0) - member.has;
     const noise = this.#total * NOISE;
@@ -298,10 +299,13 @@ class Planner {
       if (pair === undefined) return hasMoved;
       const { source, target } = pair;
       tried.add(`${source.index} ${target.index}`);
-      // A slot more than it lacks, rather than a rest that goes elsewhere.
-      const surplus = -lacks(source);
-      const isAlmostAll = surplus <= lacks(target) + this.#total / SLOT_COUNT;
-      hasMoved = this.#give(source, target, isAlmostAll ? surplus : lacks(target)) || hasMoved;
+      // What it has come to may be a slot beside what was desired: that is no reason for another move, but for less of one that there is.
+      if (isEven() && !tried.has(`${target.index} ${source.index}`)) continue;
+      // A slot more than the one lacks, or the other is to give, rather than a rest that goes elsewhere, or comes from there: a move of one slot costs what others do.
+      const [surplus, lack] = [-lacks(source), lacks(target)];
+      const slot = this.#total / SLOT_COUNT;
+      const wanted = Math.abs(surplus - lack) <= slot ? Math.max(surplus, lack) : Math.min(surplus, lack);
+      hasMoved = this.#give(source, target, wanted) || hasMoved;
     }
   }
 
