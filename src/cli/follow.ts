@@ -114,6 +114,7 @@ export class Follower {
   /** Starts a move, or gives it up. @returns False if it waits for copies. */
   async #startIfWhole(move: PlannedMove): Promise<boolean> {
     const present = await this.#access.map();
+    if (this.#withFewer === undefined) this.#board.align(present, [...this.#pending]);
     this.#withFewer ??= new Set([...this.#pending].filter((each) => whyFewerCopies(present, each) !== undefined));
     const fewer = this.#withFewer.has(move) ? undefined : whyFewerCopies(present, move);
     const looks = this.#copyLooks.get(move) ?? 0;

@@ -12,6 +12,10 @@ const BAR_CELLS = 24;
 /** Where a terminal is narrow, what a task does is worth more than its bar, and than its slots, which the plan has told. */
 const NARROW_COLUMNS = 100;
 const NARROW_BAR_CELLS = 12;
+/** What there is to say of a task is seldom longer. */
+const WORDS_CELLS = 40;
+/** A task's id, its part in percent, and what is around its bar and between columns. */
+const FIXED_CELLS = 23;
 /** Ranges that a line shows of a task. */
 const SHOWN_RANGES = 1;
 /** Less is shown as 0.0 s. */
@@ -27,6 +31,9 @@ export interface Screen {
   readonly rows: number;
   write(text: string): void;
 }
+
+/** What is known of a move before it is a task. */
+type Way = Pick<MigrationStatus, "source" | "target" | "slots">;
 
 /** All tasks that somebody watches, taken together. */
 export interface Whole {
@@ -102,9 +109,9 @@ function wordsOf(map: ClusterMap, task: MigrationStatus): string {
   return words.length === 0 ? phase : words.join(", ");
 }
 
-/** What lines have between their bar and the words about it. */
-function wayOf(map: ClusterMap, task: MigrationStatus): string {
-  return `${shardName(map, task.source)} -> ${shardName(map, task.target)}`;
+/** From where to where. */
+function wayOf(map: ClusterMap, { source, target }: Way): string {
+  return `${shardName(map, source)} -> ${shardName(map, target)}`;
 }
 
 export class TaskBoard {
@@ -123,15 +130,20 @@ export class TaskBoard {
     this.#screen = screen;
   }
 
+  /** Makes room for what is to be shown: columns stay where they are when it comes. */
+  align(map: ClusterMap, moves: readonly Way[]): void {
+    for (const move of this.#screen.isTerminal ? moves : []) {
+      this.#wayLength = Math.max(this.#wayLength, wayOf(map, move).length);
+      this.#rangesLength = Math.max(this.#rangesLength, rangesText(move.slots, SHOWN_RANGES).length);
+    }
+  }
+
   show(map: ClusterMap, tasks: readonly MigrationStatus[], whole?: Whole): void {
     if (!this.#screen.isTerminal) {
       for (const task of tasks) this.#sayIfNew(map, task);
       return;
     }
-    for (const task of tasks) {
-      this.#wayLength = Math.max(this.#wayLength, wayOf(map, task).length);
-      this.#rangesLength = Math.max(this.#rangesLength, rangesText(task.slots, SHOWN_RANGES).length);
-    }
+    this.align(map, tasks);
     const ended = tasks.filter((task) => hasEnded(task) && !this.#told.has(task.id));
     for (const { id } of ended) this.#told.add(id);
     const running = tasks.filter((task) => !hasEnded(task)).map((task) => this.#lineOf(map, task));
@@ -175,12 +187,19 @@ export class TaskBoard {
     return this.#screen.isTerminal && this.#screen.columns > 0 && this.#screen.columns < NARROW_COLUMNS;
   }
 
+  /** Not where words would be cut for it. */
+  get #showsRanges(): boolean {
+    if (!this.#screen.isTerminal || this.#screen.columns === 0) return true;
+    const others = FIXED_CELLS + BAR_CELLS + this.#wayLength + WORDS_CELLS;
+    return !this.#isNarrow && others + this.#rangesLength < this.#screen.columns;
+  }
+
   #lineOf(map: ClusterMap, task: MigrationStatus): string {
     const progress = bar(doneOf(task), this.#isNarrow ? NARROW_BAR_CELLS : BAR_CELLS);
     const ranges = rangesText(task.slots, SHOWN_RANGES).padEnd(this.#rangesLength);
     const way = wayOf(map, task).padEnd(this.#wayLength);
     const words = wordsOf(map, task);
-    return [task.id.slice(0, 8), progress, way, ...(this.#isNarrow ? [] : [ranges]), words].join("  ");
+    return [task.id.slice(0, 8), progress, way, ...(this.#showsRanges ? [ranges] : []), words].join("  ");
   }
 
   #summaryOf({ count, done, failed, pending, part }: Whole): string {

@@ -363,6 +363,30 @@ describe("the board", () => {
     expect(screen.text).toStartWith("\u001B[2A");
   });
 
+  test("leaves out slots where there is no room for them beside what is said, and has columns for what is to come", () => {
+    const wide = {
+      ...task,
+      id: "89abcdef",
+      slots: [
+        { first: 10_000, last: 10_009 },
+        { first: 1, last: 1 },
+      ],
+    };
+    const lineAt = (columns: number): string => {
+      const screen = new FakeScreen(true, columns);
+      const board = new TaskBoard(screen);
+      board.align(MAP, [task, wide]);
+      board.show(MAP, [task]);
+      return stripVTControlCharacters(screen.text).trimEnd();
+    };
+    expect(lineAt(130)).toBe(
+      `01234567  [#######-----------------]  30%  n0 -> n3  ${"0-9".padEnd("10000-10009 and 1 more".length)}  4.7 s left, 30 of 100 keys, 1.5 KB/s`,
+    );
+    expect(lineAt(110)).toBe(
+      "01234567  [#######-----------------]  30%  n0 -> n3  4.7 s left, 30 of 100 keys, 1.5 KB/s",
+    );
+  });
+
   test("draws no more lines than the terminal has", () => {
     const screen = new FakeScreen(true, 200, 5);
     const tasks = Array.from({ length: 9 }, (_, at) => ({ ...task, id: `task-${at}` }));
