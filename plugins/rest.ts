@@ -117,6 +117,14 @@ export default definePlugin({
         },
       });
     }
+    // What sends clients or a rolling restart here goes by it: a primary that serves nothing is not ready, whatever that comes from.
+    const whyNotReady = (): string | undefined => {
+      const shard = topology.selfShard;
+      if (shard?.primary !== topology.self.id || shard.slots.length === 0) return undefined;
+      const reason = sources.view.whyNotServed(shard);
+      return reason === undefined ? undefined : `its slots to be served: ${reason}`;
+    };
+    if (http !== undefined) context.on(http.notReady, whyNotReady);
     context.on(context.hooks.mapChanged, () => events.mapChanged(), { order: "post" });
     context.on(context.hooks.healthChanged, (change) => events.healthChanged(change), { order: "post" });
     context.on(context.hooks.memberChanged, (change) => events.memberChanged(change), { order: "post" });

@@ -54,6 +54,8 @@ export class Webhook {
     if (this.#waiting.length >= MAX_WAITING) {
       // What is on its way at this moment stays, so that it is known what became of it.
       this.#waiting.splice(this.#isSending ? 1 : 0, 1);
+      // The next one has all of its tries.
+      if (!this.#isSending) this.#tries = 0;
       this.dropped += 1;
     }
     this.#waiting.push(body);

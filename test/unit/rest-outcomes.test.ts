@@ -151,8 +151,11 @@ describe("a move of slots, and a change of who leads", () => {
   const migrations = new FakeMigrations();
   let problem: string | undefined;
   const asked: string[] = [];
+  let leaseState: Failover["leaseState"] = "none";
   const failover: Failover = {
-    leaseState: "none",
+    get leaseState() {
+      return leaseState;
+    },
     isHeir: false,
     holdForHeir: () => undefined,
     leaseEndsAtMs: Number.POSITIVE_INFINITY,
@@ -340,6 +343,28 @@ describe("a move of slots, and a change of who leads", () => {
       ended_because: null,
       auto_complete: false,
     });
+  });
+
+  test("is not asked of a primary that serves nothing: an orchestrator is told that it is not ready, and for what it waits", async () => {
+    const ready = async (): Promise<unknown> => {
+      const answer = await door.ask("/health/ready", { from: "10.0.0.9:7" });
+      return [answer.status, (answer.json() as { readonly detail?: string }).detail];
+    };
+    expect(await ready()).toEqual([200, undefined]);
+    leaseState = "lapsed";
+    expect(await ready()).toEqual([
+      503,
+      "This node waits for its slots to be served: primary n0, this node, has no lease.",
+    ]);
+    // A replica, or a primary of nothing, keeps nobody waiting.
+    const [own, other] = map.shards;
+    if (own === undefined || other === undefined) throw new Error("there are two");
+    for (const shards of [[{ ...own, slots: [] }, other], [{ ...other, replicas: [a] }]]) {
+      topology.map = { ...map, shards };
+      expect(await ready()).toEqual([200, undefined]);
+    }
+    topology.map = map;
+    leaseState = "none";
   });
 
   test("of a primary is refused for a reason, or begun", async () => {

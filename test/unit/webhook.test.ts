@@ -91,6 +91,19 @@ describe("a webhook", () => {
     expect(posts.bodies).toEqual(["0", ...Array.from({ length: 63 }, (_, at) => String(at + 7))]);
   });
 
+  test("gives each its own tries, also where one was dropped between two of its", async () => {
+    const posts = new Posts();
+    posts.answer = () => ({ status: 503, afterMs: 0 });
+    posts.webhook.post("0");
+    await posts.simulation.runUntil("all tries but one", () => posts.webhook.retried === 14, 3_600_000);
+    for (let at = 1; at <= 64; at += 1) posts.webhook.post(String(at));
+    await posts.simulation.runUntil("the next one to be tried", () => posts.bodies.includes("1"), 120_000);
+    await posts.simulation.runUntil("it to be tried again", () => posts.bodies.at(-2) === "1", 120_000);
+    expect([posts.webhook.dropped, posts.webhook.failed, posts.webhook.waiting]).toEqual([1, 0, 64]);
+    posts.answer = () => ({ status: 200, afterMs: 0 });
+    await posts.simulation.runUntil("all to be sent", () => posts.webhook.sent === 64, 120_000);
+  });
+
   test("sends nothing once it is stopped", async () => {
     const posts = new Posts();
     posts.answer = () => ({ status: 500, afterMs: 10 });
