@@ -16,9 +16,9 @@ import { ClusterLoad, complaintsOf, ioredisClient, type LoadClient, nodeRedisCli
 import { busAddresses, runNode } from "../support/node-processes.ts";
 
 const LIMIT_MS = 300_000;
-const OLD = [21_980, 21_981, 21_982] as const;
-const NEW = [21_983, 21_984, 21_985] as const;
-const [OLD_REPLICA, NEW_REPLICA] = [21_986, 21_987] as const;
+const OLD = [22_300, 22_301, 22_302] as const;
+const NEW = [22_303, 22_304, 22_305] as const;
+const [OLD_REPLICA, NEW_REPLICA] = [22_306, 22_307] as const;
 const SEEDS = ["--join", busAddresses(...OLD, ...NEW)];
 const BALLAST = Array.from({ length: 20_000 }, (_, at) => `ballast:${at}`);
 /** Holds what moves up for as long as it takes to look, and to stop nodes meanwhile. */

@@ -105,7 +105,7 @@ function ownerOf(lines: readonly NodeLine[], slot: number): NodeLine | undefined
 }
 
 describe.skipIf(!needsRedisServer())("redis-cli --cluster on three nodes", () => {
-  const [first, second, third] = [21_100, 21_101, 21_102];
+  const [first, second, third] = [22_320, 22_321, 22_322];
 
   beforeAll(() => startThree(first), LIMIT_MS);
 
@@ -191,7 +191,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster on three nodes", () =>
         return (await Promise.all([first, second, third].map(size))).reduce((sum, count) => sum + count, 0);
       };
       const before = await countAll();
-      const redis = await startRedisServer({ port: 21_109 });
+      const redis = await startRedisServer({ port: 22_329 });
       try {
         const names = Array.from({ length: 200 }, (_, index) => `key:${index}`);
         await runAll(
@@ -345,7 +345,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster under load", () => {
   test(
     "add-node beside a replica that was just killed, rebalance onto the node, rebalance away from it, del-node: keys go there and back, and no client sees an error",
     async () => {
-      const [first, second, third, replica, added] = [21_110, 21_111, 21_112, 21_113, 21_114];
+      const [first, second, third, replica, added] = [22_330, 22_331, 22_332, 22_333, 22_334];
       const [one, two, three] = await startThree(first);
       if (one === undefined || two === undefined || three === undefined) throw new Error("three nodes are started");
       nodes.push(one, two, three);
@@ -406,7 +406,7 @@ describe.skipIf(!needsRedisServer())("redis-cli --cluster under load", () => {
     "fix after kill -9 of the one who sends, and of the one who takes in, midway: their replicas go on",
     async () => {
       // The usual leases: somebody takes over.
-      const six = await SixNodes.start(21_140, ["--raft-max-voters", "5", "--replication-lag-ms", "5000"]);
+      const six = await SixNodes.start(22_340, ["--raft-max-voters", "5", "--replication-lag-ms", "5000"]);
       const witness = six.ports[5] ?? 0;
       for (const victim of ["source", "target"] as const) {
         const shards = await six.whole();
