@@ -53,12 +53,11 @@ describe("shards with replicas", () => {
   );
 
   test(
-    "do the same when they fail over by themselves (seeds 1 to 16 but 15)",
+    "do the same when they fail over by themselves (seeds 1 to 16 but 15, and 601641)",
     async () => {
       const sum = { answered: 0, primaries: 0, lost: 0, compared: 0, lostWrites: 0, replicaReads: 0 };
-      for (let seed = 1; seed <= 16; seed += 1) {
-        // Of too many commands nobody knows what became: the search for an order of all gives up.
-        if (seed === 15) continue;
+      // 15: of too many commands nobody knows what became, and the search for an order of all gives up. 601641: the minimum was lowered while the primary was lost.
+      for (const seed of [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 601_641]) {
         const result = await runReplication(seed, { hasFailover: true });
         // What is run each time is decided each time: a search that ends without a word proves nothing.
         expect(result.isUndecided).toBe(false);

@@ -551,6 +551,14 @@ describe("members of shards", () => {
     expect(lowered.model.shard("a")).toMatchObject({ inSync: [idOf("a"), idOf("b")], eligible: [] });
     expect(lowered.model.shard("a").version).toBeGreaterThan(before);
 
+    // A primary that has lost its data brings nothing to its minimum: who is eligible is all that is left.
+    const lost = shardOfFour(2);
+    lost.model.grant(lost.change("ab"));
+    lost.model.grant(lost.change("a", "b"));
+    lost.model.grant({ type: "register-node", node: nodeRecord("a", { start: "a-start-2" }) });
+    lost.model.grant({ type: "change-setting", name: "min-in-sync", value: "1" });
+    expect(lost.model.shard("a")).toMatchObject({ inSync: [idOf("a")], eligible: [idOf("b")] });
+
     // A set that is smaller still keeps them, and one that grows by too few.
     const small = shardOfFour(4);
     small.model.grant(small.change("a", "bcd"));

@@ -310,8 +310,15 @@ export function minInSyncOf(state: TopologyState): number {
   return Number(state.settings.get("min-in-sync") ?? 1);
 }
 
-function hasMinimum(state: TopologyState, { inSync }: ShardRecord): boolean {
-  return inSync.length >= minInSyncOf(state);
+/**
+ * Whether a shard takes writes, as far as its in-sync set goes.
+ *
+ * A primary that has lost its data counts for nothing. The scenario: it was alone in the set, restarts empty, and is admitted; the minimum is lowered to one before
+ * somebody who is eligible is promoted. With the lost one the minimum would be reached, nobody eligible any more, and the shard gone for good.
+ */
+function hasMinimum(state: TopologyState, shard: ShardRecord): boolean {
+  const holders = shard.inSync.length - (hasLostData(state, shard) ? 1 : 0);
+  return holders >= minInSyncOf(state);
 }
 
 function incarnationOf(state: TopologyState, node: NodeId): number {

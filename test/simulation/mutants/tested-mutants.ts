@@ -90,6 +90,15 @@ export const TESTED_MUTANTS: readonly TestedMutant[] = [
     named: "below the minimum where there is no replica, too",
   },
   {
+    name: "counts-a-primary-that-has-lost-its-data",
+    breaks: "Nobody is eligible any more when the set has its minimum of members that hold the data (SAFETY 5).",
+    file: "src/protocol/topology/state.ts",
+    find: "shard.inSync.length - (hasLostData(state, shard) ? 1 : 0)",
+    replace: "shard.inSync.length",
+    by: "test/unit/topology-decide.test.ts",
+    named: "who is brought back to its minimum has nobody eligible",
+  },
+  {
     name: "keeps-the-eligible-at-the-minimum",
     breaks: "With its minimum in sync a shard has nobody eligible (SAFETY 5).",
     file: "src/protocol/topology/state.ts",
