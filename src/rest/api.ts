@@ -124,12 +124,16 @@ async function jsonOf(request: Request): Promise<unknown> {
   if (!/^application\/json *(;|$)/i.test(type)) {
     throw new Problem("unsupported-media-type", "The body must be application/json.");
   }
-  refuseIntricate(text);
+  const names = refuseIntricate(text);
+  let value: unknown;
   try {
-    return JSON.parse(text) as unknown;
+    value = JSON.parse(text);
   } catch {
     throw new Problem("bad-request", "The body is no JSON.");
   }
+  // Of two of one name the first would be left out.
+  if (countNames(value) < names) throw invalidField("body", "", "must have no field twice");
+  return value;
 }
 
 /** How deep a body's values may lie in each other. No schema has more than a handful of levels. */
@@ -141,9 +145,11 @@ export const MAX_VALUES = 100_000;
  * Refuses a body that would keep this node busy for long before it is known that it fits no schema: in a few megabytes there is room for millions of values, or for as many
  * levels, and meanwhile nobody else is served.
  *
+ * @returns How many names of fields it has, those that are there twice among them.
  * @throws {Problem}
  */
-function refuseIntricate(text: string): void {
+function refuseIntricate(text: string): number {
+  let names = 0;
   let depth = 0;
   let values = 0;
   for (let at = 0; at < text.length; at += 1) {
@@ -163,11 +169,22 @@ function refuseIntricate(text: string): void {
       case COMMA:
         values += 1;
         break;
+      case COLON:
+        names += 1;
+        break;
       default:
     }
     if (depth > MAX_DEPTH) throw invalidField("body", "", `must have no more than ${MAX_DEPTH} levels`);
     if (values > MAX_VALUES) throw invalidField("body", "", `must have no more than ${MAX_VALUES} values`);
   }
+  return names;
+}
+
+/** How many fields a value has, with those of all that is in it: it is not deep. */
+function countNames(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  const inside = Object.values(value).reduce((sum: number, each) => sum + countNames(each), 0);
+  return Array.isArray(value) ? inside : inside + Object.keys(value).length;
 }
 
 /** Where a string ends that begins at a quotation mark; if it does not, the text is no JSON, and ends. */
@@ -180,7 +197,7 @@ function endOfString(text: string, start: number): number {
   return text.length;
 }
 
-const [QUOTE, COMMA, BACKSLASH] = [0x22, 0x2c, 0x5c];
+const [QUOTE, COMMA, COLON, BACKSLASH] = [0x22, 0x2c, 0x3a, 0x5c];
 const [OPEN_BRACKET, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE] = [0x5b, 0x5d, 0x7b, 0x7d];
 
 /** One thing that a schema finds wrong, as TypeBox tells it. */

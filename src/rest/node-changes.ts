@@ -173,7 +173,8 @@ function nodeAt({ topology }: RestSources, { host, port }: NetAddress): NodeReco
 /**
  * SAFETY: whoever listens at an address that somebody names may be a stranger. It is asked over the bus who it is, and never as a client: that would tell it the clients' password.
  *
- * @throws {Problem} If the node is here already, or is another one than the caller means.
+ * @throws {Problem} If the node is here already, is another one than the caller means, or nobody with this cluster's secret answers there: of a meeting with nobody nothing more
+ *   would be heard.
  */
 async function refuseKnown(
   sources: RestSources,
@@ -183,7 +184,7 @@ async function refuseKnown(
 ): Promise<void> {
   const known = nodeAt(sources, address) ?? (id === undefined ? undefined : sources.topology.node(id));
   if (known !== undefined) throw new Problem("conflict", `Node ${known.name || known.id} is in this cluster already.`);
-  if (id === undefined) return;
+  if (id === undefined && sources.meetings === undefined) return;
   const found = await sources.meetings?.identify({ host: address.host, port: busPort }, PEER_MS);
   if (found === undefined) {
     const place = formatAddress({ host: address.host, port: busPort });
@@ -193,7 +194,7 @@ async function refuseKnown(
       { retryAfterS: 1 },
     );
   }
-  if (found !== id) throw new Problem("conflict", "Another node than that is at this address.");
+  if (id !== undefined && found !== id) throw new Problem("conflict", "Another node than that is at this address.");
 }
 
 async function meet(sources: RestSources, { host, port }: NetAddress, busPort: number | undefined): Promise<void> {

@@ -23,17 +23,17 @@ async function measure({ topology, nodes }: RestSources): Promise<{
 }
 
 function planOf(outcome: PlanOutcome): Plan {
-  if ("problem" in outcome) throw new Problem("conflict", `There is no such plan: ${outcome.problem}.`);
+  if ("problem" in outcome) throw new Problem("conflict", `No plan can be made: ${outcome.problem}.`);
   return outcome;
 }
 
-/** @throws {Problem} If there is no such plan. */
+/** @throws {Problem} If none can be made. */
 export async function makeDrainPlan(sources: RestSources, shard: ShardId, options: PlanOptions = {}): Promise<Plan> {
   const { loads, leftOut } = await measure(sources);
   return planOf(planDrain(sources.topology.map, loads, [shard], { ...options, leftOut }));
 }
 
-/** @throws {Problem} If there is no such plan. */
+/** @throws {Problem} If none can be made. */
 export async function makeRebalancePlan(sources: RestSources, options: PlanOptions): Promise<Plan> {
   const { loads, leftOut } = await measure(sources);
   return planOf(planRebalance(sources.topology.map, loads, { ...options, leftOut }));

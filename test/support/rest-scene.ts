@@ -6,7 +6,7 @@ export const WITHOUT = Object.fromEntries(
   defaultPlugins
     .map(({ name }): string => name)
     .filter((name) =>
-      ["topology", "raft", "bus", "hash-slot-router", "migrator", "failover", "auto-rebalance"].includes(name),
+      ["topology", "raft", "bus", "hash-slot-router", "migrator", "failover", "auto-rebalance", "meet"].includes(name),
     )
     .map((name) => [name, false]),
 );

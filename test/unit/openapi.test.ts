@@ -265,7 +265,9 @@ const MAX_BODY_BYTES = 2 * 1024 * 1024;
 /** Where the other node is that there seems to be. */
 const PEER_PORT = 23_312;
 /** What would decide really, or stand in the way of what a test says. */
-const WITHOUT = { topology: false, raft: false, bus: false, migrator: false, failover: false, "auto-rebalance": false };
+const WITHOUT = Object.fromEntries(
+  ["topology", "raft", "bus", "migrator", "failover", "auto-rebalance", "meet"].map((name) => [name, false]),
+);
 
 describe("the document", () => {
   test("has every operation once, with a summary, a role and what it answers", () => {
@@ -577,7 +579,8 @@ describe("the document", () => {
     await post("/cluster/plans", 409, { kind: "drain", drains: "a" });
     await ask("GET /cluster/plans/none", 404, { token });
     await ask("POST /cluster/plans/none/apply", 404, { token });
-    await post("/cluster/nodes", 202, { address: KNOWN["address"], bus_port: KNOWN["bus_port"] });
+    // Nobody is there, and so nobody is said to be met.
+    await post("/cluster/nodes", 503, { address: KNOWN["address"], bus_port: KNOWN["bus_port"] });
     await post("/kv/batch", 200, { operations: [{ op: "get", key: "none" }] });
   });
 
@@ -762,6 +765,8 @@ describe("the document", () => {
     const [, known] = map.nodes;
     if (known === undefined) throw new Error("there are two nodes");
     const newcomer = { ...known, id: "f".repeat(40), port: PEER_PORT + 2 };
+    meeting.end = () => undefined;
+    await post("/cluster/nodes", 202, stranger);
     meeting.end = () => void (topology.map = { ...map, nodes: [...map.nodes, newcomer] });
     await post("/cluster/nodes", 201, stranger);
     topology.map = map;

@@ -200,6 +200,23 @@ describe("REST answers", () => {
   }
 });
 
+describe("a body of JSON", () => {
+  test("has no field twice: of two one would be left out", async () => {
+    const sent = async (body: string): Promise<unknown> => {
+      const headers = { "content-type": "application/json" };
+      const answer = await door.ask("/kv/batch", { method: "POST", token: TOKENS.adminToken, headers, body });
+      return [answer.status, (answer.json() as { readonly errors?: unknown }).errors];
+    };
+    const twice = [422, [{ in: "body", field: "", detail: "must have no field twice" }]];
+    const read = '{"op":"get","key":"a:b"}';
+    expect(await sent(`{"operations":[],"operations":[${read}]}`)).toEqual(twice);
+    expect(await sent(`{"operations":[${read},{"op":"get","key":"a","key":"b"}]}`)).toEqual(twice);
+    // Written in another way it is the same name.
+    expect(await sent(String.raw`{"operations":[{"op":"get","key":"a","k\u0065y":"b"}]}`)).toEqual(twice);
+    expect(await sent(`{"operations":[${read},${read}]}`)).toEqual([200, undefined]);
+  });
+});
+
 describe("POST /cluster/nodes", () => {
   test("tells no stranger this cluster's password, whoever it is said to be", async () => {
     const [port, bus_port] = [23_310, 23_311];
@@ -228,6 +245,13 @@ describe("POST /cluster/nodes", () => {
         detail: `Nothing was done: no node with this cluster's secret answers at 127.0.0.1:${bus_port}, where other nodes would reach it.`,
       },
     ]);
+    // Nor is a meeting said to go on with somebody who is none of us.
+    const nameless = await other.ask("/cluster/nodes", {
+      method: "POST",
+      token: TOKENS.adminToken,
+      json: { address: json.address, bus_port },
+    });
+    expect([nameless.status, nameless.json()]).toEqual([answer.status, answer.json()]);
     // It was asked, and at the bus alone.
     expect(new Set(callers)).toEqual(new Set([bus_port]));
     expect(heard).not.toContain("what-clients-show");
