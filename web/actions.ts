@@ -25,6 +25,7 @@ interface Explanation {
   readonly shard: ShardView | null;
   readonly migration: MigrationView | null;
   readonly since: Act | null;
+  readonly since_wanted: string | null;
   readonly since_founding: number | null;
   readonly obstacles: readonly string[];
   readonly history: readonly Act[];

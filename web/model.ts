@@ -88,12 +88,16 @@ export function readable(text: string, nodes: ReadonlyMap<string, NodeView>): st
 
 /** Since when something is as it is, and why. */
 export function sinceInWords(
-  told: { readonly since: Act | null; readonly since_founding: number | null },
+  told: { readonly since: Act | null; readonly since_wanted: string | null; readonly since_founding: number | null },
   nodes: ReadonlyMap<string, NodeView>,
   nowMs: number,
 ): string {
-  const { since, since_founding: founding } = told;
-  if (since !== null) return `So since ${momentInWords(since.time, nowMs)}: ${readable(since.cause, nodes)}`;
+  const { since, since_wanted: wanted, since_founding: founding } = told;
+  if (since !== null) {
+    const how = readable(since.cause, nodes);
+    const why = wanted === null ? how : `${readable(wanted, nodes)} (${how})`;
+    return `So since ${momentInWords(since.time, nowMs)}: ${why}`;
+  }
   return founding === null
     ? "So since before what is remembered."
     : `So since the cluster was founded, version ${founding} of its map.`;

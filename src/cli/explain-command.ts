@@ -27,6 +27,8 @@ export interface Explanation {
   readonly shard: ShardView | null;
   readonly migration: MigrationView | null;
   readonly since: Act | null;
+  /** Where that is the end of a move: who wanted it and why. */
+  readonly since_wanted: string | null;
   /** The version of the map with which the cluster was founded, if it has been so since then. */
   readonly since_founding: number | null;
   readonly obstacles: readonly string[];
@@ -77,6 +79,7 @@ function actLines({ version, time, cause, changes }: Act, nodes: readonly NodeVi
 /** All that people need to see. */
 export function describeExplanation({ explanation, nodes }: Told): string {
   const { slot, owner, node, shard, migration, since, since_founding: founding, obstacles, history } = explanation;
+  const { since_wanted: wanted } = explanation;
   const lines: string[] = [];
   if (node !== null)
     lines.push(`${nameIn(nodes, node.id)} is ${paintState(node.state)}: ${roleWords(nodes, node)}, id ${node.id}`);
@@ -97,6 +100,7 @@ export function describeExplanation({ explanation, nodes }: Told): string {
         ? "It is so since before what is remembered."
         : `It is so since the cluster was founded, version ${founding} of its map.`,
     ...(since === null ? [] : actLines(since, nodes)),
+    ...(wanted === null ? [] : [`  the move was wanted by ${withNodeNames(nodes, wanted)}`]),
     "",
     obstacles.length === 0 ? "Nothing stands in the way." : "In the way:",
     ...obstacles.map((obstacle) => `  ${pc.yellow(withNodeNames(nodes, obstacle))}`),

@@ -119,6 +119,19 @@ export function sinceOf(acts: readonly HistoryEntry[], type: Subject["type"]): H
 }
 
 /**
+ * Why a move was begun that an act has completed: the act itself says only how it came to its end.
+ *
+ * @param acts All acts about what was moved.
+ * @returns `undefined`: it has completed none, or that is not remembered.
+ */
+export function wantedBy(act: HistoryEntry, acts: readonly HistoryEntry[]): string | undefined {
+  const [task] = act.changes.flatMap((sentence) => /^migration (\S+) completed/.exec(sentence)?.[1] ?? []);
+  if (task === undefined) return undefined;
+  return acts.find(({ changes }) => changes.some((sentence) => sentence.startsWith(`migration ${task} of slots `)))
+    ?.cause;
+}
+
+/**
  * The version of the map with which the cluster was founded, which is no act: it is what there was before the first one.
  *
  * @returns `undefined`: acts have been forgotten, so that nobody can tell any more; or there is no cluster yet.

@@ -7,7 +7,7 @@ import { Problem } from "../http/problem.ts";
 import { withMemberNames } from "../member-words.ts";
 import { type Callers, invalidField, needs, readWhole, shown } from "./api.ts";
 import { nodeCalled } from "./cluster-reads.ts";
-import { type Subject, historyOf, obstaclesOf, sinceFounding, sinceOf } from "./explain.ts";
+import { type Subject, historyOf, obstaclesOf, sinceFounding, sinceOf, wantedBy } from "./explain.ts";
 import { readKey } from "./key-text.ts";
 import {
   count,
@@ -47,6 +47,9 @@ const explanationSchema = record({
   shard: orNull(shardSchema),
   migration: orNull(migrationSchema),
   since: orNull(actSchema),
+  since_wanted: orNull(
+    Type.String({ description: "Where `since` is the end of a move: who wanted that and why, if it is remembered." }),
+  ),
   since_founding: orNull(
     Type.Integer({
       minimum: 0,
@@ -127,6 +130,7 @@ export function explanations(sources: RestSources, callers: Callers) {
               : shardOfNode(subject.node.id);
         const acts = historyOf(sources, subject);
         const since = sinceOf(acts, subject.type);
+        const wanted = since === undefined ? undefined : wantedBy(since, acts);
         return {
           map_version: map.version,
           slot: subject.type === "slot" ? subject.slot : null,
@@ -136,6 +140,7 @@ export function explanations(sources: RestSources, callers: Callers) {
           shard: shard === undefined ? null : shardView(view, shard),
           migration: subject.type === "slot" ? await moveOf(subject.slot) : null,
           since: since === undefined ? null : actView(since, map.nodes),
+          since_wanted: wanted === undefined ? null : withMemberNames(wanted, map.nodes),
           since_founding: sinceFounding(topology, acts, subject.type, shard !== undefined) ?? null,
           obstacles: [...(await obstaclesOf(sources, subject))],
           history: acts.slice(0, most).map((act) => actView(act, map.nodes)),

@@ -303,11 +303,15 @@ describe("what is so, in words", () => {
   test("since when something is so is told, also where no act has made it so", () => {
     const known = new Map([[A, nodeView(A, { name: "node-a" })]]);
     const since = { version: 7, time: 0, cause: `drain of ${A}`, changes: [] };
-    expect(sinceInWords({ since, since_founding: null }, known, 1)).toEndWith(": drain of node-a");
-    expect(sinceInWords({ since: null, since_founding: 2 }, known, 1)).toBe(
+    expect(sinceInWords({ since, since_wanted: null, since_founding: null }, known, 1)).toEndWith(": drain of node-a");
+    const moved = { since: { ...since, cause: "all is there" }, since_wanted: `move to ${A}`, since_founding: null };
+    expect(sinceInWords(moved, known, 1)).toEndWith(": move to node-a (all is there)");
+    expect(sinceInWords({ since: null, since_wanted: null, since_founding: 2 }, known, 1)).toBe(
       "So since the cluster was founded, version 2 of its map.",
     );
-    expect(sinceInWords({ since: null, since_founding: null }, known, 1)).toBe("So since before what is remembered.");
+    expect(sinceInWords({ since: null, since_wanted: null, since_founding: null }, known, 1)).toBe(
+      "So since before what is remembered.",
+    );
   });
 
   test("a node's details say how it is, where it is reached, and who has found it gone", () => {

@@ -213,6 +213,7 @@ test("bunch explain names nodes in sentences", () => {
     shard,
     migration: null,
     since: act,
+    since_wanted: null,
     since_founding: null,
     obstacles: [`replica ${B} is not in sync`],
     history: [act],
@@ -221,6 +222,8 @@ test("bunch explain names nodes in sentences", () => {
   expect(said).toStartWith("slot 5 is a's\nshard cccccccc is served: led by a, replicated by b, slots 0-16383\n");
   expect(said).toContain("It is so since\n  1970-01-01 00:00:00  version 7: drain of b\n    node a admitted at x\n");
   expect(said).toContain("In the way:\n  replica b is not in sync");
+  const moved = plain(describeExplanation({ explanation: { ...told, since_wanted: `plan of ${B}` }, nodes }));
+  expect(moved).toContain("node a admitted at x\n  the move was wanted by plan of b\n");
   const founded = plain(
     describeExplanation({ explanation: { ...told, since: null, since_founding: 2, history: [] }, nodes }),
   );

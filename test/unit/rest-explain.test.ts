@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import type { HistoryEntry, Topology } from "../../src/contracts/topology.ts";
 import { HISTORY_LENGTH } from "../../src/protocol/topology/state.ts";
 import { describeRecord } from "../../src/protocol/topology/records.ts";
-import { foundingVersion, historyOf, sinceFounding, sinceOf } from "../../src/rest/explain.ts";
+import { foundingVersion, historyOf, sinceFounding, sinceOf, wantedBy } from "../../src/rest/explain.ts";
 import { makeMap, makeNode } from "../support/make-map.ts";
 
 test("the act that decided is the one that moved it, and not the word that it might be moved", () => {
@@ -16,6 +16,14 @@ test("the act that decided is the one that moved it, and not the word that it mi
   const allowed = entry(3, describeRecord({ type: "completion-allowed", id: "m" }));
   const completed = entry(2, describeRecord({ type: "migration-completed", id: "l", sourceEpoch: 1, targetEpoch: 1 }));
   expect(sinceOf([allowed, completed], "slot")).toBe(completed);
+  // That it is all there is why it was completed, and not why it was moved.
+  const begun = {
+    ...entry(1, "migration l of slots 0-9 started from shard s to t, in epochs 1 and 1"),
+    cause: "a plan",
+  };
+  const other = { ...entry(1, "migration ll of slots 0-9 started from shard s to t"), cause: "another one" };
+  expect(wantedBy(completed, [completed, other, begun])).toBe("a plan");
+  expect([wantedBy(completed, [completed]), wantedBy(begun, [begun])]).toEqual([undefined, undefined]);
   expect(sinceOf([allowed], "slot")).toBeUndefined();
 });
 
