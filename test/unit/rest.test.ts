@@ -115,6 +115,25 @@ describe("GET /cluster/explain", () => {
     for (const slot of [12_180, 12_181, 12_183, 12_184, 12_185]) await assign("the third test", slot);
   });
 
+  test("and GET /cluster/slots go by the present map, whatever was told before", async () => {
+    const slots = async (): Promise<readonly [number, number | undefined]> => {
+      const answer = await door.ask("/cluster/slots", { token });
+      expect(answer.headers.get("content-type")).toStartWith("application/json");
+      const told = answer.json() as { readonly assigned: number; readonly slots: readonly { readonly slot: number }[] };
+      expect(told.slots).toHaveLength(told.assigned);
+      return [told.assigned, told.slots[12_190]?.slot];
+    };
+    expect([await slots(), await slots()]).toEqual([
+      [16_384, 12_190],
+      [16_384, 12_190],
+    ]);
+    await release("a test", 12_190, 12_190);
+    expect(await slots()).toEqual([16_383, 12_191]);
+    expect((await explain("slot=12190")).owner).toBeNull();
+    await assign("the third test", 12_190);
+    expect(await slots()).toEqual([16_384, 12_190]);
+  });
+
   test("of a node and of a shard tells what keeps them", async () => {
     const ofNode = await explain(`node=${node.facts.id}`);
     expect(ofNode.obstacles).toEqual(["it owns slots: it cannot be taken out before they are moved"]);
