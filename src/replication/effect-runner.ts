@@ -4,7 +4,7 @@ import type { ArgumentList } from "../codec/resp-parser.ts";
 import { ReplyWriter } from "../codec/resp-writer.ts";
 import type { Keyspace } from "../contracts/keyspace.ts";
 import type { NodeContext } from "../plugin.ts";
-import { LogOperations, isLogOperation } from "./log-operations.ts";
+import { LogOperations, PART_OF_NOTHING, isLogOperation } from "./log-operations.ts";
 
 const MINUS = 0x2d;
 
@@ -57,7 +57,7 @@ const OF_MISSING_KEYS =
  * @param problem What `run` returned.
  */
 export function isOfMissingKeys(problem: string): boolean {
-  return OF_MISSING_KEYS.test(problem);
+  return OF_MISSING_KEYS.test(problem) || problem === PART_OF_NOTHING;
 }
 
 /** The end of a client that effects run as. Nobody is there to be answered. */

@@ -133,14 +133,17 @@ export class LogOperations {
     const place = Number(decoder.decode(args.bytes.subarray(args.start(2), args.end(2))));
     keyspace.refer(this.#key, args.bytes, args.start(1), args.end(1));
     const record = peekAny(keyspace, this.#key);
+    if (!Number.isSafeInteger(place) || place < 0) return "a part that makes no sense";
     const end = place + args.end(3) - args.start(3);
-    if (record === 0 || !Number.isSafeInteger(place) || place < 0 || end > keyspace.valueLength(record))
-      return "a part of a value that is not there";
+    if (record === 0 || end > keyspace.valueLength(record)) return PART_OF_NOTHING;
     copyBytes(args.bytes, args.start(3), args.end(3), keyspace.bytes(record), keyspace.valueStart(record) + place);
     keyspace.changed(this.#key, record, keyspace.flags(record));
     return undefined;
   }
 }
+
+/** The value's key has not come yet, where keys are coming. */
+export const PART_OF_NOTHING = "a part of a value that is not there";
 
 const LAST_TYPE = 4;
 

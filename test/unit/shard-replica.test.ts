@@ -1,13 +1,18 @@
 /** A shard's replica against a primary that says what the test has it say. */
 import { beforeEach, describe, expect, test } from "bun:test";
+import { present } from "../../src/assert.ts";
+import { keySlot } from "../../src/codec/slot.ts";
 import type { ReplicationMessage } from "../../src/codec/replication-codec.ts";
 import { ArgumentList } from "../../src/codec/resp-parser.ts";
 import type { ShardRecord } from "../../src/contracts/topology.ts";
 import { ReplyGate } from "../../src/reply-gate.ts";
 import { type ReplicaHost, ShardReplica } from "../../src/replication/replica.ts";
+import { NO_EXPIRY } from "../../src/contracts/keyspace.ts";
+import { LogOperations, partOperation } from "../../src/replication/log-operations.ts";
 import { ShardLog } from "../../src/replication/shard-log.ts";
 import { SlotSink } from "../../src/replication/slot-sink.ts";
 import { SlotSource } from "../../src/replication/slot-source.ts";
+import { KeyReference } from "../../src/store/key-reference.ts";
 import { Store } from "../../src/store/store.ts";
 import { createBunWorld } from "../../src/world-bun.ts";
 
@@ -54,9 +59,12 @@ class World implements ReplicaHost {
   /** Why what comes next cannot be done. */
   problem: string | undefined;
 
+  /** What is done to keys, where that is more than to note them. */
+  run: ((args: ArgumentList) => string | undefined) | undefined;
+
   apply(_slot: number, args: ArgumentList): string | undefined {
     this.applied.push(new TextDecoder().decode(args.copy(1)));
-    return this.problem;
+    return this.run === undefined ? this.problem : this.run(args);
   }
 
   nextSession(): number {
@@ -215,6 +223,40 @@ describe("a shard's replica", () => {
     expect(world.applied).toEqual(["k", "l"]);
     expect([replica.isFilling, replica.isWhole]).toEqual([false, false]);
     expect(replica.refusal).toBe("what its primary has done cannot be done here: ERR no such key");
+  });
+
+  test("that is filled goes on where a part comes of a value whose key has not come: its primary takes it from another shard", () => {
+    world.log.startEpoch(1);
+    const store = new Store({ seed: 2, random: () => 0 });
+    for (const name of ["{s}1", "{s}2"]) {
+      const bytes = new TextEncoder().encode(name);
+      const key = new KeyReference();
+      store.refer(key, bytes, 0, bytes.length);
+      store.setString(key, bytes, 0, bytes.length, NO_EXPIRY);
+    }
+    const source = new SlotSource(store, [{ first: 0, last: 16_383 }], { chunkKeys: 2 });
+    const operations = new LogOperations(world.keyspace);
+    world.run = (args) => operations.apply(args);
+    const replica = new ShardReplica(world, SHARD, false, 0);
+    let number = 0;
+    replica.received("a", { type: "begin", session: 1, number, epoch: 1, isFill: true, mapVersion: 1 });
+    const send = (type: "stream" | "effects", bytes: Uint8Array): void =>
+      replica.received("a", { type, session: 1, number: (number += 1), isLast: true, bytes });
+    for (let bytes = source.next(); bytes !== undefined; bytes = source.next()) {
+      send("stream", bytes);
+      for (const message of world.sent.splice(0)) if (message.type === "answer") source.answered(message.bytes);
+      // One of the two is there.
+      if (world.keyspace.size === 1) break;
+    }
+    const missing = ["{s}1", "{s}2"].map((name) => new TextEncoder().encode(name));
+    const log = new ShardLog();
+    log.startEpoch(1);
+    for (const name of missing) log.append(keySlot(name, 0, name.length), partOperation(name, 0, name), false);
+    log.seal();
+    const cursor = present(log.cursorAt(2), "the entry is there");
+    send("effects", present(log.readEntry(cursor), "it is whole"));
+    expect(replica.refusal).toBe("it is being filled");
+    expect(replica.isFilling).toBe(true);
   });
 
   test("that is filled is behind its map until it has what the primary has done meanwhile", () => {
