@@ -366,11 +366,11 @@ export default definePlugin({
         if (hello.shard === shard?.id) primary?.hello(from, hello);
       }
     };
-    context.on(hooks.mapChanged, ({ map }) => switchTo(map));
+    context.on(hooks.mapChanged, ({ map }) => guarded(() => switchTo(map)));
 
     // --- words from others ---
 
-    bus?.receive(BusChannel.replication, ({ nodeId }, bytes) => {
+    const received = (nodeId: NodeId, bytes: Uint8Array): void => {
       const message = decodeReplication(bytes);
       if (message === undefined) {
         events.warn("replication message refused", { from: nodeId, reason: "it makes no sense" });
@@ -402,7 +402,9 @@ export default definePlugin({
         default:
           replica?.received(nodeId, message);
       }
-    });
+    };
+    // Where something is thrown in the midst of a frame, what comes next would be taken for what was lost with it: acknowledged, and not there.
+    bus?.receive(BusChannel.replication, ({ nodeId }, bytes) => guarded(() => received(nodeId, bytes)));
     bus?.onLinkLost((address, nodeId) => {
       const id =
         nodeId ??

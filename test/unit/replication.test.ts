@@ -5,6 +5,7 @@ import type { Config } from "../../src/config.ts";
 import { SLOT_COUNT } from "../../src/codec/slot.ts";
 import { type Keyspace, keyspaceService } from "../../src/contracts/keyspace.ts";
 import { type Replication, replicationService } from "../../src/contracts/replication.ts";
+import { EffectRunner } from "../../src/replication/effect-runner.ts";
 import { ShardLog } from "../../src/replication/shard-log.ts";
 import { localClient } from "../support/local-node.ts";
 import { SimNodes, hostOf } from "../support/sim-nodes.ts";
@@ -562,6 +563,28 @@ describe("replication-commands", () => {
       await shard.inSync(3);
     }
   });
+});
+
+test("a replica that cannot do what its primary did stops, and acknowledges nothing behind that", async () => {
+  const shard = await Shard.of(3);
+  const { simulation } = shard.nodes;
+  await shard.write("SET k old");
+  await shard.expectEqual();
+  const run = spyOn(EffectRunner.prototype, "run").mockImplementationOnce(() => {
+    throw new RangeError("Out of memory");
+  });
+  const clients = [1, 2].map(() => localClient(shard.nodes.node(shard.primary)));
+  const replies = ["SET k new", "SET j 1"].map(async (line, at) => {
+    await simulation.runFor(5 * at);
+    return (await clients[at]?.run(line)) ?? "";
+  });
+  expect(await simulation.settle("the first reply", present(replies[0], "it was asked"), 20_000)).toBe("OK");
+  // Whoever is in sync at this moment has what was acknowledged.
+  const holders = shard.all.filter((at) => shard.set.includes(shard.nodes.topology(at).self.id));
+  expect(new Set(holders.map((at) => shard.keyspace(at).digestSlot(7629))).size).toBe(1);
+  expect(await simulation.settle("both", Promise.all(replies), 20_000)).toEqual(["OK", "OK"]);
+  run.mockRestore();
+  expect(shard.set).toHaveLength(2);
 });
 
 test("a primary that cannot log what it has done stops, and acknowledges it to nobody: whoever takes over has nothing of it", async () => {
