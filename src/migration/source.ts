@@ -13,13 +13,14 @@
  * that takes too long, is of no use: the map is asked to take it back, and until it has said so commands are held. No timer ends a fence.
  * A target that has taken no session for long is not coming back: the map is asked to abort the task.
  */
-import { present } from "../assert.ts";
+import { Fault, present } from "../assert.ts";
 import type { MigrationMessage } from "../codec/migration-codec.ts";
 import { ArgumentList } from "../codec/resp-parser.ts";
 import type { Command } from "../command-table.ts";
 import type { Effect } from "../contracts/commands.ts";
 import type { MigrationPhase, MigrationProgress } from "../contracts/migration.ts";
 import type { MigrationRecord, NodeId, TopologyRequest } from "../contracts/topology.ts";
+import { messageOf } from "../errors.ts";
 import { intersectRanges } from "../protocol/slot-ranges.ts";
 import { flushOperation, flushedSlots } from "../replication/log-operations.ts";
 import { type LogCursor, ShardLog } from "../replication/shard-log.ts";
@@ -218,8 +219,25 @@ export class MigrationSource {
     this.#setHeld(false);
   }
 
+  /**
+   * Does a part of a session. One that throws ends it: where the effect is that got lost with that nobody knows any more, but the next session, which compares. The
+   * scenario: the machine has no memory for an effect; who told it goes on, and so would the session, to its end: the target's clients would miss a write.
+   */
+  #inSession(run: () => void): void {
+    try {
+      run();
+    } catch (thrown) {
+      if (thrown instanceof Fault) throw thrown;
+      this.#end(`this node could not go on: ${messageOf(thrown)}`);
+    }
+  }
+
   /** An effect of a command, as it happens. @param command What it is of. */
   effect(told: Effect, command: Command | undefined): void {
+    this.#inSession(() => this.#note(told, command));
+  }
+
+  #note(told: Effect, command: Command | undefined): void {
     const session = this.#session;
     // Keys expire and are evicted behind a fence, too, and it may be taken back: what is told then goes out behind the last word.
     if (session?.fill === undefined) return;
@@ -268,6 +286,10 @@ export class MigrationSource {
   }
 
   received(from: NodeId, message: MigrationMessage): void {
+    this.#inSession(() => this.#took(from, message));
+  }
+
+  #took(from: NodeId, message: MigrationMessage): void {
     const session = this.#session;
     if (session?.id !== message.session || from !== this.#terms.target) return;
     session.heardAtMs = this.#host.nowMs();
@@ -344,6 +366,10 @@ export class MigrationSource {
 
   /** Sends what there is: effects first, since what the stream says of a key holds for the moment at which it is said. */
   #pump(): void {
+    this.#inSession(() => this.#sendAll());
+  }
+
+  #sendAll(): void {
     const session = this.#session;
     if (session?.fill === undefined) return;
     const { fill, log, cursor } = session;

@@ -1,12 +1,12 @@
 /** A migration's source against a target that says what the test has it say. */
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { present } from "../../src/assert.ts";
 import type { MigrationMessage } from "../../src/codec/migration-codec.ts";
 import { ArgumentList } from "../../src/codec/resp-parser.ts";
 import type { MigrationRecord, TopologyRequest } from "../../src/contracts/topology.ts";
 import { MigrationSource, type SourceHost } from "../../src/migration/source.ts";
 import { SlotFill } from "../../src/replication/slot-fill.ts";
-import { EntryReader } from "../../src/replication/shard-log.ts";
+import { EntryReader, ShardLog } from "../../src/replication/shard-log.ts";
 import { SlotSink } from "../../src/replication/slot-sink.ts";
 import { KeyReference } from "../../src/store/key-reference.ts";
 import { Store } from "../../src/store/store.ts";
@@ -170,6 +170,25 @@ test("a source asks for the completion when the target has committed its last wo
   world.say({ type: "settled", session: 1, number });
   await world.turn();
   expect(world.asked).toEqual([{ type: "complete-migration", id: "m", fence: 7 }]);
+});
+
+test("a session ends with an effect that could not be noted, or sent: the target would never have it, and the next one compares", async () => {
+  for (const broken of ["append", "readEntry"] as const) {
+    const world = new World();
+    await world.level();
+    const lost = spyOn(ShardLog.prototype, broken).mockImplementationOnce(() => {
+      throw new RangeError("Out of memory");
+    });
+    const args = ArgumentList.of(["SET", "k", "v"].map((word) => new TextEncoder().encode(word)));
+    world.source.effect({ slot: 5, args, isContinued: false }, undefined);
+    await world.turn();
+    lost.mockRestore();
+    expect(world.source.waitingFor).toBe("this node could not go on: Out of memory");
+    // What was known to be level is not any more.
+    world.source.update({ ...RECORD, fence: FENCE }, TERMS);
+    await world.agree();
+    expect(world.finals).toEqual([]);
+  }
 });
 
 test("a fence that the target does not settle in time, or that another primary's session is needed for, is taken back by the map", async () => {
