@@ -76,7 +76,7 @@ const settingsSchema = Type.Object({
   retireMs: Type.Integer({
     description:
       "How long a primary that is told to stop goes on while it has a replica that is not in sync yet, or nobody can have it take over, in milliseconds: what no other member holds would be lost with it. Not longer than whoever stops processes waits before it kills them (10 s for Docker, 30 s for Kubernetes).",
-    default: 8000,
+    default: 6000,
     minimum: 0,
   }),
 });
@@ -536,7 +536,7 @@ export default definePlugin({
     let wasReplica = false;
     context.on(
       hooks.mapChanged,
-      () => {
+      context.vital(() => {
         const { version = 0 } = topology.selfShard ?? {};
         if (surrender !== undefined && (!isPrimary() || version > surrender.shardVersion)) {
           surrender = undefined;
@@ -551,12 +551,12 @@ export default definePlugin({
         shardVersion = version;
         beat();
         guard();
-      },
+      }),
       { order: "pre" },
     );
     context.on(
       hooks.mapChanged,
-      () => {
+      context.vital(() => {
         // 2. One that is a primary no more: after whoever leads the log has ended what waited for it, nothing may leave that waited for a lease.
         if (wasPrimary && !isPrimary()) {
           keeper.surrender();
@@ -570,7 +570,7 @@ export default definePlugin({
         if (version === shardVersion) return;
         shardVersion = version;
         beat();
-      },
+      }),
       { order: "post" },
     );
 
@@ -587,7 +587,8 @@ export default definePlugin({
     // One that is a cluster by itself leads already, and others may come at once.
     context.on(hooks.ready, look);
     context.on(hooks.stop, async () => {
-      await handOverToStop();
+      // Nobody takes over what is broken: whoever has it from the log is promoted when the lease is over.
+      if (!context.isFaulty()) await handOverToStop();
       isStopped = true;
       timer?.cancel();
       for (const settle of wishes.values()) settle("the node stops");

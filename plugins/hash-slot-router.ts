@@ -40,7 +40,7 @@ import { failoverService } from "../src/contracts/failover.ts";
 import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { replicationService } from "../src/contracts/replication.ts";
 import { routerService } from "../src/contracts/routing.ts";
-import { type ClusterMap, type OpenSlot, topologyService } from "../src/contracts/topology.ts";
+import { type ClusterMap, type MapChange, type OpenSlot, topologyService } from "../src/contracts/topology.ts";
 import { HeldCommands } from "../src/held-commands.ts";
 import { definePlugin } from "../src/plugin.ts";
 import { KeyReference } from "../src/store/key-reference.ts";
@@ -231,7 +231,7 @@ export default definePlugin({
     let ownShard = topology.selfShard?.id;
     let movedCount = 0;
     let askedCount = 0;
-    context.on(context.hooks.mapChanged, ({ map, delta }) => {
+    const follow = ({ map, delta }: MapChange): void => {
       const shard = topology.selfShard?.id;
       const isElsewhere = shard !== ownShard;
       ownShard = shard;
@@ -239,7 +239,9 @@ export default definePlugin({
       if (delta === undefined || delta.changesSlots || delta.nodes.length > 0 || isElsewhere) routes = routesOf(map);
       // Whoever else hears of this map has heard of it by then.
       if (held.size > 0) clock.soon(retryHeld);
-    });
+    };
+    // With the table of another map it would serve what is not its own.
+    context.on(context.hooks.mapChanged, context.vital(follow));
 
     // --- what waits for the end of a fence ---
 

@@ -301,7 +301,7 @@ export default definePlugin({
     };
     let ownShard = topology.selfShard?.id;
     let wasLeading = false;
-    context.on(hooks.mapChanged, follow, { order: "post" });
+    context.on(hooks.mapChanged, context.vital(follow), { order: "post" });
 
     const counts = { completed: 0, aborted: 0, keys: 0, bytes: 0, fencedMs: 0 };
     const noteEnded = (map: ClusterMap, previous: ClusterMap, records: ReadonlyMap<string, MigrationRecord>): void => {

@@ -31,6 +31,7 @@ import { keyspaceService } from "../src/contracts/keyspace.ts";
 import { type ReplicaHealth, replicationService, type Replication } from "../src/contracts/replication.ts";
 import {
   type ClusterMap,
+  type MapChange,
   type NodeId,
   type ShardRecord,
   type SlotRange,
@@ -366,7 +367,10 @@ export default definePlugin({
         if (hello.shard === shard?.id) primary?.hello(from, hello);
       }
     };
-    context.on(hooks.mapChanged, ({ map }) => guarded(() => switchTo(map)));
+    context.on(
+      hooks.mapChanged,
+      context.vital(({ map }: MapChange) => switchTo(map)),
+    );
 
     // --- words from others ---
 

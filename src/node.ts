@@ -8,10 +8,12 @@
  * anywhere: it never serves on with broken state.
  */
 import { Fault } from "./assert.ts";
+import type { Call } from "./call.ts";
 import { ClientTable } from "./client.ts";
 import { ClientPasswords } from "./client-passwords.ts";
 import { Command } from "./command-table.ts";
 import { type Config, type ConfigLayer, type CoreSettings, readObject, resolveConfig } from "./config.ts";
+import { Verdict } from "./contracts/commands.ts";
 import { keyspaceService } from "./contracts/keyspace.ts";
 import { defaultPlugins } from "./default-plugins.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -70,6 +72,7 @@ export class Node {
   readonly #subcommandsToCome = new Map<string, readonly ((container: Command) => void)[]>();
   #bootRecords: readonly BootRecord[] = [];
   #stopping: Promise<void> | undefined;
+  #isFaulty = false;
   readonly #onStopped: ((fault: Error | undefined) => void) | undefined;
 
   private constructor(world: World, core: CoreSettings, identity: Identity, onStopped: NodeOptions["onStopped"]) {
@@ -195,7 +198,20 @@ export class Node {
       stack: error instanceof Error ? error.stack : undefined,
     });
     const fault = error instanceof Error ? error : new Fault(messageOf(error));
+    this.#serveNoMore();
     void this.#stopBecause(fault);
+  }
+
+  /** From here on nothing that this node holds is told to anybody: stopping takes time, in which it would serve on with what is broken. */
+  #serveNoMore(): void {
+    this.#isFaulty = true;
+    this.replyGate.shut("a fault stops this node");
+    const refuse = ({ client }: Call): Verdict => {
+      client.transport.kill();
+      return Verdict.rejected;
+    };
+    this.hooks.commandBefore.add("node", refuse, "first");
+    for (const client of this.clients) client.transport.kill();
   }
 
   async #stopBecause(fault: Error | undefined): Promise<void> {
@@ -271,6 +287,16 @@ export class Node {
       resetIdentity: async (id, left) => {
         Object.assign(this.#facts, await identifyAnew(this.world.disk, this.core.dataDir !== undefined, id, left));
       },
+      isFaulty: () => this.#isFaulty,
+      vital:
+        (run) =>
+        (...args) => {
+          try {
+            run(...args);
+          } catch (thrown) {
+            this.#fault(thrown);
+          }
+        },
       fault: (error) => this.#fault(error),
       shutdown: () => void this.#stopBecause(undefined),
       find: (token) => this.service(token),

@@ -88,6 +88,10 @@ export interface NodeContext {
   resetIdentity(id: string, left: Pick<Identity, "leftPeer" | "joining">): Promise<void>;
   /** Stops the node at once: an invariant is broken. */
   fault(error: unknown): void;
+  /** Whether one has: what this node holds counts no more, and nobody is to take it over. */
+  isFaulty(): boolean;
+  /** Makes a handler of one that must not fail by half, with the node going on as if nothing were: whatever it throws is a fault. */
+  vital<Args extends readonly unknown[]>(run: (...args: Args) => void): (...args: Args) => void;
   /** Stops the node in order, as SIGTERM does. */
   shutdown(): void;
 }

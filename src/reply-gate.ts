@@ -39,6 +39,7 @@ export class ReplyGate {
   #committed = Number.POSITIVE_INFINITY;
   #leaseEndsAtMs = Number.POSITIVE_INFINITY;
   #isStale = false;
+  #isShut = false;
   readonly #whenLapsed: (() => void)[] = [];
 
   constructor(clock: Clock) {
@@ -92,6 +93,14 @@ export class ReplyGate {
     return position <= this.#committed && this.isLeased();
   }
 
+  /** Lets nothing out any more that depends on keys, and ends all that wait: what this node holds is broken. */
+  shut(reason: string): void {
+    this.#isShut = true;
+    this.#committed = Number.NEGATIVE_INFINITY;
+    this.#isGuarded = true;
+    this.break(reason);
+  }
+
   /** Whether this node's lease runs at this moment. */
   isLeased(): boolean {
     return this.#leaseEndsAtMs === Number.POSITIVE_INFINITY || this.#clock.monotonicMs() < this.#leaseEndsAtMs;
@@ -119,6 +128,7 @@ export class ReplyGate {
 
   /** The log is committed up to here. Another shard's log, or another role in it, may begin lower. */
   setCommitted(position: number): void {
+    if (this.#isShut) return;
     this.#committed = position;
     this.#changed();
   }

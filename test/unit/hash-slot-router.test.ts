@@ -53,6 +53,8 @@ async function startRouted(
   parameter: (name: string) => string | undefined;
   isRouted: boolean;
   stop: () => Promise<void>;
+  /** Why it has stopped by itself. */
+  fault: Promise<Error | undefined>;
 }> {
   let map = first;
   const changes: { tell?: (next: ClusterMap) => void } = {};
@@ -92,9 +94,10 @@ async function startRouted(
       };
     },
   });
+  const stopped = Promise.withResolvers<Error | undefined>();
   const node = await startLocalNode(
     { plugins: { topology: false, "hash-slot-router": settings } },
-    { plugins: [standIn] },
+    { plugins: [standIn], onStopped: stopped.resolve },
   );
   const client = localClient(node);
   const router = node.service(routerService);
@@ -107,6 +110,7 @@ async function startRouted(
     parameter: (name) => node.parameters.get(name)?.get(),
     isRouted: router !== undefined,
     stop: () => node.stop(),
+    fault: stopped.promise,
   };
 }
 
@@ -115,6 +119,24 @@ test("the keys of these tests are in the slots that they are meant to be in", ()
 });
 
 describe("a node serves", () => {
+  test("nothing any more by the table of another map than it has", async () => {
+    const node = await startRouted(THIRDS);
+    const key = slotOf(LOW) < 4000 ? LOW : MIDDLE;
+    expect(await node.run(`get ${key}`)).toBe("nil");
+    const moved = mapOf(2, { self: [], left: upTo(0, 7999), right: upTo(8000, 16_383) });
+    const release = {
+      get node(): never {
+        throw new RangeError("Out of memory");
+      },
+      incarnation: 1,
+      version: 2,
+      slots: [],
+    };
+    node.change({ ...moved, releases: [release] });
+    expect(await node.run(`get ${key}`).catch(() => "closed")).toBe("closed");
+    expect((await node.fault)?.message).toContain("Out of memory");
+  });
+
   test("keys of its own slots, and sends those of others to whom they belong", async () => {
     const node = await startRouted(THIRDS);
     expect(node.isRouted).toBe(true);

@@ -87,6 +87,64 @@ describe("a node", () => {
     expect(node.state).toBe("stopped");
   });
 
+  test("serves nothing any more from a fault on, however long it takes to stop: what it holds is broken", async () => {
+    const stopped = Promise.withResolvers<Error | undefined>();
+    const mayStop = Promise.withResolvers<void>();
+    let wasFaulty = false;
+    const slow = definePlugin({
+      name: "slow",
+      summary: "",
+      setup: (context) =>
+        void context.on(context.hooks.stop, async () => {
+          wasFaulty = context.isFaulty();
+          await mayStop.promise;
+        }),
+    });
+    const node = await createNode({
+      world: createBunWorld({ logLevel: "silent" }),
+      config: { port: 0 },
+      plugins: [breaker, slow],
+      onStopped: stopped.resolve,
+    });
+    await node.start();
+    const port = Number(node.parameters.get("port")?.get());
+    const culprit = await RawClient.connect(port);
+    const other = await RawClient.connect(port);
+    const within = node.connect();
+    expect(await other.run("set key value")).toBe("+OK\r\n");
+    culprit.write("BREAK\r\n");
+    expect([await culprit.rest(), await other.rest()]).toEqual(["", ""]);
+    expect(node.state).toBe("stopping");
+    expect(await within.execute("get", "key").catch(() => "closed")).toBe("closed");
+    expect(
+      await node
+        .connect()
+        .execute("get", "key")
+        .catch(() => "closed"),
+    ).toBe("closed");
+    expect(node.replyGate.mayLeave(1)).toBe(false);
+    mayStop.resolve();
+    expect((await stopped.promise)?.message).toContain("two and two make five");
+    expect(wasFaulty).toBe(true);
+  });
+
+  test("stops where a handler fails that must not fail by half, whatever it throws", async () => {
+    const stopped = Promise.withResolvers<Error | undefined>();
+    const plugin = definePlugin({
+      name: "bad",
+      summary: "",
+      setup(context) {
+        const fail = (): never => {
+          throw new TypeError("no luck");
+        };
+        context.on(context.hooks.statisticsReset, context.vital(fail));
+      },
+    });
+    const node = await startLocalNode({}, { plugins: [plugin], onStopped: stopped.resolve });
+    await node.connect().execute("config", "resetstat");
+    expect((await stopped.promise)?.message).toContain("no luck");
+  });
+
   test("stops at a fault in a listener of a notify hook, and in a timer", async () => {
     for (const where of ["hook", "timer"] as const) {
       const stopped = Promise.withResolvers<Error | undefined>();
