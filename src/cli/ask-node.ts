@@ -35,6 +35,8 @@ const ELSEWHERE =
 
 function hintOf({ said }: NodeRefusal): string {
   if (said.startsWith("NOAUTH")) return "Give it with --password, or in the environment's BUNCH_PASSWORD.";
+  if (/^ERR unknown subcommand 'health'/i.test(said))
+    return "Its plugin health is off, or it is of another version: ask another node.";
   return said.startsWith("WRONGPASS") ? "Look at --password, and at the environment's BUNCH_PASSWORD." : "";
 }
 

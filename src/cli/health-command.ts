@@ -3,7 +3,7 @@ import { Command } from "commander";
 import pc from "picocolors";
 import type { HealthCheckName, HealthState } from "../contracts/health.ts";
 import { StartError } from "../errors.ts";
-import { type ClusterHealth, type HealthLine, linesOf, stateOf } from "../health/cluster-health.ts";
+import { type ClusterHealth, type HealthLine, linesOf, shortName, stateOf } from "../health/cluster-health.ts";
 import { type AccessFlags, ClusterAccess, withAccess } from "./cluster-access.ts";
 import { askHealth } from "./ask-health.ts";
 import type { HealthView, NodeView } from "../rest/schemas.ts";
@@ -109,9 +109,9 @@ export function pictureOf(health: ClusterHealth): HealthPicture {
   return {
     state: stateOf(health),
     lines: linesOf(health),
-    silent: silent.map(({ nodeId, nodeName, reason }) => ({ name: nodeName || nodeId, reason })),
+    silent: silent.map(({ nodeId, nodeName, reason }) => ({ name: shortName(nodeName, nodeId), reason })),
     asked: told.length + silent.length,
-    leader: leader === undefined ? undefined : leader.nodeName || leader.nodeId,
+    leader: leader === undefined ? undefined : shortName(leader.nodeName, leader.nodeId),
   };
 }
 

@@ -75,6 +75,9 @@ function baseOf({ http, node }: RestFlags): string {
   return `http://${formatAddress({ host: address.host, port })}`;
 }
 
+/** What a node says of a path that every node has that tells of the cluster. */
+const NO_PATH = /^(Nothing is served at this|There is no such) path/;
+
 export class RestAccess {
   readonly base: string;
   readonly #token: string | undefined;
@@ -149,7 +152,9 @@ export class RestAccess {
         ? this.#token === undefined
           ? " Give one with --token, or in the environment's BUNCH_TOKEN."
           : " Look at --token, and at the environment's BUNCH_TOKEN."
-        : "";
+        : status === 404 && NO_PATH.test(said)
+          ? " Its plugin rest is off, or it is of another version: ask another node."
+          : "";
     return new RestError(status, `The node at ${this.base} says: ${harmless(said)}${hint}`, status === 422);
   }
 

@@ -32,6 +32,11 @@ export function stateOf({ told, silent }: ClusterHealth): HealthState {
   return worstOf([...told.map(({ state }) => state), ...(silent.length > 0 ? (["warn"] as const) : [])]);
 }
 
+/** What people call a node: without a name, by the beginning of its id. */
+export function shortName(name: string, id: string): string {
+  return name === "" ? id.slice(0, 8) : name;
+}
+
 /**
  * One line for each check on the cluster, by the node that sees the worst, the leader if it is among those; of checks on nodes one for each that is not well, or one
  * for all of them.
@@ -46,7 +51,7 @@ export function linesOf({ told }: ClusterHealth): readonly HealthLine[] {
         .filter((check) => check.name === name)
         .map((check): HealthLine => ({
           check,
-          from: node.nodeName || node.nodeId,
+          from: shortName(node.nodeName, node.nodeId),
           fromId: node.nodeId,
           others: 0,
         })),

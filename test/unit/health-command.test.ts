@@ -139,4 +139,9 @@ test("what REST tells is shown the same way", () => {
   };
   const nodes = ["a", "b", "c"].map((name) => ({ id: name.repeat(40), name }) as NodeView);
   expect(describeHealth(pictureOfView(view, nodes), NOW_MS)).toBe(describeHealth(pictureOf({ told, silent }), NOW_MS));
+  // Without a name a node is called by the beginning of its id.
+  const nameless = [{ ...node("a", true, check("disk", "warn")), nodeName: "" }];
+  const said = stripVTControlCharacters(describeHealth(pictureOf({ told: nameless, silent: [] }), NOW_MS));
+  expect(said).toStartWith("warn: 1 of 1 checks (1 of 1 nodes answered, aaaaaaaa leads)");
+  expect(said).toContain("│ aaaaaaaa │");
 });

@@ -467,7 +467,22 @@ describe("who cannot be told anything", () => {
     expect(await saying("WRONGPASS invalid username-password pair")).toEndWith(
       "pair. Look at --password, and at the environment's BUNCH_PASSWORD.",
     );
+    expect(await saying("ERR unknown subcommand 'HEALTH'. Try CLUSTER HELP.")).toEndWith(
+      "Try CLUSTER HELP. Its plugin health is off, or it is of another version: ask another node.",
+    );
     expect(await saying("ERR no")).toEndWith(" says: ERR no");
+  });
+
+  test("by a node without REST is told that, and not that of what it has asked about", async () => {
+    const said = async (detail: string): Promise<string> => {
+      const headers = { "content-type": "application/problem+json" };
+      return (await answering(() => Response.json({ detail }, { status: 404, headers }))).message;
+    };
+    for (const detail of ["Nothing is served at this path.", "There is no such path."])
+      expect(await said(detail)).toEndWith(
+        `${detail} Its plugin rest is off, or it is of another version: ask another node.`,
+      );
+    expect(await said("There is no node x in this cluster.")).toEndWith("There is no node x in this cluster.");
   });
 
   test("ends with 3 where no node tells anything, and with 2 where the question is to blame", async () => {
