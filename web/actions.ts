@@ -367,16 +367,9 @@ export class Actions {
   }
 
   cancel(move: MigrationView): void {
-    if (move.id === null) return;
     const { id } = move;
     const what = plural(slotsIn(move), "slot");
-    if (!this.mayOperate) {
-      this.#open(
-        "Cancel a move",
-        make("p", {}, "To cancel it, use a token with the role operate (the button at the top)."),
-      );
-      return;
-    }
+    if (id === null || !this.#mayDo("Cancel a move", "cancel")) return;
     this.#confirm(
       `Cancel the move of ${what}?`,
       [`The slots stay at ${this.#name(move.from_node ?? "")}. What was sent is dropped; nothing is lost.`],
@@ -386,6 +379,30 @@ export class Actions {
         return "The move was cancelled.";
       },
     );
+  }
+
+  /** A move that is kept level gets the word that it waits for. */
+  complete(move: MigrationView): void {
+    const { id } = move;
+    const what = plural(slotsIn(move), "slot");
+    if (id === null || !this.#mayDo("Complete a move", "complete")) return;
+    const to = this.#name(move.to_node ?? "");
+    this.#confirm(
+      `Complete the move of ${what}?`,
+      [`${to} gets them as soon as it has everything; commands on them are held for a moment then.`],
+      "Complete the move",
+      async () => {
+        const { state } = await this.#api.post<MigrationView>("/cluster/migration/complete", { id });
+        return state === "completed" ? "The move is completed." : "The move goes on.";
+      },
+    );
+  }
+
+  /** Whether the caller may do something to a move; if not, it is told what that needs. */
+  #mayDo(title: string, word: string): boolean {
+    if (!this.mayOperate)
+      this.#open(title, make("p", {}, `To ${word} it, use a token with the role operate (the button at the top).`));
+    return this.mayOperate;
   }
 
   // --- the dialog ---

@@ -80,7 +80,7 @@ class Dashboard {
     const chooser = {
       node: (id: string) => this.#actions.node(id),
       shard: (id: string) => this.#actions.shard(id),
-      move: (move: MigrationView) => this.#actions.cancel(move),
+      move: (move: MigrationView, what: "cancel" | "complete") => this.#actions[what](move),
     };
     this.#shards = new ShardList(chooser);
     this.#nodes = new NodeList(chooser);

@@ -32,7 +32,7 @@ const MAX_LEGEND = 16;
 export interface Chooser {
   node(id: string): void;
   shard(id: string): void;
-  move(migration: MigrationView): void;
+  move(migration: MigrationView, what: "cancel" | "complete"): void;
 }
 
 /** A sign and a word for how something is. */
@@ -392,7 +392,8 @@ export class MoveList {
     let shown = first;
     const [title, detail, cause] = [make("h3"), make("p"), make("p", { class: "quiet" })];
     const progress = make("progress", { max: 1 });
-    const cancel = button("Cancel...", () => chooser.move(shown), { class: "cancel" });
+    const complete = button("Complete...", () => chooser.move(shown, "complete"));
+    const cancel = button("Cancel...", () => chooser.move(shown, "cancel"), { class: "cancel" });
     const element = make(
       "li",
       { class: "card", "data-move": keyOfMove(first) },
@@ -400,7 +401,7 @@ export class MoveList {
       progress,
       detail,
       cause,
-      cancel,
+      make("div", { class: "line" }, complete, cancel),
     );
     return {
       element,
@@ -419,6 +420,9 @@ export class MoveList {
         say(cause, readable(move.cause, this.#nodes));
         cancel.hidden = !isUnderWay(move) || move.id === null;
         mark(cancel, "aria-label", `Cancel the move of ${what}`);
+        // Others complete by themselves.
+        complete.hidden = cancel.hidden || move.auto_complete !== false;
+        mark(complete, "aria-label", `Complete the move of ${what}`);
       },
     };
   }

@@ -7,6 +7,7 @@ import type { Browser, Page } from "playwright-core";
 import { present } from "../../src/assert.ts";
 import { HTTP_PORT_OFFSET } from "../../src/config.ts";
 import { accessibilityFindings, needsBrowser, openPage, startBrowser } from "../support/browser.ts";
+import type { NodeView } from "../../src/rest/schemas.ts";
 import { ask, until } from "../support/ask-nodes.ts";
 import { endLeftovers } from "../support/bunch-server.ts";
 import { TOKENS } from "../support/http-door.ts";
@@ -403,6 +404,44 @@ describe.skipIf(!needsBrowser())("the dashboard", () => {
       await page.getByLabel("only what is amiss").uncheck();
       await page.locator("#filter").getByRole("searchbox").fill("many-19");
       await page.getByText("11 of 200 nodes").waitFor();
+    },
+    LIMIT_MS,
+  );
+
+  test(
+    "gives a move that is kept level the word that it waits for, when that is confirmed",
+    async () => {
+      const send = async (path: string, body?: object): Promise<unknown> => {
+        const headers = { authorization: `Bearer ${TOKENS.operateToken}`, "content-type": "application/json" };
+        const more = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
+        return await (
+          await fetch(`http://127.0.0.1:${FIRST_PORT + HTTP_PORT_OFFSET}${path}`, { headers, ...more })
+        ).json();
+      };
+      const { nodes: listed } = (await send("/cluster/nodes")) as { readonly nodes: readonly NodeView[] };
+      const { slots } = (await send("/cluster/slots")) as { readonly slots: readonly { readonly owner: string }[] };
+      const owner = present(slots.at(-1), "the last slot is somebody's").owner;
+      const other = present(
+        listed.find(({ id, is_master: leads }) => leads && id !== owner),
+        "there is another primary",
+      );
+      await openWhole(FIRST_PORT);
+      await send("/cluster/migration/start", {
+        slot: 16_383,
+        from_node: owner,
+        to_node: other.id,
+        auto_complete: false,
+      });
+      const move = page.locator("#move-list > li", { hasText: "1 slot (16383)" });
+      await move.getByText("level").first().waitFor();
+      await move.getByRole("button", { name: "Complete the move of 1 slot" }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByText(`${other.name} gets them as soon as it has everything`).waitFor();
+      await dialog.getByRole("button", { name: "Complete the move" }).click();
+      await dialog.getByText("The move is completed.").waitFor();
+      await page.keyboard.press("Escape");
+      await move.getByText("completed").first().waitFor();
+      expect(await move.getByRole("button").count()).toBe(0);
     },
     LIMIT_MS,
   );
