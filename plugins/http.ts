@@ -122,12 +122,13 @@ const settingsSchema = Type.Object({
     default: 256,
     minimum: 1,
   }),
-  maxRequestsPerAddress: Type.Integer({
-    description:
-      "Of maxRequests, those that one address may have: one more from it is told to come later (429), while others are served. Behind a proxy all come from one address: raise it there to what maxRequests is.",
-    default: 128,
-    minimum: 1,
-  }),
+  maxRequestsPerAddress: Type.Optional(
+    Type.Integer({
+      description:
+        "Of maxRequests, those that one address may have: one more from it is told to come later (429), while others are served. Behind a proxy all come from one address: raise it there to what maxRequests is. Default: half of that.",
+      minimum: 1,
+    }),
+  ),
   maxUnreadBytes: byteSize({
     description:
       "What long answers (more than 64 KiB) may have together that those who asked have not read yet; a read for whose answer there is no room is told to come again (503). An answer by itself may be longer. Each of the requests that are answered at a time may need memory of its own until its answer is there.",
@@ -175,6 +176,7 @@ export default definePlugin({
     const unread = new UnreadAnswers(parseByteSize(settings.maxUnreadBytes) ?? 0, clock);
     let listener: HttpListener | undefined;
     const underWay = new UnderWay();
+    const maxPerAddress = settings.maxRequestsPerAddress ?? Math.ceil(settings.maxRequests / 2);
     let phase: "starting" | "ready" | "stopping" = "starting";
 
     // --- tokens ---
@@ -312,19 +314,19 @@ export default definePlugin({
           retryAfterS: Math.ceil(waitMs / 1000),
         });
       }
-      if (underWay.countOf(from) > settings.maxRequestsPerAddress) {
-        counts.crowded += 1;
-        throw new Problem(
-          "rate-limited",
-          `${settings.maxRequestsPerAddress} requests of this address are being answered already (http.maxRequestsPerAddress).`,
-          { retryAfterS: RETRY_S },
-        );
-      }
       if (underWay.count > settings.maxRequests) {
         counts.overloaded += 1;
         throw new Problem(
           "unavailable",
           `${settings.maxRequests} requests are being answered already (http.maxRequests).`,
+          { retryAfterS: RETRY_S },
+        );
+      }
+      if (underWay.countOf(from) > maxPerAddress) {
+        counts.crowded += 1;
+        throw new Problem(
+          "rate-limited",
+          `${maxPerAddress} requests of this address are being answered already (http.maxRequestsPerAddress).`,
           { retryAfterS: RETRY_S },
         );
       }

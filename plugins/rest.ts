@@ -41,12 +41,13 @@ const settingsSchema = Type.Object({
     default: 64,
     minimum: 1,
   }),
-  maxEventStreamsPerAddress: Type.Integer({
-    description:
-      "Of maxEventStreams, those that one address may have: one more from it is told to come later (429), while others get theirs. Behind a proxy all come from one address: raise it there to what maxEventStreams is.",
-    default: 32,
-    minimum: 1,
-  }),
+  maxEventStreamsPerAddress: Type.Optional(
+    Type.Integer({
+      description:
+        "Of maxEventStreams, those that one address may have: one more from it is told to come later (429), while others get theirs. Behind a proxy all come from one address: raise it there to what maxEventStreams is. Default: half of that.",
+      minimum: 1,
+    }),
+  ),
 });
 
 export default definePlugin({
@@ -89,10 +90,9 @@ export default definePlugin({
       isCluster: router !== undefined,
       maxBatchBytes: parseByteSize(context.settings.maxBatchBytes) ?? 0,
     };
-    const events = new EventStreams(sources, {
-      maxStreams: context.settings.maxEventStreams,
-      maxStreamsPerAddress: context.settings.maxEventStreamsPerAddress,
-    });
+    const { maxEventStreams: maxStreams, maxEventStreamsPerAddress } = context.settings;
+    const maxStreamsPerAddress = maxEventStreamsPerAddress ?? Math.ceil(maxStreams / 2);
+    const events = new EventStreams(sources, { maxStreams, maxStreamsPerAddress });
     let rest: Promise<RestHandler> | undefined;
     // A tenth of a second in which nothing else happens: a node that has just started can spare it, one that serves clients better not.
     context.on(

@@ -76,17 +76,17 @@ export class EventStreams {
    */
   open(from: string, since: number | undefined, isStillAllowed: () => boolean): ReadableStream<Uint8Array> {
     const { maxStreams, maxStreamsPerAddress } = this.#bounds;
+    if (this.#streams.size >= maxStreams) {
+      throw new Problem("unavailable", `There are ${maxStreams} event streams already (rest.maxEventStreams).`, {
+        retryAfterS: RETRY_S,
+      });
+    }
     if ([...this.#streams].filter((stream) => stream.from === from).length >= maxStreamsPerAddress) {
       throw new Problem(
         "rate-limited",
         `This address has ${maxStreamsPerAddress} event streams already (rest.maxEventStreamsPerAddress).`,
         { retryAfterS: RETRY_S },
       );
-    }
-    if (this.#streams.size >= maxStreams) {
-      throw new Problem("unavailable", `There are ${maxStreams} event streams already (rest.maxEventStreams).`, {
-        retryAfterS: RETRY_S,
-      });
     }
     let own: EventStream | undefined;
     return new ReadableStream<Uint8Array>(

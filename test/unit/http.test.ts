@@ -389,7 +389,7 @@ describe("bounds", () => {
   });
 
   test("so many requests are answered at a time, and one more is told to come again", async () => {
-    const { door, http } = await start({ plugins: { http: { maxRequests: 2 } } });
+    const { door, http } = await start({ plugins: { http: { maxRequests: 2, maxRequestsPerAddress: 2 } } });
     const gate = Promise.withResolvers<void>();
     http.mount({ prefix: "/wait", handle: () => gate.promise.then(() => new Response("done")) });
     const waiting = [door.ask("/wait"), door.ask("/wait")];
@@ -403,7 +403,8 @@ describe("bounds", () => {
 
   test("one address has its part of them, and others are served meanwhile", async () => {
     const { door, http, node } = await start({
-      plugins: { http: { ...TOKENS, maxRequests: 3, maxRequestsPerAddress: 2 } },
+      // Half of them, if nothing else is said.
+      plugins: { http: { ...TOKENS, maxRequests: 3 } },
     });
     const gate = Promise.withResolvers<void>();
     http.mount({ prefix: "/wait", handle: () => gate.promise.then(() => new Response("done")) });
@@ -434,7 +435,7 @@ describe("bounds", () => {
     const length = 1024 * 1024;
     const long = Uint8Array.from({ length }, (_, at) => at % 251);
     const { door, http, node } = await start({
-      plugins: { http: { ...TOKENS, maxUnreadBytes: "2mb", maxRequests: 3 } },
+      plugins: { http: { ...TOKENS, maxUnreadBytes: "2mb", maxRequests: 3, maxRequestsPerAddress: 3 } },
     });
     http.mount({ prefix: "/long", handle: () => new Response(long) });
     http.mount({
