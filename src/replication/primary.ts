@@ -12,7 +12,7 @@
  * 3. The map has it in the set; or has refused, or it took too long: it does not count any more, unless the request may still be under way.
  * It is dropped so: it lags for too long, or its link broke and did not come back. The map is asked. It counts until the map has said that it is out.
  */
-import { assert } from "../assert.ts";
+import { present } from "../assert.ts";
 import type { ReplicationMessage } from "../codec/replication-codec.ts";
 import type { Effect } from "../contracts/commands.ts";
 import type { ReplicaHealth } from "../contracts/replication.ts";
@@ -267,6 +267,9 @@ export class ShardPrimary {
     const earlier = this.#links.get(from);
     // By a connection that broke later than the one of the present session was opened: the replica waits for nothing of it any more.
     if (earlier?.start === message.start && session < earlier.session) return;
+    // Of an earlier start, seconds late: the session of the one that runs would end, and be missed only when it has been silent for long.
+    if (earlier !== undefined && earlier.start !== message.start && earlier.start === this.#host.startOf(from))
+      return refuse("by the primary's map it is another start of this node that follows");
     this.flush();
     if (earlier !== undefined) this.#forget(earlier);
     const member = this.#member(from);
@@ -283,8 +286,7 @@ export class ShardPrimary {
       this.#considerSets(nowMs);
       return refuse("this node leaves the in-sync and eligible sets first, since it is filled anew");
     }
-    const start = cursor ?? log.cursorAt(log.openSequence);
-    assert(start !== undefined, "a log has a place for its next entry");
+    const start = present(cursor ?? log.cursorAt(log.openSequence), "a log has a place for its next entry");
     member.lostAtMs = undefined;
     // An earlier start of it may have acknowledged more: that is gone.
     member.acknowledged = isFill ? 0 : (position?.sequence ?? 0);
@@ -309,9 +311,8 @@ export class ShardPrimary {
       epoch: log.epoch,
       sequence: position?.sequence ?? 0,
     });
-    const { primaryEpoch: epoch } = this.#shard;
     const mapVersion = this.#host.mapVersion();
-    this.#send(link, { type: "begin", session, number: link.number, epoch, isFill, mapVersion });
+    this.#send(link, { type: "begin", session, number: link.number, epoch: message.epoch, isFill, mapVersion });
   }
 
   acknowledged(from: NodeId, message: Extract<ReplicationMessage, { type: "ack" }>): void {

@@ -312,7 +312,7 @@ export async function runReplication(
   // A shard that has fewer members than there must be in sync takes nothing in.
   if (hasMigrations) await lowerMinimum();
   await simulation.runUntil("slots to have moved", () => isSettled(), LIVENESS_MS);
-  const lost = new Set(operator.lostShards().map(({ id }) => id));
+  const seemedLost = operator.lostShards();
   for (const client of [...clients, ...bulkClients, ...flushClients, journals, counters]) client.stop();
   await simulation.runUntil(
     "clients to be done",
@@ -324,8 +324,8 @@ export async function runReplication(
     () => isWhole(world.views, nodes),
     LIVENESS_MS,
   );
-  // One that had all of a shard by itself may have come back, and been admitted, only now.
-  for (const { id } of operator.lostShards()) lost.add(id);
+  // One that had all of a shard by itself may have come back, and been admitted, only now; and of one that seemed to, others may have been in the set by what was agreed last.
+  const lost = new Set([...operator.stillLost(seemedLost), ...operator.lostShards()].map(({ id }) => id));
   simulation.explain(() => problemOf(lost));
   // Three members in sync are there for a shard of three only.
   await lowerMinimum();

@@ -32,6 +32,8 @@ const LOOK_MS = 50;
 const MAX_PROMOTION_MS = 1500;
 /** A primary that is killed may have been cut off from the other nodes for so long: clients see what it has not told them. */
 const MAX_CUT_BEFORE_MS = 900;
+/** A cut ends after this though nobody was promoted: it may have taken the majority, with voters that lost their votes in the same moment. */
+const MAX_CUT_MS = 20_000;
 /** For how long a primary that hands over may wait for a replica. */
 const HAND_OVER_MS = 400;
 
@@ -129,6 +131,18 @@ export class ShardOperator {
         runningPrimary(map, views, shard) === undefined &&
         heirsOf(map, views, shard).length === 0,
     );
+  }
+
+  /** Of shards that were lost by a map that may not have been the newest: those of which nobody has anything. Members of the others hold it, or have taken over. */
+  stillLost(seemedLost: readonly ShardRecord[]): readonly ShardRecord[] {
+    const { views } = this.#world;
+    const map = newestMapOf(views);
+    return seemedLost.filter(({ id, primary }) => {
+      const now = map?.shards.find((shard) => shard.id === id);
+      return (
+        map === undefined || now === undefined || (now.primary === primary && heirsOf(map, views, now).length === 0)
+      );
+    });
   }
 
   // --- primaries that died ---
@@ -257,7 +271,8 @@ export class ShardOperator {
     this.#do(async () => {
       await this.#pause(waitMs);
       // What is known of it by now: it may have been dropped from the sets, or dropped others, before the cut.
-      await this.#promote(shard.id, (_, now) => now.primary === shard.primary);
+      const promotion = this.#promote(shard.id, (_, now) => now.primary === shard.primary);
+      await Promise.race([promotion, this.#pause(MAX_CUT_MS)]);
       const version = newestMapOf(this.#world.views)?.version ?? 0;
       cut.nodes?.heal();
       cut.nodes = undefined;
@@ -268,6 +283,7 @@ export class ShardOperator {
       while (!knows()) await this.#pause(20);
       cut.clients?.heal();
       this.#cuts.delete(host);
+      await promotion;
       for (const each of spared) this.#spared.delete(each);
     });
   }

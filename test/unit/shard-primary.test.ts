@@ -172,6 +172,30 @@ describe("a shard's primary", () => {
     expect(world.asked).toEqual([{ inSync: ["a", "b"], eligible: [] }]);
   });
 
+  test("goes on with the start that the map has when a hello of an earlier one comes seconds late", () => {
+    world.start = "second";
+    const primary = new ShardPrimary(world, SHARD, { minimum: 1, acks: "in-sync" }, 0);
+    primary.hello("b", { ...hello(7, { epoch: 1, sequence: 1 }), start: "second" });
+    primary.acknowledged("b", { type: "ack", session: 7, sequence: 1, bytes: 0 });
+    world.sent.length = 0;
+    primary.hello("b", hello(9, { epoch: 1, sequence: 1 }));
+    expect(world.sent.map(({ message }) => message)).toEqual([
+      {
+        type: "refused",
+        session: 9,
+        reason: "by the primary's map it is another start of this node that follows",
+      },
+    ]);
+    // The session is heard as before.
+    write(primary, 10);
+    primary.acknowledged("b", { type: "ack", session: 7, sequence: 2, bytes: 10 });
+    expect(primary.replicas[0]).toMatchObject({ state: "following", acknowledged: 2 });
+    // When the map has another one, the one that follows is gone.
+    world.start = "first";
+    primary.hello("b", { ...hello(3, { epoch: 1, sequence: 1 }), start: "third" });
+    expect(world.sent.at(-1)?.message).toMatchObject({ type: "begin", session: 3 });
+  });
+
   test("has nobody in its set for a hello alone, which may be of a session that is over: the replica is filled since, or hears nothing", () => {
     const primary = new ShardPrimary(world, { ...SHARD, inSync: ["a"] }, { minimum: 1, acks: "in-sync" }, 0);
     const ticks = (untilMs: number): void => {
@@ -262,7 +286,8 @@ describe("a shard's primary", () => {
     expect(world.sent).toHaveLength(said);
     write(primary, 10);
     expect(world.sent.at(-1)?.message).toMatchObject({ type: "entries", session: 7 });
-    // One of another start, whose numbers are others, is taken.
+    // One of another start, whose numbers are others, is taken once the map has that.
+    world.start = "second";
     primary.hello("b", { ...hello(3, { epoch: 1, sequence: 1 }), start: "second" });
     expect(world.sent.at(-1)?.message).toMatchObject({ type: "begin", session: 3 });
   });
