@@ -429,6 +429,7 @@ export default definePlugin({
       const present = topology.selfShard;
       const refuseBecause = (reason: string): void => log.info("failover: not handed over", { shard, to, reason });
       if (replication === undefined) return refuseBecause("nothing is replicated");
+      if (context.isFaulty()) return refuseBecause("a fault stops it");
       if (isHandingOver || surrender !== undefined) return refuseBecause("it hands over already");
       if (leaseState !== "held") return refuseBecause("it has no lease that it could give up");
       if (present?.id !== shard || present.version !== shardVersion || !isPrimary()) {
@@ -463,7 +464,7 @@ export default definePlugin({
       const cause = `node ${topology.self.name || node.id} stops`;
       const reason = await retire({
         clock,
-        isPrimary,
+        isPrimary: () => isPrimary() && !context.isFaulty(),
         replicas: () => replication.replicas,
         isAlive: (id) => membership?.member(id)?.state === "alive",
         handOver: (to) => wish({ type: "hand-over", shard, to }, cause),

@@ -192,14 +192,15 @@ export class Node {
   }
 
   #fault(error: unknown): void {
-    if (this.#state === "stopping" || this.#state === "stopped") return;
+    if (this.#state === "stopped" || this.#isFaulty) return;
     this.world.log.error("fault: a broken invariant stops the node", {
       reason: messageOf(error),
       stack: error instanceof Error ? error.stack : undefined,
     });
     const fault = error instanceof Error ? error : new Fault(messageOf(error));
     this.#serveNoMore();
-    void this.#stopBecause(fault);
+    // It may stop already, and serve meanwhile: until somebody has taken over.
+    if (this.#state !== "stopping") void this.#stopBecause(fault);
   }
 
   /** From here on nothing that this node holds is told to anybody: stopping takes time, in which it would serve on with what is broken. */

@@ -128,6 +128,28 @@ describe("a node", () => {
     expect(wasFaulty).toBe(true);
   });
 
+  test("serves nothing any more from a fault on, either, while it stops for another reason", async () => {
+    const mayStop = Promise.withResolvers<void>();
+    const slow = definePlugin({
+      name: "slow",
+      summary: "",
+      setup: (context) => void context.on(context.hooks.stop, () => mayStop.promise),
+    });
+    const node = await startLocalNode({}, { plugins: [breaker, slow] });
+    const stopping = node.stop();
+    expect(await node.connect().execute("get", "key")).toBeNull();
+    expect(node.connect().execute("break")).rejects.toThrow();
+    expect(
+      await node
+        .connect()
+        .execute("get", "key")
+        .catch(() => "closed"),
+    ).toBe("closed");
+    mayStop.resolve();
+    await stopping;
+    expect(node.state).toBe("stopped");
+  });
+
   test("stops where a handler fails that must not fail by half, whatever it throws", async () => {
     const stopped = Promise.withResolvers<Error | undefined>();
     const plugin = definePlugin({
