@@ -250,9 +250,9 @@ export default definePlugin({
       else if (!servesSoon && hold.isHolding) hold.release();
       const isLapsed = leaseState === "lapsed" || leaseState === "stale-reads";
       if (isServing) hopelessAtMs = undefined;
-      else if (before === "held") {
-        // One that was given up would have lapsed by then.
-        const leases = HOPELESS_LEASES + (surrender === undefined ? 0 : 1);
+      else if (before === "held" || before === "none") {
+        // One that was given up would have lapsed by then; and so long somebody may need who hears that it leads, and has never had one.
+        const leases = HOPELESS_LEASES + (before === "held" && surrender === undefined ? 0 : 1);
         hopelessAtMs = nowMs + leases * settings.leaseMs;
       }
       const isHopeless = hopelessAtMs !== undefined && nowMs >= hopelessAtMs;

@@ -121,11 +121,16 @@ describe("CLUSTER FAILOVER", () => {
     for (const name of ["a", "b"]) world.crash(name, "power");
     await world.until("c to know", () => world.primary("c") === "c");
     expect(world.failover("c").leaseState).toBe("lapsed");
+    // What it was to tell as a replica, and would now as the primary.
+    let end = "";
+    world.node("c").replyGate.wait(0, { released: () => undefined, broken: (reason) => void (end = reason) });
     const beganAtMs = world.simulation.nowMs;
     expect(await world.run("c", "set key value")).toStartWith(
       "CLUSTERDOWN The cluster is down: this node has no lease",
     );
     expect(world.simulation.nowMs - beganAtMs).toBeWithin(900, 1500);
+    await world.until("nobody to wait any more", () => end !== "", 1000);
+    expect(end).toStartWith("no lease: ");
   });
 
   test("asks the right questions first, in Redis' words", async () => {
