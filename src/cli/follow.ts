@@ -135,10 +135,8 @@ export class Follower {
     return true;
   }
 
-  async #start(
-    map: ClusterMap,
-    { source, target, slots }: PlannedMove,
-  ): Promise<{ readonly id: string } | { readonly problem: string }> {
+  async #start(map: ClusterMap, move: PlannedMove): Promise<{ readonly id: string } | { readonly problem: string }> {
+    const { source, target, slots } = move;
     let present = map;
     for (let tries = 1; ; tries += 1) {
       const problem = whyNotMovable(present, source, target, slots);
@@ -166,8 +164,10 @@ export class Follower {
         const known = await this.#findStarted(target, slots);
         if (known !== undefined) return { id: known };
         // Another of the moves may have ended meanwhile, or a replica has come: what is checked above still counts.
-        const mayBeLater = reason.includes("stale") || reason.includes("nobody knows");
-        if (!mayBeLater || tries === MAX_TRIES) return { problem: reason };
+        const isUnknown = reason.includes("nobody knows");
+        if (!(isUnknown || reason.includes("stale")) || tries === MAX_TRIES) return { problem: reason };
+        // Without a majority each try takes some seconds.
+        if (isUnknown && tries === 1) this.#board.say(`${describeMove(present, move)}: asked again: ${reason}`);
         present = await this.#access.map();
       }
     }

@@ -154,6 +154,16 @@ describe("moves", () => {
     }
   });
 
+  test("that nobody knows the outcome of are asked again, which is said once", async () => {
+    const cluster = new FakeCluster();
+    const unknown = "ERR nobody knows what came of it: look at the tasks, and ask again (no leader)";
+    cluster.refusals.push(unknown, unknown, unknown);
+    const screen = new FakeScreen();
+    const ended = await follow(cluster, screen).run();
+    expect(ended.map(({ isDone }) => isDone)).toEqual([true, true, true]);
+    expect(screen.text.split("asked again: ERR nobody knows")).toHaveLength(2);
+  });
+
   test("that would leave fewer copies than when they were confirmed wait for the members that are away, and are given up if these stay away", async () => {
     const withMembers = (counts: readonly number[]): ClusterMap => ({
       ...MAP,
