@@ -443,10 +443,12 @@ export default definePlugin({
       if (!call.hasKey && (bits & CommandBits.readonly) === 0) return undefined;
       if (replyGate.mayLeave(call.hasKey ? replyGate.positionOf(call.key.slot) : replyGate.positionOfAll))
         return undefined;
-      if (primary !== undefined && (call.client.acks ?? replyGate.acks) === "primary") return undefined;
+      if ((call.client.acks ?? replyGate.acks) === "primary") return undefined;
       if (primary === undefined)
         call.reply.error(
-          "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed",
+          replica?.isFollowing === true
+            ? "CLUSTERDOWN The cluster is down: this replica's primary has not been able to commit for long what this node holds here"
+            : "CLUSTERDOWN The cluster is down: nobody leads this replica's shard who would know whether what it holds here is committed",
         );
       else if (primary.isStarved)
         call.reply.error(
@@ -467,7 +469,9 @@ export default definePlugin({
       unhookStranded?.();
       unhookStranded = mustRefuse ? context.on(hooks.commandBefore, refuseStranded) : undefined;
       if (isStarved) events.warn("this primary has had too few members in sync for long", {});
-      if (isStranded) events.warn("this replica has followed nobody for long", { reason: replica?.refusal ?? "" });
+      if (!isStranded) return;
+      if (replica?.isFollowing === true) events.warn("what this replica holds has not been committed for long", {});
+      else events.warn("this replica has followed nobody for long", { reason: replica?.refusal ?? "" });
     };
 
     /** What something comes to; `false` if the time is over before, or nobody waits any more (`end`). @param limitMs 0: without an end. */

@@ -83,7 +83,12 @@ export class ShardReplica {
   #isAckDue = false;
   #isClosed = false;
   #followedAtMs: number;
-  /** It has followed nobody for long: nobody will tell it what is committed of what it holds, unless somebody leads the shard again. */
+  /** When it heard last that more was committed, or all of it was. */
+  #settledAtMs: number;
+  /**
+   * It has followed nobody for long: nobody will tell it what is committed of what it holds, unless somebody leads the shard again. Or it follows one who cannot commit
+   * what it has written: too few are in sync, or another one leads that it does not hear of.
+   */
   isStranded = false;
   /** Why it does not follow, in words; `undefined` while it does. */
   #refusal: string | undefined = "it has not been answered yet";
@@ -120,6 +125,7 @@ export class ShardReplica {
     this.#committed = committed;
     this.#slotsVersion = host.mapVersion();
     this.#followedAtMs = host.nowMs();
+    this.#settledAtMs = this.#followedAtMs;
     host.gate.setCommitted(committed);
     this.tick();
   }
@@ -180,10 +186,12 @@ export class ShardReplica {
     }
     if (!this.#isOpen && nowMs - this.#saidHelloAtMs >= retryMs * this.#helloPatience) this.#hello();
     if (this.#isOpen) this.#followedAtMs = nowMs;
-    this.isStranded = nowMs - this.#followedAtMs > silenceMs * STRANDED_SILENCES;
+    if (!this.#isWhole || this.#committed >= this.#host.log.last) this.#settledAtMs = nowMs;
+    const sinceMs = Math.min(this.#followedAtMs, this.#settledAtMs);
+    this.isStranded = nowMs - sinceMs > silenceMs * STRANDED_SILENCES;
     // Reads that changed nothing; but a reply that is written already can become no other one.
     if (this.isStranded && this.#host.gate.waitingCount > 0)
-      this.#host.gate.break("nobody leads the shard who would know what of it is committed");
+      this.#host.gate.break("nobody knows what of it is committed");
   }
 
   /** The link to the primary broke. */
@@ -343,6 +351,7 @@ export class ShardReplica {
     const known = Math.min(committed, log.last);
     if (known > this.#committed) {
       this.#committed = known;
+      this.#settledAtMs = this.#host.nowMs();
       this.#host.gate.setCommitted(known);
     }
     this.#ackSoon();

@@ -423,6 +423,42 @@ test("a primary that has too few in sync for long lets nobody wait for ever: it 
   expect(await shard.write("GET {k}2")).toBe("nil");
 });
 
+test("a replica whose primary cannot commit for long lets nobody wait for ever, either: it refuses what is not committed, and reads the rest", async () => {
+  const shard = await Shard.of(3);
+  const [replica = 0, other = 0] = shard.replicas;
+  const { simulation } = shard.nodes;
+  await shard.write("CLUSTER SETTING min-in-sync 3");
+  await shard.write("SET k old");
+  await shard.write("SET known 1");
+  await shard.expectEqual();
+  const client = localClient(shard.nodes.node(replica));
+  const run = (line: string): Promise<string> => simulation.settle(line, client.run(line), 20_000);
+  await run("READONLY");
+  // Two of the three have it, and that is not enough.
+  simulation.crash(hostOf(other));
+  localClient(shard.nodes.node(shard.primary))
+    .run("SET k new")
+    .catch(() => "closed");
+  await shard.nodes.until("the set without it", () => shard.set.length === 2);
+  const beganAtMs = simulation.nowMs;
+  expect(await run("GET k").catch(() => "closed")).toBe("closed");
+  expect(simulation.nowMs - beganAtMs).toBeWithin(4000, 8000);
+  const later = localClient(shard.nodes.node(replica));
+  const ask = (line: string): Promise<string> => simulation.settle(line, later.run(line), 1000);
+  await ask("READONLY");
+  expect(await ask("GET k")).toStartWith("CLUSTERDOWN The cluster is down: this replica's primary has not been able");
+  expect(await ask("GET known")).toBe("1");
+  // Who waits for nobody is told whatever is here.
+  await ask("CLIENT ACKS primary");
+  expect(await ask("GET k")).toBe("new");
+  await ask("CLIENT ACKS default");
+  simulation.restart(hostOf(other));
+  await shard.nodes.until("it to be back", () => shard.nodes.count === 3);
+  await shard.inSync(3);
+  await simulation.runFor(200);
+  expect(await ask("GET k")).toBe("new");
+});
+
 test("a replica of a shard that nobody leads any more lets nobody wait for ever: it refuses what may not be committed, and reads the rest", async () => {
   const shard = await Shard.of(3, { plugins: { failover: false } });
   const [replica = 0, other = 0] = shard.replicas;
