@@ -289,7 +289,8 @@ export default definePlugin({
     const beat = (): void => {
       const shard = topology.selfShard;
       const to = consensus?.status.leader;
-      if (isStopped || shard === undefined || to === undefined || !isAdmitted()) return;
+      // A lease is for somebody who serves.
+      if (isStopped || context.isFaulty() || shard === undefined || to === undefined || !isAdmitted()) return;
       const nowMs = clock.monotonicMs();
       const isHolder = shard.primaryIncarnation === topology.self.incarnation;
       const message: Beat = {

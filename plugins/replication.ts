@@ -309,8 +309,15 @@ export default definePlugin({
       keyspace.removesExpired = assigned.role !== "replica" && isLeased;
     };
 
+    // What the log has of a command that failed halfway is half of it, and what a replica has not applied its place hides: neither is told to anybody.
+    context.onFault(() => {
+      stopPrimary();
+      stopReplica();
+    });
+
     /** The map says what this node does from here on. All of it changes in one step. */
     const switchTo = (map: ClusterMap): void => {
+      if (context.isFaulty()) return;
       const next = assignmentOf(map);
       const { role, shard } = next;
       const isSameShard = shard !== undefined && shard.id === assigned.shard?.id;
@@ -556,7 +563,8 @@ export default definePlugin({
         if (primary?.isHandingOver === true && hold.isHolding) hold.release();
       },
       setLeased(isSo) {
-        if (isSo === isLeased) return;
+        // The gate may have been opened, or shut, for what is the same otherwise: stale reads.
+        if (isSo === isLeased) return guardStranded();
         isLeased = isSo;
         removeExpiredIfLeading();
         guardStranded();

@@ -73,6 +73,7 @@ export class Node {
   #bootRecords: readonly BootRecord[] = [];
   #stopping: Promise<void> | undefined;
   #isFaulty = false;
+  readonly #faultCallbacks: (() => void)[] = [];
   readonly #onStopped: ((fault: Error | undefined) => void) | undefined;
 
   private constructor(world: World, core: CoreSettings, identity: Identity, onStopped: NodeOptions["onStopped"]) {
@@ -198,21 +199,31 @@ export class Node {
       stack: error instanceof Error ? error.stack : undefined,
     });
     const fault = error instanceof Error ? error : new Fault(messageOf(error));
+    this.#isFaulty = true;
     this.#serveNoMore();
     // It may stop already, and serve meanwhile: until somebody has taken over.
     if (this.#state !== "stopping") void this.#stopBecause(fault);
   }
 
-  /** From here on nothing that this node holds is told to anybody: stopping takes time, in which it would serve on with what is broken. */
+  /** From here on nothing that this node holds is told to anybody: stopping takes time, in which it would serve on with what is broken. Whatever of it fails, the rest is done. */
   #serveNoMore(): void {
-    this.#isFaulty = true;
-    this.replyGate.shut("a fault stops this node");
     const refuse = ({ client }: Call): Verdict => {
       client.transport.kill();
       return Verdict.rejected;
     };
-    this.hooks.commandBefore.add("node", refuse, "first");
-    for (const client of this.clients) client.transport.kill();
+    const steps = [
+      () => void this.hooks.commandBefore.add("node", refuse, "first"),
+      () => this.replyGate.shut("a fault stops this node"),
+      ...this.#faultCallbacks,
+      ...[...this.clients].map((client) => () => client.transport.kill()),
+    ];
+    for (const step of steps) {
+      try {
+        step();
+      } catch (thrown) {
+        this.world.log.error("fault: what ends with it has failed to", { reason: messageOf(thrown) });
+      }
+    }
   }
 
   async #stopBecause(fault: Error | undefined): Promise<void> {
@@ -289,6 +300,7 @@ export class Node {
         Object.assign(this.#facts, await identifyAnew(this.world.disk, this.core.dataDir !== undefined, id, left));
       },
       isFaulty: () => this.#isFaulty,
+      onFault: (callback) => void this.#faultCallbacks.push(callback),
       vital:
         (run) =>
         (...args) => {

@@ -90,6 +90,8 @@ export interface NodeContext {
   fault(error: unknown): void;
   /** Whether one has: what this node holds counts no more, and nobody is to take it over. */
   isFaulty(): boolean;
+  /** Has a callback called when one has, before anything else runs: what goes on by itself (what is sent, a lease) ends with that, and not when the node has stopped. */
+  onFault(callback: () => void): void;
   /** Makes a handler of one that must not fail by half, with the node going on as if nothing were: whatever it throws is a fault. */
   vital<Args extends readonly unknown[]>(run: (...args: Args) => void): (...args: Args) => void;
   /** Stops the node in order, as SIGTERM does. */

@@ -37,7 +37,8 @@ export async function retire(host: RetireHost): Promise<string> {
   const { clock, retireMs, handOverMs } = host;
   const endAtMs = clock.monotonicMs() + retireMs;
   let hasTold = false;
-  for (;;) {
+  // The first attempt has all the time that it needs, the others what is left: whoever stops processes does not wait longer.
+  for (let limitMs = handOverMs; ; limitMs = Math.min(handOverMs, endAtMs - clock.monotonicMs())) {
     const replicas = host.replicas();
     const [heir] = replicas
       .filter(({ isInSync, state }) => isInSync && state === "following")
@@ -45,7 +46,7 @@ export async function retire(host: RetireHost): Promise<string> {
     let reason = "no replica is in sync";
     if (heir !== undefined) {
       const problem = await host.handOver(heir.nodeId);
-      if (problem === undefined) await within(clock, handOverMs, STEP_MS, () => !host.isPrimary());
+      if (problem === undefined) await within(clock, limitMs, STEP_MS, () => !host.isPrimary());
       reason = problem ?? "nobody has taken over in time";
     }
     if (!host.isPrimary()) return "";

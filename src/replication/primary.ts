@@ -369,11 +369,10 @@ export class ShardPrimary {
     }, callback);
   }
 
-  /** How many replicas have an entry: of those that follow. Nobody knows whether one that is away still has what it acknowledged. */
+  /** How many replicas have an entry: of those that follow, and have said so in this session. Nobody knows whether one that is away still has what it acknowledged. */
   acknowledgedBy(sequence: number): number {
-    let count = 0;
-    for (const id of this.#links.keys()) if (this.#member(id).acknowledged >= sequence) count += 1;
-    return count;
+    const has = ({ nodeId, isHeard }: Link): boolean => isHeard && this.#member(nodeId).acknowledged >= sequence;
+    return [...this.#links.values()].filter(has).length;
   }
 
   /** Calls once so many replicas have all that there is now; with `false` if this ends before. @returns Ends the wait. */

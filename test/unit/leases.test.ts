@@ -1,5 +1,6 @@
 /** Leases: their machines, rule by rule; then whole nodes on virtual time. */
 import { describe, expect, test } from "bun:test";
+import { Fault } from "../../src/assert.ts";
 import { LeaseGrants, floorOf, whyNoLease } from "../../src/protocol/failover/lease-grants.ts";
 import { LeaseKeeper } from "../../src/protocol/failover/lease-keeper.ts";
 import type { Beat, LeaseOptions } from "../../src/protocol/failover/types.ts";
@@ -216,6 +217,24 @@ describe("a primary that is cut off", () => {
       expect(await world.run("a", "cluster info")).toContain("cluster_state:ok");
     });
   }
+});
+
+test("a primary at fault asks for no more leases, however long it takes to stop", async () => {
+  const world = new FailoverWorld({ slots: { b: ["0-16383"] } });
+  await world.whole();
+  await world.until("a lease", () => world.isHeld("b"));
+  const node = world.node("b");
+  // It is asked to stop before failover is.
+  node.hooks.stop.add("slow", () => new Promise(() => undefined), "post");
+  node.hooks.statisticsReset.add("bad", () => {
+    throw new Fault("two and two make five");
+  });
+  void node
+    .connect()
+    .execute("config", "resetstat")
+    .catch(() => "closed");
+  await world.until("no lease", () => !world.isHeld("b"), 1010);
+  expect(node.state).toBe("stopping");
 });
 
 test("a primary that does not hear its leader, which hears it, has no lease, and is replaced", async () => {

@@ -150,6 +150,43 @@ describe("a node", () => {
     expect(node.state).toBe("stopped");
   });
 
+  test("tells its plugins of a fault at once, and does all that ends with it, whatever of that fails", async () => {
+    const stopped = Promise.withResolvers<Error | undefined>();
+    const mayStop = Promise.withResolvers<void>();
+    const told: string[] = [];
+    const plugin = definePlugin({
+      name: "told",
+      summary: "",
+      setup(context) {
+        context.onFault(() => {
+          told.push(`fault ${context.isFaulty()}`);
+          throw new Error("no luck");
+        });
+        context.onFault(() => void told.push("another"));
+        context.on(context.hooks.stop, async () => {
+          told.push("stop");
+          await mayStop.promise;
+        });
+      },
+    });
+    const node = await startLocalNode({}, { plugins: [breaker, plugin], onStopped: stopped.resolve });
+    const broken: string[] = [];
+    node.replyGate.setCommitted(0);
+    node.replyGate.wait(1, {
+      released: () => void broken.push("released"),
+      broken: () => {
+        broken.push("broken");
+        throw new Error("no luck");
+      },
+    });
+    expect(node.connect().execute("break")).rejects.toThrow();
+    expect(told.slice(0, 2)).toEqual(["fault true", "another"]);
+    expect(broken).toEqual(["broken"]);
+    mayStop.resolve();
+    expect((await stopped.promise)?.message).toContain("two and two make five");
+    expect(told).toEqual(["fault true", "another", "stop"]);
+  });
+
   test("stops where a handler fails that must not fail by half, whatever it throws", async () => {
     const stopped = Promise.withResolvers<Error | undefined>();
     const plugin = definePlugin({

@@ -623,6 +623,34 @@ test("a replica that cannot do what its primary did stops, and acknowledges noth
   expect(shard.set).toHaveLength(2);
 });
 
+test("a transaction of which the log has half when a primary stops is told to nobody: whoever takes over has nothing of it", async () => {
+  const shard = await Shard.of(3);
+  const { simulation } = shard.nodes;
+  for (const key of ["{k}a", "{k}b"]) await shard.write(`SET ${key} old`);
+  await shard.expectEqual();
+  const node = shard.nodes.node(shard.primary);
+  // Something else has to end first.
+  node.hooks.stop.add("slow", () => new Promise(() => undefined), "post");
+  const client = localClient(node);
+  for (const line of ["MULTI", "SET {k}a new", "SET {k}b new"]) await simulation.settle(line, client.run(line), 20_000);
+  const whole = Reflect.get<ShardLog, "append">(ShardLog.prototype, "append");
+  const append = spyOn(ShardLog.prototype, "append").mockImplementation(function (this: ShardLog, ...told) {
+    const [, args] = told;
+    if (args.count > 1 && new TextDecoder().decode(args.copy(1)) === "{k}b") throw new RangeError("Out of memory");
+    return whole.apply(this, told);
+  });
+  const exec = client.run("EXEC").catch(() => "closed");
+  try {
+    expect(await simulation.settle("EXEC", exec, 20_000)).toBe("closed");
+  } finally {
+    append.mockRestore();
+  }
+  const leads = (at: number): boolean => shard.nodes.isUp(at) && shard.replication(at).role === "primary";
+  await shard.nodes.until("another primary", () => shard.replicas.some(leads));
+  shard.primary = present(shard.replicas.find(leads), "one is primary");
+  for (const key of ["{k}a", "{k}b"]) expect(await shard.write(`GET ${key}`)).toBe("old");
+});
+
 test("a primary that cannot log what it has done stops, and acknowledges it to nobody: whoever takes over has nothing of it", async () => {
   const shard = await Shard.of(3);
   const { simulation } = shard.nodes;
