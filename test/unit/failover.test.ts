@@ -351,7 +351,13 @@ describe("a primary that is lost", () => {
     const write = localClient(world.node("b"))
       .run("set {w}1 new")
       .catch(() => "closed");
+    // In the first moment there may be a lease again: it is held, and then refused.
+    await world.until("the lease to be over", () => !world.isHeld("b"), 3000);
+    const read = localClient(world.node("b"))
+      .run("get {w}1")
+      .catch(() => "closed");
     expect(await simulation.settle("its end", write, 10_000)).toBe("closed");
+    expect(await simulation.settle("a refusal", read, 1000)).toStartWith("CLUSTERDOWN");
     await simulation.runFor(3000);
     expect(world.failover("b").leaseState).toBe("stale-reads");
     // That a key has expired since is told by its clock, and is nothing that others of its slot would wait for.
