@@ -11,7 +11,7 @@ import type { Schema } from "../support/json-schema.ts";
 import { OpenApiDocument } from "../support/openapi-document.ts";
 
 const PORTS = [21_980, 21_981, 21_982, 21_983] as const;
-const HTTP_PORT = 24_980;
+const HTTP_PORT = 26_980;
 const nodes: Node[] = [];
 /** What all answers are held to. */
 let openApi: OpenApiDocument | undefined;
@@ -135,7 +135,7 @@ describe("what is told", () => {
       slots: [],
       replica_ids: [],
       master_id: replica.master_id,
-      addresses: { http: [expect.stringMatching(/^127\.0\.0\.1:2498[0-3]$/)] },
+      addresses: { http: [expect.stringMatching(/^127\.0\.0\.1:2698[0-3]$/)] },
     });
     const primary = await ask<{ replica_ids: string[]; slots: unknown[] }>(
       1,
