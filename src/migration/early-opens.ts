@@ -12,7 +12,7 @@ interface EarlyOpen {
   readonly message: OpenMessage;
 }
 
-/** A map has fewer tasks; and a node that says the wrong version shall not cost more than that. */
+/** What a node that says the wrong version may cost. Beyond it sessions are refused as by this node's map, and opened again in a moment. */
 const MAX_KEPT = 1024;
 const MAX_ID_LENGTH = 64;
 

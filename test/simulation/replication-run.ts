@@ -331,7 +331,12 @@ export async function runReplication(
   await lowerMinimum();
   await simulation.runUntil("all replicas in sync", () => problemOf(lost) === undefined, LIVENESS_MS);
   if (isRebalancing) {
-    await simulation.runUntil("slots to be even", () => lost.size > 0 || areSlotsEven(), LIVENESS_MS);
+    const isDone = (): boolean => lost.size > 0 || areSlotsEven();
+    // Word of another minimum that the operator asked for may come only now: nothing moves to shards that are below it.
+    const isRaised = (): boolean => newestMapOf(world.views)?.settings.get("min-in-sync") !== "1";
+    await simulation.runUntil("slots to be even, or another minimum", () => isDone() || isRaised(), LIVENESS_MS);
+    if (!isDone()) await lowerMinimum();
+    await simulation.runUntil("slots to be even", isDone, LIVENESS_MS);
     await simulation.settle("no more rebalancing", setSetting(world, "auto-rebalance", "off"), LIVENESS_MS);
     await simulation.runUntil("its last tasks to end", () => isSettled(), LIVENESS_MS);
   }
